@@ -1,0 +1,170 @@
+"""The engine's environment on this host, from the same pinned requirements as the image.
+
+``python images/triton-vllm/env.py`` prints the path of a Python interpreter that imports vllm, torch and numpy as the
+CPU image has them, with Triton's server beside it (``tritonserver_folder``). It is built on first use, in the cache
+folder, under a name that is the hash of the requirements, and used from then on. ``env.py lock`` writes the pinned
+files again from the ``.in`` files.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+REQUIREMENTS = HERE / "requirements"
+PYTHON = "3.11"
+UV = "uv==0.13.9"
+# In the order of the image's layers: what changes least comes first.
+LAYERS = ("torch", "libraries", "engine", "server")
+VARIANTS = ("cpu", "cpu-previous", "cuda")
+
+_TORCH = re.compile(r"(torch|torchvision|triton|cuda-[\w-]+|nvidia-(?!pytriton)[\w-]+)==")
+_ENGINE = re.compile(r"vllm(-cpu)?==")
+_SERVER = re.compile(r"nvidia-pytriton==")
+
+
+class EnvironmentFailed(RuntimeError):
+    """The environment cannot be made here; the message says what is missing."""
+
+
+def cache_root() -> Path:
+    """The project's cache folder."""
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "triton-vllm-operator"
+
+
+def find_uv() -> str:
+    """The uv command: from PATH, or the one that the project's own setup left in the cache folder."""
+    found = shutil.which("uv")
+    cached = sorted(cache_root().glob("uv-*/bin/uv"))
+    if not found and not cached:
+        raise EnvironmentFailed(f"uv is needed: pip install '{UV}'")
+    return found or str(cached[-1])
+
+
+def find_python() -> str:
+    """An interpreter of the image's version with a shared libpython, which the python backend's stub links to."""
+    candidates = [f"/usr/bin/python{PYTHON}", shutil.which(f"python{PYTHON}"), sys.executable]
+    for candidate in filter(None, candidates):
+        if Path(candidate).exists() and _has_shared_library(candidate):
+            return candidate
+    raise EnvironmentFailed(f"Python {PYTHON} with libpython{PYTHON}.so.1.0 is needed (Debian: libpython{PYTHON})")
+
+
+def _has_shared_library(python: str) -> bool:
+    code = "import ctypes,sys; v='%d.%d' % sys.version_info[:2]; print(v); ctypes.CDLL(f'libpython{v}.so.1.0')"
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
+    return done.returncode == 0 and done.stdout.strip() == PYTHON
+
+
+def requirement_files(variant: str) -> list[Path]:
+    """The pinned files of a variant, in the order of the layers."""
+    return [REQUIREMENTS / variant / f"{layer}.txt" for layer in LAYERS]
+
+
+def environment_folder(variant: str) -> Path:
+    """Where the environment of these requirements lives, built or not."""
+    digest = hashlib.sha256(PYTHON.encode())
+    for file in requirement_files(variant):
+        digest.update(file.read_bytes())
+    return cache_root() / f"engine-{variant}-{digest.hexdigest()[:12]}"
+
+
+def ensure(variant: str = "cpu") -> Path:
+    """The interpreter of the environment; builds the environment when it is not there yet."""
+    folder = environment_folder(variant)
+    with _locked(folder.with_suffix(".lock")):
+        if not (folder / ".complete").exists():
+            _build(folder, variant)
+    return folder / "bin" / "python"
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _build(folder: Path, variant: str) -> None:
+    uv = find_uv()
+    _run([uv, "venv", "--quiet", "--clear", "--python", find_python(), str(folder)])
+    for file in requirement_files(variant):
+        # Every file is a complete lock; the packages' own requirements contradict each other (numpy, torch+cpu).
+        _run([uv, "pip", "install", "--quiet", "--no-deps", "--python", str(folder / "bin/python"), "-r", str(file)])
+    _lay_out_server(folder)
+    _run([str(folder / "bin/python"), "-c", "import vllm, torch, torchvision"])
+    (folder / ".complete").touch()
+
+
+def _lay_out_server(folder: Path) -> None:
+    """Put Triton's server where the image has it: the same script runs in the Dockerfile."""
+    packages = folder / f"lib/python{PYTHON}/site-packages"
+    _run(["sh", str(HERE / "lay-out-server.sh"), str(packages), PYTHON, str(folder / "tritonserver")])
+
+
+def tritonserver_folder(variant: str = "cpu") -> Path:
+    """The folder that the image calls /opt/tritonserver."""
+    return environment_folder(variant) / "tritonserver"
+
+
+def library_path(variant: str = "cpu") -> str:
+    """LD_LIBRARY_PATH for the server: its own libraries, then the interpreter's."""
+    return f"{tritonserver_folder(variant) / 'lib'}:{sysconfig.get_config_var('LIBDIR')}"
+
+
+def lock(variant: str) -> None:
+    """Resolve ``<variant>.in`` and write one pinned file a layer."""
+    command = [find_uv(), "pip", "compile", "--quiet", "--no-annotate", "--no-header"]
+    command += ["--python-version", PYTHON, "--python-platform", "x86_64-manylinux_2_36"]
+    command += ["--override", str(REQUIREMENTS / "overrides.txt")]
+    if variant.startswith("cpu"):
+        command += ["--override", str(REQUIREMENTS / "overrides-cpu.txt")]
+    command.append(str(REQUIREMENTS / f"{variant}.in"))
+    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    (REQUIREMENTS / variant).mkdir(exist_ok=True)
+    for layer in LAYERS:
+        chosen = [line for line in lines if _layer_of(line) == layer]
+        (REQUIREMENTS / variant / f"{layer}.txt").write_text("\n".join(chosen) + "\n")
+
+
+def _layer_of(line: str) -> str:
+    for layer, pattern in (("torch", _TORCH), ("engine", _ENGINE), ("server", _SERVER)):
+        if pattern.match(line):
+            return layer
+    return "libraries"
+
+
+def _run(command: list[str]) -> None:
+    with tempfile.TemporaryFile("w+") as log:
+        code = subprocess.run(command, check=False, stdout=log, stderr=subprocess.STDOUT).returncode
+        if code != 0:
+            log.seek(0)
+            raise EnvironmentFailed(f"{' '.join(command)} ended with {code}:\n{log.read()[-3000:]}")
+
+
+def main(arguments: list[str]) -> int:
+    """``env.py [lock] [VARIANT]``."""
+    variants = [a for a in arguments if a in VARIANTS] or None
+    if "lock" in arguments:
+        for variant in variants or VARIANTS:
+            lock(variant)
+        return 0
+    sys.stdout.write(f"{ensure((variants or ['cpu'])[0])}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
