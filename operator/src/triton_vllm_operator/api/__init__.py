@@ -1,0 +1,1 @@
+"""Layer 1: the words of the domain. Typed custom resource, names, conditions and the CRD made from them."""

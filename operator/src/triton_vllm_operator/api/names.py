@@ -1,0 +1,46 @@
+"""Names: the API group, labels, annotations, and the names of an LLMDeployment's children."""
+
+from typing import Final
+
+GROUP: Final = "serving.triton-vllm.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+KIND: Final = "LLMDeployment"
+PLURAL: Final = "llmdeployments"
+
+FIELD_MANAGER: Final = "triton-vllm-operator"
+MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
+INSTANCE_LABEL: Final = f"{GROUP}/llmdeployment"
+CONFIG_HASH_ANNOTATION: Final = f"{GROUP}/config-hash"
+APPLIED_HASH_ANNOTATION: Final = f"{GROUP}/applied-hash"
+
+# The longest child name is NAME-headless and a Service name has at most 63 characters.
+HEADLESS_SUFFIX: Final = "-headless"
+NAME_MAX_LENGTH: Final = 63 - len(HEADLESS_SUFFIX)
+# A Service name starts with a letter (DNS-1035) and has no dots.
+NAME_PATTERN: Final = "^[a-z]([-a-z0-9]*[a-z0-9])?$"
+
+
+def labels(name: str) -> dict[str, str]:
+    """Labels of every child of the LLMDeployment `name`."""
+    return {
+        "app.kubernetes.io/name": "triton-vllm",
+        "app.kubernetes.io/instance": name,
+        MANAGED_BY_LABEL: FIELD_MANAGER,
+        INSTANCE_LABEL: name,
+    }
+
+
+def selector(name: str) -> dict[str, str]:
+    """Labels that select the pods of the LLMDeployment `name`; they never change, as a Deployment demands."""
+    return {INSTANCE_LABEL: name}
+
+
+def headless(name: str) -> str:
+    """Name of the headless Service, which publishes the address of each pod."""
+    return f"{name}{HEADLESS_SUFFIX}"
+
+
+def repository(name: str, config_hash: str) -> str:
+    """Name of the ConfigMap with the model repository; a changed content is a new ConfigMap."""
+    return f"{name}-{config_hash}"
