@@ -1,0 +1,190 @@
+"""Programs built from pinned Go modules (`e2e/node/go/*`), once for each content, into the cache folder.
+
+A module's `tool` lines name the programs; go.mod and go.sum pin every dependency.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import re
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from e2e.cluster import settings, shell
+
+GO_MINIMUM = (1, 26)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One Go module with tools to build. `module` is its folder below `e2e/node/go`."""
+
+    module: str
+    version_of: str
+    """Go module whose required version is the part's version."""
+    kubernetes: bool = False
+    """Kubernetes programs need to be told their own version, else they call themselves v0.0.0."""
+
+    @property
+    def folder(self) -> Path:
+        return settings.NODE_FILES / "go" / self.module
+
+    @property
+    def version(self) -> str:
+        """Version as go.mod requires it, such as v1.34.4."""
+        return required_version((self.folder / "go.mod").read_text(), self.version_of)
+
+    @property
+    def packages(self) -> list[str]:
+        return tool_packages((self.folder / "go.mod").read_text())
+
+    @property
+    def ldflags(self) -> str:
+        return kubernetes_ldflags(self.version) if self.kubernetes else "-s -w"
+
+
+KUBERNETES = Part("kubernetes", "k8s.io/kubernetes", kubernetes=True)
+ETCD = Part("etcd", "go.etcd.io/etcd/server/v3")
+COREDNS = Part("coredns", "github.com/coredns/coredns")
+KIND = Part("kind", "sigs.k8s.io/kind")
+HELM = Part("helm", "helm.sh/helm/v4")
+REGISTRY = Part("registry", "github.com/distribution/distribution/v3")
+LOCAL_PATH = Part("local-path", "github.com/rancher/local-path-provisioner")
+
+API_PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kubectl")
+
+
+def required_version(go_mod: str, module: str) -> str:
+    """Version that the text of a go.mod requires of `module`; ValueError when it does not."""
+    found = re.search(rf"^(?:require|\t)\s*{re.escape(module)} (v\S+)", go_mod, re.MULTILINE)
+    if not found:
+        raise ValueError(f"go.mod does not require {module}")
+    return found.group(1)
+
+
+def tool_packages(go_mod: str) -> list[str]:
+    """Packages on the `tool` lines of a go.mod's text."""
+    single = re.findall(r"^tool (?!\()(\S+)$", go_mod, re.MULTILINE)
+    blocks = re.findall(r"^tool \(\n(.*?)^\)", go_mod, re.MULTILINE | re.DOTALL)
+    return single + [line.strip() for block in blocks for line in block.splitlines()]
+
+
+def kubernetes_ldflags(version: str) -> str:
+    """Linker flags that make Kubernetes programs report `version` (v1.34.4)."""
+    major, minor, _ = version.removeprefix("v").split(".", 2)
+    facts = {"gitVersion": version, "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
+    return "-s -w " + " ".join(f"-X k8s.io/component-base/version.{key}={value}" for key, value in facts.items())
+
+
+def built_name(package: str) -> str:
+    """Name that `go build` gives a package's program: the last element that is no major version (v3)."""
+    return next(word for word in reversed(package.split("/")) if not re.fullmatch(r"v\d+", word))
+
+
+def program_name(package: str) -> str:
+    """Name under which we keep a package's program."""
+    return {"go.etcd.io/etcd/server/v3": "etcd"}.get(package, built_name(package))
+
+
+def content_key(part: Part) -> str:
+    """Cache key of a built part: its version and a hash of everything that decides its content."""
+    digest = hashlib.sha256()
+    for name in ("go.mod", "go.sum"):
+        digest.update((part.folder / name).read_bytes())
+    digest.update(f"{part.ldflags} {platform.machine()}".encode())
+    return f"{part.module}-{part.version}-{digest.hexdigest()[:12]}"
+
+
+def require_go() -> None:
+    """Raise Unmet unless a new enough Go is on the PATH."""
+    wanted = ".".join(map(str, GO_MINIMUM))
+    advice = f"install Go {wanted} or newer (https://go.dev/dl) and put it on the PATH"
+    if not shutil.which("go"):
+        raise shell.Unmet(f"Go is missing: {advice}")
+    found = re.search(r"go(\d+)\.(\d+)", shell.output(["go", "env", "GOVERSION"]))
+    if not found or (int(found[1]), int(found[2])) < GO_MINIMUM:
+        raise shell.Unmet(f"Go {found[0] if found else '?'} is too old: {advice}")
+
+
+def build(part: Part) -> dict[str, Path]:
+    """Programs of `part` by name, built now if the cache lacks them. Other processes wait for one build."""
+    programs = [program_name(package) for package in part.packages]
+    folder = settings.cache_root() / "parts" / content_key(part)
+    if not folder.exists():
+        with shell.locked(folder.with_suffix(".lock")):
+            if not folder.exists():
+                _compile(part, folder)
+    return {name: folder / name for name in programs}
+
+
+def is_built(part: Part) -> bool:
+    return (settings.cache_root() / "parts" / content_key(part)).exists()
+
+
+def _compile(part: Part, target: Path) -> None:
+    require_go()
+    log = settings.cache_root() / "logs" / f"build-{part.module}.log"
+    scratch = Path(tempfile.mkdtemp(prefix=f"{part.module}-", dir=target.parent))
+    scratch.chmod(0o755)
+    try:
+        _go(["build", "-trimpath", "-ldflags", part.ldflags, "-o", f"{scratch}/", *part.packages], part.folder, log)
+        for package in part.packages:
+            (scratch / built_name(package)).rename(scratch / program_name(package))
+        scratch.rename(target)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _go(arguments: list[str], folder: Path, log: Path) -> None:
+    shell.logged(
+        ["nice", "-n", "5", "go", *arguments],
+        log,
+        cwd=folder,
+        env={"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false -mod=readonly", "GOWORK": "off"},
+    )
+
+
+def module_dir(part: Part, module: str) -> Path:
+    """Folder of `module`'s sources in Go's module cache, at the version that `part` pins."""
+    require_go()
+    done = subprocess.run(
+        ["go", "mod", "download", module],
+        cwd=part.folder,
+        env={**os.environ, "GOWORK": "off"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise shell.CommandFailed(["go", "mod", "download", module], done.returncode, done.stderr.strip(), None)
+    listed = subprocess.run(
+        ["go", "list", "-m", "-f", "{{.Dir}}", module],
+        cwd=part.folder,
+        env={**os.environ, "GOWORK": "off"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return Path(listed.stdout.strip())
+
+
+def api_parts() -> dict[str, Part]:
+    """Supported API server versions (without v) and the part that builds each."""
+    return {part.version.removeprefix("v"): part for part in (KUBERNETES,)}
+
+
+def binaries(version: str = settings.KUBERNETES) -> dict[str, Path]:
+    """Paths of etcd, kube-apiserver, kube-controller-manager and kubectl, built when missing.
+
+    `version` is one of `api_parts()`; ValueError otherwise. kubectl and etcd are the default version's.
+    """
+    parts = api_parts()
+    if version not in parts:
+        raise ValueError(f"no API server {version}: known are {', '.join(sorted(parts))}")
+    programs = {**build(ETCD), **build(KUBERNETES), **build(parts[version])}
+    return {name: programs[name] for name in ("etcd", *API_PROGRAMS)}

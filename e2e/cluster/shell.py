@@ -1,0 +1,100 @@
+"""Running commands: output goes to a log file, a failure carries its last lines."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+TAIL_LINES = 12
+
+
+class CommandFailed(Exception):
+    """A command ended with an error. `cause` holds its last lines, `log` the file with all of them."""
+
+    def __init__(self, command: Sequence[str], returncode: int, cause: str, log: Path | None) -> None:
+        self.command, self.returncode, self.cause, self.log = list(command), returncode, cause, log
+        super().__init__(f"`{' '.join(command)[:200]}` ended with {returncode}: {cause}")
+
+
+class Unmet(Exception):
+    """Something that the machine must have is missing. The message is one line: what, and what to do."""
+
+
+def environment(extra: Mapping[str, str] | None) -> dict[str, str]:
+    return {**os.environ, **(extra or {})}
+
+
+def logged(
+    command: Sequence[str | Path],
+    log: Path,
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    timeout: float | None = None,
+) -> None:
+    """Run `command` with its output appended to `log`; raise CommandFailed with the last lines.
+
+    `timeout` is in seconds; past it the command is killed and subprocess.TimeoutExpired is raised.
+    """
+    words = [str(word) for word in command]
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as sink:
+        sink.write(f"$ {' '.join(words)}\n".encode())
+        sink.flush()
+        done = subprocess.run(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            cwd=cwd,
+            env=environment(env),
+            timeout=timeout,
+            check=False,
+        )
+    if done.returncode:
+        raise CommandFailed(words, done.returncode, tail(log), log)
+
+
+def output(
+    command: Sequence[str | Path],
+    *,
+    env: Mapping[str, str] | None = None,
+    stdin: str | None = None,
+    timeout: float = 120,
+) -> str:
+    """What `command` writes on its standard output; raise CommandFailed with its standard error."""
+    words = [str(word) for word in command]
+    done = subprocess.run(
+        words, input=stdin, capture_output=True, text=True, env=environment(env), timeout=timeout, check=False
+    )
+    if done.returncode:
+        raise CommandFailed(words, done.returncode, (done.stderr or done.stdout).strip(), None)
+    return done.stdout
+
+
+def succeeds(command: Sequence[str | Path], *, env: Mapping[str, str] | None = None, timeout: float = 60) -> bool:
+    """Whether `command` exists, ends in time and ends with 0."""
+    try:
+        output(command, env=env, timeout=timeout)
+    except (CommandFailed, FileNotFoundError, subprocess.TimeoutExpired):
+        return False
+    return True
+
+
+def tail(log: Path, lines: int = TAIL_LINES) -> str:
+    """The last non-empty lines of `log`."""
+    text = log.read_text(errors="replace").splitlines()
+    return "\n".join([line for line in text if line.strip()][-lines:])
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file `path` alone; other threads and processes wait. It is freed when its holder dies."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
