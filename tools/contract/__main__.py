@@ -1,0 +1,50 @@
+"""`python -m tools.contract` writes engine/data/arguments.json; `--check` compares and changes nothing.
+
+Versions are those of engine/data/releases.yaml and EXTRA. What the cache lacks is downloaded with pip (about 0.5 GB
+once, 0.1 GB kept).
+"""
+
+import argparse
+import difflib
+import sys
+from pathlib import Path
+
+from tools.contract.arguments import Spec, read_arguments
+from tools.contract.resolve import Resolver
+from tools.contract.sources import fetch
+from tools.contract.table import fold, to_text
+from triton_vllm_operator import engine
+from triton_vllm_operator.engine import releases
+from triton_vllm_operator.engine.versions import vllm_key
+
+TABLE = Path(engine.__file__).parent / "data" / "arguments.json"
+
+# Versions in no image of the table: one with measured memory figures, and the newest, to plan for.
+EXTRA = ("0.25.1", "0.33.0")
+
+
+def versions() -> list[str]:
+    """Every version whose contract some release needs, oldest first."""
+    wanted = {row.contract_version for row in releases.load().releases if row.contract_version}
+    return sorted(wanted | set(EXTRA), key=vllm_key)
+
+
+def arguments_of(version: str) -> dict[str, Spec]:
+    return read_arguments(Resolver(fetch(version)))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tools.contract", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="compare with the committed table; 1 when it differs")
+    options = parser.parse_args()
+    made = to_text(fold({version: arguments_of(version) for version in versions()}))
+    if not options.check:
+        TABLE.write_text(made, encoding="utf-8")
+        return 0
+    kept = TABLE.read_text(encoding="utf-8")
+    sys.stdout.writelines(difflib.unified_diff(kept.splitlines(True), made.splitlines(True), "committed", "sources"))
+    return int(kept != made)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
