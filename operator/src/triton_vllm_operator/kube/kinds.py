@@ -1,0 +1,111 @@
+"""The kinds that the operator talks to, with their paths: no discovery call is ever made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+Object = dict[str, Any]  # one Kubernetes object, as JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One resource: `prefix` is `/api/v1` or `/apis/GROUP/VERSION`, `plural` the word in the path."""
+
+    api_version: str
+    kind: str
+    plural: str
+    namespaced: bool = True
+
+    @property
+    def prefix(self) -> str:
+        return f"/{'apis' if '/' in self.api_version else 'api'}/{self.api_version}"
+
+    def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
+        """URL path of the collection (no name) or of one object; every part is percent-encoded."""
+        parts = [self.prefix]
+        if self.namespaced and namespace is not None:
+            parts += ["namespaces", quote(namespace, safe="")]
+        parts += [self.plural, *(quote(part, safe="") for part in (name, subresource) if part is not None)]
+        return "/".join(parts)
+
+
+CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
+SERVICE = Kind("v1", "Service", "services")
+POD = Kind("v1", "Pod", "pods")
+PVC = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
+CORE_EVENT = Kind("v1", "Event", "events")
+NODE = Kind("v1", "Node", "nodes", namespaced=False)
+NAMESPACE = Kind("v1", "Namespace", "namespaces", namespaced=False)
+DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
+REPLICA_SET = Kind("apps/v1", "ReplicaSet", "replicasets")
+PDB = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
+JOB = Kind("batch/v1", "Job", "jobs")
+LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
+EVENT = Kind("events.k8s.io/v1", "Event", "events")
+NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
+SCALER = Kind("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
+SCALED_OBJECT = Kind("keda.sh/v1alpha1", "ScaledObject", "scaledobjects")
+LLM_DEPLOYMENT = Kind("serving.triton-vllm.dev/v1alpha1", "LLMDeployment", "llmdeployments")
+
+KINDS: Mapping[tuple[str, str], Kind] = {
+    (kind.api_version, kind.kind): kind
+    for kind in (
+        CONFIG_MAP,
+        SERVICE,
+        POD,
+        PVC,
+        CORE_EVENT,
+        NODE,
+        NAMESPACE,
+        DEPLOYMENT,
+        REPLICA_SET,
+        PDB,
+        JOB,
+        LEASE,
+        EVENT,
+        NETWORK_POLICY,
+        SCALER,
+        SCALED_OBJECT,
+        LLM_DEPLOYMENT,
+    )
+}
+
+
+def kind_of(obj: Mapping[str, Any]) -> Kind:
+    """The kind of an object by its `apiVersion` and `kind`; KeyError for one that is not in the table."""
+    return KINDS[obj["apiVersion"], obj["kind"]]
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """Which object: enough to read, patch or delete it. `uid` makes a delete safe against a namesake."""
+
+    kind: Kind
+    namespace: str | None
+    name: str
+    uid: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.kind.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind.kind} {self.name}"
+
+    @property
+    def path(self) -> str:
+        return self.kind.path(self.namespace, self.name)
+
+
+def ref_of(obj: Mapping[str, Any]) -> Ref:
+    meta = obj["metadata"]
+    return Ref(kind_of(obj), meta.get("namespace"), meta["name"], meta.get("uid"))
+
+
+class Key(NamedTuple):
+    """Which LLMDeployment: what events carry and what the queue holds."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"

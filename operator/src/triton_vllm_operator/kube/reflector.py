@@ -1,0 +1,139 @@
+"""Keeps a store equal to the cluster: list, then watch, for ever, whatever the API server does.
+
+kopf's watches are not used for the children, because kopf does not say when it lists again: an object that was
+deleted while a watch was broken would stay in any cache fed by it (see docs/adr/ on watches).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from triton_vllm_operator.kube.client import Client
+from triton_vllm_operator.kube.errors import Expired, KubeError, Retry, from_status
+from triton_vllm_operator.kube.kinds import Object
+from triton_vllm_operator.kube.store import Place, Store
+
+log = logging.getLogger(__name__)
+
+# The server ends a watch after this long and the client gives up 5 s later, so a connection that is open but dead is
+# noticed within 25 s. A new request costs the server next to nothing: it goes on from the last version.
+WATCH_S = 20
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 10.0
+
+
+@dataclass
+class Health:
+    """When the loop last did something, in seconds of the event loop's clock.
+
+    `turned`: it started a request or read an event, so it is not stuck. `heard`: the server answered well.
+    """
+
+    turned: float
+    heard: float | None = None
+
+
+@dataclass
+class Reflector:
+    """One kind in one namespace (None: all), by a label selector on the server's side."""
+
+    client: Client
+    store: Store
+    namespace: str | None = None
+    label_selector: str = ""
+    rand: random.Random = field(default_factory=random.Random)
+    synced: asyncio.Event = field(default_factory=asyncio.Event)
+    health: Health = field(init=False)
+    _version: str | None = None
+
+    def __post_init__(self) -> None:
+        self.health = Health(turned=asyncio.get_running_loop().time())
+
+    @property
+    def name(self) -> str:
+        return f"{self.store.kind.plural}/{self.namespace or '*'}"
+
+    async def run(self) -> None:
+        """Never returns; cancel it."""
+        pause = FIRST_PAUSE_S
+        while True:
+            heard_before = self.health.heard
+            error = await self._turn()
+            if self.health.heard != heard_before:
+                pause = FIRST_PAUSE_S
+            if error is None:
+                continue
+            log.warning("watch %s: %s; again in %.1f s", self.name, error, pause)
+            await asyncio.sleep(max(pause, _asked(error)) * self.rand.uniform(0.8, 1.2))
+            pause = min(pause * 2, LONGEST_PAUSE_S)
+
+    async def _turn(self) -> KubeError | None:
+        """One list if needed, then one watch request. The error that ended it, or None."""
+        self.health.turned = self._now()
+        try:
+            if self._version is None:
+                await self._list()
+            await self._watch()
+        except Expired as error:
+            log.info("watch %s: %s; listing again", self.name, error)
+            self._version = None
+        except KubeError as error:
+            return error
+        return None
+
+    async def _list(self) -> None:
+        places: set[Place] = set()
+        version = ""
+        pages = self.client.pages(self.store.kind, self.namespace, label_selector=self.label_selector)
+        async for page in pages:
+            self.health.turned = self._now()
+            places.update(self.store.put(obj) for obj in page.items)
+            version = page.version
+        self.store.keep(places, version, self.namespace)
+        self._version = version
+        self._hear()
+        self.synced.set()
+
+    async def _watch(self) -> None:
+        assert self._version is not None
+        lines = self.client.watch(
+            self.store.kind,
+            self.namespace,
+            label_selector=self.label_selector,
+            since=self._version,
+            server_s=WATCH_S,
+        )
+        async for line in lines:
+            self._hear()
+            if line:
+                self._handle(line)
+
+    def _handle(self, line: bytes) -> None:
+        event = json.loads(line)
+        obj: Object = event["object"]
+        act: dict[str, Callable[[Object], object]] = {
+            "ADDED": self.store.put,
+            "MODIFIED": self.store.put,
+            "DELETED": self.store.drop,
+            "BOOKMARK": lambda _: None,
+        }
+        if event["type"] not in act:  # ERROR carries a Status
+            raise from_status(obj.get("code", 500), f"watch {self.name}: {obj.get('message')}")
+        act[event["type"]](obj)
+        self._version = obj["metadata"]["resourceVersion"]
+
+    def _hear(self) -> None:
+        self.health.turned = self.health.heard = self._now()
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+
+def _asked(error: KubeError) -> float:
+    """Seconds that the server asked to wait."""
+    return (error.after or 0.0) if isinstance(error, Retry) else 0.0

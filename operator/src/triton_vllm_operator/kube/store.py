@@ -1,0 +1,140 @@
+"""What the watches have seen of one kind, replaced whole on every list.
+
+Objects are kept as JSON bytes and parsed when read: a tenth of the memory of live dicts, and a reader can never
+change what another one sees. managedFields are dropped: nobody reads them and they are a third of an object.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from triton_vllm_operator.kube.kinds import Key, Kind, Object
+
+OWNER_LABEL = "serving.triton-vllm.dev/llmdeployment"
+OWNED = OWNER_LABEL  # the selector "has this label", sent with every list and watch of children
+
+Place = tuple[str, str]  # (namespace, name)
+Trim = Callable[[Object], Object]
+Changed = Callable[[Key], None]
+
+
+def owner_of(obj: Object) -> Key | None:
+    """The LLMDeployment that an object belongs to, by our label; None without it."""
+    meta = obj["metadata"]
+    name = meta.get("labels", {}).get(OWNER_LABEL)
+    return Key(meta.get("namespace", ""), name) if name else None
+
+
+def without_managed_fields(obj: Object) -> Object:
+    obj["metadata"].pop("managedFields", None)
+    return obj
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    version: int
+    uid: str
+    owner: Key | None
+    body: bytes
+
+
+class Store:
+    """One kind's objects by (namespace, name), with an index by owner.
+
+    Never goes backwards: an object only replaces an older one. resourceVersions are compared as integers, which the
+    API promises for one resource since Kubernetes 1.35 and which holds for every server on etcd before.
+    """
+
+    def __init__(self, kind: Kind, *, trim: Trim = without_managed_fields) -> None:
+        self.kind = kind
+        self._trim = trim
+        self._entries: dict[Place, _Entry] = {}
+        self._by_owner: dict[Key, set[Place]] = {}
+        self._listeners: list[Changed] = []
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def subscribe(self, changed: Changed) -> None:
+        """`changed` gets the owner of each object that appears, changes or goes."""
+        self._listeners.append(changed)
+
+    def get(self, namespace: str, name: str) -> Object | None:
+        entry = self._entries.get((namespace, name))
+        return json.loads(entry.body) if entry else None
+
+    def owned_by(self, owner: Key) -> list[Object]:
+        """The owner's objects, by name."""
+        places = sorted(self._by_owner.get(owner, ()))
+        return [json.loads(self._entries[place].body) for place in places]
+
+    def all(self) -> Iterable[Object]:
+        for entry in list(self._entries.values()):
+            yield json.loads(entry.body)
+
+    def put(self, obj: Object) -> Place:
+        """Keep an object as seen in a watch or in the answer to our own write; an older one is ignored."""
+        place = _place(obj)
+        new, old = self._entry(obj), self._entries.get(place)
+        if old is None or new.version > old.version:
+            self._set(place, new)
+            self._tell(old, new)
+        return place
+
+    def drop(self, obj: Object) -> None:
+        """Forget an object after its DELETED event, unless a newer one of that name is known."""
+        place = _place(obj)
+        old = self._entries.get(place)
+        if old is None or old.version > _version(obj):
+            return
+        self._unset(place)
+        self._tell(old, None)
+
+    def keep(self, listed: set[Place], list_version: str, namespace: str | None = None) -> None:
+        """End of a list (of one namespace, or of all) whose objects were put: what is not in it is gone.
+
+        Except what was written after the list was taken: its own watch event will tell.
+        """
+        for place, entry in list(self._entries.items()):
+            in_scope = namespace is None or place[0] == namespace
+            if in_scope and place not in listed and entry.version <= int(list_version):
+                self._unset(place)
+                self._tell(entry, None)
+
+    def _entry(self, obj: Object) -> _Entry:
+        body = self._trim(obj)
+        meta = body["metadata"]
+        return _Entry(int(meta["resourceVersion"]), meta.get("uid", ""), owner_of(body), json.dumps(body).encode())
+
+    def _set(self, place: Place, entry: _Entry) -> None:
+        self._unset(place)
+        self._entries[place] = entry
+        if entry.owner is not None:
+            self._by_owner.setdefault(entry.owner, set()).add(place)
+
+    def _unset(self, place: Place) -> None:
+        entry = self._entries.pop(place, None)
+        if entry is None or entry.owner is None:
+            return
+        places = self._by_owner[entry.owner]
+        places.discard(place)
+        if not places:
+            del self._by_owner[entry.owner]
+
+    def _tell(self, old: _Entry | None, new: _Entry | None) -> None:
+        # A relabelled object concerns both its old and its new owner.
+        owners = {entry.owner for entry in (old, new) if entry is not None and entry.owner is not None}
+        for listener in self._listeners:
+            for owner in owners:
+                listener(owner)
+
+
+def _place(obj: Object) -> Place:
+    meta = obj["metadata"]
+    return meta.get("namespace", ""), meta["name"]
+
+
+def _version(obj: Object) -> int:
+    return int(obj["metadata"]["resourceVersion"])

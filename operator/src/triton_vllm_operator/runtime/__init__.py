@@ -1,0 +1,1 @@
+"""The shell around `reconcile`: kopf handlers, keyed queue, leader election, health, metrics, logs, settings."""

@@ -1,0 +1,237 @@
+"""A queue of keys: coalescing, one worker a key, bounded concurrency, backoff with jitter, periodic resync.
+
+A key that is added while it waits is one entry; a key that is added while it is worked on is worked on once more
+afterwards. So an event is never lost and one key never runs twice at a time. All times are seconds of the event
+loop's clock, so tests run it on a loop with a clock of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+from triton_vllm_operator.kube.errors import NotLeader, Retry, Terminal
+
+log = logging.getLogger(__name__)
+
+NEWS_S = 1.0
+
+K = TypeVar("K", bound=Hashable)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one reconcile came to. `reason`: one CamelCase word for metrics and the log line.
+
+    `after`: look again in that many seconds even if nothing happens (None: at the next resync). `gone`: the object
+    does not exist any more, forget the key.
+    """
+
+    reason: str = "Done"
+    after: float | None = None
+    gone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSettings:
+    """`first_s` doubles with every failure in a row up to `longest_s`; each wait is spread by +-20 %."""
+
+    workers: int = 32
+    first_s: float = 0.5
+    longest_s: float = 30.0  # an API outage of any length is over for every key this long after it ended
+    resync_s: float = 300.0
+    stuck_s: float = 120.0  # no reconcile may take longer: it is cancelled and tried again
+
+
+class Observer(Protocol):
+    """What the metrics want to know."""
+
+    def waited(self, seconds: float) -> None: ...
+    def worked(self, seconds: float, result: str, reason: str) -> None: ...
+
+
+class Silent:
+    """For a queue without metrics."""
+
+    def waited(self, seconds: float) -> None:
+        """Nobody asks."""
+
+    def worked(self, seconds: float, result: str, reason: str) -> None:
+        """Nobody asks."""
+
+
+@dataclass(slots=True)
+class _State:
+    failures: int = 0
+    timer: asyncio.TimerHandle | None = None
+
+
+@dataclass
+class KeyedQueue(Generic[K]):
+    """Keys wait here; `run` works on them."""
+
+    settings: QueueSettings = field(default_factory=QueueSettings)
+    rand: random.Random = field(default_factory=random.Random)
+    observer: Observer = field(default_factory=Silent)
+    _waiting: OrderedDict[K, float] = field(default_factory=OrderedDict)  # key -> when it was added
+    _working: dict[K, float] = field(default_factory=dict)  # key -> when work began
+    _again: dict[K, float] = field(default_factory=dict)  # added while worked on
+    _states: dict[K, _State] = field(default_factory=dict)
+    _work: Callable[[K], Awaitable[Result]] | None = None  # set while `run` may start more
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def __len__(self) -> int:
+        return len(self._waiting) + len(self._again)
+
+    @property
+    def keys(self) -> set[K]:
+        """Every key that is known: waiting, worked on or scheduled."""
+        return {*self._waiting, *self._working, *self._states}
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._waiting or self._working)
+
+    def oldest_work(self) -> float:
+        """Seconds since the longest-running piece of work began; 0 when there is none."""
+        return max((self._now() - since for since in self._working.values()), default=0.0)
+
+    def longest_wait(self) -> float:
+        """Seconds that the first key in line has waited; 0 when none waits."""
+        return self._now() - next(iter(self._waiting.values())) if self._waiting else 0.0
+
+    def add(self, key: K) -> None:
+        """Work on the key soon; a pending delay of it is cut short."""
+        self._stop_timer(key)
+        if key in self._working:
+            self._again.setdefault(key, self._now())
+        else:
+            self._waiting.setdefault(key, self._now())
+            self._start_some()
+
+    def add_after(self, key: K, seconds: float) -> None:
+        """Work on the key in `seconds`, or sooner when it is added in between."""
+        if key in self._waiting or key in self._again:
+            return
+        state = self._states.setdefault(key, _State())
+        if state.timer is not None:
+            state.timer.cancel()
+        state.timer = asyncio.get_running_loop().call_later(seconds, self.add, key)
+
+    def forget(self, key: K) -> None:
+        """Drop what is remembered of a key: its object is gone."""
+        self._stop_timer(key)
+        self._states.pop(key, None)
+
+    def close(self) -> None:
+        """Start nothing more: what is under way may finish."""
+        self._work = None
+
+    async def drained(self, seconds: float) -> None:
+        """Wait until nothing is worked on, for `seconds` at most."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+
+    async def run(self, work: Callable[[K], Awaitable[Result]]) -> None:
+        """Work until cancelled. Cancelling stops the pieces of work under way; their keys stay in the queue."""
+        self._work = work
+        try:
+            self._start_some()
+            await asyncio.get_running_loop().create_future()
+        finally:
+            self._work = None
+            await _cancel(self._tasks)
+            self._put_back()
+
+    def _start_some(self) -> None:
+        while self._work is not None and self._waiting and len(self._working) < self.settings.workers:
+            task = asyncio.create_task(self._work_on(self._take(), self._work))
+            self._tasks.add(task)
+            task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._start_some()
+
+    def _take(self) -> K:
+        key, since = self._waiting.popitem(last=False)
+        self._working[key] = self._now()
+        self.observer.waited(self._now() - since)
+        return key
+
+    def _put_back(self) -> None:
+        for key in (*self._working, *self._again):
+            self._waiting.setdefault(key, self._now())
+        self._working.clear()
+        self._again.clear()
+
+    async def _work_on(self, key: K, work: Callable[[K], Awaitable[Result]]) -> None:
+        """One piece of work; every outcome ends in the next appointment of the key."""
+        began = self._now()
+        try:
+            async with asyncio.timeout(self.settings.stuck_s):
+                result = await work(key)
+            self._succeed(key, result)
+            outcome = ("success", result.reason)
+        except NotLeader:
+            self.add_after(key, self.settings.first_s)
+            outcome = ("stopped", "NotLeader")
+        except Retry as error:
+            self._fail(key, error.after, f"{error}")
+            outcome = ("retry", type(error).__name__)
+        except Terminal as error:
+            self._fail(key, self.settings.longest_s, f"{error}")
+            outcome = ("terminal", type(error).__name__)
+        except TimeoutError:
+            self._fail(key, None, f"given up after {self.settings.stuck_s:.0f} s")
+            outcome = ("retry", "Timeout")
+        except Exception:
+            log.exception("%s: a defect of the operator; please report it", key)
+            self._fail(key, None, "see the traceback")
+            outcome = ("defect", "Exception")
+        self.observer.worked(self._now() - began, *outcome)
+        del self._working[key]
+        if key in self._again:
+            self._waiting.setdefault(key, self._again.pop(key))
+
+    def _succeed(self, key: K, result: Result) -> None:
+        if result.gone:
+            self.forget(key)
+            return
+        self._states.setdefault(key, _State()).failures = 0
+        self.add_after(key, self._spread(self.settings.resync_s) if result.after is None else result.after)
+
+    def _fail(self, key: K, after: float | None, why: str) -> None:
+        state = self._states.setdefault(key, _State())
+        backoff = min(self.settings.first_s * 2 ** min(state.failures, 20), self.settings.longest_s)
+        state.failures += 1
+        seconds = self._spread(max(backoff, after or 0.0))
+        if self._again.pop(key, None) is not None:
+            # News came during the failed try, perhaps the cure: soon, but a hot key that fails gets no free run.
+            seconds = min(seconds, NEWS_S)
+        log.warning("%s: %s; try %d, again in %.1f s", key, why, state.failures, seconds)
+        self.add_after(key, seconds)
+
+    def _spread(self, seconds: float) -> float:
+        return seconds * self.rand.uniform(0.8, 1.2)
+
+    def _stop_timer(self, key: K) -> None:
+        state = self._states.get(key)
+        if state is not None and state.timer is not None:
+            state.timer.cancel()
+            state.timer = None
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+
+async def _cancel(tasks: set[asyncio.Task[None]]) -> None:
+    for task in tuple(tasks):
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tuple(tasks))
