@@ -1,6 +1,7 @@
 """Writes every generated file of the repository: `python -m tools.generate` (`make gen`)."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import yaml
@@ -38,11 +39,23 @@ def chart_text() -> str:
     return "{{- if .Values.crds.enabled }}\n" + text.replace("metadata:\n", _KEEP, 1) + "{{- end }}\n"
 
 
+def requirements_text() -> str:
+    """What the operator's image installs, with hashes, from uv.lock.
+
+    numpy, ml-dtypes and rapidjson are for the tensors of tritonclient, which the operator never touches.
+    """
+    unused = ["numpy", "ml-dtypes", "python-rapidjson"]
+    command = ["uv", "export", "--frozen", "--no-dev", "--no-emit-project", "--no-header", "--no-annotate"]
+    command += [option for name in unused for option in ("--no-emit-package", name)]
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+
 def files() -> dict[Path, str]:
     """Every generated file and its text."""
     return {
         ROOT / "crds" / "llmdeployments.yaml": crd_text(),
         ROOT / "charts" / "triton-vllm-operator" / "templates" / "crd.yaml": chart_text(),
+        ROOT / "images" / "operator" / "requirements.txt": requirements_text(),
     }
 
 

@@ -42,7 +42,9 @@ def _convert(node: Mapping[str, Any], definitions: Mapping[str, Any], embedded: 
         out["anyOf"] = [{"type": "integer"}, {"type": "string"}]
     if isinstance(node.get("default"), Mapping) and "properties" in node:
         out["default"] = {}  # the API server fills in the defaults of the fields inside
-    if out.get("default", ...) is None:
+    elif out.get("default") == {}:
+        del out["default"]
+    if out.get("default", ...) is None or out.get("default") == []:
         del out["default"]
     if "properties" in node:
         out["properties"] = {k: _convert(v, definitions, embedded) for k, v in node["properties"].items()}
@@ -119,7 +121,7 @@ def _root_schema(embedded: _Embedded) -> dict[str, Any]:
                 "rule": f"self.metadata.name.size() <= {names.NAME_MAX_LENGTH} "
                 f"&& self.metadata.name.matches('{names.NAME_PATTERN}')",
                 "message": "metadata.name becomes the name of a Service: at most "
-                f"{names.NAME_MAX_LENGTH} characters of a-z, 0-9 and '-', starting with a letter and not ending with '-'",
+                f"{names.NAME_MAX_LENGTH} characters of a-z, 0-9 and '-', first a letter, last not '-'",
             }
         ],
         "properties": {

@@ -157,11 +157,12 @@ class ServerSpec(Model):
         min_length=1,
         max_length=512,
         pattern=r"^\S+$",
-        description="Serving image. Default: the operator's own image, or NVIDIA's for the release when one is given.",
+        description="Serving image. Default: the operator's own image; with a release YY.MM, NVIDIA's image of it.",
     )
     release: str | None = field(
-        pattern=r"^[0-9]{2}\.(0[1-9]|1[0-2])$",
-        description="Triton release YY.MM. With an image whose tag does not name its release, it says what is inside.",
+        pattern=r"^([0-9]{2}\.(0[1-9]|1[0-2])|vllm-[0-9]+\.[0-9]+\.[0-9]+)$",
+        description="Release of the serving image: YY.MM of NVIDIA's image, or vllm-X.Y.Z of the operator's own. "
+        "Needed with an image whose tag does not name its release.",
     )
     log_level: Literal["Error", "Warning", "Info", "Verbose"] = field(
         "Info", description="What the server logs: Error, Warning and above, Info and above, or Verbose."
@@ -176,7 +177,7 @@ class ServerSpec(Model):
         field(
             [],
             max_length=64,
-            description="More tritonserver flags, each in the form --flag=value. Flags that the operator sets are refused.",
+            description="More tritonserver flags as --flag=value. Flags that the operator sets are refused.",
         )
     )
 

@@ -1,0 +1,53 @@
+{{- define "operator.name" -}}
+{{- if contains .Chart.Name .Release.Name }}{{ .Release.Name | trunc 53 | trimSuffix "-" }}{{ else }}{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 53 | trimSuffix "-" }}{{ end }}
+{{- end }}
+
+{{- define "operator.selector" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "operator.labels" -}}
+{{ include "operator.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end }}
+
+{{- define "operator.image" -}}
+{{- if .Values.image.digest }}{{ .Values.image.repository }}@{{ .Values.image.digest }}{{ else }}{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}{{ end }}
+{{- end }}
+
+{{- /* What the operator does with the objects of the namespaces that it serves. Each rule with its reason. */ -}}
+{{- define "operator.rules" -}}
+# The custom resources: read; only their status is written.
+- apiGroups: [serving.triton-vllm.dev]
+  resources: [llmdeployments]
+  verbs: [get, list, watch]
+- apiGroups: [serving.triton-vllm.dev]
+  resources: [llmdeployments/status]
+  verbs: [patch]
+# The children: made and kept by server-side apply (create and patch), deleted when no longer wanted; get looks
+# whether somebody else's object has a child's name.
+- apiGroups: [""]
+  resources: [configmaps, services]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, list, watch, create, patch, delete]
+# The serving pods: why they do not run.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, watch]
+# Events of a pod that waits for a volume.
+- apiGroups: [""]
+  resources: [events]
+  verbs: [list]
+# Events about the custom resources: posted, and counted on when they repeat.
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end }}

@@ -1,0 +1,31 @@
+"""The Deployment: one engine a pod."""
+
+from typing import Any
+
+from triton_vllm_operator.api import names
+from triton_vllm_operator.api.spec import LLMDeployment
+from triton_vllm_operator.desired import repository
+from triton_vllm_operator.desired.inputs import Defaults, ServingImage
+from triton_vllm_operator.desired.objects import child
+from triton_vllm_operator.desired.pod import pod_spec
+
+
+def deployment(llm: LLMDeployment, image: ServingImage, defaults: Defaults) -> dict[str, Any]:
+    """The Deployment. A changed model repository has a new name, which changes the template and so rolls the pods."""
+    config_hash = repository.content_hash(llm)
+    template = {
+        "metadata": {
+            "labels": {**llm.spec.pod_template.labels, **names.labels(llm.name)},
+            "annotations": {**llm.spec.pod_template.annotations, names.CONFIG_HASH_ANNOTATION: config_hash},
+        },
+        "spec": pod_spec(llm, image, defaults, names.repository(llm.name, config_hash)),
+    }
+    spec = {
+        "replicas": llm.spec.replicas,
+        "revisionHistoryLimit": 3,
+        # A ready pod goes only when its successor is ready: an update never takes away what serves.
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+        "selector": {"matchLabels": names.selector(llm.name)},
+        "template": template,
+    }
+    return child(llm, "apps/v1", "Deployment", llm.name) | {"spec": spec}

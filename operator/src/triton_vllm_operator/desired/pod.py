@@ -1,0 +1,213 @@
+"""The serving pod: one Triton server with one vLLM engine, within the restricted Pod Security Standard."""
+
+from typing import Any
+
+from triton_vllm_operator.api import names
+from triton_vllm_operator.api.quantity import total_bytes
+from triton_vllm_operator.api.spec import LLMDeployment
+from triton_vllm_operator.desired import repository
+from triton_vllm_operator.desired.engine_args import claim
+from triton_vllm_operator.desired.inputs import Defaults, ServingImage
+from triton_vllm_operator.desired.layout import (
+    CACHE_DIR,
+    ENDPOINT_REMOVAL_SECONDS,
+    GRPC_PORT,
+    HTTP_PORT,
+    METRICS_PORT,
+    MODEL_DIR,
+    REPOSITORY_DIR,
+    STOP_MARGIN_SECONDS,
+)
+
+CONTAINER = "server"
+_USER = 1000  # user triton-server of NVIDIA's image, and ours
+_STARTUP_PERIOD_SECONDS = 2
+_STARTUP_BUDGET_SECONDS = 45 * 60
+_LOG_FLAGS = {
+    "Error": ["--log-info=false", "--log-warning=false"],
+    "Warning": ["--log-info=false"],
+    "Info": [],
+    "Verbose": ["--log-verbose=1"],
+}
+
+
+def pod_spec(llm: LLMDeployment, image: ServingImage, defaults: Defaults, config_map: str) -> dict[str, Any]:
+    """The `spec` of the pod; `config_map` holds its model repository."""
+    return {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": grace_period_seconds(llm),
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": _USER,
+            "runAsGroup": _USER,
+            "fsGroup": _USER,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [_server(llm, image, defaults)],
+        "volumes": _volumes(llm, config_map),
+        **_init_process(image),
+        **_scheduling(llm),
+        **_pod_additions(llm, defaults),
+    }
+
+
+def grace_period_seconds(llm: LLMDeployment) -> int:
+    """Seconds from the pod's deletion to SIGKILL: endpoint removal, then the drain, then the stop of the engine."""
+    return ENDPOINT_REMOVAL_SECONDS + llm.spec.server.drain_seconds + STOP_MARGIN_SECONDS
+
+
+def _server(llm: LLMDeployment, image: ServingImage, defaults: Defaults) -> dict[str, Any]:
+    additions = llm.spec.pod_template
+    return {
+        "name": CONTAINER,
+        "image": image.reference,
+        **({"imagePullPolicy": defaults.image_pull_policy} if defaults.image_pull_policy else {}),
+        **({"command": ["tritonserver"]} if image.stock else {}),
+        "args": _flags(llm),
+        "env": _env(llm, defaults),
+        **({"envFrom": additions.env_from} if additions.env_from else {}),
+        "ports": [
+            {"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"},
+            {"name": "grpc", "containerPort": GRPC_PORT, "protocol": "TCP"},
+            {"name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP"},
+        ],
+        "resources": _resources(llm),
+        "volumeMounts": _mounts(llm),
+        **_probes(llm),
+        "lifecycle": {"preStop": {"sleep": {"seconds": ENDPOINT_REMOVAL_SECONDS}}},
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    }
+
+
+def _flags(llm: LLMDeployment) -> list[str]:
+    """Arguments of tritonserver. Control APIs stay closed: models are neither loaded nor changed over the network."""
+    return [
+        f"--model-repository={REPOSITORY_DIR}",
+        "--model-control-mode=none",
+        f"--http-port={HTTP_PORT}",
+        f"--grpc-port={GRPC_PORT}",
+        f"--metrics-port={METRICS_PORT}",
+        f"--exit-timeout-secs={llm.spec.server.drain_seconds}",
+        *_LOG_FLAGS[llm.spec.server.log_level],
+        *llm.spec.server.extra_args,
+    ]
+
+
+def _env(llm: LLMDeployment, defaults: Defaults) -> list[dict[str, Any]]:
+    """The container's environment: ours by name, then the user's as given; theirs replaces ours."""
+    plain = {
+        "HOME": "/tmp",
+        "HF_HOME": f"{CACHE_DIR}/huggingface",
+        "XDG_CACHE_HOME": f"{CACHE_DIR}/xdg",
+        "XDG_CONFIG_HOME": f"{CACHE_DIR}/config",
+        "VLLM_CACHE_ROOT": f"{CACHE_DIR}/vllm",
+        "TRITON_CACHE_DIR": f"{CACHE_DIR}/triton",
+        "TORCHINDUCTOR_CACHE_DIR": f"{CACHE_DIR}/torchinductor",
+        "VLLM_NO_USAGE_STATS": "1",
+        **defaults.env,
+    }
+    found: dict[str, dict[str, Any]] = {name: {"name": name, "value": value} for name, value in plain.items()}
+    if token := llm.spec.model.token_secret_ref:
+        reference = {"secretKeyRef": {"name": token.name, "key": token.key}}
+        found["HF_TOKEN"] = {"name": "HF_TOKEN", "valueFrom": reference}
+    theirs = {entry["name"] for entry in llm.spec.pod_template.env}
+    return [found[name] for name in sorted(found) if name not in theirs] + llm.spec.pod_template.env
+
+
+def _resources(llm: LLMDeployment) -> dict[str, Any]:
+    wanted = llm.spec.resources
+    exact = {
+        # /dev/shm is memory of the container, so the limit must hold both.
+        "memory": total_bytes(wanted.memory, wanted.shared_memory),
+        wanted.gpu.resource_name: str(llm.gpus_per_pod),
+    }
+    if wanted.ephemeral_storage is not None:
+        exact["ephemeral-storage"] = str(wanted.ephemeral_storage)
+    return {"requests": {"cpu": str(wanted.cpu), **exact}, "limits": exact}
+
+
+def _probes(llm: LLMDeployment) -> dict[str, Any]:
+    """Triton opens its ports after the model is loaded, so nothing but the startup probe may judge before that."""
+    ready = {"path": f"/v2/models/{llm.model_name}/ready", "port": "http"}
+    return {
+        "startupProbe": {
+            "httpGet": ready,
+            "periodSeconds": _STARTUP_PERIOD_SECONDS,
+            "timeoutSeconds": 2,
+            "failureThreshold": _STARTUP_BUDGET_SECONDS // _STARTUP_PERIOD_SECONDS,
+        },
+        "readinessProbe": {"httpGet": ready, "periodSeconds": 5, "timeoutSeconds": 4, "failureThreshold": 2},
+        "livenessProbe": {
+            "httpGet": {"path": "/v2/health/live", "port": "http"},
+            "periodSeconds": 10,
+            "timeoutSeconds": 5,
+            "failureThreshold": 6,
+        },
+    }
+
+
+def _mounts(llm: LLMDeployment) -> list[dict[str, Any]]:
+    mounts: list[dict[str, Any]] = [
+        {"name": "repository", "mountPath": REPOSITORY_DIR, "readOnly": True},
+        {"name": "cache", "mountPath": CACHE_DIR},
+        {"name": "tmp", "mountPath": "/tmp"},
+        {"name": "shm", "mountPath": "/dev/shm"},
+    ]
+    if found := claim(llm):
+        inside = {"subPath": found[1]} if found[1] else {}
+        mounts.append({"name": "model", "mountPath": MODEL_DIR, "readOnly": True, **inside})
+    return mounts + llm.spec.pod_template.volume_mounts
+
+
+def _volumes(llm: LLMDeployment, config_map: str) -> list[dict[str, Any]]:
+    items = [{"key": key, "path": path} for key, path in sorted(repository.paths(llm).items())]
+    volumes: list[dict[str, Any]] = [
+        {"name": "repository", "configMap": {"name": config_map, "items": items}},
+        {"name": "cache", "emptyDir": {}},
+        {"name": "tmp", "emptyDir": {}},
+        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": str(llm.spec.resources.shared_memory)}},
+    ]
+    if found := claim(llm):
+        volumes.append({"name": "model", "persistentVolumeClaim": {"claimName": found[0], "readOnly": True}})
+    added = [v.model_dump(by_alias=True, exclude_none=True) for v in llm.spec.pod_template.volumes]
+    return volumes + added
+
+
+def _init_process(image: ServingImage) -> dict[str, Any]:
+    """NVIDIA's image runs tritonserver as process 1, which ignores SIGTERM while it loads; with a shared process
+    namespace the pod's pause process is number 1 instead. Our image brings an init."""
+    return {"shareProcessNamespace": True} if image.stock else {}
+
+
+def _scheduling(llm: LLMDeployment) -> dict[str, Any]:
+    wanted = llm.spec.scheduling
+    gpu = llm.spec.resources.gpu
+    selector = dict(wanted.node_selector) | ({"nvidia.com/gpu.product": gpu.product} if gpu.product else {})
+    spread = [
+        {"labelSelector": {"matchLabels": names.selector(llm.name)}, **constraint}
+        for constraint in wanted.topology_spread_constraints
+    ]
+    found: dict[str, Any] = {
+        "nodeSelector": selector,
+        "tolerations": [{"key": gpu.resource_name, "operator": "Exists"}, *wanted.tolerations],
+        "affinity": wanted.affinity,
+        "topologySpreadConstraints": spread,
+        "priorityClassName": wanted.priority_class_name,
+        "runtimeClassName": wanted.runtime_class_name,
+        "schedulerName": wanted.scheduler_name,
+    }
+    return {key: value for key, value in found.items() if value}
+
+
+def _pod_additions(llm: LLMDeployment, defaults: Defaults) -> dict[str, Any]:
+    wanted = llm.spec.pod_template
+    secrets = [*wanted.image_pull_secrets, *({"name": name} for name in defaults.image_pull_secrets)]
+    found = {"imagePullSecrets": secrets, "serviceAccountName": wanted.service_account_name}
+    return {key: value for key, value in found.items() if value}

@@ -1,0 +1,39 @@
+"""The model repository: an immutable ConfigMap, named after its content so that old pods keep theirs."""
+
+import hashlib
+from typing import Any
+
+from triton_vllm_operator.api import names
+from triton_vllm_operator.api.spec import LLMDeployment
+from triton_vllm_operator.desired.engine_args import model_json
+from triton_vllm_operator.desired.model_config import config_pbtxt
+from triton_vllm_operator.desired.objects import child
+
+CONFIG_KEY = "config.pbtxt"
+ENGINE_KEY = "model.json"
+_HASH_LENGTH = 8  # keeps NAME-HASH no longer than NAME-headless, the longest child name
+
+
+def files(llm: LLMDeployment) -> dict[str, str]:
+    """Key of the ConfigMap -> text."""
+    # vLLM's numbers reach Triton's metrics port only when this is switched on.
+    return {CONFIG_KEY: config_pbtxt({"REPORT_CUSTOM_METRICS": "true"}), ENGINE_KEY: model_json(llm)}
+
+
+def paths(llm: LLMDeployment) -> dict[str, str]:
+    """Key of the ConfigMap -> path below the repository's directory."""
+    return {CONFIG_KEY: f"{llm.model_name}/config.pbtxt", ENGINE_KEY: f"{llm.model_name}/1/model.json"}
+
+
+def content_hash(llm: LLMDeployment) -> str:
+    """Eight hexadecimal digits that change with the content of the repository."""
+    digest = hashlib.sha256()
+    for key, text in sorted(files(llm).items()):
+        digest.update(f"{key}\0{paths(llm)[key]}\0{text}\0".encode())
+    return digest.hexdigest()[:_HASH_LENGTH]
+
+
+def config_map(llm: LLMDeployment) -> dict[str, Any]:
+    """The ConfigMap."""
+    name = names.repository(llm.name, content_hash(llm))
+    return child(llm, "v1", "ConfigMap", name) | {"immutable": True, "data": files(llm)}

@@ -1,0 +1,48 @@
+"""The Service that clients call, and the headless one that publishes each pod's address."""
+
+from typing import Any
+
+from triton_vllm_operator.api import names
+from triton_vllm_operator.api.spec import LLMDeployment
+from triton_vllm_operator.desired.layout import GRPC_PORT, HTTP_PORT, METRICS_PORT
+from triton_vllm_operator.desired.objects import child
+
+
+def service(llm: LLMDeployment) -> dict[str, Any]:
+    """The Service that clients call."""
+    wanted = llm.spec.service
+    annotations = {"annotations": wanted.annotations} if wanted.annotations else {}
+    spec = {"type": wanted.type, "selector": names.selector(llm.name), "ports": _ports(llm)}
+    return child(llm, "v1", "Service", llm.name, **annotations) | {"spec": spec}
+
+
+def headless_service(llm: LLMDeployment) -> dict[str, Any]:
+    """The headless Service: one address a ready pod, for clients that balance requests themselves."""
+    spec = {"type": "ClusterIP", "clusterIP": "None", "selector": names.selector(llm.name), "ports": _ports(llm)}
+    return child(llm, "v1", "Service", names.headless(llm.name)) | {"spec": spec}
+
+
+def endpoints(llm: LLMDeployment) -> dict[str, str]:
+    """Addresses inside the cluster, as in status.endpoints."""
+    host = f"{llm.name}.{llm.namespace}.svc"
+    ports = llm.spec.service.ports
+    found = {"http": f"http://{host}:{HTTP_PORT}"}
+    if ports.grpc:
+        found["grpc"] = f"{host}:{GRPC_PORT}"
+    if ports.metrics:
+        found["metrics"] = f"http://{host}:{METRICS_PORT}/metrics"
+    return found
+
+
+def _ports(llm: LLMDeployment) -> list[dict[str, Any]]:
+    wanted = llm.spec.service.ports
+    shown = [("http", HTTP_PORT, True), ("grpc", GRPC_PORT, wanted.grpc), ("metrics", METRICS_PORT, wanted.metrics)]
+    return [
+        {"name": name, "port": port, "targetPort": name, "protocol": "TCP", **_app_protocol(name)}
+        for name, port, on in shown
+        if on
+    ]
+
+
+def _app_protocol(name: str) -> dict[str, str]:
+    return {"appProtocol": "kubernetes.io/h2c"} if name == "grpc" else {"appProtocol": "http"}

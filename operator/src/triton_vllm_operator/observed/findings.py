@@ -1,0 +1,200 @@
+"""What keeps an LLMDeployment from being ready: an ordered chain of checks, the first that fails speaks.
+
+A check takes the observation and gives a finding or None. Order is by how early in a pod's life the cause lies and by
+how much it explains: a refused Deployment before its missing pods, a missing Secret before "not ready".
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from triton_vllm_operator.observed import gpus
+from triton_vllm_operator.observed.observation import Observation
+from triton_vllm_operator.observed.pods import PodState
+
+_IMAGE_REASONS = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
+_CONFIG_REASONS = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
+_MESSAGE_LIMIT = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One cause.
+
+    Attributes:
+        reason: one CamelCase word.
+        message: a sentence with the fix.
+        stalled: True when it will not go away unless somebody acts; False while it is only progress or waiting.
+    """
+
+    reason: str
+    message: str
+    stalled: bool
+
+
+Check = Callable[[Observation], Finding | None]
+
+
+def first_finding(seen: Observation) -> Finding | None:
+    """The finding that matters most, or None when all replicas serve."""
+    return next((found for check in CHECKS if (found := check(seen))), None)
+
+
+def scaled_to_zero(seen: Observation) -> Finding | None:
+    """Zero replicas are what the user wants, and serve nobody."""
+    if seen.llm.spec.replicas > 0:
+        return None
+    if seen.live_pods:
+        return Finding("ScalingDown", "The pods are stopping: spec.replicas is 0.", stalled=False)
+    name = seen.llm.name
+    return Finding("ScaledToZero", f"Nothing serves: spec.replicas is 0. kubectl scale llm/{name} --replicas=1", False)
+
+
+def deployment_missing(seen: Observation) -> Finding | None:
+    """The Deployment was not made yet."""
+    if seen.deployment is None:
+        return Finding("Creating", "The objects of this LLMDeployment are being created.", stalled=False)
+    return None
+
+
+def pods_refused(seen: Observation) -> Finding | None:
+    """The API server refuses the pods: a quota, a policy, a missing ServiceAccount."""
+    conditions = (seen.deployment or {}).get("status", {}).get("conditions", [])
+    failure = next((c for c in conditions if c["type"] == "ReplicaFailure" and c["status"] == "True"), None)
+    if failure is None:
+        return None
+    message = str(failure.get("message", ""))
+    advice = "Ask the owner of the namespace for the permission, quota or policy that the message names."
+    if found := re.search(r'serviceaccount "([^"]+)" not found', message):
+        advice = f"Create ServiceAccount {found.group(1)} or change spec.podTemplate.serviceAccountName."
+    return Finding("PodsRefused", f"Kubernetes refuses to create the pods: {_short(message)} {advice}", stalled=True)
+
+
+def claim_problem(seen: Observation) -> Finding | None:
+    """A pod waits for a PersistentVolumeClaim that is missing or not bound."""
+    for pod in seen.live_pods:
+        if found := re.search(r'persistentvolumeclaim "([^"]+)" not found', pod.unschedulable):
+            claim, namespace = found.group(1), seen.llm.namespace
+            message = f"PersistentVolumeClaim {claim} does not exist in namespace {namespace}. Create it, or change "
+            return Finding("ClaimNotFound", message + "spec.model.uri or spec.podTemplate.volumes.", stalled=True)
+        if "unbound immediate PersistentVolumeClaims" in pod.unschedulable:
+            message = f"Pod {pod.name} waits for a PersistentVolumeClaim without a volume: {_short(pod.unschedulable)}"
+            return Finding("ClaimNotBound", f"{message} Check its storage class with kubectl describe pvc.", True)
+    return None
+
+
+def unschedulable(seen: Observation) -> Finding | None:
+    """No node takes a pod."""
+    pod = next((p for p in seen.live_pods if p.unschedulable), None)
+    if pod is None:
+        return None
+    if seen.gpu_use is not None and f"Insufficient {seen.gpu_use.resource}" in pod.unschedulable:
+        told = gpus.explain(seen.gpu_use, seen.llm.gpus_per_pod)
+        return Finding("InsufficientGPUs", f"{told} Scheduler: {_short(pod.unschedulable)}", stalled=False)
+    message = f"No node takes pod {pod.name}: {_short(pod.unschedulable)}"
+    advice = "Change spec.resources or spec.scheduling, or add a node that fits."
+    return Finding("Unschedulable", f"{message} {advice}", stalled=False)
+
+
+def reference_missing(seen: Observation) -> Finding | None:
+    """The kubelet cannot make the container: a Secret or ConfigMap, or a key of it, is missing."""
+    for pod in seen.live_pods:
+        if pod.waiting_reason in _CONFIG_REASONS:
+            return _missing_reference(seen, pod)
+    return None
+
+
+def _missing_reference(seen: Observation, pod: PodState) -> Finding:
+    text, namespace = pod.waiting_message, seen.llm.namespace
+    if found := re.search(r'(secret|configmap) "([^"]+)" not found', text):
+        kind = {"secret": "Secret", "configmap": "ConfigMap"}[found.group(1)]
+        message = f"{kind} {found.group(2)} does not exist in namespace {namespace}. Create it; the pod then starts."
+        return Finding(f"{kind}NotFound", message, stalled=True)
+    if found := re.search(r"couldn't find key (\S+) in (Secret|ConfigMap) \S*?([^/\s]+)$", text):
+        key, kind, name = found.groups()
+        message = f"{kind} {name} in namespace {namespace} has no key {key}. Add the key, or name another one."
+        return Finding(f"{kind}KeyNotFound", message, stalled=True)
+    message = f"The container of pod {pod.name} cannot be made: {_short(text)} Correct spec.podTemplate or spec.model."
+    return Finding("ContainerNotCreated", message, stalled=True)
+
+
+def image_problem(seen: Observation) -> Finding | None:
+    """The image cannot be pulled."""
+    for pod in seen.live_pods:
+        if pod.waiting_reason in _IMAGE_REASONS:
+            message = f"The image of pod {pod.name} cannot be pulled: {_short(pod.waiting_message)}"
+            advice = "Check spec.server.image, spec.podTemplate.imagePullSecrets and the registry."
+            return Finding("ImagePullFailed", f"{message} {advice}", stalled=True)
+    return None
+
+
+def mount_problem(seen: Observation) -> Finding | None:
+    """The kubelet cannot mount a volume."""
+    for pod in seen.live_pods:
+        if text := seen.mount_errors.get(pod.name, ""):
+            advice = "Create what the volume names, or correct spec.podTemplate.volumes."
+            return Finding("MountFailed", f"Pod {pod.name} waits for a volume: {_short(text)} {advice}", stalled=True)
+    return None
+
+
+def server_failed(seen: Observation) -> Finding | None:
+    """The server has ended instead of serving."""
+    for pod in seen.live_pods:
+        if pod.ready or not (pod.failure_reason or pod.waiting_reason == "CrashLoopBackOff"):
+            continue
+        again = f"It has been restarted {pod.restarts} times." if pod.restarts > 1 else "It is being restarted."
+        if pod.failure_reason == "OOMKilled":
+            message = (
+                f"The server of pod {pod.name} used more memory than its limit. Raise spec.resources.memory. {again}"
+            )
+            return Finding("OutOfMemory", message, stalled=True)
+        said = _short(pod.failure_message) or f"no message; see kubectl logs {pod.name} --previous"
+        return Finding("ServerFailed", f"The server of pod {pod.name} ended before it served: {said} {again}", True)
+    return None
+
+
+def not_settled(seen: Observation) -> Finding | None:
+    """Pods are starting, or are being replaced by pods of the newest configuration."""
+    if seen.deployment_settled:
+        return None
+    wanted, old = seen.llm.spec.replicas, len(seen.live_pods) - len(seen.current_pods)
+    if old:
+        message = f"{old} of the pods still run the previous configuration; they go when their successors are ready."
+        return Finding("RollingOut", message, stalled=False)
+    waiting = next((pod for pod in seen.current_pods if not pod.ready), None)
+    if waiting is not None and waiting.node:
+        message = f"Pod {waiting.name} pulls its image, loads the model or starts the engine."
+        return Finding("Starting", f"{message} kubectl logs -f {waiting.name} shows how far it is.", stalled=False)
+    return Finding("Scaling", f"Waiting until {wanted} pods are ready.", stalled=False)
+
+
+def no_token(seen: Observation) -> Finding | None:
+    """A pod is ready but has not answered with a token."""
+    for pod in seen.current_pods:
+        answer = seen.answers.get(pod.run)
+        if pod.ready and answer != "":
+            said = f": {_short(answer)}" if answer else ""
+            message = f"Pod {pod.name} is ready but has not answered a request with a token yet{said}"
+            return Finding("NoToken", message, stalled=False)
+    return None
+
+
+CHECKS: Sequence[Check] = (
+    scaled_to_zero,
+    deployment_missing,
+    pods_refused,
+    claim_problem,
+    unschedulable,
+    reference_missing,
+    image_problem,
+    mount_problem,
+    server_failed,
+    not_settled,
+    no_token,
+)
+
+
+def _short(text: str) -> str:
+    """One line of a text from elsewhere, at most 2,000 characters, ending with a full stop."""
+    line = " ".join(text.split())[-_MESSAGE_LIMIT:].rstrip(". ")
+    return f"{line}." if line else ""

@@ -1,0 +1,64 @@
+"""All that the checks look at, gathered before they run."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from triton_vllm_operator.api.spec import LLMDeployment
+from triton_vllm_operator.observed.gpus import GPUUse
+from triton_vllm_operator.observed.pods import PodState
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One look at an LLMDeployment and its children.
+
+    Attributes:
+        deployment: the live Deployment, or None before it exists.
+        pods: pods that are not over, of any configuration.
+        config_hash: model repository that is wanted now.
+        answers: run of a pod -> "" when it has answered with a token, else what came instead of one.
+        mount_errors: pod name -> the kubelet's sentence about a volume that it cannot mount.
+        gpu_use: who holds the GPUs; gathered only when a pod waits for one.
+    """
+
+    llm: LLMDeployment
+    deployment: Mapping[str, Any] | None
+    pods: Sequence[PodState]
+    config_hash: str
+    answers: Mapping[str, str] = field(default_factory=dict)
+    mount_errors: Mapping[str, str] = field(default_factory=dict)
+    gpu_use: GPUUse | None = None
+
+    @property
+    def live_pods(self) -> list[PodState]:
+        """Pods that are not being deleted."""
+        return [pod for pod in self.pods if not pod.deleting]
+
+    @property
+    def current_pods(self) -> list[PodState]:
+        """Live pods of the wanted configuration."""
+        return [pod for pod in self.live_pods if pod.config_hash == self.config_hash]
+
+    @property
+    def proven_pods(self) -> list[PodState]:
+        """Ready pods that have answered with a token."""
+        return [pod for pod in self.live_pods if pod.ready and self.answers.get(pod.run) == ""]
+
+    def deployment_status(self, key: str) -> int:
+        """A counter of the Deployment's status; 0 where it is absent."""
+        return int((self.deployment or {}).get("status", {}).get(key, 0))
+
+    @property
+    def deployment_settled(self) -> bool:
+        """The Deployment's controller has seen the newest spec and every wanted pod is updated and ready."""
+        if self.deployment is None:
+            return False
+        seen = self.deployment_status("observedGeneration") >= self.deployment["metadata"].get("generation", 0)
+        wanted = self.llm.spec.replicas
+        return (
+            seen
+            and self.deployment_status("replicas") == wanted
+            and self.deployment_status("updatedReplicas") == wanted
+            and self.deployment_status("readyReplicas") == wanted
+        )

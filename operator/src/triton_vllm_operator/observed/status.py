@@ -1,0 +1,91 @@
+"""The status of an LLMDeployment, computed from one observation."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from triton_vllm_operator.api import names
+from triton_vllm_operator.api.conditions import Condition, merge
+from triton_vllm_operator.observed.findings import Finding
+from triton_vllm_operator.observed.observation import Observation
+
+
+def conditions(seen: Observation, finding: Finding | None) -> list[Condition]:
+    """Ready, Available, Reconciling and Stalled, in the meaning that kstatus gives the last two."""
+    return [_ready(seen, finding), _available(seen), *_progress(finding)]
+
+
+def refused(reason: str, message: str) -> list[Condition]:
+    """The conditions of a spec that cannot work as it stands; its children are left as they are."""
+    finding = Finding(reason, message, stalled=True)
+    return [Condition("Ready", "False", reason, message), *_progress(finding)]
+
+
+def _ready(seen: Observation, finding: Finding | None) -> Condition:
+    if finding is not None:
+        return Condition("Ready", "False", finding.reason, finding.message)
+    count = len(seen.proven_pods)
+    pods = "1 pod has" if count == 1 else f"{count} pods have"
+    return Condition("Ready", "True", "Serving", f"{pods} answered with a token.")
+
+
+def _available(seen: Observation) -> Condition:
+    serving, wanted = len([pod for pod in seen.live_pods if pod.ready]), seen.llm.spec.replicas
+    if serving and serving >= wanted:
+        return Condition("Available", "True", "EnoughReplicas", f"{serving} of {wanted} wanted pods are ready.")
+    if serving:
+        message = f"{serving} of {wanted} wanted pods are ready; requests are served with less capacity."
+        return Condition("Available", "False", "TooFewReplicas", message)
+    return Condition("Available", "False", "NoReplicas", "No pod is ready, so requests fail.")
+
+
+def _progress(finding: Finding | None) -> list[Condition]:
+    if finding is None:
+        done = "Nothing is left to do."
+        return [Condition("Reconciling", "False", "Serving", done), Condition("Stalled", "False", "Serving", done)]
+    if finding.reason == "ScaledToZero":
+        return [
+            Condition("Reconciling", "False", finding.reason, finding.message),
+            Condition("Stalled", "False", finding.reason, finding.message),
+        ]
+    moving = not finding.stalled
+    return [
+        Condition("Reconciling", "True" if moving else "False", finding.reason, finding.message),
+        Condition("Stalled", "False" if moving else "True", finding.reason, finding.message),
+    ]
+
+
+def status(
+    seen: Observation,
+    finding: Finding | None,
+    previous: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    now: str,
+) -> dict[str, Any]:
+    """The whole status to write.
+
+    Args:
+        previous: the status as read, for the times of its conditions.
+        facts: what the spec alone decides: release, image, endpoints.
+        now: RFC 3339 time.
+    """
+    return {
+        "observedGeneration": seen.llm.generation,
+        "conditions": merge(previous.get("conditions", []), conditions(seen, finding), seen.llm.generation, now),
+        "replicas": len(seen.live_pods),
+        "readyReplicas": len([pod for pod in seen.live_pods if pod.ready]),
+        "updatedReplicas": len(seen.current_pods),
+        "selector": ",".join(f"{key}={value}" for key, value in names.selector(seen.llm.name).items()),
+        "modelName": seen.llm.model_name,
+        "gpusPerReplica": seen.llm.gpus_per_pod,
+        **facts,
+    }
+
+
+def refused_status(previous: Mapping[str, Any], reason: str, message: str, generation: int, now: str) -> dict[str, Any]:
+    """The status of a refused spec: new conditions, everything else as it was.
+
+    Available is kept: what was deployed before goes on serving.
+    """
+    kept = [c for c in previous.get("conditions", []) if c.get("type") == "Available"]
+    fresh = merge(previous.get("conditions", []), refused(reason, message), generation, now)
+    return {**previous, "observedGeneration": generation, "conditions": kept + fresh}

@@ -1,0 +1,82 @@
+"""Which writes bring the children of an LLMDeployment to what is wanted."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from triton_vllm_operator.api import names
+from triton_vllm_operator.plan.drift import holds
+
+Object = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """Server-side apply of one child; `new` says that none of that name is known to be ours."""
+
+    obj: dict[str, Any]
+    new: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Delete one live child; its uid is the precondition."""
+
+    obj: Object
+    why: str
+
+
+Action = Apply | Delete
+
+
+def actions(
+    wanted: Sequence[dict[str, Any]], live: Iterable[Object], owner_uid: str, mounted: frozenset[str]
+) -> list[Action]:
+    """The writes, in order: leftovers of a former namesake, then applies, then what is no longer wanted.
+
+    Args:
+        wanted: complete child objects, in the order in which they are to be applied.
+        live: live objects with our labels.
+        owner_uid: uid of the LLMDeployment.
+        mounted: names of the model repositories that live pods mount; they stay until their pods are gone.
+    """
+    former = [o for o in live if not _owned(o, owner_uid)]
+    ours = {_identity(o): o for o in live if _owned(o, owner_uid)}
+    asked = {_identity(o) for o in wanted}
+    return [
+        *(Delete(o, "belongs to a deleted LLMDeployment of the same name") for o in former if not _going(o)),
+        *(Apply(o, _identity(o) not in ours) for o in wanted if _needs_apply(o, ours.get(_identity(o)))),
+        *(Delete(o, "is no longer wanted") for key, o in ours.items() if key not in asked and _spare(o, mounted)),
+    ]
+
+
+def _needs_apply(wanted: dict[str, Any], live: Object | None) -> bool:
+    return live is None or not holds(live, wanted)
+
+
+def _spare(obj: Object, mounted: frozenset[str]) -> bool:
+    return not _going(obj) and not (obj["kind"] == "ConfigMap" and obj["metadata"]["name"] in mounted)
+
+
+def _owned(obj: Object, owner_uid: str) -> bool:
+    return any(ref.get("uid") == owner_uid for ref in obj["metadata"].get("ownerReferences", []))
+
+
+def _going(obj: Object) -> bool:
+    return "deletionTimestamp" in obj["metadata"]
+
+
+def _identity(obj: Object) -> tuple[str, str]:
+    return obj["kind"], obj["metadata"]["name"]
+
+
+def foreign_owner(obj: Object, owner_uid: str) -> str | None:
+    """Whose a live object with a child's name is, when it is not ours: a phrase for a message, else None."""
+    if _owned(obj, owner_uid):
+        return None
+    meta = obj["metadata"]
+    owner = next((ref for ref in meta.get("ownerReferences", []) if ref.get("controller")), None)
+    if owner is not None:
+        return f"{owner['kind']} {owner['name']}"
+    manager = meta.get("labels", {}).get(names.MANAGED_BY_LABEL)
+    return manager or "somebody else"

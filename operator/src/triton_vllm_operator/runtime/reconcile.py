@@ -1,0 +1,238 @@
+"""One LLMDeployment, from what is wanted and what is to what is written. Every write may be the last before a crash."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from pydantic import ValidationError
+
+from triton_vllm_operator.api import names
+from triton_vllm_operator.api.conditions import find
+from triton_vllm_operator.api.spec import LLMDeployment
+from triton_vllm_operator.desired import pod, repository, services
+from triton_vllm_operator.desired.children import children
+from triton_vllm_operator.desired.inputs import Defaults, ServingImage
+from triton_vllm_operator.engine import arguments, releases, server_flags
+from triton_vllm_operator.engine.problems import Problem
+from triton_vllm_operator.kube import kinds
+from triton_vllm_operator.kube.errors import Invalid
+from triton_vllm_operator.kube.kinds import Key, Object
+from triton_vllm_operator.observed import findings, gather, pods, status
+from triton_vllm_operator.observed.gpus import gpu_use
+from triton_vllm_operator.observed.observation import Observation
+from triton_vllm_operator.plan.actions import Apply, Delete, actions, foreign_owner
+from triton_vllm_operator.runtime.queue import Result
+from triton_vllm_operator.runtime.shell import Cluster
+
+log = logging.getLogger(__name__)
+
+CHILD_KINDS = (kinds.CONFIG_MAP, kinds.SERVICE, kinds.PDB, kinds.DEPLOYMENT)
+
+
+class Probe(Protocol):
+    """Asks a pod for a token; "" means that one came."""
+
+    async def ask(self, ip: str, model: str) -> str:
+        """What came instead of a token, or ""."""
+
+
+@dataclass(eq=False)
+class Refusal(Exception):
+    """The spec cannot work as it stands: the reason and message of its conditions."""
+
+    reason: str
+    message: str
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass
+class Reconciler:
+    """What every reconcile needs besides the cluster; its only state is which runs of pods have answered.
+
+    Attributes:
+        default_image: serving image of a spec that names none.
+        clock: RFC 3339 time.
+    """
+
+    probe: Probe
+    default_image: str | None = None
+    defaults: Defaults = field(default_factory=Defaults)
+    clock: Callable[[], str] = _now
+    _proven: dict[Key, frozenset[str]] = field(default_factory=dict)
+
+    async def __call__(self, cluster: Cluster, key: Key) -> Result:
+        """Bring one LLMDeployment forward and write its status."""
+        obj = await cluster.client.find(kinds.LLM_DEPLOYMENT, key.namespace, key.name)
+        if obj is None or "deletionTimestamp" in obj["metadata"]:
+            self._proven.pop(key, None)  # owner references let Kubernetes collect the children
+            return Result("Gone", gone=obj is None)
+        try:
+            llm, image = self._understand(obj)
+            await self._apply_children(cluster, llm, image)
+        except Refusal as refusal:
+            return await self._refuse(cluster, obj, refusal)
+        seen = await self._observe(cluster, llm, obj)
+        finding = findings.first_finding(seen)
+        facts = {"release": image.release, "image": image.reference, "endpoints": services.endpoints(llm)}
+        fresh = status.status(seen, finding, obj.get("status", {}), facts, self.clock())
+        await self._write_status(cluster, obj, fresh)
+        return Result(finding.reason if finding else "Ready", after=_look_again(seen, finding))
+
+    # ---------------------------------------------------------------- what is wanted
+
+    def _understand(self, obj: Object) -> tuple[LLMDeployment, ServingImage]:
+        try:
+            llm = LLMDeployment.parse(obj)
+        except ValidationError as error:
+            raise Refusal("InvalidSpec", _validation_message(error)) from error
+        server = llm.spec.server
+        resolved = releases.resolve(server.image, server.release, default_image=self.default_image)
+        if isinstance(resolved, Problem):
+            raise Refusal(resolved.reason, resolved.message)
+        refused = [p for p in self._problems(llm, resolved.contract_version) if p.refuse]
+        if refused:
+            raise Refusal(refused[0].reason, " ".join(p.message for p in refused))
+        return llm, ServingImage(resolved.image, resolved.release, stock=resolved.row.line == "nvidia")
+
+    def _problems(self, llm: LLMDeployment, contract_version: str) -> list[Problem]:
+        return [
+            *arguments.check(llm.spec.engine.extra_args, contract_version),
+            *server_flags.check(llm.spec.server.extra_args),
+        ]
+
+    # ---------------------------------------------------------------- what is written
+
+    async def _apply_children(self, cluster: Cluster, llm: LLMDeployment, image: ServingImage) -> None:
+        key = Key(llm.namespace, llm.name)
+        live = [obj for kind in CHILD_KINDS for obj in cluster.children(kind, key)]
+        mounted = gather.volumes_of(cluster.children(kinds.POD, key))
+        for action in actions(children(llm, image, self.defaults), live, llm.uid, mounted):
+            await self._act(cluster, llm, action)
+
+    async def _act(self, cluster: Cluster, llm: LLMDeployment, action: Apply | Delete) -> None:
+        if isinstance(action, Delete):
+            ref = kinds.ref_of(action.obj)
+            log.info("%s/%s: delete %s: it %s", llm.namespace, llm.name, ref, action.why)
+            await cluster.client.delete(ref)
+            return
+        ref = kinds.ref_of(action.obj)
+        if action.new:
+            await self._refuse_foreign(cluster, llm, ref)
+        log.info("%s/%s: apply %s", llm.namespace, llm.name, ref)
+        try:
+            await cluster.apply(action.obj)
+        except Invalid as error:
+            raise Refusal("ChildRefused", f"Kubernetes refuses {ref}: {error.reason}") from error
+
+    async def _refuse_foreign(self, cluster: Cluster, llm: LLMDeployment, ref: kinds.Ref) -> None:
+        """Never take over an object that somebody else made under the name of a child."""
+        found = await cluster.client.find(ref.kind, ref.namespace, ref.name)
+        owner = foreign_owner(found, llm.uid) if found is not None else None
+        if owner is None:
+            return
+        message = f"{ref} exists and belongs to {owner}. Delete or rename it, or give this LLMDeployment another name."
+        raise Refusal("NameTaken", message)
+
+    async def _refuse(self, cluster: Cluster, obj: Object, refusal: Refusal) -> Result:
+        meta = obj["metadata"]
+        fresh = status.refused_status(
+            obj.get("status", {}), refusal.reason, refusal.message, meta.get("generation", 0), self.clock()
+        )
+        await self._write_status(cluster, obj, fresh)
+        return Result(refusal.reason, after=30.0)
+
+    async def _write_status(self, cluster: Cluster, obj: Object, fresh: dict[str, Any]) -> None:
+        """One write when something changed, none otherwise; an event when Ready changed its reason."""
+        before = obj.get("status", {})
+        if fresh == before:
+            return
+        version = {key: obj["metadata"][key] for key in ("name", "namespace", "resourceVersion")}
+        body = {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": version, "status": fresh}
+        await cluster.client.apply_status(body)
+        was, ready = find(before.get("conditions", []), "Ready"), find(fresh["conditions"], "Ready")
+        if ready is not None and (was is None or was["reason"] != ready["reason"]):
+            stalled = find(fresh["conditions"], "Stalled") or {}
+            await _tell(cluster, obj, ready, "Warning" if stalled.get("status") == "True" else "Normal")
+
+    # ---------------------------------------------------------------- what is
+
+    async def _observe(self, cluster: Cluster, llm: LLMDeployment, obj: Object) -> Observation:
+        key = Key(llm.namespace, llm.name)
+        live = cluster.children(kinds.POD, key)
+        deployment = cluster.stores[kinds.DEPLOYMENT].get(llm.namespace, llm.name)
+        seen = Observation(
+            llm=llm,
+            deployment=deployment,
+            pods=pods.read_all(live, pod.CONTAINER),
+            config_hash=repository.content_hash(llm),
+            answers=dict.fromkeys(self._known_answers(key, llm, obj, live), ""),
+        )
+        if gather.waits_for_gpu(seen):
+            nodes = await cluster.client.list_all(kinds.NODE)
+            resource = llm.spec.resources.gpu.resource_name
+            seen = replace(seen, gpu_use=gpu_use(resource, nodes, cluster.stores[kinds.POD].all()))
+        if waiting := gather.pods_in_creation(seen):
+            told = await asyncio.gather(*(cluster.client.events_of(llm.namespace, p.uid) for p in waiting))
+            errors = {p.name: gather.mount_error(events) for p, events in zip(waiting, told, strict=True)}
+            seen = replace(seen, mount_errors=errors)
+        return await self._prove(key, seen)
+
+    def _known_answers(self, key: Key, llm: LLMDeployment, obj: Object, live: list[Object]) -> frozenset[str]:
+        """Runs that have answered. After a restart of the operator the status is the memory: a pod that was ready
+        before Ready became true for this generation had answered then."""
+        if key in self._proven:
+            return self._proven[key]
+        ready = find(obj.get("status", {}).get("conditions", []), "Ready") or {}
+        if ready.get("status") != "True" or ready.get("observedGeneration") != llm.generation:
+            return frozenset()
+        states = [(o, pods.read(o, pod.CONTAINER)) for o in live]
+        return frozenset(state.run for o, state in states if _ready_since(o) <= ready["lastTransitionTime"])
+
+    async def _prove(self, key: Key, seen: Observation) -> Observation:
+        """Ask each ready pod that has not answered yet for a token."""
+        asked = gather.pods_to_prove(seen)
+        came = await asyncio.gather(*(self.probe.ask(p.ip, seen.llm.model_name) for p in asked))
+        answers = {**seen.answers, **{p.run: answer for p, answer in zip(asked, came, strict=True)}}
+        alive = {p.run for p in seen.pods}
+        self._proven[key] = frozenset(run for run, answer in answers.items() if answer == "" and run in alive)
+        return replace(seen, answers=answers)
+
+
+async def _tell(cluster: Cluster, obj: Object, ready: Mapping[str, Any], kind: str) -> None:
+    """One log line and one event for a new reason of Ready."""
+    meta = obj["metadata"]
+    log.info("%s/%s: %s: %s", meta["namespace"], meta["name"], ready["reason"], ready["message"])
+    await cluster.events.post(obj, kind=kind, reason=ready["reason"], action="Reconcile", note=ready["message"])
+
+
+def _ready_since(obj: Object) -> str:
+    """RFC 3339 time since which a pod is ready; later than any time while it is not."""
+    conditions = obj.get("status", {}).get("conditions", [])
+    ready = next((c for c in conditions if c["type"] == "Ready" and c["status"] == "True"), None)
+    return str(ready["lastTransitionTime"]) if ready else "~"
+
+
+def _look_again(seen: Observation, finding: findings.Finding | None) -> float | None:
+    """Seconds until another look where no watch event will tell of a change; None leaves it to the resync."""
+    if finding is None:
+        return None
+    if finding.reason == "NoToken":
+        return 2.0
+    if gather.pods_in_creation(seen):
+        return 4.0  # a volume that cannot be mounted is told by an event of the pod, which is not watched
+    return 30.0 if finding.reason == "InsufficientGPUs" else None
+
+
+def _validation_message(error: ValidationError) -> str:
+    """Each field with what is wrong, for a spec that this version of the operator does not understand."""
+    told = [f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors(include_url=False)]
+    what = "; ".join(told[:10])
+    return f"This version of the operator does not understand the spec: {what}. Correct it, or update the operator."
