@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Sequence
 
-from triton_vllm_operator.desired.inputs import Defaults
 from triton_vllm_operator.runtime import logs
 from triton_vllm_operator.runtime.probe import TokenProbe
 from triton_vllm_operator.runtime.reconcile import Reconciler
@@ -96,3 +95,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+
+
+def main() -> None:
+    start(Reconciler(TokenProbe()), sys.argv[1:])
