@@ -14,6 +14,25 @@ class Reason(StrEnum):
     ENGINE_VERSION_UNKNOWN = "EngineVersionUnknown"
     IMAGE_WITHOUT_VLLM = "ImageWithoutVllm"
     IMAGE_REQUIRED = "ImageRequired"
+    FIELD_NOT_IN_ENGINE = "FieldNotInEngine"
+    ARGUMENT_SPELLING = "ArgumentSpelling"
+    ARGUMENT_UNSAFE = "ArgumentUnsafe"
+    ARGUMENT_OWNED = "ArgumentOwned"
+    ARGUMENT_HAS_FIELD = "ArgumentHasField"
+    ARGUMENT_OF_SERVER = "ArgumentOfServer"
+    ARGUMENT_OF_REQUEST = "ArgumentOfRequest"
+    ARGUMENT_MOVED = "ArgumentMoved"
+    ARGUMENT_REMOVED = "ArgumentRemoved"
+    ARGUMENT_TOO_NEW = "ArgumentTooNew"
+    ARGUMENT_NEEDS_RELEASE = "ArgumentNeedsRelease"
+    ARGUMENT_MISSPELT = "ArgumentMisspelt"
+    ARGUMENT_UNKNOWN = "ArgumentUnknown"
+    ARGUMENT_TYPE = "ArgumentType"
+    ARGUMENT_CHOICE = "ArgumentChoice"
+    ARGUMENT_BOUND = "ArgumentBound"
+    ARGUMENT_RISKY = "ArgumentRisky"
+    ARGUMENTS_CONTRADICT = "ArgumentsContradict"
+    ARGUMENT_IGNORED = "ArgumentIgnored"
 
 
 TEXTS: Final[dict[Reason, str]] = {
@@ -41,7 +60,50 @@ TEXTS: Final[dict[Reason, str]] = {
         'Release "{release}" is the operator\'s own image, which is not the default image here. Write '
         "spec.server.image: REGISTRY/{name}:{release}."
     ),
+    Reason.FIELD_NOT_IN_ENGINE: (
+        "{engine} has no argument {name}, so {field} would be ignored. Leave {field} out, or choose a newer "
+        "spec.server.release."
+    ),
+    Reason.ARGUMENT_SPELLING: "Engine arguments are written as in Python, not as {name}. Write {instead}.",
+    Reason.ARGUMENT_UNSAFE: "{name} is not taken from extraArgs. {why} {instead}",
+    Reason.ARGUMENT_OWNED: "{name} belongs to the operator. {why} {instead}",
+    Reason.ARGUMENT_HAS_FIELD: "{name} has a field of its own. Write {instead}.",
+    Reason.ARGUMENT_OF_SERVER: (
+        "{name} is an option of vLLM's own HTTP server, and the engine inside Triton has none of its options: vLLM "
+        "would stop at it. Leave {field} out."
+    ),
+    Reason.ARGUMENT_OF_REQUEST: (
+        "{name} is a parameter of each request and not of the engine: vLLM would stop at it. Leave {field} out and "
+        "send it with the request."
+    ),
+    Reason.ARGUMENT_MOVED: (
+        "{engine} no longer takes {name} (the last version that did is {last}) and would stop at it. {why} "
+        "Write {instead}."
+    ),
+    Reason.ARGUMENT_REMOVED: (
+        "{engine} no longer takes {name} (the last version that did is {last}) and would stop at it. {why} "
+        "Leave {field} out."
+    ),
+    Reason.ARGUMENT_TOO_NEW: (
+        "{engine} does not take {name} yet (vLLM {first} does), and would stop at it. Leave {field} out."
+    ),
+    Reason.ARGUMENT_NEEDS_RELEASE: (
+        "{engine} does not take {name} yet (vLLM {first} does), and would stop at it. Write "
+        'spec.server.release: "{release}" or newer, or leave {field} out.'
+    ),
+    Reason.ARGUMENT_MISSPELT: (
+        "{engine} has no argument {name} and would stop at it. If this is what you mean, write {instead}."
+    ),
+    Reason.ARGUMENT_UNKNOWN: "{engine} has no argument {name} and would stop at it. Leave {field} out.",
+    Reason.ARGUMENT_TYPE: "{name} takes {takes}, not {given}. {instead}",
+    Reason.ARGUMENT_CHOICE: (
+        "{name} of {engine} takes one of {choices}; {given} is none of them. Write {field}: {instead}."
+    ),
+    Reason.ARGUMENT_BOUND: "{name} must be {bound}, and {given} is not. Write {field}: with a number {bound}.",
+    Reason.ARGUMENT_RISKY: "{name} is taken, but mind this. {why}",
+    Reason.ARGUMENTS_CONTRADICT: "{field} contradicts {other}: {why}. Write {instead}.",
+    Reason.ARGUMENT_IGNORED: "{field} does nothing beside {other}: {why}. Write {instead}, or leave it out.",
 }
 
 # Reasons that only warn; all others refuse.
-WARNINGS: Final[frozenset[Reason]] = frozenset()
+WARNINGS: Final[frozenset[Reason]] = frozenset({Reason.ARGUMENT_RISKY, Reason.ARGUMENT_IGNORED})

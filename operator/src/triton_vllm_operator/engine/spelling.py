@@ -1,0 +1,30 @@
+"""How people spell an engine argument: `max_model_len`, `--max-model-len`, `maxModelLen`, `--no-enforce-eager`."""
+
+import re
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic.alias_generators import to_snake
+
+_CAMEL = re.compile(r"^[a-z]+(?:[A-Z][a-z0-9]*)+$")
+
+
+def canonical(name: str, value: Any, known: frozenset[str]) -> tuple[str, Any]:
+    """The name as vLLM's Python code writes it, and the value that goes with it.
+
+    `--no-` in front of a known argument turns a value round. A name that is already right comes back as it is.
+    """
+    if name in known:
+        return name, value
+    plain = name.removeprefix("--").replace("-", "_")
+    if plain.startswith("no_") and plain.removeprefix("no_") in known:
+        return plain.removeprefix("no_"), value is False
+    if plain not in known and _CAMEL.match(plain):
+        return to_snake(plain), value
+    return plain, value
+
+
+def nearest(name: str, known: frozenset[str]) -> str | None:
+    """The known name that is most like `name`; None when none is near."""
+    close = get_close_matches(name, sorted(known), n=1, cutoff=0.75)
+    return close[0] if close else None
