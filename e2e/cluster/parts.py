@@ -26,7 +26,7 @@ class Part:
 
     module: str
     version_of: str
-    """Go module whose required version is the part's version."""
+    """Go module whose required version is the part's version; empty for a program of our own."""
     kubernetes: bool = False
     """Kubernetes programs need to be told their own version, else they call themselves v0.0.0."""
 
@@ -37,11 +37,13 @@ class Part:
     @property
     def version(self) -> str:
         """Version as go.mod requires it, such as v1.34.4."""
+        if not self.version_of:
+            return "v1"
         return required_version((self.folder / "go.mod").read_text(), self.version_of)
 
     @property
     def packages(self) -> list[str]:
-        return tool_packages((self.folder / "go.mod").read_text())
+        return tool_packages((self.folder / "go.mod").read_text()) if self.version_of else [f"e2e.local/{self.module}"]
 
     @property
     def ldflags(self) -> str:
@@ -55,6 +57,8 @@ KIND = Part("kind", "sigs.k8s.io/kind")
 HELM = Part("helm", "helm.sh/helm/v4")
 REGISTRY = Part("registry", "github.com/distribution/distribution/v3")
 LOCAL_PATH = Part("local-path", "github.com/rancher/local-path-provisioner")
+PAUSE = Part("pause", "")
+EVERY = (KUBERNETES, KIND, REGISTRY, ETCD, PAUSE, LOCAL_PATH, HELM, COREDNS)
 
 API_PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kubectl")
 
@@ -94,8 +98,8 @@ def program_name(package: str) -> str:
 def content_key(part: Part) -> str:
     """Cache key of a built part: its version and a hash of everything that decides its content."""
     digest = hashlib.sha256()
-    for name in ("go.mod", "go.sum"):
-        digest.update((part.folder / name).read_bytes())
+    for file in sorted(part.folder.iterdir()):
+        digest.update(file.name.encode() + file.read_bytes())
     digest.update(f"{part.ldflags} {platform.machine()}".encode())
     return f"{part.module}-{part.version}-{digest.hexdigest()[:12]}"
 
@@ -111,10 +115,15 @@ def require_go() -> None:
         raise shell.Unmet(f"Go {found[0] if found else '?'} is too old: {advice}")
 
 
+def folder_of(part: Part) -> Path:
+    """Folder of the programs of `part`, built or not."""
+    return settings.cache_root() / "parts" / content_key(part)
+
+
 def build(part: Part) -> dict[str, Path]:
     """Programs of `part` by name, built now if the cache lacks them. Other processes wait for one build."""
     programs = [program_name(package) for package in part.packages]
-    folder = settings.cache_root() / "parts" / content_key(part)
+    folder = folder_of(part)
     if not folder.exists():
         with shell.locked(folder.with_suffix(".lock")):
             if not folder.exists():
@@ -123,7 +132,7 @@ def build(part: Part) -> dict[str, Path]:
 
 
 def is_built(part: Part) -> bool:
-    return (settings.cache_root() / "parts" / content_key(part)).exists()
+    return folder_of(part).exists()
 
 
 def _compile(part: Part, target: Path) -> None:

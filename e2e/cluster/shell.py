@@ -24,12 +24,15 @@ class Unmet(Exception):
     """Something that the machine must have is missing. The message is one line: what, and what to do."""
 
 
+Command = Sequence[str] | Sequence[Path] | Sequence[str | Path]
+
+
 def environment(extra: Mapping[str, str] | None) -> dict[str, str]:
     return {**os.environ, **(extra or {})}
 
 
 def logged(
-    command: Sequence[str | Path],
+    command: Command,
     log: Path,
     *,
     cwd: Path | None = None,
@@ -45,22 +48,37 @@ def logged(
     with log.open("ab") as sink:
         sink.write(f"$ {' '.join(words)}\n".encode())
         sink.flush()
-        done = subprocess.run(
-            words,
-            stdin=subprocess.DEVNULL,
-            stdout=sink,
-            stderr=subprocess.STDOUT,
-            cwd=cwd,
-            env=environment(env),
-            timeout=timeout,
-            check=False,
+        process = subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, cwd=cwd, env=environment(env)
         )
-    if done.returncode:
-        raise CommandFailed(words, done.returncode, tail(log), log)
+        returncode = _wait(process, timeout)
+    if returncode:
+        raise CommandFailed(words, returncode, tail(log), log)
+
+
+_running: set[subprocess.Popen[bytes]] = set()
+
+
+def _wait(process: subprocess.Popen[bytes], timeout: float | None) -> int:
+    _running.add(process)
+    try:
+        return process.wait(timeout)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    finally:
+        _running.discard(process)
+
+
+def stop_running() -> None:
+    """End the commands that other threads run through `logged`."""
+    for process in list(_running):
+        process.terminate()
 
 
 def output(
-    command: Sequence[str | Path],
+    command: Command,
     *,
     env: Mapping[str, str] | None = None,
     stdin: str | None = None,
@@ -76,7 +94,7 @@ def output(
     return done.stdout
 
 
-def succeeds(command: Sequence[str | Path], *, env: Mapping[str, str] | None = None, timeout: float = 60) -> bool:
+def succeeds(command: Command, *, env: Mapping[str, str] | None = None, timeout: float = 60) -> bool:
     """Whether `command` exists, ends in time and ends with 0."""
     try:
         output(command, env=env, timeout=timeout)

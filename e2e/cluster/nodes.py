@@ -1,0 +1,144 @@
+"""The nodes of a standing cluster: alive, routed to each other, with advertised GPUs."""
+
+from __future__ import annotations
+
+import json
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+from e2e.cluster import machine, registry, settings, shell
+from e2e.cluster.engine import Engine
+from e2e.cluster.state import State
+
+API_SECONDS = 90.0
+READY_SECONDS = 120.0
+GPU_RESOURCE = "nvidia.com/gpu"
+GPU_LABELS = {
+    "nvidia.com/gpu.present": "true",
+    "nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3",
+    "nvidia.com/gpu.family": "hopper",
+    "nvidia.com/gpu.memory": "81559",
+    "nvidia.com/gpu.compute.major": "9",
+    "nvidia.com/gpu.compute.minor": "0",
+    "nvidia.com/gpu.replicas": "1",
+    "nvidia.com/gpu.sharing-strategy": "none",
+    "nvidia.com/mig.capable": "true",
+    "nvidia.com/cuda.driver.major": "580",
+    "nvidia.com/cuda.driver.minor": "95",
+    "nvidia.com/cuda.driver.rev": "05",
+    "nvidia.com/cuda.driver-version.full": "580.95.05",
+    "nvidia.com/cuda.driver-version.major": "580",
+    "nvidia.com/cuda.driver-version.minor": "95",
+    "nvidia.com/cuda.driver-version.revision": "05",
+    "nvidia.com/cuda.runtime.major": "13",
+    "nvidia.com/cuda.runtime.minor": "0",
+    "nvidia.com/cuda.runtime-version.full": "13.0",
+    "nvidia.com/cuda.runtime-version.major": "13",
+    "nvidia.com/cuda.runtime-version.minor": "0",
+}
+"""Labels as NVIDIA's GPU feature discovery writes them for an H100 SXM; memory is in MiB."""
+
+
+def names(mine: State) -> dict[str, str]:
+    """Role to node name; a node's container has the same name."""
+    return {"control-plane": mine.control_plane, "worker": mine.worker}
+
+
+def gpu_labels(count: int) -> dict[str, str]:
+    return {**GPU_LABELS, "nvidia.com/gpu.count": str(count)}
+
+
+class Kubectl:
+    """kubectl with the cluster's kubeconfig."""
+
+    def __init__(self, program: Path, kubeconfig: Path) -> None:
+        self._command = [str(program), f"--kubeconfig={kubeconfig}"]
+
+    def __call__(self, *arguments: str, stdin: str | None = None, timeout: float = 60) -> str:
+        """Output of `kubectl ARGUMENTS`; CommandFailed with its error."""
+        return shell.output([*self._command, *arguments], stdin=stdin, timeout=timeout)
+
+    def succeeds(self, *arguments: str) -> bool:
+        return shell.succeeds([*self._command, *arguments], timeout=20)
+
+    def json(self, *arguments: str) -> Any:
+        return json.loads(self(*arguments, "-o", "json"))
+
+
+def container_states(engine: Engine, mine: State) -> dict[str, str]:
+    """Docker's word (running, exited, ...) for each node container that exists, by role."""
+    listing = engine.docker("ps", "--all", "--format", "{{.Names}} {{.State}}", "--filter", f"name={mine.name}-")
+    found = dict(line.split() for line in listing.splitlines())
+    return {role: found[name] for role, name in names(mine).items() if name in found}
+
+
+def start_stopped(engine: Engine, mine: State) -> list[str]:
+    """Start node containers that exist and do not run, the control plane first; their names."""
+    states = container_states(engine, mine)
+    stopped = [names(mine)[role] for role, word in sorted(states.items()) if word != "running"]
+    for name in stopped:
+        if states[next(role for role, node in names(mine).items() if node == name)] == "paused":
+            engine.docker("unpause", name)
+        else:
+            engine.docker("start", name)
+    return stopped
+
+
+def api_answers(kubectl: Kubectl, seconds: float = API_SECONDS) -> bool:
+    return machine.wait_for(lambda: kubectl.succeeds("get", "--raw", "/readyz", "--request-timeout=5s"), seconds, 1.0)
+
+
+def all_ready(kubectl: Kubectl, seconds: float = READY_SECONDS) -> bool:
+    """Whether every node is Ready within `seconds`."""
+    arguments = ["wait", "--for=condition=Ready", "node", "--all", f"--timeout={int(seconds)}s"]
+    try:
+        kubectl(*arguments, timeout=seconds + 10)
+    except shell.CommandFailed:
+        return False
+    return True
+
+
+def pod_routes(nodes: Any) -> dict[str, list[tuple[str, str]]]:
+    """For each node of a NodeList: (podCIDR, address) of every other node."""
+    known = {
+        node["metadata"]["name"]: (
+            node["spec"]["podCIDR"],
+            next(one["address"] for one in node["status"]["addresses"] if one["type"] == "InternalIP"),
+        )
+        for node in nodes["items"]
+    }
+    routes: dict[str, list[tuple[str, str]]] = {name: [] for name in known}
+    for here, there in permutations(known, 2):
+        routes[here].append(known[there])
+    return routes
+
+
+def set_routes(engine: Engine, kubectl: Kubectl) -> None:
+    """Route each node's pods on every other node; our own node image has no pod network that does it."""
+    for node, routes in pod_routes(kubectl.json("get", "nodes")).items():
+        for subnet, address in routes:
+            engine.docker("exec", node, "ip", "route", "replace", subnet, "via", address)
+
+
+def advertise_gpus(kubectl: Kubectl, mine: State) -> None:
+    """Advertise the GPUs as an extended resource (the documented way) and label the nodes.
+
+    A kubelet sets the capacity to 0 when it registers anew, so this is repeated at every `up`.
+    """
+    for role, node in names(mine).items():
+        count = settings.GPUS_PER_NODE[role]
+        pointer = GPU_RESOURCE.replace("/", "~1")
+        patch = [{"op": "add", "path": f"/status/capacity/{pointer}", "value": str(count)}]
+        kubectl("patch", "node", node, "--subresource=status", "--type=json", "-p", json.dumps(patch))
+        labels = [f"{name}={value}" for name, value in gpu_labels(count).items()]
+        kubectl("label", "node", node, "--overwrite", *labels)
+
+
+def settle(engine: Engine, kubectl: Kubectl, mine: State, *, stock: bool) -> None:
+    """Everything that nodes forget on a restart: routes, the registry's address, advertised GPUs."""
+    if not stock:
+        set_routes(engine, kubectl)
+    for node in names(mine).values():
+        registry.tell_node(engine, mine, node)
+    advertise_gpus(kubectl, mine)

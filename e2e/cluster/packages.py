@@ -1,0 +1,45 @@
+"""Packages of the distribution: what is missing is installed with apt-get, once."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+from e2e.cluster import settings, shell
+
+ENGINE = ("docker.io", "containerd", "runc", "iptables", "iproute2")
+ROOTFS = ("debootstrap",)
+
+
+def missing(names: Iterable[str]) -> list[str]:
+    """Those of `names` that are not installed."""
+    return [name for name in names if not _installed(name)]
+
+
+def _installed(name: str) -> bool:
+    done = subprocess.run(
+        ["dpkg-query", "-W", "-f=${Status}", name], capture_output=True, text=True, check=False, timeout=60
+    )
+    return done.stdout == "install ok installed"
+
+
+def can_install() -> bool:
+    return bool(shutil.which("apt-get") and shutil.which("dpkg-query"))
+
+
+def install(names: Iterable[str], log: Path) -> str:
+    """Install what is missing of `names`; CommandFailed when apt-get fails."""
+    wanted = missing(names)
+    if not wanted:
+        return "already installed"
+    quiet = {"DEBIAN_FRONTEND": "noninteractive"}
+    with shell.locked(settings.cache_root() / "apt.lock"):
+        shell.logged(["apt-get", "-o", "DPkg::Lock::Timeout=300", "update"], log, env=quiet)
+        shell.logged(
+            ["apt-get", "-o", "DPkg::Lock::Timeout=300", "install", "-y", "--no-install-recommends", *wanted],
+            log,
+            env={**quiet, "RUNLEVEL": "1"},
+        )
+    return f"installed {', '.join(wanted)}"
