@@ -1,0 +1,220 @@
+"""What one custom resource becomes. The golden files show it whole; these tests say why it must be so."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+from google.protobuf import text_format
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.desired.build import DEFAULTS, GOLDEN, IMAGE, STOCK, built, llm
+from tests.desired.samples import SAMPLES
+from triton_vllm_operator.api import names
+from triton_vllm_operator.desired import pod, repository
+from triton_vllm_operator.desired.children import children
+from triton_vllm_operator.desired.engine_args import engine_args, model_json
+from triton_vllm_operator.desired.model_config import config_pbtxt, messages
+
+SHORTEST = SAMPLES["shortest"]
+
+
+def child(kind: str, spec: dict[str, Any], name: str = "llama") -> dict[str, Any]:
+    return next(o for o in children(llm(spec), IMAGE, DEFAULTS) if o["kind"] == kind and o["metadata"]["name"] == name)
+
+
+def template(spec: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = child("Deployment", spec)["spec"]["template"]
+    return found
+
+
+def server(spec: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = template(spec)["spec"]["containers"][0]
+    return found
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_children_equal_the_golden_file(name: str) -> None:
+    assert built(name) == (GOLDEN / f"{name}.yaml").read_text(), "see tests/desired/build.py"
+
+
+def test_what_pods_mount_is_applied_before_the_pods() -> None:
+    assert [o["kind"] for o in children(llm(SHORTEST), IMAGE, DEFAULTS)] == [
+        "ConfigMap", "Service", "Service", "PodDisruptionBudget", "Deployment",
+    ]  # fmt: skip
+
+
+def test_every_child_is_owned_and_labelled() -> None:
+    for obj in children(llm(SAMPLES["every-field"]), IMAGE, DEFAULTS):
+        [owner] = obj["metadata"]["ownerReferences"]
+        assert (owner["kind"], owner["name"], owner["controller"]) == ("LLMDeployment", "llama", True)
+        assert names.labels("llama").items() <= obj["metadata"]["labels"].items()
+
+
+def test_config_pbtxt_is_the_minimal_contract() -> None:
+    text = config_pbtxt({"REPORT_CUSTOM_METRICS": "true"})
+    config = text_format.Parse(text, messages().ModelConfig())
+    [group] = config.instance_group
+    assert (config.backend, group.count, group.kind) == ("vllm", 1, messages().ModelInstanceGroup.KIND_MODEL)
+    assert config.parameters["REPORT_CUSTOM_METRICS"].string_value == "true"
+    assert {field.name for field, _ in config.ListFields()} == {"backend", "instance_group", "parameters"}
+
+
+@given(st.dictionaries(st.text(min_size=1), st.text()))
+def test_no_text_can_leave_its_place_in_config_pbtxt(parameters: dict[str, str]) -> None:
+    config = text_format.Parse(config_pbtxt(parameters), messages().ModelConfig())
+    assert {k: v.string_value for k, v in config.parameters.items()} == parameters
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text(min_size=1), json_values, max_size=5))
+def test_no_text_can_leave_its_place_in_model_json(extra: dict[str, Any]) -> None:
+    found = json.loads(model_json(llm(SHORTEST | {"engine": {"extraArgs": extra}})))
+    typed = engine_args(llm(SHORTEST))
+    assert found == extra | typed
+
+
+def test_every_engine_field_reaches_the_engine_under_vllms_name() -> None:
+    args = engine_args(llm(SAMPLES["every-field"]))
+    wanted = SAMPLES["every-field"]["engine"]
+    for name, value in wanted.items():
+        if name != "extraArgs":
+            assert args[re.sub("[A-Z]", lambda m: "_" + m.group().lower(), name)] == value
+    assert args["enable_log_requests"] is True
+    assert args["revision"] == SAMPLES["every-field"]["model"]["revision"]
+
+
+def test_absent_engine_fields_are_left_to_vllm() -> None:
+    assert engine_args(llm(SHORTEST)) == {
+        "model": "meta-llama/Llama-2-7b-chat-hf",
+        "served_model_name": "llama",
+        "gpu_memory_utilization": 0.9,
+        "tensor_parallel_size": 1,
+        "pipeline_parallel_size": 1,
+    }
+
+
+def test_a_revision_in_the_uri_is_pinned() -> None:
+    args = engine_args(llm({"model": {"uri": "hf://org/repo@v1.0"}}))
+    assert (args["model"], args["revision"]) == ("org/repo", "v1.0")
+
+
+def test_gpus_are_tensor_times_pipeline_parallel_size() -> None:
+    limits = server(SAMPLES["claim"])["resources"]["limits"]
+    assert limits["nvidia.com/gpu"] == "4"
+
+
+def test_shared_memory_counts_in_the_memory_limit() -> None:
+    spec = SHORTEST | {"resources": {"memory": "6Gi", "sharedMemory": "512Mi"}}
+    assert server(spec)["resources"]["limits"]["memory"] == "6656Mi"
+
+
+def test_a_claim_is_mounted_read_only_at_its_path() -> None:
+    [mount] = [m for m in server(SAMPLES["claim"])["volumeMounts"] if m["name"] == "model"]
+    assert mount == {"name": "model", "mountPath": "/model", "readOnly": True, "subPath": "llama/7b"}
+    assert engine_args(llm(SAMPLES["claim"]))["model"] == "/model"
+
+
+def test_the_repository_lies_where_triton_looks() -> None:
+    volume = template(SAMPLES["claim"])["spec"]["volumes"][0]["configMap"]
+    assert [i["path"] for i in volume["items"]] == ["Llama.7B/config.pbtxt", "Llama.7B/1/model.json"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"engine": {"maxModelLen": 100}}, {"model": {"uri": "hf://a/b"}}, {"model": SHORTEST["model"] | {"name": "x"}}],
+)
+def test_a_changed_configuration_rolls_the_pods(change: dict[str, Any]) -> None:
+    before, after = template(SHORTEST), template(SHORTEST | change)
+    key = names.CONFIG_HASH_ANNOTATION
+    assert before["metadata"]["annotations"][key] != after["metadata"]["annotations"][key]
+
+
+def test_scaling_does_not_roll_the_pods() -> None:
+    assert template(SHORTEST) == template(SHORTEST | {"replicas": 5})
+
+
+def test_the_users_environment_wins_and_keeps_its_order() -> None:
+    env = server(SAMPLES["every-field"])["env"]
+    assert env[-2:] == SAMPLES["every-field"]["podTemplate"]["env"]
+    assert len({e["name"] for e in env}) == len(env)
+
+
+def test_the_token_comes_from_the_users_secret_and_is_nowhere_else() -> None:
+    [entry] = [e for e in server(SAMPLES["every-field"])["env"] if e["name"] == "HF_TOKEN"]
+    assert entry["valueFrom"] == {"secretKeyRef": {"name": "huggingface", "key": "hf"}}
+
+
+def test_the_grace_period_covers_endpoint_removal_drain_and_stop() -> None:
+    spec = SHORTEST | {"server": {"drainSeconds": 100}}
+    assert template(spec)["spec"]["terminationGracePeriodSeconds"] == 5 + 100 + 15
+    assert "--exit-timeout-secs=100" in server(spec)["args"]
+
+
+def test_nothing_but_the_startup_probe_judges_a_loading_pod() -> None:
+    container = server(SHORTEST)
+    probe = container["startupProbe"]
+    assert probe["periodSeconds"] * probe["failureThreshold"] >= 30 * 60
+    assert {"readinessProbe", "livenessProbe"} <= container.keys()
+
+
+def test_nvidias_image_gets_a_process_1_that_obeys_sigterm() -> None:
+    wanted = llm(SHORTEST)
+    stock = pod.pod_spec(wanted, STOCK, DEFAULTS, "x")
+    assert (stock["shareProcessNamespace"], stock["containers"][0]["command"]) == (True, ["tritonserver"])
+    assert "shareProcessNamespace" not in pod.pod_spec(wanted, IMAGE, DEFAULTS, "x")
+
+
+def test_pods_never_get_a_service_account_token() -> None:
+    assert template(SAMPLES["every-field"])["spec"]["automountServiceAccountToken"] is False
+
+
+def test_pods_tolerate_the_taint_of_their_gpus() -> None:
+    tolerations = template(SAMPLES["every-field"])["spec"]["tolerations"]
+    assert tolerations == [
+        {"key": "nvidia.com/gpu", "operator": "Exists"},
+        *SAMPLES["every-field"]["scheduling"]["tolerations"],
+    ]
+
+
+def test_the_users_pod_labels_do_not_replace_the_operators() -> None:
+    labels = template(SAMPLES["every-field"])["metadata"]["labels"]
+    assert labels["team"] == "search"
+    assert names.selector("llama").items() <= labels.items()
+
+
+def test_ports_that_are_off_are_not_published() -> None:
+    assert [p["name"] for p in child("Service", SAMPLES["every-field"])["spec"]["ports"]] == ["http"]
+    assert [p["name"] for p in child("Service", SHORTEST)["spec"]["ports"]] == ["http", "grpc", "metrics"]
+
+
+def test_no_disruption_budget_when_it_is_off() -> None:
+    spec = SHORTEST | {"service": {"disruptionBudget": {"enabled": False}}}
+    assert not [o for o in children(llm(spec), IMAGE, DEFAULTS) if o["kind"] == "PodDisruptionBudget"]
+
+
+def test_child_names_fit_the_longest_name() -> None:
+    name = "a" * names.NAME_MAX_LENGTH
+    for obj in children(llm(SHORTEST, name), IMAGE, DEFAULTS):
+        assert len(obj["metadata"]["name"]) <= 63
+
+
+def test_the_hash_of_a_child_changes_with_the_child_only() -> None:
+    key = names.APPLIED_HASH_ANNOTATION
+    one, same = child("Service", SHORTEST), child("Service", SHORTEST | {"replicas": 2})
+    other = child("Service", SHORTEST | {"service": {"type": "NodePort"}})
+    assert one["metadata"]["annotations"][key] == same["metadata"]["annotations"][key]
+    assert one["metadata"]["annotations"][key] != other["metadata"]["annotations"][key]
+
+
+def test_the_name_of_the_repository_follows_its_content() -> None:
+    wanted = llm(SHORTEST)
+    assert repository.config_map(wanted)["metadata"]["name"] == f"llama-{repository.content_hash(wanted)}"
+    assert repository.config_map(wanted)["immutable"] is True
