@@ -33,6 +33,14 @@ class Reason(StrEnum):
     ARGUMENT_RISKY = "ArgumentRisky"
     ARGUMENTS_CONTRADICT = "ArgumentsContradict"
     ARGUMENT_IGNORED = "ArgumentIgnored"
+    FLAG_UNKNOWN = "FlagUnknown"
+    FLAG_MISSPELT = "FlagMisspelt"
+    FLAG_OWNED = "FlagOwned"
+    FLAG_REFUSED = "FlagRefused"
+    FLAG_WITHOUT_EFFECT = "FlagWithoutEffect"
+    FLAG_TOO_NEW = "FlagTooNew"
+    FLAG_VALUE = "FlagValue"
+    FLAG_RISKY = "FlagRisky"
 
 
 TEXTS: Final[dict[Reason, str]] = {
@@ -103,7 +111,20 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.ARGUMENT_RISKY: "{name} is taken, but mind this. {why}",
     Reason.ARGUMENTS_CONTRADICT: "{field} contradicts {other}: {why}. Write {instead}.",
     Reason.ARGUMENT_IGNORED: "{field} does nothing beside {other}: {why}. Write {instead}, or leave it out.",
+    Reason.FLAG_UNKNOWN: "tritonserver has no flag --{name} and would exit at it. Leave {field} out.",
+    Reason.FLAG_MISSPELT: (
+        "tritonserver has no flag --{name} and would exit at it. If this is what you mean, write {instead}."
+    ),
+    Reason.FLAG_OWNED: "--{name} belongs to the operator. {why} {instead}",
+    Reason.FLAG_REFUSED: "--{name} is not taken. {why} {instead}",
+    Reason.FLAG_WITHOUT_EFFECT: "--{name} would do nothing. {why} {instead}",
+    Reason.FLAG_TOO_NEW: (
+        "tritonserver of release {code} has no flag --{name} (it came by {since}) and would exit at it. "
+        "Leave {field} out."
+    ),
+    Reason.FLAG_VALUE: "--{name} takes {takes}. Write --{name}= and {takes} behind it.",
+    Reason.FLAG_RISKY: "--{name} is taken, but mind this. {why}",
 }
 
 # Reasons that only warn; all others refuse.
-WARNINGS: Final[frozenset[Reason]] = frozenset({Reason.ARGUMENT_RISKY, Reason.ARGUMENT_IGNORED})
+WARNINGS: Final[frozenset[Reason]] = frozenset({Reason.ARGUMENT_RISKY, Reason.ARGUMENT_IGNORED, Reason.FLAG_RISKY})
