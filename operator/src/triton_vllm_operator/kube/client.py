@@ -119,11 +119,12 @@ class Client:
         accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1" if metadata_only else None
         while True:
             body = await self._json("list", kind, kind.path(namespace), query=query, accept=accept)
-            for item in body["items"]:
+            items = body["items"] or []  # an empty list of metadata is null
+            for item in items:
                 item.setdefault("apiVersion", kind.api_version)
                 item.setdefault("kind", kind.kind)
             meta = body["metadata"]
-            yield Page(body["items"], meta["resourceVersion"])
+            yield Page(items, meta["resourceVersion"])
             if not meta.get("continue"):
                 return
             query["continue"] = meta["continue"]

@@ -6,7 +6,7 @@ import platform
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
@@ -39,6 +39,7 @@ class Metrics:
     """Counters of one operator, in a registry of its own. Implements the queue's and the client's observers."""
 
     def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each of ours
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._wait = Histogram(

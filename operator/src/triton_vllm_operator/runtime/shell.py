@@ -127,6 +127,9 @@ class Shell:
             await self.watch.stop()
             await runner.cleanup()
             await self.cluster.client.close()
+        for task in tasks:
+            if not task.cancelled():
+                task.result()  # a loop never ends by itself: raises what ended it, for the exit code and the log
 
     def _loops(self) -> list[Coroutine[None, None, None]]:
         lead = self.leader.run(self._lead) if self.settings.leader_election else self._lead()
@@ -138,9 +141,6 @@ class Shell:
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
-        for task in tasks:
-            if not task.cancelled() and task.exception() is not None:
-                log.error("a loop of the operator failed", exc_info=task.exception())
 
     async def _lead(self) -> None:
         """Work on every known key; runs while we hold the lease."""

@@ -1,0 +1,69 @@
+"""Pytest fixtures around a real API server. A conftest imports what it needs."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from e2e.cluster import parts
+from tests.apiserver.controlplane import ControlPlane, control_plane
+from tests.apiserver.operators import OperatorProcess
+from triton_vllm_operator.kube import login
+from triton_vllm_operator.kube.client import Client
+
+CRD = Path(__file__).parents[3] / "crds" / "llmdeployments.yaml"
+StartOperator = Callable[..., OperatorProcess]
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session", params=sorted(parts.api_parts()))
+def plane(request: pytest.FixtureRequest) -> Iterator[ControlPlane]:
+    """etcd, kube-apiserver and kube-controller-manager with our CRD, for every supported version."""
+    with control_plane(parts.binaries(request.param)) as running:
+        running.kubectl("create", "-f", str(CRD))
+        running.kubectl("wait", "--for=condition=Established", "crd/llmdeployments.serving.triton-vllm.dev")
+        yield running
+
+
+@pytest.fixture
+def namespace(plane: ControlPlane) -> Iterator[str]:
+    """A namespace of its own for the test, with Pod Security `restricted` enforced."""
+    name = f"test-{next(_numbers)}"
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+    plane.kubectl("create", "-f", "-", stdin=json.dumps(body))
+    yield name
+    plane.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest_asyncio.fixture
+async def client(plane: ControlPlane) -> AsyncIterator[Client]:
+    """Our client with the administrator's rights and no fence."""
+    made = Client(await login.load(str(plane.kubeconfig)))
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def start_operator(plane: ControlPlane, namespace: str, tmp_path: Path) -> Iterator[StartOperator]:
+    """Starts operators that serve the test's namespace; all are killed at the end."""
+    started: list[OperatorProcess] = []
+
+    def start(*options: str, **fields: object) -> OperatorProcess:
+        log = tmp_path / f"operator-{len(started)}.log"
+        scope = ("--namespace", namespace, "--lease-namespace", namespace)
+        kubeconfig = fields.pop("kubeconfig", plane.kubeconfig)
+        operator = OperatorProcess(kubeconfig=kubeconfig, log=log, options=(*scope, *options), **fields)  # type: ignore[arg-type]
+        operator.start()
+        started.append(operator)
+        return operator
+
+    yield start
+    for operator in started:
+        operator.kill()

@@ -1,0 +1,100 @@
+"""Operators as processes: start, kill, pause, ask."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.apiserver.controlplane import ORPHANED, free_ports
+
+OPERATOR = Path(__file__).parents[2]  # the folder that holds the package `tests`
+REAL = ("-m", "triton_vllm_operator.runtime.main")
+TOY = ("-m", "tests.apiserver.toy")
+
+
+def eventually(what: str, done: Callable[[], bool], limit_s: float = 10.0, every_s: float = 0.1) -> float:
+    """Wait until `done()`; the seconds it took. AssertionError with `what` after `limit_s`."""
+    began = time.monotonic()
+    while time.monotonic() - began < limit_s:
+        if done():
+            return time.monotonic() - began
+        time.sleep(every_s)
+    raise AssertionError(f"not within {limit_s:.0f} s: {what}")
+
+
+@dataclass
+class OperatorProcess:
+    """One operator. Its log grows over restarts."""
+
+    kubeconfig: Path
+    log: Path
+    program: Sequence[str] = REAL
+    options: Sequence[str] = ()
+    handle: subprocess.Popen[bytes] | None = None
+    port: int = 0
+
+    def start(self) -> None:
+        (self.port,) = free_ports(1)
+        command = [*ORPHANED, sys.executable, *self.program, "--kubeconfig", str(self.kubeconfig)]
+        command += ["--http-host", "127.0.0.1", "--http-port", str(self.port), *self.options]
+        environment = {**os.environ, "PYTHONPATH": str(OPERATOR)}
+        with self.log.open("ab") as log:
+            self.handle = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
+
+    def send(self, number: signal.Signals) -> None:
+        assert self.handle is not None
+        self.handle.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL and reap; nothing when it does not run."""
+        if self.handle is not None:
+            self.handle.kill()
+            self.handle.wait()
+            self.handle = None
+
+    def stop(self, limit_s: float = 20.0) -> int:
+        """SIGTERM; the exit code."""
+        assert self.handle is not None
+        self.handle.terminate()
+        code = self.handle.wait(limit_s)
+        self.handle = None
+        return code
+
+    def get(self, path: str) -> tuple[int, str]:
+        """HTTP status and text of a path on the health port; (0, "") when nobody answers."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=2) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+    def ready(self) -> bool:
+        return self.get("/readyz")[0] == 200
+
+    def leads(self) -> bool:
+        return self.metric("triton_vllm_operator_leader") == 1.0
+
+    def metric(self, name: str) -> float:
+        """A metric without labels, or with them as written; 0 when it is not there."""
+        for line in self.get("/metrics")[1].splitlines():
+            if line.startswith(f"{name} "):
+                return float(line.split()[-1])
+        return 0.0
+
+    def memory_mib(self) -> float:
+        """Resident memory now, in MiB."""
+        assert self.handle is not None
+        for line in Path(f"/proc/{self.handle.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) / 1024
+        return 0.0

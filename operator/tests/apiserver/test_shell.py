@@ -1,0 +1,136 @@
+"""The shell with the smallest reconcile, as a process, against a real API server."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from typing import Any
+
+from tests.apiserver.controlplane import ControlPlane
+from tests.apiserver.fixtures import StartOperator
+from tests.apiserver.operators import TOY, eventually
+
+
+def llm(namespace: str, name: str, uri: str = "hf://org/model") -> str:
+    return json.dumps(
+        {
+            "apiVersion": "serving.triton-vllm.dev/v1alpha1",
+            "kind": "LLMDeployment",
+            "metadata": {"namespace": namespace, "name": name},
+            "spec": {"model": {"uri": uri}},
+        }
+    )
+
+
+def data_of(plane: ControlPlane, namespace: str, name: str) -> dict[str, str]:
+    """Data of a ConfigMap, empty when it is not there."""
+    out = plane.kubectl("get", "configmap", name, "-n", namespace, "-o", "json", "--ignore-not-found")
+    found: dict[str, Any] = json.loads(out or "{}")
+    return dict(found.get("data", {}))
+
+
+def test_a_resource_gets_its_child_and_the_child_follows_the_spec(
+    plane: ControlPlane, namespace: str, start_operator: StartOperator
+) -> None:
+    start_operator(program=TOY)
+    plane.kubectl("apply", "-f", "-", stdin=llm(namespace, "a"))
+    eventually("child", lambda: data_of(plane, namespace, "a-toy") == {"uri": "hf://org/model"})
+    plane.kubectl("apply", "-f", "-", stdin=llm(namespace, "a", "hf://org/other"))
+    eventually("new child", lambda: data_of(plane, namespace, "a-toy") == {"uri": "hf://org/other"}, 2)
+
+
+def test_a_deleted_child_comes_back_within_two_seconds(
+    plane: ControlPlane, namespace: str, start_operator: StartOperator
+) -> None:
+    start_operator(program=TOY)
+    plane.kubectl("apply", "-f", "-", stdin=llm(namespace, "a"))
+    eventually("child", lambda: bool(data_of(plane, namespace, "a-toy")))
+    plane.kubectl("delete", "configmap", "a-toy", "-n", namespace)
+    eventually("child again", lambda: bool(data_of(plane, namespace, "a-toy")), 2)
+
+
+def test_children_of_a_deleted_resource_are_collected_and_not_made_again(
+    plane: ControlPlane, namespace: str, start_operator: StartOperator
+) -> None:
+    operator = start_operator(program=TOY)
+    plane.kubectl("apply", "-f", "-", stdin=llm(namespace, "a"))
+    eventually("child", lambda: bool(data_of(plane, namespace, "a-toy")))
+    plane.kubectl("delete", "llm", "a", "-n", namespace)
+    eventually("collected", lambda: not data_of(plane, namespace, "a-toy"))
+    time.sleep(2)
+    assert not data_of(plane, namespace, "a-toy")
+    assert operator.metric('triton_vllm_operator_api_writes_total{kind="ConfigMap",verb="apply"}') == 1
+
+
+def test_nothing_is_written_after_a_restart_when_nothing_changed(
+    plane: ControlPlane, namespace: str, start_operator: StartOperator
+) -> None:
+    first = start_operator(program=TOY)
+    plane.kubectl("apply", "-f", "-", stdin=llm(namespace, "a"))
+    eventually("child", lambda: bool(data_of(plane, namespace, "a-toy")))
+    assert first.stop() == 0
+    second = start_operator(program=TOY)
+    eventually(
+        "reconciled", lambda: second.metric('triton_vllm_operator_reconcile_seconds_count{result="success"}') > 0
+    )
+    assert second.metric('triton_vllm_operator_api_writes_total{kind="ConfigMap",verb="apply"}') == 0
+
+
+def test_a_crd_that_is_removed_and_put_back_is_served_again(
+    plane: ControlPlane, namespace: str, start_operator: StartOperator
+) -> None:
+    operator = start_operator(program=TOY)
+    eventually("ready", operator.ready)
+    crd = json.loads(plane.kubectl("get", "crd", "llmdeployments.serving.triton-vllm.dev", "-o", "json"))
+    for field in ("uid", "resourceVersion", "creationTimestamp", "generation", "managedFields"):
+        crd["metadata"].pop(field, None)
+    plane.kubectl("delete", "crd", "llmdeployments.serving.triton-vllm.dev")
+    time.sleep(3)
+    plane.kubectl("create", "-f", "-", stdin=json.dumps(crd))
+    plane.kubectl("wait", "--for=condition=Established", "crd/llmdeployments.serving.triton-vllm.dev")
+    plane.kubectl("apply", "-f", "-", stdin=llm(namespace, "a"))
+    eventually("child", lambda: bool(data_of(plane, namespace, "a-toy")), 40)
+    assert operator.get("/healthz")[0] == 200
+
+
+def test_a_clean_stop_hands_over_at_once(plane: ControlPlane, namespace: str, start_operator: StartOperator) -> None:
+    first = start_operator(program=TOY)
+    eventually("first leads", first.leads)
+    second = start_operator(program=TOY)
+    eventually("second ready", second.ready)
+    assert not second.leads()
+    assert first.stop() == 0
+    assert eventually("second leads", second.leads, 10) < 4
+
+
+def test_a_killed_leader_is_replaced_within_twenty_seconds(
+    plane: ControlPlane, namespace: str, start_operator: StartOperator
+) -> None:
+    first = start_operator(program=TOY)
+    eventually("first leads", first.leads)
+    second = start_operator(program=TOY)
+    eventually("second ready", second.ready)
+    first.kill()
+    eventually("second leads", second.leads, 20)
+    plane.kubectl("apply", "-f", "-", stdin=llm(namespace, "a"))
+    eventually("child", lambda: bool(data_of(plane, namespace, "a-toy")), 2)
+
+
+def test_a_paused_leader_writes_nothing_when_it_goes_on(
+    plane: ControlPlane, namespace: str, start_operator: StartOperator
+) -> None:
+    first = start_operator(program=TOY)
+    eventually("first leads", first.leads)
+    second = start_operator(program=TOY)
+    eventually("second ready", second.ready)
+    first.send(signal.SIGSTOP)
+    eventually("second leads", second.leads, 20)
+    plane.kubectl("apply", "-f", "-", stdin=llm(namespace, "a"))
+    eventually("child", lambda: bool(data_of(plane, namespace, "a-toy")), 5)
+    plane.kubectl("delete", "configmap", "a-toy", "-n", namespace)
+    first.send(signal.SIGCONT)
+    time.sleep(5)
+    assert not first.leads()
+    assert second.leads()
+    assert first.metric('triton_vllm_operator_api_writes_total{kind="ConfigMap",verb="apply"}') == 0

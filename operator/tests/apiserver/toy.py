@@ -1,0 +1,45 @@
+"""An operator with the real shell and the smallest reconcile: one ConfigMap for each LLMDeployment, and a status.
+
+`python -m tests.apiserver.toy --kubeconfig ...` takes the options of the real command.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from triton_vllm_operator.kube import kinds
+from triton_vllm_operator.kube.kinds import Key, Object
+from triton_vllm_operator.kube.store import OWNER_LABEL
+from triton_vllm_operator.runtime.command import start
+from triton_vllm_operator.runtime.queue import Result
+from triton_vllm_operator.runtime.shell import Cluster
+
+
+def config_map(llm: Object) -> Object:
+    meta = llm["metadata"]
+    owner = {"apiVersion": llm["apiVersion"], "kind": llm["kind"], "name": meta["name"], "uid": meta["uid"]}
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "namespace": meta["namespace"],
+            "name": f"{meta['name']}-toy",
+            "labels": {OWNER_LABEL: meta["name"]},
+            "ownerReferences": [{**owner, "controller": True}],
+        },
+        "data": {"uri": llm["spec"]["model"]["uri"]},
+    }
+
+
+async def reconcile(cluster: Cluster, key: Key) -> Result:
+    llm = await cluster.client.find(kinds.LLM_DEPLOYMENT, key.namespace, key.name)
+    if llm is None:
+        return Result("Gone", gone=True)
+    wanted = config_map(llm)
+    if [found["data"] for found in cluster.children(kinds.CONFIG_MAP, key)] != [wanted["data"]]:
+        await cluster.apply(wanted)
+    return Result()
+
+
+if __name__ == "__main__":
+    start(reconcile, sys.argv[1:])
