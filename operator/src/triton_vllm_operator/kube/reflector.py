@@ -80,8 +80,8 @@ class Reflector:
                 await self._list()
             await self._watch()
         except Expired as error:
-            log.info("watch %s: %s; listing again", self.name, error)
             self._version = None
+            return error
         except KubeError as error:
             return error
         return None

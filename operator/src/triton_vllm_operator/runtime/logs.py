@@ -38,5 +38,5 @@ def set_up(log_format: str, level: str) -> None:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level)))
     # kopf logs each failed try of a request as an error; the loss that matters shows in the watch's age.
     logging.getLogger("kopf._cogs.clients.api").setLevel(logging.CRITICAL)
-    # It warns that it does not handle signals in a thread: the shell does.
-    logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
+    # It logs the same traceback three times when its watch ends; runtime/watches.py logs why, and starts it again.
+    logging.getLogger("kopf._core.reactor").setLevel(logging.CRITICAL)

@@ -8,6 +8,7 @@ know. Its handler does nothing but hand over keys.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
@@ -45,7 +46,7 @@ class KopfWatch:
     turned: float = field(default_factory=time.monotonic)  # ... of the last request that kopf began
     starts: int = 0
     _stop: threading.Event = field(default_factory=threading.Event)
-    _again: threading.Event = field(default_factory=threading.Event)
+    _end: Callable[[], object] | None = None  # ends the running kopf, from any thread
     _thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -55,11 +56,14 @@ class KopfWatch:
 
     def restart(self) -> None:
         """End the running kopf; the next one lists everything again."""
-        self._again.set()
+        end = self._end
+        if end is not None:
+            with contextlib.suppress(RuntimeError):  # its loop has just closed: then it starts again anyway
+                end()
 
     async def stop(self) -> None:
         self._stop.set()
-        self._again.set()
+        self.restart()
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join, 5.0)
 
@@ -67,7 +71,6 @@ class KopfWatch:
         pause = RESTART_S
         while not self._stop.is_set():
             began = time.monotonic()
-            self._again.clear()
             self.starts += 1
             try:
                 asyncio.run(self._watch())
@@ -80,7 +83,10 @@ class KopfWatch:
             self._stop.wait(pause)
 
     async def _watch(self) -> None:
-        await self._wait_for_crd()
+        # Not a threading.Event: kopf would wait for it in a thread that nothing can interrupt.
+        ended, loop = asyncio.Event(), asyncio.get_running_loop()
+        self._end = lambda: loop.call_soon_threadsafe(ended.set)
+        await self._wait_for_crd(ended)
         registry = kopf.OperatorRegistry()
         kopf.on.login(registry=registry)(self._login)
         kopf.on.event("serving.triton-vllm.dev", "v1alpha1", "llmdeployments", registry=registry)(self._on_event)
@@ -90,14 +96,14 @@ class KopfWatch:
             standalone=True,
             clusterwide=not self.settings.namespaces,
             namespaces=self.settings.namespaces,
-            stop_flag=self._again,
+            stop_flag=ended,
         )
 
-    async def _wait_for_crd(self) -> None:
+    async def _wait_for_crd(self, ended: asyncio.Event) -> None:
         """kopf looks once which resources exist and serves nothing, silently, when the CRD is not there yet."""
         client = Client(await self._configuration())
         try:
-            while not self._again.is_set():
+            while not (ended.is_set() or self._stop.is_set()):
                 self.turned = time.monotonic()
                 try:
                     for namespace in self.settings.scopes:
