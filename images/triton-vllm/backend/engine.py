@@ -1,0 +1,141 @@
+"""One AsyncLLM engine in an event loop of its own thread."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from backend import report
+from backend.settings import BadModel
+
+logger = logging.getLogger("triton_vllm")
+T = TypeVar("T")
+
+
+class EngineLoop:
+    """The event loop in which the engine, the requests and the OpenAI server live."""
+
+    def __init__(self) -> None:
+        self.loop = _new_loop()
+        self._thread = threading.Thread(target=self._run, name="engine-loop", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+    def call(self, coroutine: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
+        """Run a coroutine in the loop and wait for its result. Not to be called from the loop."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(timeout)
+
+    def stop(self) -> None:
+        """End the loop and its thread."""
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(timeout=5)
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    import uvloop
+
+    return uvloop.new_event_loop()
+
+
+def engine_arguments(values: dict[str, Any]) -> Any:
+    """AsyncEngineArgs from model.json. Raises BadModel with the engine's own list of names."""
+    import dataclasses
+
+    from vllm.engine.arg_utils import AsyncEngineArgs
+
+    known = {f.name for f in dataclasses.fields(AsyncEngineArgs)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        close = _closest(unknown[0], known)
+        raise BadModel(f"model.json: unexpected engine argument '{unknown[0]}'{close} for vLLM {vllm_version()}")
+    return AsyncEngineArgs(**values)
+
+
+def _closest(name: str, known: set[str]) -> str:
+    import difflib
+
+    found = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean '{found[0]}'?)" if found else ""
+
+
+def vllm_version() -> str:
+    """The version of the engine in this image."""
+    import vllm
+
+    return str(vllm.__version__)
+
+
+async def start_engine(arguments: Any) -> Any:
+    """Build the engine's configuration and start its processes; returns when the KV cache is allocated."""
+    from vllm.usage.usage_lib import UsageContext
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    begun = time.monotonic()
+    config = arguments.create_engine_config(UsageContext.OPENAI_API_SERVER)
+    report.phase("EngineArguments", time.monotonic() - begun, vllm=vllm_version())
+    begun = time.monotonic()
+    engine = AsyncLLM.from_vllm_config(
+        vllm_config=config,
+        usage_context=UsageContext.OPENAI_API_SERVER,
+        enable_log_requests=arguments.enable_log_requests,
+        disable_log_stats=arguments.disable_log_stats,
+    )
+    report.phase("KVCache", time.monotonic() - begun, **effective_settings(engine))
+    return engine
+
+
+def effective_settings(engine: Any) -> dict[str, Any]:
+    """What the engine runs with: the sizes that capacity depends on."""
+    config = engine.vllm_config
+    cache, scheduler, parallel = config.cache_config, config.scheduler_config, config.parallel_config
+    blocks, block_size = cache.num_gpu_blocks or 0, cache.block_size
+    tokens = blocks * block_size
+    context = config.model_config.max_model_len
+    return {
+        "tensorParallelSize": parallel.tensor_parallel_size,
+        "pipelineParallelSize": parallel.pipeline_parallel_size,
+        "workers": parallel.world_size,
+        "maxModelLen": context,
+        "maxNumSeqs": scheduler.max_num_seqs,
+        "maxNumBatchedTokens": scheduler.max_num_batched_tokens,
+        "gpuMemoryUtilization": cache.gpu_memory_utilization,
+        "kvCacheDtype": str(cache.cache_dtype),
+        "dtype": str(config.model_config.dtype).removeprefix("torch."),
+        "quantization": config.model_config.quantization,
+        "enablePrefixCaching": bool(cache.enable_prefix_caching),
+        "blocks": blocks,
+        "blockSize": block_size,
+        "kvTokens": tokens,
+        "concurrency": round(tokens / context, 2),
+    }
+
+
+async def first_token(engine: Any, tasks: tuple[str, ...], request_id: str = "first-token") -> None:
+    """Have the engine answer the shortest request that there is."""
+    prompt: Any = {"prompt_token_ids": [_any_token(engine)]}
+    if "generate" in tasks:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        params = SamplingParams(max_tokens=1, temperature=0.0, output_kind=RequestOutputKind.FINAL_ONLY)
+        async for _ in engine.generate(prompt, params, request_id):
+            pass
+        return
+    from vllm import PoolingParams
+
+    async for _ in engine.encode(prompt, PoolingParams(task="embed" if "embed" in tasks else tasks[0]), request_id):
+        pass
+
+
+def _any_token(engine: Any) -> int:
+    """A token that every vocabulary has and that is no end of sequence."""
+    eos = getattr(engine.model_config.hf_text_config, "eos_token_id", None)
+    ends = set(eos) if isinstance(eos, list) else {eos}
+    return next(token for token in range(3, 64) if token not in ends)

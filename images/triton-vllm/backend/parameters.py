@@ -1,0 +1,272 @@
+"""Sampling parameters: from what a request says to vLLM's SamplingParams.
+
+The names and types are read from vLLM's own class, never from a list of ours. Two doors lead here: the tensor
+``sampling_parameters`` (JSON text) and Triton's request parameters (strings, integers, booleans and floats only, so
+that a list arrives as JSON text there).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from backend.errors import BadRequest
+from backend.settings import RequestLimits, SamplingSettings
+
+# Written by us or by vLLM itself, never by a client.
+INTERNAL_FIELDS = frozenset({"output_kind", "skip_clone", "output_text_buffer_length"})
+# Not sampling parameters of vLLM: the LoRA adapter and the named profile of a request.
+EXTRA_NAMES = ("lora_name", "profile")
+ALIASES = {"max_new_tokens": "max_tokens"}
+# Triton's own request parameters, and what its front ends add.
+TRITON_PARAMETERS = frozenset(
+    {"id", "priority", "timeout", "sequence_id", "sequence_start", "sequence_end", "binary_data_output"}
+    | {"triton_enable_empty_final_response"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """What one request asks for."""
+
+    values: dict[str, Any]
+    lora_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingRules:
+    """Builds the parameters of a request: its own values, then its profile, then defaults, then the model's own."""
+
+    fields: Mapping[str, Any]
+    settings: SamplingSettings = field(default_factory=SamplingSettings)
+    limits: RequestLimits = field(default_factory=RequestLimits)
+    model_defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    def build(self, requested: Mapping[str, Any], *, as_text: bool = False) -> Sampling:
+        """Values for SamplingParams, each of its field's type. ``as_text``: lists may come as JSON text.
+
+        Raises BadRequest, naming the parameter and what is allowed.
+        """
+        own = dict(requested)
+        profile = own.pop("profile", None)
+        lora_name = _optional_text("lora_name", own.pop("lora_name", None))
+        values = dict(self.model_defaults)
+        values.update(self._typed(self.settings.defaults, as_text=False))
+        values.update(self._typed(self._profile(profile), as_text=False))
+        values.update(self._typed(own, as_text=as_text))
+        self._check_limits(values)
+        return Sampling(values, lora_name)
+
+    def _profile(self, name: Any) -> Mapping[str, Any]:
+        if name is None:
+            return {}
+        if name not in self.settings.profiles:
+            known = ", ".join(sorted(self.settings.profiles)) or "none is configured"
+            raise BadRequest(f"unknown sampling profile {name!r}; allowed: {known}")
+        return self.settings.profiles[name]
+
+    def _typed(self, values: Mapping[str, Any], *, as_text: bool) -> dict[str, Any]:
+        typed: dict[str, Any] = {}
+        for given, value in values.items():
+            name = ALIASES.get(given, given)
+            if name not in self.fields:
+                allowed = ", ".join(sorted([*self.fields, *EXTRA_NAMES]))
+                raise BadRequest(f"unknown sampling parameter '{given}'; allowed: {allowed}")
+            if name in typed:
+                raise BadRequest(f"sampling parameters '{given}' and '{name}' mean the same: give one of them")
+            typed[name] = coerce(name, value, self.fields[name], as_text=as_text)
+        return typed
+
+    def _check_limits(self, values: Mapping[str, Any]) -> None:
+        limits = self.limits
+        _at_most("n", values.get("n"), limits.max_n)
+        _at_most("logprobs", values.get("logprobs"), limits.max_logprobs)
+        _at_most("prompt_logprobs", values.get("prompt_logprobs"), limits.max_logprobs)
+        for name in ("stop", "stop_token_ids", "bad_words", "allowed_token_ids", "logit_bias"):
+            value = values.get(name)
+            if isinstance(value, (list, dict)) and len(value) > limits.max_list:
+                raise BadRequest(f"sampling parameter '{name}' has {len(value)} entries; at most {limits.max_list}")
+
+
+def parameter_fields(params_type: type) -> dict[str, Any]:
+    """Name -> annotation of every field of SamplingParams that a client may set."""
+    hints = typing.get_type_hints(params_type)
+    return {
+        name: hint
+        for name, hint in hints.items()
+        if not name.startswith("_") and name not in INTERNAL_FIELDS and _is_plain(hint)
+    }
+
+
+def _is_plain(hint: Any) -> bool:
+    """Whether JSON can say it: numbers, text, lists, objects and dataclasses of them."""
+    origin = typing.get_origin(hint)
+    if origin is None:
+        return hint in (int, float, bool, str, dict, list, Any, type(None)) or dataclasses.is_dataclass(hint)
+    return all(_is_plain(part) for part in typing.get_args(hint))
+
+
+def from_json_text(text: str, what: str = "sampling_parameters") -> dict[str, Any]:
+    """The JSON object in ``text``; raises BadRequest when it is not one."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadRequest(f"{what} is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise BadRequest(f"{what} must be a JSON object, not {_kind(value)}")
+    return value
+
+
+def from_request_parameters(text: str) -> dict[str, Any]:
+    """The second door: Triton's request parameters without Triton's own."""
+    values = from_json_text(text or "{}", "request parameters")
+    return {name: value for name, value in values.items() if name not in TRITON_PARAMETERS}
+
+
+def coerce(name: str, value: Any, hint: Any, *, as_text: bool = False) -> Any:
+    """``value`` as the type ``hint``; numbers and booleans may come as text. Raises BadRequest."""
+    try:
+        return _coerce(value, hint, as_text)
+    except (ValueError, TypeError, RecursionError) as error:
+        wanted = describe(hint)
+        detail = f" ({error})" if str(error) else ""
+        raise BadRequest(f"sampling parameter '{name}' must be {wanted}, not {_kind(value)}{detail}") from None
+
+
+def describe(hint: Any) -> str:
+    """A type in words."""
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(describe(part) for part in parts if part is not type(None))
+    if origin is list:
+        return f"a list of {describe(parts[0])}"
+    if origin is dict:
+        return "an object"
+    words = {int: "an integer", float: "a number", bool: "a boolean", str: "text", dict: "an object"}
+    return words.get(hint, f"a {getattr(hint, '__name__', hint)} object")
+
+
+def _coerce(value: Any, hint: Any, as_text: bool) -> Any:
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        return _coerce_union(value, typing.get_args(hint), as_text)
+    if origin is list:
+        return [_coerce(item, typing.get_args(hint)[0], False) for item in _as_list(value, as_text)]
+    if origin is dict:
+        key_hint, value_hint = typing.get_args(hint)
+        items = _as_object(value).items()
+        return {_coerce(key, key_hint, True): _coerce(item, value_hint, False) for key, item in items}
+    if hint is Any:
+        return value
+    return _SCALARS[hint](value) if hint in _SCALARS else _as_dataclass(value, hint)
+
+
+def _coerce_union(value: Any, hints: tuple[Any, ...], as_text: bool) -> Any:
+    if value is None:
+        if type(None) in hints:
+            return None
+        raise ValueError
+    # A list given as text must not be taken for plain text: lists are tried first.
+    ordered = sorted(
+        (h for h in hints if h is not type(None)),
+        key=lambda h: (typing.get_origin(h) is not list if as_text else h is not str),
+    )
+    for position, hint in enumerate(ordered):
+        try:
+            return _coerce(value, hint, as_text)
+        except (ValueError, TypeError):
+            if position == len(ordered) - 1:
+                raise
+    raise ValueError
+
+
+def _as_list(value: Any, as_text: bool) -> list[Any]:
+    if as_text and isinstance(value, str):
+        value = json.loads(value)
+    if isinstance(value, (list, tuple)):
+        return list(value)
+    raise ValueError
+
+
+def _as_object(value: Any) -> dict[Any, Any]:
+    if isinstance(value, str):
+        value = json.loads(value)
+    if isinstance(value, dict):
+        return value
+    raise ValueError
+
+
+def _as_dataclass(value: Any, hint: Any) -> Any:
+    if not dataclasses.is_dataclass(hint) or not isinstance(hint, type):
+        raise ValueError
+    values = _as_object(value)
+    known = [f.name for f in dataclasses.fields(hint) if f.init and not f.name.startswith("_")]
+    unknown = [key for key in values if key not in known]
+    if unknown:
+        raise ValueError(f"unknown key {unknown[0]!r}; allowed: {', '.join(known)}")
+    return hint(**values)
+
+
+def _as_int(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise ValueError
+    number = int(value)
+    if number != (float(value) if isinstance(value, str) else value):
+        raise ValueError
+    if not -(2**63) <= number < 2**63:
+        raise ValueError("64 bits at most")
+    return number
+
+
+def _as_float(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise ValueError
+    return float(value)
+
+
+def _as_bool(value: Any) -> bool:
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    if isinstance(value, bool) or value in (0, 1):
+        return bool(value)
+    raise ValueError
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    raise ValueError
+
+
+_SCALARS: dict[Any, Callable[[Any], Any]] = {
+    int: _as_int,
+    float: _as_float,
+    bool: _as_bool,
+    str: _as_text,
+    dict: _as_object,
+    list: lambda value: _as_list(value, False),
+}
+
+
+def _kind(value: Any) -> str:
+    """What a JSON value is, without its content: a message may reach a log."""
+    names = {dict: "an object", list: "a list", str: "text", bool: "a boolean", type(None): "null"}
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return repr(value)[:40]
+    return names.get(type(value), type(value).__name__)
+
+
+def _optional_text(name: str, value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    raise BadRequest(f"parameter '{name}' must be text, not {_kind(value)}")
+
+
+def _at_most(name: str, value: Any, limit: int | None) -> None:
+    if limit is not None and isinstance(value, int) and value > limit:
+        raise BadRequest(f"sampling parameter '{name}' must be at most {limit}, not {value}")

@@ -1,0 +1,169 @@
+"""From a request's tensors to the engine and back."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from typing import Any, Protocol
+
+from backend.errors import BadRequest, Cancelled, RequestError, Unavailable
+from backend.inputs import Inputs, open_images, read_inputs, read_text
+from backend.outputs import build_embedding_tensors, build_tensors
+from backend.parameters import Sampling, SamplingRules, from_json_text
+from backend.settings import ModelSettings
+
+logger = logging.getLogger("triton_vllm")
+
+
+class Job(Protocol):
+    """One request (``bridge.Job`` in the server)."""
+
+    task: asyncio.Task[None] | None
+
+    def read(self, name: str) -> Any | None: ...
+
+    def parameters(self) -> str: ...
+
+
+class Sender(Protocol):
+    """Where responses go (``bridge.Outbox`` in the server)."""
+
+    def send(
+        self, job: Any, tensors: Any = None, *, error: RequestError | None = None, final: bool
+    ) -> asyncio.Future[None]: ...
+
+
+class Service:
+    """Answers the requests of one model."""
+
+    def __init__(self, engine: Any, rules: SamplingRules, settings: ModelSettings, outbox: Sender) -> None:
+        self.engine = engine
+        self.active: set[Any] = set()
+        self._rules = rules
+        self._settings = settings
+        self._outbox = outbox
+        self._numbers = itertools.count()
+        self._adapters = {name: index for index, name in enumerate(settings.loras, start=1)}
+        self._lora_enabled = engine.vllm_config.lora_config is not None
+
+    def accept(self, jobs: list[Any]) -> None:
+        """Start answering. Only from the loop."""
+        for job in jobs:
+            self.active.add(job)
+            job.task = asyncio.create_task(self._answer(job))
+
+    def cancel(self, job: Any) -> None:
+        """Stop answering a request whose client is gone."""
+        if job.task is not None:
+            job.task.cancel()
+
+    async def _answer(self, job: Any) -> None:
+        try:
+            async with asyncio.timeout(self._settings.limits.request_timeout_seconds or None):
+                await self._serve(job)
+        except TimeoutError:
+            seconds = self._settings.limits.request_timeout_seconds
+            await self._fail(job, Cancelled(f"the request took longer than its limit of {seconds:g} seconds"))
+        except asyncio.CancelledError:
+            await self._fail(job, Cancelled("Request was cancelled"))
+        except Exception as error:
+            await self._fail(job, as_request_error(error))
+        finally:
+            self.active.discard(job)
+
+    async def _fail(self, job: Any, error: RequestError) -> None:
+        await self._outbox.send(job, error=error, final=True)
+
+    async def _serve(self, job: Any) -> None:
+        if (embedding := read_text(job.read, "embedding_request")) is not None:
+            await self._embed(job, from_json_text(embedding, "embedding_request"))
+            return
+        inputs = read_inputs(job.read, job.parameters(), self._settings.limits)
+        sampling = self._rules.build(inputs.sampling, as_text=inputs.sampling_as_text)
+        await self._generate(job, inputs, sampling)
+
+    async def _generate(self, job: Any, inputs: Inputs, sampling: Sampling) -> None:
+        params = _sampling_params(sampling, inputs.stream)
+        outputs = self.engine.generate(
+            _prompt(inputs), params, self._request_id(), lora_request=self._lora_request(sampling.lora_name)
+        )
+        prepend = inputs.text if inputs.prepend_input else ""
+        async for output in outputs:
+            tensors = build_tensors(output, params.n, inputs.wanted, prepend)
+            await self._outbox.send(job, tensors, final=output.finished)
+
+    async def _embed(self, job: Any, request: dict[str, Any]) -> None:
+        from vllm.outputs import EmbeddingRequestOutput
+
+        inputs = read_inputs(lambda name: [b"-"] if name == "text_input" else job.read(name), "", self._settings.limits)
+        outputs = self.engine.encode(_embedding_prompt(request), _pooling_params(request), self._request_id())
+        async for output in outputs:
+            vector = EmbeddingRequestOutput.from_base(output)
+            tensors = build_embedding_tensors(vector.outputs.embedding, len(output.prompt_token_ids), inputs.wanted)
+            await self._outbox.send(job, tensors, final=True)
+
+    def _request_id(self) -> str:
+        return f"triton-{next(self._numbers)}"
+
+    def _lora_request(self, name: str | None) -> Any | None:
+        if name is None:
+            return None
+        if not self._lora_enabled:
+            raise BadRequest("LoRA feature is not enabled.")
+        if name not in self._adapters:
+            raise BadRequest(f"LoRA {name} is not supported, we currently support {list(self._adapters)}")
+        from vllm.lora.request import LoRARequest
+
+        return LoRARequest(name, self._adapters[name], self._settings.loras[name])
+
+
+def _prompt(inputs: Inputs) -> Any:
+    if not inputs.images:
+        return {"prompt": inputs.text}
+    return {"prompt": inputs.text, "multi_modal_data": {"image": open_images(inputs.images)}}
+
+
+def _sampling_params(sampling: Sampling, stream: bool) -> Any:
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    kind = RequestOutputKind.DELTA if stream else RequestOutputKind.FINAL_ONLY
+    try:
+        return SamplingParams(**sampling.values, output_kind=kind, skip_clone=True)
+    except (ValueError, TypeError) as error:
+        raise BadRequest(f"sampling parameters refused: {error}") from None
+
+
+def _embedding_prompt(request: dict[str, Any]) -> Any:
+    prompt = request.get("input")
+    if isinstance(prompt, str) and prompt:
+        return {"prompt": prompt}
+    if isinstance(prompt, list) and prompt and all(isinstance(token, int) for token in prompt):
+        return {"prompt_token_ids": prompt}
+    raise BadRequest("embedding_request: 'input' must be text or a list of token ids, and not empty")
+
+
+def _pooling_params(request: dict[str, Any]) -> Any:
+    from vllm import PoolingParams
+
+    dimensions = (request.get("pooling_params") or {}).get("dimensions")
+    if isinstance(dimensions, list):
+        dimensions = dimensions[0] if dimensions else None
+    return PoolingParams(task="embed", dimensions=dimensions)
+
+
+def as_request_error(error: Exception) -> RequestError:
+    """What a client is told about an exception. Only a fault of ours or the engine's is logged."""
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    if isinstance(error, RequestError):
+        return error
+    if isinstance(error, EngineDeadError):
+        return Unavailable("Model is unavailable due to unhealthy vLLM engine")
+    if type(error).__name__ in ("QueueOverflowError", "MaxQueuedTokensError"):
+        return Unavailable(f"the engine's queue is full: {error}")
+    if isinstance(error, ValueError) or any(base.__name__ == "VLLMClientError" for base in type(error).__mro__):
+        return BadRequest(str(error))
+    logger.error("request failed", exc_info=error)
+    return RequestError(f"Error generating stream: {error}")

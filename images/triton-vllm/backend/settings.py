@@ -1,0 +1,105 @@
+"""The files beside a model's config.pbtxt: what the engine and the front ends are told.
+
+``model.json`` holds vLLM's engine arguments. Optional files: ``multi_lora.json`` (name -> path), ``sampling.json``
+(defaults and profiles), ``openai.json`` (the OpenAI server's arguments; its presence turns the server on) and
+``limits.json`` (what one request may ask for).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ENGINE_FILE = "model.json"
+LORA_FILE = "multi_lora.json"
+SAMPLING_FILE = "sampling.json"
+OPENAI_FILE = "openai.json"
+LIMITS_FILE = "limits.json"
+
+
+class BadModel(Exception):
+    """The model's folder cannot work; the message names the file and the key."""
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingSettings:
+    """Sampling values used when a request sets none, and named sets of them."""
+
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    profiles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLimits:
+    """Bounds on one request. The body's size is tritonserver's ``--http-max-input-size``."""
+
+    max_prompt_bytes: int = 4 << 20
+    max_n: int = 64
+    max_list: int = 1024  # entries of stop, bad_words, allowed_token_ids, logit_bias, ...
+    max_logprobs: int | None = None  # None: the engine's own max_logprobs
+    max_images: int = 16
+    request_timeout_seconds: float = 0.0  # 0: none; what an abandoned request may cost at most
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """Everything that a model's version folder says."""
+
+    engine_arguments: dict[str, Any]
+    loras: dict[str, str]
+    sampling: SamplingSettings
+    limits: RequestLimits
+    openai: dict[str, Any] | None
+
+
+def read_model(folder: Path) -> ModelSettings:
+    """Read the version folder of a model (``<repository>/<model>/<version>``). Raises BadModel."""
+    arguments = read_object(folder / ENGINE_FILE)
+    if arguments is None:
+        raise BadModel(f"'{ENGINE_FILE}' containing vllm engine args must be provided in '{folder}'")
+    sampling = read_object(folder / SAMPLING_FILE) or {}
+    _only_known(SAMPLING_FILE, sampling, ("defaults", "profiles"))
+    limits = read_object(folder / LIMITS_FILE) or {}
+    _only_known(LIMITS_FILE, limits, tuple(f.name for f in dataclasses.fields(RequestLimits)))
+    return ModelSettings(
+        engine_arguments=arguments,
+        loras=read_object(folder / LORA_FILE) or {},
+        sampling=SamplingSettings(sampling.get("defaults", {}), sampling.get("profiles", {})),
+        limits=RequestLimits(**limits),
+        openai=read_object(folder / OPENAI_FILE),
+    )
+
+
+def read_object(path: Path) -> dict[str, Any] | None:
+    """The JSON object in a file, None when there is no such file. Raises BadModel."""
+    if not path.is_file():
+        return None
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise BadModel(f"{path.name}: {error}") from None
+    if not isinstance(value, dict):
+        raise BadModel(f"{path.name} must hold a JSON object")
+    return value
+
+
+def _only_known(file: str, values: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    for key in values:
+        if key not in known:
+            raise BadModel(f"{file}: unknown key '{key}'; allowed: {', '.join(known)}")
+
+
+def is_true(config: Mapping[str, Any], parameter: str) -> bool | None:
+    """A config.pbtxt parameter: True for the text true in any case, False for anything else, None when absent."""
+    value = text_parameter(config, parameter)
+    return None if value is None else value.lower() == "true"
+
+
+def text_parameter(config: Mapping[str, Any], parameter: str) -> str | None:
+    """The string value of a config.pbtxt parameter."""
+    entry = config.get("parameters", {}).get(parameter)
+    return None if entry is None else str(entry.get("string_value", ""))
