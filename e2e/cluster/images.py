@@ -9,6 +9,7 @@ import shlex
 import shutil
 import tempfile
 from pathlib import Path
+from string import Template
 
 from e2e.cluster import bases, registry, settings, shell
 from e2e.cluster.engine import Engine
@@ -38,7 +39,8 @@ def source_files(name: str) -> list[Path]:
     """Files that image `name` is built from, relative to the repository's root."""
     recipe = dockerfile(name)
     files = {recipe.relative_to(settings.REPO)}
-    for source in copied_sources(recipe.read_text()):
+    text = Template(recipe.read_text()).safe_substitute(BUILD_ARGUMENTS.get(name, {}))
+    for source in copied_sources(text):
         matched = sorted(settings.REPO.glob(source.rstrip("/") or "*"))
         if not matched:
             raise FileNotFoundError(f"{recipe.relative_to(settings.REPO)} copies {source}, which does not exist")

@@ -25,3 +25,7 @@ def reconciler(arguments: Sequence[str]) -> Reconciler:
 def main() -> None:
     """The entry point of the console script."""
     start(reconciler(sys.argv[1:]), sys.argv[1:])
+
+
+if __name__ == "__main__":
+    main()
