@@ -1,0 +1,25 @@
+"""Capacity planning: whether a model fits a GPU, with the engine's own arithmetic, before a GPU is held.
+
+Pure: no I/O besides the package's own tables, no clock, no randomness.
+
+    shape = ModelShape.from_config(config, tensors)
+    answer = plan(shape, EngineSettings(tensor_parallel_size=2), gpu_by_product("NVIDIA-L40S"))
+"""
+
+from .errors import ShapeError
+from .gpus import GPUClass, Holder, gpu_by_product, gpu_classes, gpu_of_dra_device, gpu_of_memory, gpu_of_node, holders
+from .overhead import Interval, Overhead
+from .planner import Plan, Suggestion, plan
+from .reading import parse_json_object
+from .safetensors import TensorInfo, header_length, parse_header
+from .search import choose, suggest, with_suggestions
+from .settings import EngineSettings, Resolved, resolve
+from .shape import ModelShape
+from .versions import EngineRules, rules_for
+
+__all__ = [
+    "EngineRules", "EngineSettings", "GPUClass", "Holder", "Interval", "ModelShape", "Overhead", "Plan", "Resolved",
+    "ShapeError", "Suggestion", "TensorInfo", "choose", "gpu_by_product", "gpu_classes", "gpu_of_dra_device",
+    "gpu_of_memory", "gpu_of_node", "header_length", "holders", "parse_header", "parse_json_object", "plan", "resolve",
+    "rules_for", "suggest", "with_suggestions",
+]  # fmt: skip

@@ -1,0 +1,181 @@
+"""What the engine refuses before it loads anything, as an ordered chain of checks with the fix in each message.
+
+Sources (vLLM 0.25 to 0.32): ``config/model.py: verify_with_parallel_config``, ``layers/linear.py``,
+``vocab_parallel_embedding.py``, ``quantization/*``: ``get_min_capability``, ``platforms/cuda.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .gpus import GPUClass
+from .kv import DTYPE_BYTES, ceil_div
+from .settings import EngineSettings, Resolved
+from .shape import ModelShape
+from .weights import VOCAB_PADDING
+
+#: Lowest compute capability of each quantization method.
+MIN_CAPABILITY: dict[str, tuple[int, int]] = {
+    "gptq": (6, 0), "gptq_marlin": (7, 5), "awq": (7, 5), "awq_marlin": (7, 5), "compressed-tensors": (7, 0),
+    "quark": (7, 0), "moe_wna16": (7, 0), "fp8": (7, 5), "torchao": (7, 5), "mxfp4": (8, 0), "fbgemm_fp8": (8, 0),
+    "experts_int8": (8, 0), "modelopt": (7, 5), "modelopt_fp4": (8, 0), "fp_quant": (10, 0),
+}  # fmt: skip
+#: Methods that left the engine, with the first version that lacks them.
+REMOVED_METHODS = {"bitsandbytes": (0, 32, 0), "gguf": (0, 32, 0)}
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why the engine would not start, and what to write instead."""
+
+    reason: str
+    message: str
+
+
+Check = Callable[[ModelShape, EngineSettings, GPUClass, Resolved], Refusal | None]
+
+
+def refusal(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved: Resolved) -> Refusal | None:
+    """The first rule that these settings break, or None."""
+    for check in _CHECKS:
+        found = check(shape, settings, gpu, resolved)
+        if found is not None:
+            return found
+    return None
+
+
+def _divisors(number: int, limit: int = 64) -> str:
+    return ", ".join(str(n) for n in range(1, min(number, limit) + 1) if number % n == 0)
+
+
+def _heads(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved: Resolved) -> Refusal | None:
+    tp = settings.tensor_parallel_size
+    if shape.attention_heads % tp:
+        return Refusal(
+            "TensorParallelHeads",
+            f"{shape.attention_heads} attention heads cannot be split over tensorParallelSize {tp}; "
+            f"use one of {_divisors(shape.attention_heads)}",
+        )
+    return None
+
+
+def _kv_heads(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved: Resolved) -> Refusal | None:
+    tp, heads = settings.tensor_parallel_size, shape.kv_heads
+    if shape.uses_mla or not heads or heads % tp == 0 or tp % heads == 0:
+        return None
+    return Refusal(
+        "TensorParallelKVHeads",
+        f"{heads} KV heads and tensorParallelSize {tp}: one must divide the other; use one of {_divisors(heads)}",
+    )
+
+
+def _vocabulary(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved: Resolved) -> Refusal | None:
+    padded = ceil_div(shape.vocab_size, VOCAB_PADDING) * VOCAB_PADDING
+    if padded % settings.tensor_parallel_size == 0:
+        return None
+    return Refusal(
+        "TensorParallelVocabulary",
+        f"the padded vocabulary ({padded}) cannot be split over tensorParallelSize {settings.tensor_parallel_size}; "
+        f"use one of {_divisors(padded)}",
+    )
+
+
+def _widths(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved: Resolved) -> Refusal | None:
+    tp = settings.tensor_parallel_size
+    whole_experts = settings.enable_expert_parallel
+    width = shape.experts.intermediate_size if shape.experts else shape.intermediate_size
+    if not width or (shape.experts and whole_experts):
+        return None
+    if width % tp:
+        return Refusal(
+            "TensorParallelWidth",
+            f"the feed-forward width {width} cannot be split over tensorParallelSize {tp}; use one of {_divisors(width)}",
+        )
+    return _quantized_width(shape, width // tp, tp)
+
+
+def _quantized_width(shape: ModelShape, share: int, tp: int) -> Refusal | None:
+    quantization = shape.quantization
+    if quantization is None:
+        return None
+    unit = quantization.group_size or quantization.block[1] or quantization.block[0]
+    if tp == 1 or unit == 0 or share % unit == 0:
+        return None
+    return Refusal(
+        "QuantizationGroupSplit",
+        f"tensorParallelSize {tp} leaves {share} inputs per GPU, which the {quantization.method} group of {unit} does "
+        "not divide; use a smaller tensorParallelSize or enableExpertParallel for experts",
+    )
+
+
+def _pipeline(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved: Resolved) -> Refusal | None:
+    stages = settings.pipeline_parallel_size
+    if stages > 1 and not shape.pipeline_parallel:
+        return Refusal("PipelineParallelUnsupported", f"{shape.architecture} does not support pipelineParallelSize > 1")
+    if stages > len(shape.layers):
+        return Refusal(
+            "PipelineParallelTooLarge", f"pipelineParallelSize {stages} is more than the {len(shape.layers)} layers"
+        )
+    return None
+
+
+def _experts(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved: Resolved) -> Refusal | None:
+    if settings.enable_expert_parallel and not shape.is_moe:
+        return Refusal("NoExperts", f"{shape.architecture} has no experts; remove enableExpertParallel")
+    return None
+
+
+def _length(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved: Resolved) -> Refusal | None:
+    if settings.max_model_len is None or settings.max_model_len <= shape.max_position:
+        return None
+    return Refusal(
+        "MaxModelLenTooLong",
+        f"maxModelLen {settings.max_model_len} is longer than the model's {shape.max_position}; "
+        f"use maxModelLen {shape.max_position} or less",
+    )
+
+
+def _dtype(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved: Resolved) -> Refusal | None:
+    if settings.device == "cuda" and resolved.dtype == "bfloat16" and gpu.compute_capability < (8, 0):
+        return Refusal(
+            "DtypeUnsupported",
+            f"{gpu.product} (compute capability {_dotted(gpu.compute_capability)}) has no bfloat16; use dtype: half",
+        )
+    return None
+
+
+def _quantization(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved: Resolved) -> Refusal | None:
+    method = settings.quantization or (shape.quantization.method if shape.quantization else "")
+    removed = REMOVED_METHODS.get(method)
+    if removed is not None and resolved.rules.version >= removed:
+        return Refusal(
+            "QuantizationRemoved",
+            f"vLLM {settings.engine_version} no longer has {method}; use an AWQ, GPTQ or FP8 checkpoint",
+        )
+    needed = MIN_CAPABILITY.get(method)
+    if settings.device == "cuda" and needed is not None and gpu.compute_capability < needed:
+        return Refusal(
+            "QuantizationUnsupported",
+            f"{method} needs compute capability {_dotted(needed)}; {gpu.product} has "
+            f"{_dotted(gpu.compute_capability)}: use another GPU class or another quantization",
+        )
+    return None
+
+
+def _kv_dtype(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved: Resolved) -> Refusal | None:
+    if resolved.kv_cache_dtype in DTYPE_BYTES or (shape.uses_mla and resolved.kv_cache_dtype.endswith("_ds_mla")):
+        return None
+    return Refusal(
+        "KVCacheDtypeUnknown",
+        f"the planner has no size for kvCacheDtype {resolved.kv_cache_dtype!r}; use auto, bfloat16, float16 or fp8",
+    )
+
+
+def _dotted(capability: tuple[int, int]) -> str:
+    return f"{capability[0]}.{capability[1]}"
+
+
+_CHECKS: tuple[Check, ...] = (
+    _heads, _kv_heads, _vocabulary, _widths, _pipeline, _experts, _length, _dtype, _quantization, _kv_dtype,
+)  # fmt: skip

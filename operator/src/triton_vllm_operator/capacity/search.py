@@ -1,0 +1,267 @@
+"""The smallest change that fits, and the choice of values left out.
+
+Every suggestion is itself planned; only what comes back as Fits is offered. Candidates are ordered by what they cost
+the user: nothing to buy first (length, cache dtype, utilization), then more GPUs, then another GPU class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from .gpus import GPUClass
+from .planner import Plan, Suggestion, Verdict, plan
+from .settings import EngineSettings
+from .shape import ModelShape
+
+#: Sizes tried for tensor parallelism.
+TENSOR_SIZES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16)
+#: Contexts shorter than this are not worth offering.
+SHORTEST_LENGTH = 2048
+_HIGHEST_UTILIZATION = 0.97
+
+
+def with_suggestions(
+    shape: ModelShape, settings: EngineSettings, gpu: GPUClass, cluster: Sequence[GPUClass] = ()
+) -> Plan:
+    """The plan, with suggestions when it does not simply fit."""
+    answer = plan(shape, settings, gpu)
+    if answer.verdict == "Fits":
+        return answer
+    return replace(answer, suggestions=tuple(suggest(shape, settings, gpu, cluster)))
+
+
+def suggest(
+    shape: ModelShape, settings: EngineSettings, gpu: GPUClass, cluster: Sequence[GPUClass] = (), limit: int = 5
+) -> list[Suggestion]:
+    """Changes that fit, smallest first; at most one of each kind."""
+    found: list[Suggestion] = []
+    for candidate in _candidates(shape, settings, gpu, cluster):
+        if candidate is not None:
+            found.append(candidate)
+        if len(found) == limit:
+            break
+    return found
+
+
+def _candidates(
+    shape: ModelShape, settings: EngineSettings, gpu: GPUClass, cluster: Sequence[GPUClass]
+) -> Iterator[Suggestion | None]:
+    yield _fewer_sequences(shape, settings, gpu)
+    yield _higher_utilization(shape, settings, gpu)
+    yield _smaller_batch(shape, settings, gpu)
+    yield _fp8_cache(shape, settings, gpu)
+    yield _shorter_length(shape, settings, gpu)
+    yield _legal_parallel(shape, settings, gpu)
+    yield _more_gpus(shape, settings, gpu)
+    yield from _other_classes(shape, settings, gpu, cluster)
+    yield _fp8_weights(shape, settings, gpu)
+
+
+def _fits(
+    shape: ModelShape,
+    settings: EngineSettings,
+    gpu: GPUClass,
+    changes: dict[str, str | int | float],
+    message: str,
+) -> Suggestion | None:
+    answer = plan(shape, settings, gpu)
+    if answer.verdict != "Fits":
+        return None
+    verdict: Verdict = answer.verdict
+    return Suggestion(tuple(changes.items()), message, verdict, answer.kv.concurrency)
+
+
+def _fewer_sequences(shape: ModelShape, settings: EngineSettings, gpu: GPUClass) -> Suggestion | None:
+    answer = plan(shape, settings, gpu)
+    if answer.reason != "TooFewStateBlocks":
+        return None
+    seqs = max(answer.kv_low.blocks * 9 // 10, 1)
+    return _fits(
+        shape, replace(settings, max_num_seqs=seqs), gpu, {"engine.maxNumSeqs": seqs}, f"set engine.maxNumSeqs: {seqs}"
+    )
+
+
+def _higher_utilization(shape: ModelShape, settings: EngineSettings, gpu: GPUClass) -> Suggestion | None:
+    if settings.kv_cache_memory_bytes is not None or settings.device == "cpu":
+        return None
+    current = plan(shape, settings, gpu).resolved.gpu_memory_utilization
+    highest = min(_HIGHEST_UTILIZATION, round(1 - 0.70 / gpu.memory_gib - 0.005, 2))
+    for utilization in (round(step / 100, 2) for step in range(50, 98)):
+        if utilization > highest:
+            return None
+        if utilization == current:
+            continue
+        changed = replace(settings, gpu_memory_utilization=utilization)
+        lower_asked = plan(shape, settings, gpu).reason == "UtilizationTooHigh"
+        if (utilization > current or lower_asked) and (answer := _fits(
+            shape, changed, gpu, {"engine.gpuMemoryUtilization": utilization},
+            f"set engine.gpuMemoryUtilization: {utilization}",
+        )):  # fmt: skip
+            return answer
+    return None
+
+
+def _smaller_batch(shape: ModelShape, settings: EngineSettings, gpu: GPUClass) -> Suggestion | None:
+    resolved = plan(shape, settings, gpu).resolved
+    tokens, seqs = resolved.max_num_batched_tokens, resolved.max_num_seqs
+    while tokens > 2048 or seqs > 128:
+        tokens, seqs = max(tokens // 2, 2048), max(seqs // 2, 128)
+        answer = _fits(
+            shape,
+            replace(settings, max_num_batched_tokens=tokens, max_num_seqs=seqs),
+            gpu,
+            {"engine.maxNumBatchedTokens": tokens, "engine.maxNumSeqs": seqs},
+            f"set engine.maxNumBatchedTokens: {tokens} and engine.maxNumSeqs: {seqs}",
+        )
+        if answer is not None:
+            return answer
+    return None
+
+
+def _fp8_cache(shape: ModelShape, settings: EngineSettings, gpu: GPUClass) -> Suggestion | None:
+    resolved = plan(shape, settings, gpu).resolved
+    if resolved.kv_cache_dtype.startswith("fp8") or gpu.compute_capability < (8, 9):
+        return None
+    return _fits(
+        shape,
+        replace(settings, kv_cache_dtype="fp8"),
+        gpu,
+        {"engine.kvCacheDtype": "fp8"},
+        "set engine.kvCacheDtype: fp8 (half the cache per token)",
+    )
+
+
+def _shorter_length(shape: ModelShape, settings: EngineSettings, gpu: GPUClass) -> Suggestion | None:
+    answer = plan(shape, settings, gpu)
+    length = min(answer.kv_low.estimated_max_len, answer.resolved.max_model_len, shape.max_position)
+    rounded = length // 1024 * 1024
+    if rounded < SHORTEST_LENGTH or rounded == answer.resolved.max_model_len:
+        return None
+    return _fits(
+        shape,
+        replace(settings, max_model_len=rounded),
+        gpu,
+        {"engine.maxModelLen": rounded},
+        f"set engine.maxModelLen: {rounded}",
+    )
+
+
+def _legal_parallel(shape: ModelShape, settings: EngineSettings, gpu: GPUClass) -> Suggestion | None:
+    if not plan(shape, settings, gpu).reason.startswith(("TensorParallel", "QuantizationGroup")):
+        return None
+    return _first_size(
+        shape, settings, gpu, tuple(size for size in reversed(TENSOR_SIZES) if size < settings.tensor_parallel_size)
+    )
+
+
+def _more_gpus(shape: ModelShape, settings: EngineSettings, gpu: GPUClass) -> Suggestion | None:
+    limit = gpu.per_node or 8
+    sizes = tuple(size for size in TENSOR_SIZES if settings.tensor_parallel_size < size <= limit)
+    return _first_size(shape, settings, gpu, sizes)
+
+
+def _first_size(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, sizes: Sequence[int]) -> Suggestion | None:
+    for size in sizes:
+        answer = _fits(
+            shape,
+            replace(settings, tensor_parallel_size=size),
+            gpu,
+            {"engine.tensorParallelSize": size},
+            f"set engine.tensorParallelSize: {size} ({size * settings.pipeline_parallel_size} GPUs a replica)",
+        )
+        if answer is not None:
+            return answer
+    return None
+
+
+def _other_classes(
+    shape: ModelShape, settings: EngineSettings, gpu: GPUClass, cluster: Sequence[GPUClass]
+) -> Iterator[Suggestion | None]:
+    for other in sorted(cluster, key=lambda item: item.memory_bytes):
+        if (other.product, other.memory_bytes) == (gpu.product, gpu.memory_bytes):
+            continue
+        free = f"{other.free} of {other.count} free" if other.count else "in this cluster"
+        yield _fits(
+            shape,
+            settings,
+            other,
+            {"resources.gpu.product": other.product},
+            f"use resources.gpu.product: {other.product} ({free})",
+        )
+
+
+def _fp8_weights(shape: ModelShape, settings: EngineSettings, gpu: GPUClass) -> Suggestion | None:
+    if shape.quantization is not None or gpu.compute_capability < (8, 9):
+        return None
+    halved = tuple(
+        replace(layer, weights=tuple(
+            part if part.group == "norms" else replace(part, size_bytes=part.size_bytes // 2) for part in layer.weights
+        ))
+        for layer in shape.layers
+    )  # fmt: skip
+    return _fits(
+        replace(shape, layers=halved),
+        settings,
+        gpu,
+        {"model.variant": "fp8"},
+        "use an FP8 variant of the model (half the weights)",
+    )
+
+
+def choose(
+    shape: ModelShape,
+    settings: EngineSettings,
+    gpu: GPUClass,
+    *,
+    choose_parallel: bool = True,
+    concurrency: float = 1.0,
+) -> EngineSettings:
+    """Settings with every absent value written out, so that the plan and the engine cannot drift apart.
+
+    The tensor parallel size becomes the smallest that the rules allow and that fits the wanted length (the model's own
+    when none is wanted) with ``concurrency`` full-length requests; when none does, the largest and the longest length
+    that does. Lengths are then rounded down to a multiple of 1,024. Without any fit the settings come back resolved
+    but otherwise unchanged, so that their plan says why.
+    """
+    sizes = _allowed_sizes(settings, gpu) if choose_parallel else (settings.tensor_parallel_size,)
+    best: EngineSettings | None = None
+    for size in sizes:
+        candidate = replace(settings, tensor_parallel_size=size)
+        answer = plan(shape, candidate, gpu)
+        if answer.verdict == "Fits" and answer.kv_low.concurrency >= concurrency:
+            return written_out(shape, candidate, gpu)
+        if settings.max_model_len is None:
+            best = _longest(shape, candidate, gpu, concurrency) or best
+    return written_out(shape, best or settings, gpu)
+
+
+def _allowed_sizes(settings: EngineSettings, gpu: GPUClass) -> tuple[int, ...]:
+    limit = gpu.per_node or 8
+    return tuple(size for size in TENSOR_SIZES if size <= limit) or (settings.tensor_parallel_size,)
+
+
+def _longest(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, concurrency: float) -> EngineSettings | None:
+    low, high = 0, shape.max_position // 1024
+    while low < high:
+        middle = (low + high + 1) // 2
+        answer = plan(shape, replace(settings, max_model_len=middle * 1024), gpu)
+        if answer.verdict == "Fits" and answer.kv_low.concurrency >= concurrency:
+            low = middle
+        else:
+            high = middle - 1
+    return replace(settings, max_model_len=low * 1024) if low * 1024 >= SHORTEST_LENGTH else None
+
+
+def written_out(shape: ModelShape, settings: EngineSettings, gpu: GPUClass) -> EngineSettings:
+    """The same settings with every value that the engine would fill in made explicit."""
+    resolved = plan(shape, settings, gpu).resolved
+    return replace(
+        settings,
+        gpu_memory_utilization=resolved.gpu_memory_utilization,
+        max_model_len=resolved.max_model_len,
+        max_num_batched_tokens=resolved.max_num_batched_tokens,
+        max_num_seqs=resolved.max_num_seqs,
+        kv_cache_dtype=settings.kv_cache_dtype if settings.kv_cache_dtype != "auto" else "auto",
+        enable_prefix_caching=resolved.enable_prefix_caching,
+    )

@@ -1,0 +1,87 @@
+"""The engine's rules by version: a table kept as data, because the same settings plan differently in each version."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, fields
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal
+
+from .errors import ShapeError
+
+RunnerPolicy = Literal["off", "listed_dense_unquantized", "listed", "dense_or_listed", "all"]
+
+_VERSION = re.compile(r"v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRules:
+    """What one vLLM version does where versions differ.
+
+    ``v2_runner``: which models run on the V2 model runner by default, together with ``v2_architectures``.
+    ``v2_estimates_graphs``: whether that runner subtracts an estimate of its CUDA graphs from the KV budget.
+    ``counts_flight``: sliding and chunked layers are charged for every batch in flight, not for one.
+    ``group_padding_factor``: pad the smaller layer type when the larger has fewer than this factor more; 0 never.
+    ``hybrid_prefix_caching``: prefix caching (and with it the aligned state cache) is on by default for hybrids.
+    ``large_gpu_batch_gib``: cards from this size on get 16,384 batched tokens by default; 0 means no such class.
+    """
+
+    version: tuple[int, int, int]
+    default_gpu_memory_utilization: float
+    graph_estimate_subtracted: bool
+    v2_runner: RunnerPolicy
+    v2_architectures: tuple[str, ...]
+    v2_estimates_graphs: bool
+    tokens_from_concurrency: bool
+    counts_flight: bool
+    reserves_null_block: bool
+    group_padding_factor: float
+    merges_full_attention: bool
+    pads_uneven_pages: bool
+    hybrid_prefix_caching: bool
+    async_scheduling: bool
+    large_gpu_batch_gib: int
+    excludes_gb10_from_large_batches: bool
+
+
+def parse_version(version: str) -> tuple[int, int, int]:
+    """``0.25.1``, ``v0.25.1`` or ``0.11.0+nv25.11`` as three numbers; raises :class:`ShapeError` otherwise."""
+    match = _VERSION.match(version.strip())
+    if not match:
+        raise ShapeError("EngineVersionUnknown", f"{version!r:.60} is not a vLLM version such as 0.25.1")
+    return int(match.group(1)), int(match.group(2)), int(match.group(3) or 0)
+
+
+@cache
+def _table() -> dict[str, Any]:
+    text = files(__package__).joinpath("data/engine_rules.json").read_text(encoding="utf-8")
+    table: dict[str, Any] = json.loads(text)
+    return table
+
+
+@cache
+def rules_for(version: str) -> EngineRules:
+    """Rules of a vLLM version. Newer than the table: the newest rules. Older than the table: an error."""
+    wanted = parse_version(version)
+    table = _table()
+    if wanted < parse_version(table["oldest"]):
+        raise ShapeError(
+            "EngineVersionUnsupported",
+            f"vLLM {version} is older than {table['oldest']}: its V0 engine profiles memory differently; "
+            "use a newer Triton release",
+        )
+    merged: dict[str, Any] = {}
+    for entry in table["rules"]:
+        if parse_version(entry["from"]) <= wanted:
+            merged.update(entry)
+    merged.pop("from")
+    merged["v2_architectures"] = tuple(merged["v2_architectures"])
+    return EngineRules(version=wanted, **{f.name: merged[f.name] for f in fields(EngineRules) if f.name != "version"})
+
+
+def newest_known() -> str:
+    """The newest version whose rules were read."""
+    newest: str = _table()["newest"]
+    return newest

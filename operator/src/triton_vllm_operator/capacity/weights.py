@@ -1,0 +1,69 @@
+"""Bytes of weights that each rank holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from .kv import ceil_div, stage_layers
+from .shape import ModelShape, VocabTable, WeightPart
+
+#: Vocabularies are padded to a multiple of this before they are cut (``vocab_parallel_embedding.py``).
+VOCAB_PADDING = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Parallelism:
+    """How a model is spread: tensor and pipeline parallel sizes, and whether experts are distributed whole."""
+
+    tensor: int = 1
+    pipeline: int = 1
+    expert: bool = False
+    partition: tuple[int, ...] = ()
+
+
+def part_bytes(part: WeightPart, parallel: Parallelism, experts: int = 0) -> int:
+    """Bytes of one part on the rank that holds most of it."""
+    ranks = parallel.tensor
+    if part.expert and parallel.expert and experts:
+        return part.size_bytes // experts * ceil_div(experts, ranks)
+    if part.shards == 0:
+        return ceil_div(part.size_bytes, ranks)
+    return part.size_bytes // part.shards * max(1, ceil_div(part.shards, ranks))
+
+
+def table_bytes(table: VocabTable, ranks: int) -> int:
+    """Bytes of a padded vocabulary table on one rank."""
+    rows = ceil_div(table.rows, VOCAB_PADDING) * VOCAB_PADDING
+    return ceil_div(rows, ranks) * table.row_bytes
+
+
+def stage_weights(shape: ModelShape, parallel: Parallelism) -> tuple[int, ...]:
+    """Bytes of weights on one rank of each pipeline stage."""
+    counts = stage_layers(len(shape.layers), parallel.pipeline, parallel.partition)
+    experts = shape.experts.count if shape.experts else 0
+    sizes, first = [], 0
+    for stage, count in enumerate(counts):
+        parts = [part for layer in shape.layers[first : first + count] for part in layer.weights]
+        size = _total(parts, parallel, experts) + _total(shape.every_stage, parallel, experts)
+        sizes.append(size + _ends(shape, parallel, stage, experts))
+        first += count
+    return tuple(sizes)
+
+
+def _ends(shape: ModelShape, parallel: Parallelism, stage: int, experts: int) -> int:
+    size = 0
+    last = stage == parallel.pipeline - 1
+    if stage == 0:
+        size += _total(shape.first_stage, parallel, experts)
+    if shape.embedding is not None and (stage == 0 or (last and shape.tied_embeddings)):
+        size += table_bytes(shape.embedding, parallel.tensor)
+    if last:
+        size += _total(shape.last_stage, parallel, experts)
+        if shape.output is not None:
+            size += table_bytes(shape.output, parallel.tensor)
+    return size
+
+
+def _total(parts: Iterable[WeightPart], parallel: Parallelism, experts: int) -> int:
+    return sum(part_bytes(part, parallel, experts) for part in parts)
