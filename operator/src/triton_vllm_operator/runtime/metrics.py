@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterable
-from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
+
+from triton_vllm_operator import __version__
 
 PREFIX = "triton_vllm_operator"
 WRITES = frozenset({"apply", "apply-status", "create", "update", "patch", "delete"})
@@ -78,7 +79,7 @@ class Metrics:
             "LLMDeployments whose change the watch had not told when the periodic list found it",
             registry=self.registry,
         )
-        build = {"version": version("triton-vllm-operator"), "python": platform.python_version()}
+        build = {"version": __version__, "python": platform.python_version()}
         info = GaugeMetricFamily(f"{PREFIX}_build_info", "Version of the operator", labels=list(build))
         info.add_metric(list(build.values()), 1)
         self.registry.register(_Live(lambda: [info]))
