@@ -234,7 +234,7 @@ def _container_gpus(container: Mapping[str, Any], resource: str) -> int:
 
 
 def gpu_of_dra_device(device: Mapping[str, Any]) -> GPUClass | None:
-    """The class of one device of a DRA ResourceSlice (attributes productName, cudaComputeCapability; capacity memory)."""
+    """The class of one device of a DRA ResourceSlice, from its productName, cudaComputeCapability and memory."""
     basic = device.get("basic") or device
     attributes, capacity = basic.get("attributes") or {}, basic.get("capacity") or {}
     product = str((attributes.get("productName") or {}).get("string", ""))
@@ -258,4 +258,5 @@ def _quantity(value: object) -> int:
     match = re.fullmatch(r"(\d{1,15})(Ki|Mi|Gi|Ti)?", str(value or ""))
     if not match:
         return 0
-    return int(match.group(1)) * 1024 ** ["", "Ki", "Mi", "Gi", "Ti"].index(match.group(2) or "")
+    power = ("", "Ki", "Mi", "Gi", "Ti").index(match.group(2) or "")
+    return int(match.group(1)) << (10 * power)

@@ -285,7 +285,7 @@ def _equal_groups(specs: Sequence[LayerSpec], rules: EngineRules) -> tuple[Group
     size = min(sizes)
     if rules.group_padding_factor and max(sizes) < size * rules.group_padding_factor:
         size = max(sizes)
-    groups = []
+    groups: list[tuple[int, ...]] = []
     for members in buckets.values():
         count = ceil(len(members) / size)
         groups.extend(tuple(members[i::count]) for i in range(count))

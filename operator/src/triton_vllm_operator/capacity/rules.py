@@ -90,7 +90,8 @@ def _widths(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved
     if width % tp:
         return Refusal(
             "TensorParallelWidth",
-            f"the feed-forward width {width} cannot be split over tensorParallelSize {tp}; use one of {_divisors(width)}",
+            f"the feed-forward width {width} cannot be split over tensorParallelSize {tp}; "
+            f"use one of {_divisors(width)}",
         )
     return _quantized_width(shape, width // tp, tp)
 

@@ -2,7 +2,7 @@
 
 A :class:`ModelShape` is what the planner needs to know of a model: per layer the caches it keeps for each request and
 the bytes of weights with the way they are cut over ranks. It is built from ``config.json`` and safetensors headers by
-:func:`triton_vllm_operator.capacity.architectures.shape_from_config` and round-trips through :meth:`ModelShape.to_json`.
+``architectures.shape_from_config`` and round-trips through :meth:`ModelShape.to_json`.
 """
 
 from __future__ import annotations

@@ -20,12 +20,70 @@ Rule = Literal["any", "replicated", "kv", "fused_qkv", "mamba_groups", "vocab", 
 
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|block|layer)\.(\d+)\.")
 _PARAMETER_SUFFIXES = frozenset(
-    ["weight", "bias", "qweight", "qzeros", "scales", "g_idx", "weight_scale", "weight_scale_inv", "input_scale", "weight_scale_2", "weight_packed", "weight_shape", "weight_zero_point", "weight_g_idx", "weight_global_scale", "input_global_scale", "e_score_correction_bias", "k_scale", "v_scale", "blocks"]
+    [
+        "weight",
+        "bias",
+        "qweight",
+        "qzeros",
+        "scales",
+        "g_idx",
+        "weight_scale",
+        "weight_scale_inv",
+        "input_scale",
+        "weight_scale_2",
+        "weight_packed",
+        "weight_shape",
+        "weight_zero_point",
+        "weight_g_idx",
+        "weight_global_scale",
+        "input_global_scale",
+        "e_score_correction_bias",
+        "k_scale",
+        "v_scale",
+        "blocks",
+    ]
 )
 _COLUMN = frozenset(
-    ["q_proj", "gate_proj", "up_proj", "gate_up_proj", "fc1", "c_fc", "dense_h_to_4h", "w1", "w3", "fc_in", "q_b_proj", "kv_b_proj", "in_proj_qkvz", "in_proj_ba", "in_proj_qkv", "in_proj_z", "in_proj_a", "in_proj_b", "dt_proj", "input_linear", "up_gate_proj", "conv1d"]
+    [
+        "q_proj",
+        "gate_proj",
+        "up_proj",
+        "gate_up_proj",
+        "fc1",
+        "c_fc",
+        "dense_h_to_4h",
+        "w1",
+        "w3",
+        "fc_in",
+        "q_b_proj",
+        "kv_b_proj",
+        "in_proj_qkvz",
+        "in_proj_ba",
+        "in_proj_qkv",
+        "in_proj_z",
+        "in_proj_a",
+        "in_proj_b",
+        "dt_proj",
+        "input_linear",
+        "up_gate_proj",
+    ]
 )
-_ROW = frozenset(["o_proj", "down_proj", "dense_4h_to_h", "fc2", "c_proj", "w2", "wo", "out_proj", "fc_out", "output_linear", "x_proj", "dense"])
+_ROW = frozenset(
+    [
+        "o_proj",
+        "down_proj",
+        "dense_4h_to_h",
+        "fc2",
+        "c_proj",
+        "w2",
+        "wo",
+        "out_proj",
+        "fc_out",
+        "output_linear",
+        "x_proj",
+        "dense",
+    ]
+)
 _FUSED_QKV = frozenset(["qkv_proj", "query_key_value", "c_attn", "wqkv", "Wqkv", "W_pack"])
 _HEAD_VECTORS = frozenset(["A_log", "D", "dt_bias", "A", "sinks"])
 _VOCAB = frozenset(["embed_tokens", "wte", "word_embeddings", "tok_embeddings", "embed_in", "embeddings"])
