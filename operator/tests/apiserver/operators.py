@@ -16,8 +16,9 @@ from pathlib import Path
 from tests.apiserver.controlplane import ORPHANED, free_ports
 
 OPERATOR = Path(__file__).parents[2]  # the folder that holds the package `tests`
-REAL = ("-m", "triton_vllm_operator.runtime.main")
+REAL = ("-c", "from triton_vllm_operator.runtime.main import main; main()")
 TOY = ("-m", "tests.apiserver.toy")
+PROVEN = ("-m", "tests.apiserver.real")  # the real reconcile with a probe that always succeeds
 
 
 def eventually(what: str, done: Callable[[], bool], limit_s: float = 10.0, every_s: float = 0.1) -> float:

@@ -190,9 +190,10 @@ class KeyedQueue(Generic[K]):
         except TimeoutError:
             self._fail(key, None, f"given up after {self.settings.stuck_s:.0f} s")
             outcome = ("retry", "Timeout")
-        except Exception:
-            log.exception("%s: a defect of the operator; please report it", key)
-            self._fail(key, None, "see the traceback")
+        except Exception as error:
+            first = self._states.setdefault(key, _State()).failures == 0
+            log.error("%s: a defect of the operator; please report it", key, exc_info=first)
+            self._fail(key, None, f"{type(error).__name__}: {error}")
             outcome = ("defect", "Exception")
         self.observer.worked(self._now() - began, *outcome)
         del self._working[key]
