@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest_asyncio
 
 from e2e.cluster import parts
 from tests.apiserver.controlplane import ControlPlane, control_plane
-from tests.apiserver.operators import OperatorProcess
+from tests.apiserver.operators import OperatorProcess, eventually
 from triton_vllm_operator.kube import login
 from triton_vllm_operator.kube.client import Client
 
@@ -27,8 +28,17 @@ def plane(request: pytest.FixtureRequest) -> Iterator[ControlPlane]:
     """etcd, kube-apiserver and kube-controller-manager with our CRD, for every supported version."""
     with control_plane(parts.binaries(request.param)) as running:
         running.kubectl("create", "-f", str(CRD))
-        running.kubectl("wait", "--for=condition=Established", "crd/llmdeployments.serving.triton-vllm.dev")
+        eventually("the CRD is served", lambda: _serves(running))
         yield running
+
+
+def _serves(running: ControlPlane) -> bool:
+    """The API server has taken up our kind. `kubectl wait` fails at once on a CRD that has no status yet."""
+    try:
+        running.kubectl("get", "llmdeployments.serving.triton-vllm.dev", "-A")
+    except subprocess.CalledProcessError:
+        return False
+    return True
 
 
 @pytest.fixture

@@ -1,0 +1,127 @@
+"""What the API server itself refuses, by the schema and the CEL rules of the CRD, and what it says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import Any
+
+import pytest
+
+from tests.apiserver.controlplane import ControlPlane
+from tests.apiserver.view import llm
+
+GOOD = "hf://org/model"
+# What is wrong -> (spec, field in the message, what is allowed as the message says it).
+BAD: dict[str, tuple[dict[str, Any], str, str]] = {
+    "no model": ({"model": None}, "spec.model", "Required value"),
+    "no uri": ({"model": {"name": "m"}}, "spec.model.uri", "Required value"),
+    "http uri": ({"model": {"uri": "https://huggingface.co/org/model"}}, "spec.model.uri", "hf://ORG/REPO[@REVISION]"),
+    "uri without org": ({"model": {"uri": "hf://model"}}, "spec.model.uri", "hf://ORG/REPO[@REVISION]"),
+    "uri with three parts": ({"model": {"uri": "hf://a/b/c"}}, "spec.model.uri", "hf://ORG/REPO[@REVISION]"),
+    "path that climbs": ({"model": {"uri": "pvc://claim/../etc"}}, "spec.model.uri", "must not contain '..'"),
+    "claim in capitals": ({"model": {"uri": "pvc://Claim"}}, "spec.model.uri", "pvc://CLAIM[/PATH]"),
+    "host path": ({"model": {"uri": "/models/llama"}}, "spec.model.uri", "pvc://CLAIM[/PATH]"),
+    "long uri": ({"model": {"uri": "pvc://claim/" + "a" * 600}}, "spec.model.uri", "512"),
+    "token for a claim": (
+        {"model": {"uri": "pvc://claim", "tokenSecretRef": {"name": "hub"}}},
+        "spec.model",
+        "tokenSecretRef is read only for a hf:// uri",
+    ),
+    "revision twice": ({"model": {"uri": f"{GOOD}@v1", "revision": "v2"}}, "spec.model", "give it in one place"),
+    "revision of a claim": ({"model": {"uri": "pvc://claim", "revision": "v2"}}, "spec.model", "revision goes with"),
+    "model name with a slash": ({"model": {"uri": GOOD, "name": "a/b"}}, "spec.model.name", "letters, digits"),
+    "model name that climbs": ({"model": {"uri": GOOD, "name": "a..b"}}, "spec.model.name", "no '..'"),
+    "long model name": ({"model": {"uri": GOOD, "name": "a" * 64}}, "spec.model.name", "63"),
+    "memory 0": ({"engine": {"gpuMemoryUtilization": 0}}, "spec.engine.gpuMemoryUtilization", "greater than 0"),
+    "memory 1.5": ({"engine": {"gpuMemoryUtilization": 1.5}}, "spec.engine.gpuMemoryUtilization", "or equal to 1"),
+    "memory as text": ({"engine": {"gpuMemoryUtilization": "90%"}}, "spec.engine.gpuMemoryUtilization", "number"),
+    "no GPU": ({"engine": {"tensorParallelSize": 0}}, "spec.engine.tensorParallelSize", "or equal to 1"),
+    "65 stages": ({"engine": {"pipelineParallelSize": 65}}, "spec.engine.pipelineParallelSize", "or equal to 64"),
+    "half a GPU": ({"engine": {"tensorParallelSize": 0.5}}, "spec.engine.tensorParallelSize", "integer"),
+    "length 0": ({"engine": {"maxModelLen": 0}}, "spec.engine.maxModelLen", "or equal to 1"),
+    "batch below sequences": (
+        {"engine": {"maxNumBatchedTokens": 8, "maxNumSeqs": 16}},
+        "spec.engine",
+        "maxNumBatchedTokens must be at least maxNumSeqs",
+    ),
+    "unknown dtype": ({"engine": {"dtype": "int3"}}, "spec.engine.dtype", '"bfloat16"'),
+    "unknown field": ({"engine": {"maxModelLength": 8}}, "spec.engine.maxModelLength", "unknown field"),
+    "switch as text": ({"engine": {"enforceEager": "yes"}}, "spec.engine.enforceEager", "boolean"),
+    "release": ({"server": {"release": "25.13"}}, "spec.server.release", "vllm-[0-9]+"),
+    "image with a space": ({"server": {"image": "a b"}}, "spec.server.image", "\\S+"),
+    "log level": ({"server": {"logLevel": "DEBUG"}}, "spec.server.logLevel", '"Verbose"'),
+    "flag without dashes": ({"server": {"extraArgs": ["model-repository"]}}, "spec.server.extraArgs[0]", "^--[a-z]"),
+    "drain for a day": ({"server": {"drainSeconds": 86400}}, "spec.server.drainSeconds", "or equal to 3600"),
+    "replicas -1": ({"replicas": -1}, "spec.replicas", "or equal to 0"),
+    "memory nonsense": ({"resources": {"memory": "a lot"}}, "spec.resources.memory", "Ki|Mi|Gi"),
+    "memory below zero": ({"resources": {"memory": "-1Gi"}}, "spec.resources.memory", "Ki|Mi|Gi"),
+    "resource name": ({"resources": {"gpu": {"resourceName": "gpu"}}}, "spec.resources.gpu.resourceName", "/"),
+    "host path volume": (
+        {"podTemplate": {"volumes": [{"name": "v", "hostPath": {"path": "/"}}]}},
+        "spec.podTemplate.volumes[0].hostPath",
+        "unknown field",
+    ),
+    "two sources": (
+        {"podTemplate": {"volumes": [{"name": "v", "emptyDir": {}, "secret": {"secretName": "s"}}]}},
+        "spec.podTemplate.volumes[0]",
+        "exactly one of emptyDir, configMap, secret",
+    ),
+    "no source": ({"podTemplate": {"volumes": [{"name": "v"}]}}, "spec.podTemplate.volumes[0]", "exactly one of"),
+    "volume of ours": (
+        {"podTemplate": {"volumes": [{"name": "shm", "emptyDir": {}}]}},
+        "spec.podTemplate.volumes[0]",
+        "belong to the operator",
+    ),
+    "label of ours": (
+        {"podTemplate": {"labels": {"serving.triton-vllm.dev/llmdeployment": "other"}}},
+        "spec.podTemplate.labels",
+        "belong to the operator",
+    ),
+    "annotation of ours": (
+        {"podTemplate": {"annotations": {"serving.triton-vllm.dev/config-hash": "0"}}},
+        "spec.podTemplate.annotations",
+        "belong to the operator",
+    ),
+    "service type": ({"service": {"type": "ExternalName"}}, "spec.service.type", '"LoadBalancer"'),
+    "budget -1": (
+        {"service": {"disruptionBudget": {"maxUnavailable": -1}}},
+        "spec.service.disruptionBudget.maxUnavailable",
+        "or equal to 0",
+    ),
+}
+BAD_NAMES = ("1model", "my.model", "a" * 55)
+
+
+def refusal(plane: ControlPlane, namespace: str, obj: dict[str, Any]) -> str:
+    """The API server's message; the object must be refused."""
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        plane.kubectl("create", "-n", namespace, "--validate=strict", "-f", "-", stdin=json.dumps(obj))
+    return str(refused.value.stderr)
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_spec_is_refused_with_its_field_and_what_is_allowed(
+    plane: ControlPlane, namespace: str, case: str
+) -> None:
+    spec, field, allowed = BAD[case]
+    told = refusal(plane, namespace, llm("bad", **spec))
+    assert field in told
+    assert allowed in told
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
+def test_a_name_that_no_service_can_have_is_refused(plane: ControlPlane, namespace: str, name: str) -> None:
+    assert "metadata.name becomes the name of a Service" in refusal(plane, namespace, llm(name))
+
+
+def test_the_longest_name_is_accepted(plane: ControlPlane, namespace: str) -> None:
+    plane.kubectl("create", "-n", namespace, "-f", "-", stdin=json.dumps(llm("a" * 54)))
+
+
+def test_the_crd_is_established_without_complaint(plane: ControlPlane) -> None:
+    crd = json.loads(plane.kubectl("get", "crd", "llmdeployments.serving.triton-vllm.dev", "-o", "json"))
+    told = {c["type"]: c["status"] for c in crd["status"]["conditions"]}
+    assert told["Established"] == "True"
+    assert told["NamesAccepted"] == "True"
+    assert told.get("NonStructuralSchema", "False") == "False"

@@ -1,0 +1,97 @@
+"""What a test sees of one namespace and does in it, through kubectl."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from tests.apiserver.controlplane import ControlPlane
+from tests.apiserver.operators import eventually
+
+Object = dict[str, Any]
+CHILD_KINDS = ("configmaps", "services", "poddisruptionbudgets", "deployments")
+OURS = "app.kubernetes.io/managed-by=triton-vllm-operator"
+WRITING = {"create", "update", "patch", "delete", "deletecollection"}
+
+
+def llm(name: str, **spec: Any) -> Object:
+    """The shortest LLMDeployment, with more fields of its spec."""
+    body = {"model": {"uri": "hf://org/model"}, **spec}
+    return {
+        "apiVersion": "serving.triton-vllm.dev/v1alpha1",
+        "kind": "LLMDeployment",
+        "metadata": {"name": name},
+        "spec": body,
+    }
+
+
+@dataclass(frozen=True)
+class View:
+    """One namespace of a control plane."""
+
+    plane: ControlPlane
+    namespace: str
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        return self.plane.kubectl("-n", self.namespace, *arguments, stdin=stdin)
+
+    def apply(self, obj: Object) -> None:
+        self.kubectl("apply", "-f", "-", stdin=json.dumps(obj))
+
+    def get(self, kind: str, name: str) -> Object | None:
+        out = self.kubectl("get", kind, name, "-o", "json", "--ignore-not-found")
+        found: Object | None = json.loads(out) if out else None
+        return found
+
+    def children(self) -> dict[tuple[str, str], Object]:
+        """Live children of every LLMDeployment, by (kind, name)."""
+        out = self.kubectl("get", ",".join(CHILD_KINDS), "-l", OURS, "-o", "json")
+        return {(item["kind"], item["metadata"]["name"]): item for item in json.loads(out)["items"]}
+
+    def kinds(self) -> list[str]:
+        """Kinds of all children, sorted."""
+        return sorted(kind for kind, _ in self.children())
+
+    def pods(self) -> list[Object]:
+        items: list[Object] = json.loads(self.kubectl("get", "pods", "-o", "json"))["items"]
+        return [item for item in items if "deletionTimestamp" not in item["metadata"]]
+
+    def condition(self, name: str, kind: str = "Ready") -> dict[str, Any]:
+        """A condition of an LLMDeployment, {} when it is not there."""
+        conditions = (self.get("llm", name) or {}).get("status", {}).get("conditions", [])
+        return next((c for c in conditions if c["type"] == kind), {})
+
+    def wait_reason(self, name: str, reason: str, limit_s: float = 10.0) -> dict[str, Any]:
+        """The Ready condition once it has this reason."""
+        eventually(
+            f"{name} is {reason}: {self.condition(name)}",
+            lambda: self.condition(name).get("reason") == reason,
+            limit_s,
+        )
+        return self.condition(name)
+
+    def wait_children(self, limit_s: float = 10.0) -> dict[tuple[str, str], Object]:
+        """The five children of one LLMDeployment."""
+        eventually("five children", lambda: len(self.children()) == 5, limit_s)
+        return self.children()
+
+    def fake_pod_status(self, name: str, status: Object) -> None:
+        """Write what a kubelet or a scheduler would write."""
+        patch = json.dumps({"status": status})
+        self.kubectl("patch", "pod", name, "--subresource=status", "--type=merge", "-p", patch)
+
+    def writes(self, since: int = 0) -> list[tuple[str, str, str]]:
+        """(verb, resource, name) of the accepted writes to this namespace, without Leases, in the audit log."""
+        found = []
+        for event in self.plane.audit()[since:]:
+            ref = event.get("objectRef", {})
+            if ref.get("namespace") != self.namespace or ref.get("resource") == "leases":
+                continue
+            if event["verb"] in WRITING and event.get("responseStatus", {}).get("code", 0) < 300:
+                found.append((event["verb"], "/".join(_resource(ref)), ref.get("name", "")))
+        return found
+
+
+def _resource(ref: dict[str, str]) -> list[str]:
+    return [ref["resource"], *([ref["subresource"]] if "subresource" in ref else [])]
