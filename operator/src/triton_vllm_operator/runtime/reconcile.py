@@ -97,15 +97,15 @@ class Reconciler:
         resolved = releases.resolve(server.image, server.release, default_image=self.default_image)
         if isinstance(resolved, Problem):
             raise Refusal(resolved.reason, resolved.message)
-        refused = [p for p in self._problems(llm, resolved.contract_version) if p.refuse]
+        refused = [p for p in self._problems(llm, resolved) if p.refuse]
         if refused:
             raise Refusal(refused[0].reason, " ".join(p.message for p in refused))
         return llm, ServingImage(resolved.image, resolved.release, stock=resolved.row.line == "nvidia")
 
-    def _problems(self, llm: LLMDeployment, contract_version: str) -> list[Problem]:
+    def _problems(self, llm: LLMDeployment, resolved: releases.Resolved) -> list[Problem]:
         return [
-            *arguments.check(llm.spec.engine.extra_args, contract_version),
-            *server_flags.check(llm.spec.server.extra_args),
+            *arguments.check(llm.spec.engine.extra_args, resolved.contract_version),
+            *server_flags.check(llm.spec.server.extra_args, resolved.row.server_code),
         ]
 
     # ---------------------------------------------------------------- what is written
@@ -147,7 +147,8 @@ class Reconciler:
             obj.get("status", {}), refusal.reason, refusal.message, meta.get("generation", 0), self.clock()
         )
         await self._write_status(cluster, obj, fresh)
-        return Result(refusal.reason, after=30.0)
+        # A foreign object is not watched, so nothing tells that it has gone.
+        return Result(refusal.reason, after=5.0 if refusal.reason == "NameTaken" else 30.0)
 
     async def _write_status(self, cluster: Cluster, obj: Object, fresh: dict[str, Any]) -> None:
         """One write when something changed, none otherwise; an event when Ready changed its reason."""
