@@ -1,0 +1,268 @@
+"""The real reconcile against a real API server and real controllers. Pod status is written by the tests (fake)."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from tests.apiserver.controlplane import ControlPlane
+from tests.apiserver.fixtures import StartOperator
+from tests.apiserver.operators import PROVEN, OperatorProcess, eventually
+from tests.apiserver.view import Object, View, llm
+
+
+@pytest.fixture
+def view(plane: ControlPlane, namespace: str) -> View:
+    return View(plane, namespace)
+
+
+@pytest.fixture
+def operator(start_operator: StartOperator) -> OperatorProcess:
+    """A running operator that leads."""
+    started = start_operator(program=PROVEN)
+    eventually("leads and is caught up", lambda: started.leads() and started.ready())
+    return started
+
+
+def pod_ready() -> Object:
+    """The status of a pod that serves, as a kubelet would write it."""
+    now = "2026-01-01T00:00:00Z"
+    true = {"status": "True", "lastTransitionTime": now}
+    return {
+        "phase": "Running",
+        "podIP": "10.1.2.3",
+        "podIPs": [{"ip": "10.1.2.3"}],
+        "conditions": [{"type": "Ready", **true}, {"type": "PodScheduled", **true}],
+        "containerStatuses": [_container({"running": {"startedAt": now}}, ready=True)],
+    }
+
+
+def pod_waiting(reason: str, message: str) -> Object:
+    """The status of a pod whose container cannot start."""
+    waiting = {"waiting": {"reason": reason, "message": message}}
+    return {"phase": "Pending", "containerStatuses": [_container(waiting, ready=False)], "conditions": []}
+
+
+def pod_unschedulable(message: str) -> Object:
+    scheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+    return {"phase": "Pending", "conditions": [scheduled]}
+
+
+def _container(state: Object, *, ready: bool) -> Object:
+    return {
+        "name": "server",
+        "image": "i",
+        "imageID": "",
+        "ready": ready,
+        "started": ready,
+        "restartCount": 0,
+        "state": state,
+    }
+
+
+def one_pod(view: View) -> str:
+    """Name of the only live pod."""
+    eventually("one pod", lambda: len(view.pods()) == 1)
+    return str(view.pods()[0]["metadata"]["name"])
+
+
+def deployment(view: View, name: str = "a") -> Object:
+    found = view.get("deployment", name)
+    assert found is not None
+    return found
+
+
+def config_map_mounted(obj: Object) -> set[str]:
+    volumes = obj["spec"]["template"]["spec"]["volumes"]
+    return {volume["configMap"]["name"] for volume in volumes if "configMap" in volume}
+
+
+def test_the_shortest_resource_gets_five_children_of_its_own(view: View, operator: OperatorProcess) -> None:
+    view.apply(llm("a"))
+    took = eventually("five children", lambda: len(view.children()) == 5, every_s=0.02)
+    assert took < 2
+    assert view.kinds() == ["ConfigMap", "Deployment", "PodDisruptionBudget", "Service", "Service"]
+    owner = view.get("llm", "a")
+    assert owner is not None
+    for child in view.children().values():
+        (reference,) = child["metadata"]["ownerReferences"]
+        assert (reference["kind"], reference["uid"]) == ("LLMDeployment", owner["metadata"]["uid"])
+        assert reference["controller"] is True
+
+
+def test_every_deleted_child_comes_back_within_two_seconds(view: View, operator: OperatorProcess) -> None:
+    view.apply(llm("a"))
+    for kind, name in view.wait_children():
+        uid = view.children()[kind, name]["metadata"]["uid"]
+        view.kubectl("delete", kind, name, "--wait=false")
+
+        def back(kind: str = kind, name: str = name, uid: str = uid) -> bool:
+            found = view.get(kind, name)
+            return found is not None and found["metadata"]["uid"] != uid
+
+        eventually(f"{kind} {name} again", back, 2)
+
+
+def test_all_children_deleted_at_once_come_back(view: View, operator: OperatorProcess) -> None:
+    view.apply(llm("a"))
+    before = {child["metadata"]["uid"] for child in view.wait_children().values()}
+    for kind in ("configmap", "service", "pdb", "deployment"):
+        view.kubectl("delete", kind, "-l", "app.kubernetes.io/instance=a", "--wait=false")
+
+    def back() -> bool:
+        uids = {child["metadata"]["uid"] for child in view.children().values()}
+        return len(uids) == 5 and not uids & before
+
+    eventually("five new children", back, 5)
+
+
+def test_a_changed_engine_field_rolls_the_pods_and_the_old_config_map_goes(
+    view: View, operator: OperatorProcess
+) -> None:
+    view.apply(llm("a"))
+    view.wait_children()
+    (old,) = config_map_mounted(deployment(view))
+    view.fake_pod_status(one_pod(view), pod_ready())
+    view.wait_reason("a", "Serving")
+    view.apply(llm("a", engine={"maxModelLen": 2048}))
+    eventually("new template", lambda: config_map_mounted(deployment(view)) != {old}, 2)
+    (new,) = config_map_mounted(deployment(view))
+    assert view.get("configmap", new) is not None
+    assert view.get("configmap", old) is not None, "a live pod mounts it"
+    eventually("two pods", lambda: len(view.pods()) >= 1 and any(_mounts(p, new) for p in view.pods()))
+    (fresh,) = [p["metadata"]["name"] for p in view.pods() if _mounts(p, new)]
+    view.fake_pod_status(fresh, pod_ready())
+    eventually("old ConfigMap gone", lambda: view.get("configmap", old) is None)
+    view.wait_reason("a", "Serving")
+
+
+def _mounts(pod: Object, config_map: str) -> bool:
+    volumes = pod["spec"]["volumes"]
+    return any(volume.get("configMap", {}).get("name") == config_map for volume in volumes)
+
+
+def test_scale_subresource_changes_the_replicas(view: View, operator: OperatorProcess) -> None:
+    view.apply(llm("a"))
+    view.wait_children()
+    view.kubectl("scale", "llm/a", "--replicas=3")
+    eventually("three", lambda: deployment(view)["spec"]["replicas"] == 3, 2)
+    eventually("told", lambda: (view.get("llm", "a") or {})["status"]["replicas"] == 3)
+    view.kubectl("scale", "llm/a", "--replicas=0")
+    view.wait_reason("a", "ScaledToZero")
+    assert deployment(view)["spec"]["replicas"] == 0
+
+
+def test_a_foreign_service_is_left_alone_and_named(view: View, operator: OperatorProcess) -> None:
+    foreign = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "a", "labels": {"app.kubernetes.io/managed-by": "Helm"}},
+        "spec": {"ports": [{"port": 80}], "selector": {"app": "web"}},
+    }
+    view.apply(foreign)
+    before = view.get("service", "a")
+    view.apply(llm("a"))
+    told = view.wait_reason("a", "NameTaken")
+    assert "Service" in told["message"]
+    assert "Helm" in told["message"]
+    assert view.condition("a", "Stalled")["status"] == "True"
+    assert view.get("service", "a") == before
+    view.kubectl("delete", "service", "a")
+    eventually("healed", lambda: len(view.children()) == 5, 10)
+
+
+def test_an_unknown_engine_argument_stalls_with_its_name_and_heals(view: View, operator: OperatorProcess) -> None:
+    view.apply(llm("a", engine={"extraArgs": {"no_such_argument": 1}}))
+    eventually("stalled", lambda: view.condition("a", "Stalled").get("status") == "True")
+    told = view.condition("a")
+    assert told["status"] == "False"
+    assert "no_such_argument" in told["message"]
+    assert view.children() == {}
+    view.kubectl("patch", "llm", "a", "--type=merge", "-p", '{"spec":{"engine":{"extraArgs":null}}}')
+    view.wait_children(5)
+    eventually("not stalled", lambda: view.condition("a", "Stalled")["status"] == "False")
+
+
+def test_a_deleted_resource_takes_its_children_with_it(view: View, operator: OperatorProcess) -> None:
+    view.apply(llm("a"))
+    view.wait_children()
+    view.kubectl("delete", "llm", "a")
+    eventually("collected", lambda: view.children() == {} and view.pods() == [])
+    time.sleep(2)
+    assert view.children() == {}
+
+
+def test_a_resource_that_is_made_again_at_once_gets_children_of_its_own(view: View, operator: OperatorProcess) -> None:
+    view.apply(llm("a"))
+    view.wait_children()
+    view.kubectl("delete", "llm", "a")
+    view.apply(llm("a"))
+    owner = view.get("llm", "a")
+    assert owner is not None
+
+    def own() -> bool:
+        children = view.children().values()
+        uids = {ref["uid"] for child in children for ref in child["metadata"]["ownerReferences"]}
+        return len(children) == 5 and uids == {owner["metadata"]["uid"]}
+
+    eventually("five children of the new one", own)
+    time.sleep(2)
+    assert own()
+
+
+def test_nothing_is_written_when_nothing_changed(
+    view: View, operator: OperatorProcess, start_operator: StartOperator
+) -> None:
+    view.apply(llm("a"))
+    view.wait_children()
+    view.fake_pod_status(one_pod(view), pod_ready())
+    view.wait_reason("a", "Serving")
+    time.sleep(1)
+    began = len(view.plane.audit())
+    assert operator.stop() == 0
+    again = start_operator(program=PROVEN)
+    eventually("reconciled", lambda: again.metric('triton_vllm_operator_reconcile_seconds_count{result="success"}') > 0)
+    view.kubectl("annotate", "llm", "a", "touched=yes")  # one more reconcile, with the same spec
+    time.sleep(2)
+    assert view.writes(began) == [("patch", "llmdeployments", "a")], "only the test's own annotation"
+
+
+def test_the_disruption_budget_goes_when_it_is_switched_off(view: View, operator: OperatorProcess) -> None:
+    view.apply(llm("a"))
+    view.wait_children()
+    view.apply(llm("a", service={"disruptionBudget": {"enabled": False}}))
+    eventually("no budget", lambda: "PodDisruptionBudget" not in view.kinds(), 2)
+    assert len(view.children()) == 4
+
+
+def test_a_field_of_ours_is_restored_and_a_field_of_others_is_kept(view: View, operator: OperatorProcess) -> None:
+    view.apply(llm("a"))
+    view.wait_children()
+    view.kubectl("annotate", "deployment", "a", "note=kept")
+    patch = json.dumps({"spec": {"selector": {"app": "stolen", "serving.triton-vllm.dev/llmdeployment": "other"}}})
+    view.kubectl("patch", "service", "a", "--type=merge", "-p", patch)
+
+    def restored() -> bool:
+        service = view.get("service", "a")
+        return service is not None and service["spec"]["selector"]["serving.triton-vllm.dev/llmdeployment"] == "a"
+
+    eventually("selector restored", restored, 2)
+    assert deployment(view)["metadata"]["annotations"]["note"] == "kept"
+
+
+def test_each_cause_that_keeps_a_pod_from_serving_is_told_and_then_ready(view: View, operator: OperatorProcess) -> None:
+    view.apply(llm("a"))
+    pod = one_pod(view)
+    view.fake_pod_status(pod, pod_unschedulable("0/2 nodes are available: 2 Insufficient nvidia.com/gpu."))
+    assert "nvidia.com/gpu" in view.wait_reason("a", "InsufficientGPUs")["message"]
+    view.fake_pod_status(pod, pod_waiting("CreateContainerConfigError", 'secret "hub" not found'))
+    assert "Secret hub does not exist" in view.wait_reason("a", "SecretNotFound")["message"]
+    view.fake_pod_status(pod, pod_waiting("ImagePullBackOff", 'Back-off pulling image "nowhere/none:1"'))
+    assert "nowhere/none:1" in view.wait_reason("a", "ImagePullFailed")["message"]
+    view.fake_pod_status(pod, pod_ready())
+    view.wait_reason("a", "Serving")
+    view.kubectl("wait", "--for=condition=Ready", "llm/a", "--timeout=5s")
+    assert view.condition("a", "Stalled")["status"] == "False"
+    assert view.condition("a", "Available")["status"] == "True"
