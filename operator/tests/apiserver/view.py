@@ -82,11 +82,16 @@ class View:
         self.kubectl("patch", "pod", name, "--subresource=status", "--type=merge", "-p", patch)
 
     def writes(self, since: int = 0) -> list[tuple[str, str, str]]:
-        """(verb, resource, name) of the accepted writes to this namespace, without Leases, in the audit log."""
+        """(verb, resource, name) of the accepted writes to this namespace in the audit log.
+
+        Without those of kube-controller-manager, whose endpoints and events go on by themselves, and without Leases.
+        """
         found = []
         for event in self.plane.audit()[since:]:
             ref = event.get("objectRef", {})
             if ref.get("namespace") != self.namespace or ref.get("resource") == "leases":
+                continue
+            if event.get("userAgent", "").startswith("kube-controller-manager/"):
                 continue
             if event["verb"] in WRITING and event.get("responseStatus", {}).get("code", 0) < 300:
                 found.append((event["verb"], "/".join(_resource(ref)), ref.get("name", "")))

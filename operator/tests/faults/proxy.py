@@ -168,7 +168,8 @@ class Proxy:
             request.method,
             self.plane.url + request.raw_path,
             headers=headers,
-            data=await request.read(),
+            data=await request.read() or None,
+            skip_auto_headers=("Content-Type",),  # an invented one makes the API server answer 415
             timeout=timeout,
         ) as answer:
             kept = {name: value for name, value in answer.headers.items() if name.lower() not in HOP_BY_HOP}
