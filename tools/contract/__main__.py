@@ -9,7 +9,8 @@ import difflib
 import sys
 from pathlib import Path
 
-from tools.contract.arguments import Spec, read_arguments
+from tools.contract.arguments import read_arguments
+from tools.contract.quantization import read_methods
 from tools.contract.resolve import Resolver
 from tools.contract.sources import fetch
 from tools.contract.table import fold, to_text
@@ -29,15 +30,19 @@ def versions() -> list[str]:
     return sorted(wanted | set(EXTRA), key=vllm_key)
 
 
-def arguments_of(version: str) -> dict[str, Spec]:
-    return read_arguments(Resolver(fetch(version)))
+def make() -> str:
+    """The text of the table."""
+    resolvers = {version: Resolver(fetch(version)) for version in versions()}
+    arguments = {version: read_arguments(resolver) for version, resolver in resolvers.items()}
+    methods = {version: read_methods(resolver) for version, resolver in resolvers.items()}
+    return to_text(fold(arguments, methods))
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.contract", description=__doc__)
     parser.add_argument("--check", action="store_true", help="compare with the committed table; 1 when it differs")
     options = parser.parse_args()
-    made = to_text(fold({version: arguments_of(version) for version in versions()}))
+    made = make()
     if not options.check:
         TABLE.write_text(made, encoding="utf-8")
         return 0

@@ -9,12 +9,22 @@ from .arguments import Spec
 HEADER = "Generated from the sources of each vLLM version by `python -m tools.contract`. Do not edit."
 
 
-def fold(by_version: Mapping[str, Mapping[str, Spec]]) -> dict[str, Any]:
-    """{"versions": [oldest first], "arguments": {name: [{"span": [first, last], ...spec}]}}; spans are indices."""
-    versions = list(by_version)
-    names = sorted({name for specs in by_version.values() for name in specs})
-    forms = {name: _spans([by_version[version].get(name) for version in versions]) for name in names}
-    return {"about": HEADER, "versions": versions, "arguments": forms}
+def fold(arguments: Mapping[str, Mapping[str, Spec]], methods: Mapping[str, Mapping[str, Spec]]) -> dict[str, Any]:
+    """{"versions": [oldest first], "arguments": {name: [{"span": [first, last], ...spec}]}, "quantization": same}.
+
+    Both maps hold version -> name -> spec, oldest version first; a span holds the first and the last index.
+    """
+    return {
+        "about": HEADER,
+        "versions": list(arguments),
+        "arguments": _fold(list(arguments.values())),
+        "quantization": _fold(list(methods.values())),
+    }
+
+
+def _fold(by_version: list[Mapping[str, Spec]]) -> dict[str, list[Spec]]:
+    names = sorted({name for specs in by_version for name in specs})
+    return {name: _spans([specs.get(name) for specs in by_version]) for name in names}
 
 
 def _spans(specs: list[Spec | None]) -> list[Spec]:
@@ -32,10 +42,14 @@ def _spans(specs: list[Spec | None]) -> list[Spec]:
 
 def to_text(table: Mapping[str, Any]) -> str:
     """JSON with one line for each form, so that a diff of two tables reads as a list of changes."""
-    head = {key: value for key, value in table.items() if key != "arguments"}
-    lines = [json.dumps(head, indent=1)[:-2] + ',\n "arguments": {']
-    blocks = []
-    for name, spans in table["arguments"].items():
-        forms = ",\n   ".join(json.dumps(span) for span in spans)
-        blocks.append(f"  {json.dumps(name)}: [\n   {forms}\n  ]")
-    return "\n".join([*lines, ",\n".join(blocks), " }\n}\n"])
+    parts = [f" {json.dumps(key)}: {json.dumps(table[key])}" for key in ("about", "versions")]
+    parts += [f" {json.dumps(key)}: {{\n{_forms(table[key])}\n }}" for key in ("arguments", "quantization")]
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+def _forms(forms: Mapping[str, list[Spec]]) -> str:
+    lines = []
+    for name, spans in forms.items():
+        listed = ",\n   ".join(json.dumps(span) for span in spans)
+        lines.append(f"  {json.dumps(name)}: [\n   {listed}\n  ]")
+    return ",\n".join(lines)
