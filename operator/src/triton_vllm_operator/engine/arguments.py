@@ -5,7 +5,7 @@ arguments are looked for among those that passed.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, ClassVar
 
@@ -21,6 +21,9 @@ from .spelling import canonical, nearest
 from .values import broken_bound, fits, kinds_in_words, line, meant, shown
 
 EXTRA = "spec.engine.extraArgs"
+
+# Deepest nesting of one value. Real ones need about 5; what writes a value into a message recurses.
+MAX_DEPTH = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +118,8 @@ def check(extra: Mapping[str, Any], vllm_version: str, typed: Mapping[str, Any] 
 
 
 def _check_typed(version: Contract, name: str, value: Any) -> Iterator[Problem]:
-    """A typed field can be unknown to an older engine or hold a value that this engine does not take."""
+    """A typed field can hold a value that this engine does not take. (Every engine of the table has the argument.)"""
     where = typed_fields()[name]
-    if name not in version.arguments:
-        yield problem(where, Reason.FIELD_NOT_IN_ENGINE, engine=_engine(version), name=name)
-        return
     yield from _values(version, where, name, value)
     yield from _warnings(where, name, value)
 
@@ -143,8 +143,21 @@ def _spelling(version: Contract, name: str, value: Any) -> Problem | None:
     right, new = canonical(name, value, known)
     if right == name or right not in known:
         return None
-    field = typed_fields().get(right, f"{EXTRA}.{right}")
-    return problem(f"{EXTRA}.{name}", Reason.ARGUMENT_SPELLING, name=name, instead=f"{field}: {line(new)}")
+    if right not in typed_fields():
+        refused = next((found for step in _AFTER_SPELLING if (found := step(version, right, new)) is not None), None)
+        if refused is not None:  # the right spelling would only be the next thing to be refused
+            return replace(refused, field=f"{EXTRA}.{name}")
+    return problem(f"{EXTRA}.{name}", Reason.ARGUMENT_SPELLING, name=name, instead=f"{_place(right)}: {line(new)}")
+
+
+def _too_deep(version: Contract, name: str, value: Any) -> Problem | None:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        inner = [list(node.values()) if isinstance(node, Mapping) else node for node in level]
+        level = [item for node in inner if isinstance(node, list) for item in node]
+    if not level:
+        return None
+    return problem(f"{EXTRA}.{name}", Reason.ARGUMENT_TOO_DEEP, name=name, most=MAX_DEPTH)
 
 
 def _unsafe(version: Contract, name: str, value: Any) -> Problem | None:
@@ -218,8 +231,7 @@ def _unknown(version: Contract, name: str, value: Any) -> Problem | None:
     return problem(f"{EXTRA}.{name}", Reason.ARGUMENT_MISSPELT, engine=_engine(version), name=name, instead=instead)
 
 
-_CHAIN: tuple[Callable[[Contract, str, Any], Problem | None], ...] = (
-    _spelling,
+_AFTER_SPELLING: tuple[Callable[[Contract, str, Any], Problem | None], ...] = (
     _unsafe,
     _owned,
     _has_field,
@@ -228,6 +240,7 @@ _CHAIN: tuple[Callable[[Contract, str, Any], Problem | None], ...] = (
     _too_new,
     _unknown,
 )
+_CHAIN = (_too_deep, _spelling, *_AFTER_SPELLING)
 
 
 def _values(version: Contract, where: str, name: str, value: Any) -> Iterator[Problem]:

@@ -28,12 +28,17 @@ class Argument:
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """All arguments of one version, and the versions before and after which others were known."""
+    """All arguments of one version, and the versions before and after which others were known.
+
+    `least_capability`: quantization method -> least compute capability of a GPU, 75 for 7.5; a method without one is
+    absent.
+    """
 
     version: str
     arguments: Mapping[str, Argument]
     last_known: Mapping[str, str]
     first_known: Mapping[str, str]
+    least_capability: Mapping[str, int]
 
     def removed(self, name: str) -> str | None:
         """The last version that took an argument which this one no longer takes."""
@@ -72,7 +77,17 @@ def load(version: str) -> Contract:
                 before[name] = known_versions[last]
             else:
                 after.setdefault(name, known_versions[first])
-    return Contract(version, arguments, before, after)
+    return Contract(version, arguments, before, after, _capabilities(index))
+
+
+def _capabilities(index: int) -> dict[str, int]:
+    """Of the version at this place in the table."""
+    return {
+        method: form["minCapability"]
+        for method, forms in _table()["quantization"].items()
+        for form in forms
+        if form["span"][0] <= index <= form["span"][1]
+    }
 
 
 def newer(version: str, than: str) -> bool:

@@ -14,7 +14,7 @@ class Reason(StrEnum):
     ENGINE_VERSION_UNKNOWN = "EngineVersionUnknown"
     IMAGE_WITHOUT_VLLM = "ImageWithoutVllm"
     IMAGE_REQUIRED = "ImageRequired"
-    FIELD_NOT_IN_ENGINE = "FieldNotInEngine"
+    ARGUMENT_TOO_DEEP = "ArgumentTooDeep"
     ARGUMENT_SPELLING = "ArgumentSpelling"
     ARGUMENT_UNSAFE = "ArgumentUnsafe"
     ARGUMENT_OWNED = "ArgumentOwned"
@@ -41,6 +41,17 @@ class Reason(StrEnum):
     FLAG_TOO_NEW = "FlagTooNew"
     FLAG_VALUE = "FlagValue"
     FLAG_RISKY = "FlagRisky"
+    RELEASE_UNSAFE = "ReleaseUnsafe"
+    RELEASE_NEEDS_OPT_OUT = "ReleaseNeedsOptOut"
+    RELEASE_OPTED_OUT = "ReleaseOptedOut"
+    RELEASE_OUTDATED = "ReleaseOutdated"
+    CVES_REMAIN = "CvesRemain"
+    ADVISORIES_STALE = "AdvisoriesStale"
+    DRIVER_TOO_OLD = "DriverTooOld"
+    DRIVER_OLDER_THAN_CUDA = "DriverOlderThanCuda"
+    DRIVER_NEEDS_COMPATIBILITY = "DriverNeedsCompatibility"
+    DRIVER_UNREADABLE = "DriverUnreadable"
+    QUANTIZATION_NOT_ON_GPU = "QuantizationNotOnGpu"
 
 
 TEXTS: Final[dict[Reason, str]] = {
@@ -68,9 +79,8 @@ TEXTS: Final[dict[Reason, str]] = {
         'Release "{release}" is the operator\'s own image, which is not the default image here. Write '
         "spec.server.image: REGISTRY/{name}:{release}."
     ),
-    Reason.FIELD_NOT_IN_ENGINE: (
-        "{engine} has no argument {name}, so {field} would be ignored. Leave {field} out, or choose a newer "
-        "spec.server.release."
+    Reason.ARGUMENT_TOO_DEEP: (
+        "{name} is nested more than {most} levels deep, which no engine argument needs. Leave {field} out."
     ),
     Reason.ARGUMENT_SPELLING: "Engine arguments are written as in Python, not as {name}. Write {instead}.",
     Reason.ARGUMENT_UNSAFE: "{name} is not taken from extraArgs. {why} {instead}",
@@ -124,7 +134,60 @@ TEXTS: Final[dict[Reason, str]] = {
     ),
     Reason.FLAG_VALUE: "--{name} takes {takes}. Write --{name}= and {takes} behind it.",
     Reason.FLAG_RISKY: "--{name} is taken, but mind this. {why}",
+    Reason.RELEASE_UNSAFE: (
+        'Release "{release}" has {count} open CVEs and is never run: anybody who reaches its port can run code. '
+        '{cves}. Write {field}: "{newest}".'
+    ),
+    Reason.RELEASE_NEEDS_OPT_OUT: (
+        'Release "{release}" has {count} open CVEs. {cves}. Write {field}: "{newest}". (An administrator can allow it '
+        'in this namespace with the annotation {annotation}: "true".)'
+    ),
+    Reason.RELEASE_OPTED_OUT: (
+        'Release "{release}" has {count} open CVEs and runs because the namespace says {annotation}: "true". {cves}. '
+        'Write {field}: "{newest}".'
+    ),
+    Reason.RELEASE_OUTDATED: 'Release "{release}" has {count} open CVEs. {cves}. Write {field}: "{newest}".',
+    Reason.CVES_REMAIN: (
+        'Release "{release}" has {count} open CVEs, and no release of the table is without them. {cves}. Let only '
+        "clients that you trust reach its ports."
+    ),
+    Reason.ADVISORIES_STALE: (
+        "The operator's table of CVEs was last checked on {checked}: newer ones can be missing. Update the operator."
+    ),
+    Reason.DRIVER_TOO_OLD: (
+        'Driver {driver} on {node} cannot run CUDA {cuda} of release "{release}": the least is {least}. Update it to '
+        "{least} or newer."
+    ),
+    Reason.DRIVER_OLDER_THAN_CUDA: (
+        'Driver {driver} on {node} is older than {listed}, with which CUDA {cuda} of release "{release}" came. It '
+        "runs by CUDA's minor version compatibility; kernels compiled at run time can fail. Update it to "
+        "{listed} or newer."
+    ),
+    Reason.DRIVER_NEEDS_COMPATIBILITY: (
+        'Driver {driver} on {node} runs CUDA {cuda} of release "{release}" only through the compatibility package in '
+        "the image, and only on data center GPUs. Update it to {least} or newer."
+    ),
+    Reason.DRIVER_UNREADABLE: (
+        "The driver version {driver} of {node} cannot be read, so it is not checked against release {release}."
+    ),
+    Reason.QUANTIZATION_NOT_ON_GPU: (
+        "Quantization {method} needs GPUs of compute capability {least} or higher; {gpu} has {capability}. "
+        "Choose such GPUs in spec.resources, or a model of another quantization."
+    ),
 }
 
 # Reasons that only warn; all others refuse.
-WARNINGS: Final[frozenset[Reason]] = frozenset({Reason.ARGUMENT_RISKY, Reason.ARGUMENT_IGNORED, Reason.FLAG_RISKY})
+WARNINGS: Final[frozenset[Reason]] = frozenset(
+    {
+        Reason.ARGUMENT_RISKY,
+        Reason.ARGUMENT_IGNORED,
+        Reason.FLAG_RISKY,
+        Reason.RELEASE_OPTED_OUT,
+        Reason.RELEASE_OUTDATED,
+        Reason.CVES_REMAIN,
+        Reason.ADVISORIES_STALE,
+        Reason.DRIVER_OLDER_THAN_CUDA,
+        Reason.DRIVER_NEEDS_COMPATIBILITY,
+        Reason.DRIVER_UNREADABLE,
+    }
+)
