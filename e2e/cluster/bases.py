@@ -19,8 +19,10 @@ SUITE = "bookworm"
 MIRROR = "http://deb.debian.org/debian"
 PUBLIC_PYTHON = "python:3.11-slim-bookworm"
 PULL_SECONDS = 300.0
-CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
-TRUST = {name: str(CERTIFICATES) for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT")}
+CERTIFICATES = Path("/usr/local/share/ca-certificates")
+"""Where a Debian machine keeps the authorities that it trusts besides the public ones."""
+BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+TRUST = {name: BUNDLE for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT")}
 
 
 def pullable(engine: Engine, image: str, log: Path) -> bool:
@@ -42,9 +44,10 @@ def machine_files() -> dict[str, Path]:
         "etc/uv/uv.toml": [Path("/etc/uv/uv.toml"), home / ".config/uv/uv.toml"],
         "etc/apt/sources.list": [Path("/etc/apt/sources.list")],
         "etc/apt/sources.list.d/debian.sources": [Path("/etc/apt/sources.list.d/debian.sources")],
-        str(CERTIFICATES).lstrip("/"): [CERTIFICATES],
     }
     files = {target: path for target, paths in found.items() for path in paths if path.is_file()}
+    for path in sorted(CERTIFICATES.rglob("*.crt")):
+        files[str(path).lstrip("/")] = path
     for path in sorted(Path("/etc/apt/apt.conf.d").glob("*")):
         if "Acquire::" in path.read_text(errors="replace"):
             files[f"etc/apt/apt.conf.d/{path.name}"] = path
@@ -74,6 +77,7 @@ def _bootstrap(engine: Engine, root: Path, name: str, log: Path) -> None:
     include = "--include=ca-certificates"
     shell.logged(["debootstrap", "--variant=minbase", include, SUITE, str(root), MIRROR], log)
     _add_machine_files(root)
+    shell.logged(["chroot", root, "update-ca-certificates"], log)
     _import(engine, root, name, log)
 
 

@@ -25,7 +25,11 @@ def shape_from_config(config: Mapping[str, Any], tensors: Iterable[TensorInfo] |
     quantization = view.quantization()
     known = bounded(tensors) if tensors is not None else ()
     sorted_tensors = _sorted(view, caches, known, quantization)
-    layers = tuple(LayerShape(layer, tuple(sorted_tensors.layers.get(index, ()))) for index, layer in enumerate(caches))
+    norm_everywhere = view.model_type in _NORM_EVERYWHERE
+    layers = tuple(
+        LayerShape(layer, tuple(sorted_tensors.layers.get(index, ())) + _scales(layer))
+        for index, layer in enumerate(caches)
+    )
     return ModelShape(
         architecture=view.architecture,
         model_type=view.model_type,
@@ -42,8 +46,9 @@ def shape_from_config(config: Mapping[str, Any], tensors: Iterable[TensorInfo] |
         embedding=sorted_tensors.embedding or VocabTable(view.vocab_size, view.hidden_size * 2),
         output=None if view.tied_embeddings else sorted_tensors.output,
         first_stage=tuple(merge(sorted_tensors.first_stage)),
-        last_stage=tuple(merge(sorted_tensors.last_stage)),
-        every_stage=_tables(view),
+        last_stage=() if norm_everywhere else tuple(merge(sorted_tensors.last_stage)),
+        every_stage=_tables(view) + (tuple(merge(sorted_tensors.last_stage)) if norm_everywhere else ()),
+        tables_on_every_stage=view.model_type in _TABLES_EVERYWHERE,
         experts=_expert_shape(view),
         quantization=quantization,
         draft_layers=_draft_layers(view, caches, sorted_tensors),
@@ -54,6 +59,45 @@ def shape_from_config(config: Mapping[str, Any], tensors: Iterable[TensorInfo] |
         weights_source="safetensors" if known else "config",
         notes=() if known or quantization is None else (_QUANTIZED_NOTE,),
     )
+
+
+#: Model classes that build both vocabulary tables, or the final norm, on every pipeline stage (found by the oracle).
+_TABLES_EVERYWHERE = frozenset(
+    {
+        "qwen3_moe",
+        "mixtral",
+        "qwen3_next",
+        "olmoe",
+        "gpt_oss",
+        "cohere",
+        "cohere2",
+        "mamba2",
+        "jamba",
+        "granitemoehybrid",
+    }
+)
+_NORM_EVERYWHERE = frozenset(
+    {
+        "qwen3_moe",
+        "mixtral",
+        "gemma2",
+        "gemma3_text",
+        "cohere",
+        "cohere2",
+        "olmoe",
+        "gpt_oss",
+        "mamba2",
+        "jamba",
+        "granitemoehybrid",
+    }
+)
+#: Four 32-bit scale scalars that the engine registers with each attention layer.
+_SCALE_BYTES = 16
+
+
+def _scales(caches: tuple[CacheShape, ...]) -> tuple[WeightPart, ...]:
+    count = sum(cache.kind != "mamba" for cache in caches)
+    return (WeightPart("scales", 1, count * _SCALE_BYTES),) if count else ()
 
 
 _QUANTIZED_NOTE = "the weights' size is derived from config.json alone; quantized checkpoints need their headers"
@@ -118,8 +162,16 @@ def _quantized(part: WeightPart, quantization: Quantization) -> WeightPart:
 
 def _tables(view: ModelConfig) -> tuple[WeightPart, ...]:
     """The cos/sin tables of rotary embeddings, which every stage keeps in 16 bits."""
-    size = view.rope_rows() * view.rotary_size() * 2
-    return (WeightPart("rotary", 1, size),) if size and view.attention_heads else ()
+    size = view.rope_rows() * view.rotary_size() * (4 if view.model_type == "gpt_oss" else 2)
+    if view.model_type.startswith("gemma3"):  # sliding layers have a table of their own, without scaling
+        size += view.text.integer("max_position_embeddings", 8192) * view.rotary_size() * 2
+    normalizer = 2 if view.model_type.startswith("gemma") else 0
+    return (WeightPart("rotary", 1, size + normalizer),) if size and _uses_rotary(view) else ()
+
+
+def _uses_rotary(view: ModelConfig) -> bool:
+    absolute = view.model_type in {"jamba", "gpt2", "opt", "bloom", "mpt", "whisper", "nemotron_h"}
+    return bool(view.attention_heads) and not absolute
 
 
 def _expert_shape(view: ModelConfig) -> ExpertShape | None:

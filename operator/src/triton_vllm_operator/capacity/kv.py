@@ -213,6 +213,8 @@ def layer_spec(cache: CacheShape, settings: KVSettings, block_size: int) -> Laye
 def _state_spec(cache: CacheShape, settings: KVSettings, block_size: int) -> LayerSpec:
     align = settings.mamba_align and settings.prefix_caching
     blocks = (2 if align else 1) + settings.speculative_tokens
+    if align and cache.state is not None and cache.state.groups:  # only Mamba 2 has groups
+        blocks += settings.rules.mamba2_checkpoint_blocks
     page = state_bytes(cache, settings)
     return LayerSpec("mamba", block_size if align else settings.max_model_len, page, 0, state_blocks=blocks)
 

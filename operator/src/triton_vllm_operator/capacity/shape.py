@@ -113,7 +113,10 @@ class ExpertShape:
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """A model as the planner sees it. Sizes in elements unless the name says bytes; lengths in tokens."""
+    """A model as the planner sees it. Sizes in elements unless the name says bytes; lengths in tokens.
+
+    ``tables_on_every_stage``: the engine's class builds the embedding and output tables on every pipeline stage.
+    """
 
     architecture: str
     model_type: str
@@ -136,6 +139,7 @@ class ModelShape:
     quantization: Quantization | None = None
     draft_layers: tuple[LayerShape, ...] = ()
     encoder_len: int = 0
+    tables_on_every_stage: bool = False
     multimodal: bool = False
     pipeline_parallel: bool = True
     trust_remote_code: bool = False
@@ -249,6 +253,7 @@ def _read_shape(reader: Reader) -> ModelShape:
         quantization=_read_quantization(reader.nested("quantization")),
         draft_layers=_read_layers(reader, "draftLayers"),
         encoder_len=reader.integer("encoderLen", 0, low=0),
+        tables_on_every_stage=reader.boolean("tablesOnEveryStage", False),
         multimodal=reader.boolean("multimodal", False),
         pipeline_parallel=reader.boolean("pipelineParallel", True),
         trust_remote_code=reader.boolean("trustRemoteCode", False),

@@ -25,6 +25,7 @@ class EngineRules:
     ``counts_flight``: sliding and chunked layers are charged for every batch in flight, not for one.
     ``group_padding_factor``: pad the smaller layer type when the larger has fewer than this factor more; 0 never.
     ``hybrid_prefix_caching``: prefix caching (and with it the aligned state cache) is on by default for hybrids.
+    ``mamba2_checkpoint_blocks``: blocks more that a Mamba 2 layer holds per request when states are aligned.
     ``large_gpu_batch_gib``: cards from this size on get 16,384 batched tokens by default; 0 means no such class.
     """
 
@@ -41,6 +42,7 @@ class EngineRules:
     merges_full_attention: bool
     pads_uneven_pages: bool
     hybrid_prefix_caching: bool
+    mamba2_checkpoint_blocks: int
     async_scheduling: bool
     large_gpu_batch_gib: int
     excludes_gb10_from_large_batches: bool

@@ -54,6 +54,11 @@ def stage_weights(shape: ModelShape, parallel: Parallelism) -> tuple[int, ...]:
 def _ends(shape: ModelShape, parallel: Parallelism, stage: int, experts: int) -> int:
     size = 0
     last = stage == parallel.pipeline - 1
+    if shape.tables_on_every_stage and parallel.pipeline > 1:
+        tables = (shape.embedding, shape.output)
+        ends = _total(shape.first_stage if stage == 0 else (), parallel, experts)
+        ends += _total(shape.last_stage if last else (), parallel, experts)
+        return sum(table_bytes(table, parallel.tensor) for table in tables if table is not None) + ends
     if stage == 0:
         size += _total(shape.first_stage, parallel, experts)
     if shape.embedding is not None and (stage == 0 or (last and shape.tied_embeddings)):

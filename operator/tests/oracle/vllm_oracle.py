@@ -1,0 +1,194 @@
+"""Runs inside the engine's environment: asks vLLM's own code what a model costs. JSON lines in, JSON lines out.
+
+Per case: real model classes are built on the meta device with a fake world of tensor and pipeline ranks; their
+attention layers give the KV cache specs, and the engine's planning code turns those and the available bytes into
+groups, blocks and concurrency. Weights are the bytes of all parameters and buffers of each stage.
+
+Input: {"id", "config", "tp", "pp", "kv_dtype", "questions": [{max_model_len, batched, block_size, available,
+in_flight, no_hybrid, prefix}]}. Output: {"id", "version", "weights": [..], "kv": [..]} or {"id", "error"}.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
+os.environ.update(
+    VLLM_LOGGING_LEVEL="ERROR",
+    HF_HUB_OFFLINE="1",
+    VLLM_NO_USAGE_STATS="1",
+    VLLM_DO_NOT_TRACK="1",
+    TORCHDYNAMO_DISABLE="1",
+    CUDA_VISIBLE_DEVICES="",
+)
+
+import torch
+import vllm
+from vllm.config import set_current_vllm_config
+from vllm.distributed import parallel_state
+from vllm.engine.arg_utils import EngineArgs
+from vllm.model_executor.model_loader.utils import get_model_architecture
+from vllm.platforms import current_platform
+from vllm.usage.usage_lib import UsageContext
+from vllm.v1.core import kv_cache_utils
+
+logging.disable(logging.CRITICAL)
+torch.set_num_threads(1)
+
+
+class FakeGroup:
+    """Enough of a GroupCoordinator for building modules: ranks and sizes, no communication."""
+
+    def __init__(self, size: int, rank: int) -> None:
+        self.world_size, self.rank_in_group, self.rank = size, rank, rank
+        self.ranks = list(range(size))
+        self.local_rank = rank
+        self.device_group = self
+        self.cpu_group = self
+        self.use_custom_op_call = False
+        self.device_communicator = None
+        self.unique_name = "fake"
+
+    def size(self) -> int:
+        """World size, as torch's process groups call it."""
+        return self.world_size
+
+    is_first_rank = property(lambda self: self.rank_in_group == 0)
+    is_last_rank = property(lambda self: self.rank_in_group == self.world_size - 1)
+    first_rank = property(lambda self: 0)
+    last_rank = property(lambda self: self.world_size - 1)
+    prev_rank = property(lambda self: (self.rank_in_group - 1) % self.world_size)
+    next_rank = property(lambda self: (self.rank_in_group + 1) % self.world_size)
+
+
+@contextlib.contextmanager
+def world(tp: int, pp: int, stage: int) -> Iterator[None]:
+    """One rank's view of a world of ``tp`` x ``pp`` ranks."""
+    groups = {"_TP": FakeGroup(tp, 0), "_PP": FakeGroup(pp, stage), "_WORLD": FakeGroup(tp * pp, stage * tp)}
+    groups.update({name: FakeGroup(1, 0) for name in ("_DP", "_DCP", "_PCP", "_EP", "_EPLB")})
+    with contextlib.ExitStack() as stack:
+        for name, group in groups.items():
+            if hasattr(parallel_state, name):
+                stack.enter_context(mock.patch.object(parallel_state, name, group))
+        yield
+
+
+def engine_config(folder: str, case: dict[str, Any]) -> Any:
+    """The engine's own configuration object for the case's model."""
+    arguments = EngineArgs(
+        model=folder,
+        skip_tokenizer_init=True,
+        load_format="dummy",
+        kv_cache_dtype=case["kv_dtype"],
+        max_model_len=case["questions"][0]["max_model_len"] if case["questions"] else None,
+        max_num_seqs=8,
+        enforce_eager=True,
+    )
+    return arguments.create_engine_config(UsageContext.OPENAI_API_SERVER)
+
+
+def stage_model(config: Any, tp: int, pp: int, stage: int) -> tuple[dict[str, Any], int]:
+    """(attention layers by name, bytes of parameters and buffers) of one stage's first rank."""
+    config.compilation_config.static_forward_context = {}
+    with world(tp, pp, stage), set_current_vllm_config(config, check_compile=False):
+        torch.set_default_dtype(config.model_config.dtype)
+        with torch.device("meta"):
+            model = get_model_architecture(config.model_config)[0](vllm_config=config, prefix="")
+    tensors = [*model.parameters(), *model.buffers()]  # views of one storage count once, as on a device
+    size = sum({t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in tensors}.values())
+    return dict(config.compilation_config.static_forward_context), size
+
+
+def specs_of(config: Any, layers: dict[str, Any], tp: int, pp: int, stage: int) -> dict[str, Any]:
+    """KV cache specs of one stage's layers under the configuration's present values."""
+    config.compilation_config.static_forward_context = layers
+    with world(tp, pp, stage), set_current_vllm_config(config, check_compile=False):
+        current_platform.update_block_size_for_backend(config)
+        found = {}
+        for name, layer in layers.items():
+            if hasattr(layer, "get_kv_cache_spec") and not getattr(layer, "kv_sharing_target_layer_name", None):
+                spec = layer.get_kv_cache_spec(config)
+                if spec is not None:
+                    found[name] = spec
+    return found
+
+
+def apply_question(config: Any, question: dict[str, Any]) -> None:
+    """Set what one question asks about, and forget what an earlier one made the engine derive."""
+    cache, model, scheduler = config.cache_config, config.model_config, config.scheduler_config
+    model.max_model_len = question["max_model_len"]
+    scheduler.max_num_batched_tokens = question["batched"]
+    scheduler.max_num_encoder_input_tokens = question.get("encoder_len", question["batched"])
+    scheduler.disable_hybrid_kv_cache_manager = question["no_hybrid"]
+    cache.block_size, cache.user_specified_block_size = question["block_size"], True
+    cache.mamba_page_size_padded = None
+    cache.enable_prefix_caching = question["prefix"]
+    cache.mamba_cache_mode = "align" if question["prefix"] else "none"
+    cache.mamba_block_size = question["block_size"] if question["prefix"] else question["max_model_len"]
+    cache.mamba_ssm_cache_dtype = question.get("ssm_dtype", "auto")
+    if hasattr(cache, "kv_cache_layout"):
+        cache.kv_cache_layout = "LBNHC"
+
+
+def kv_answer(config: Any, specs: list[dict[str, Any]], available: int) -> dict[str, Any]:
+    """What the engine's planning code makes of the specs and the available bytes."""
+    try:
+        configs = kv_cache_utils.get_kv_cache_configs(config, [dict(s) for s in specs], [available] * len(specs))
+    except ValueError as error:
+        return {"refused": str(error)[:400]}
+    groups = configs[0].kv_cache_groups
+    concurrency = kv_cache_utils.get_max_concurrency_for_kv_cache_config(config, configs[0]) if groups else 0.0
+    sizes = [sum(len(c.kv_cache_groups[i].layer_names) for c in configs) for i in range(len(groups))]
+    return {
+        "blocks": configs[0].num_blocks,
+        "concurrency": concurrency,
+        "tokens": int(concurrency * config.model_config.max_model_len),
+        "groups": sorted(sizes),
+        "block_size": config.cache_config.block_size,
+    }
+
+
+def answer(case: dict[str, Any]) -> dict[str, Any]:
+    """Weights of every stage, and the answer to each question about the KV cache."""
+    tp, pp = case["tp"], case["pp"]
+    with tempfile.TemporaryDirectory() as folder:
+        with open(os.path.join(folder, "config.json"), "w") as file:
+            json.dump(case["config"], file)
+        config = engine_config(folder, case)
+        parallel = config.parallel_config
+        parallel.tensor_parallel_size, parallel.pipeline_parallel_size, parallel.world_size = tp, pp, tp * pp
+        stages = [stage_model(config, tp, pp, stage) for stage in range(pp)]
+    kv = []
+    for question in case["questions"]:
+        apply_question(config, question)
+        specs = []
+        for stage, (layers, _) in enumerate(stages):
+            config.cache_config.block_size = question["block_size"]
+            specs.append(specs_of(config, layers, tp, pp, stage))
+        flight = property(lambda self, batches=question["in_flight"]: batches)
+        with mock.patch.object(type(config), "max_concurrent_batches", flight), set_current_vllm_config(config):
+            kv.append(kv_answer(config, specs, question["available"]))
+    return {"id": case["id"], "version": vllm.__version__, "weights": [size for _, size in stages], "kv": kv}
+
+
+def main() -> None:
+    """Answer each line of standard input until it ends."""
+    for line in sys.stdin:
+        case = json.loads(line)
+        try:
+            result = answer(case)
+        except Exception as error:  # one bad case must not end the run
+            result = {"id": case["id"], "error": f"{type(error).__name__}: {str(error)[:500]}"}
+        sys.stdout.write(json.dumps(result) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
