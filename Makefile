@@ -1,0 +1,57 @@
+# Daily commands. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/triton-vllm-operator
+UV := $(CACHE)/uv-$(UV_VERSION)/bin/uv
+VENV := .venv/bin/python
+export PYTHONDONTWRITEBYTECODE := 1
+export PATH := $(dir $(UV)):$(PATH)
+
+.PHONY: help demo test down env gen verify test-unit test-apiserver test-engine test-oracle test-e2e
+
+help: ## this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+demo: ## cluster, chart, a sample and its answer: from nothing, or what is missing
+	@$(PYTHON) -m e2e.demo
+
+test: $(VENV) ## everything: verify, unit, real API server, real Triton and vLLM, whole cluster
+	@$(VENV) -m e2e.suite
+
+down: ## remove the cluster and everything else that runs; caches stay
+	@$(PYTHON) -m e2e.cluster down
+
+env: ## print the shell variables of the cluster: eval "$$(make -s env)"
+	@$(PYTHON) -m e2e.cluster env
+
+gen: $(VENV) ## write the generated files again
+	@$(VENV) -m tools.generate
+
+verify: $(VENV) ## generated files, format, lint, types, layers, duplicates: read-only
+	@$(VENV) -m tools.verify
+
+test-unit: $(VENV) ## pure tests and property tests, no cluster
+	@$(VENV) -m pytest -q -m "not apiserver and not engine and not oracle and not e2e" operator/tests tools e2e images
+
+test-apiserver: $(VENV) ## against etcd and kube-apiserver as plain processes
+	@$(VENV) -m pytest -q -m apiserver operator/tests
+
+test-engine: $(VENV) ## the serving backend in a real tritonserver with a real vLLM
+	@$(VENV) -m pytest -q -m engine images operator/tests
+
+test-oracle: $(VENV) ## the planner against vLLM's own code
+	@$(VENV) -m pytest -q -m oracle operator/tests
+
+test-e2e: $(VENV) ## the whole cluster
+	@$(VENV) -m pytest -q -m e2e e2e
+
+$(UV):
+	@$(PYTHON) -m venv $(CACHE)/uv-$(UV_VERSION)
+	@$(CACHE)/uv-$(UV_VERSION)/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+$(VENV): pyproject.toml uv.lock | $(UV)
+	@$(UV) sync --frozen --quiet --python ">=3.11,<3.13"
+	@touch $(VENV)
