@@ -27,6 +27,10 @@ from e2e.cluster.state import State
 from e2e.cluster.steps import Steps, Work, say
 
 
+NODE_PROGRAMS = tuple(part for part in parts.EVERY if part not in (parts.KUBERNETES, parts.HELM))
+"""Parts that a cluster needs besides Kubernetes itself. helm is only needed once the cluster stands."""
+
+
 class Cluster:
     """The cluster of one checkout. Nothing happens before `up`."""
 
@@ -72,11 +76,12 @@ class Cluster:
         steps = Steps(mine.logs)
         steps.add("Docker engine", lambda log: engine.ensure(self.engine, log))
         steps.add("Kubernetes programs", lambda log: _built([parts.KUBERNETES]))
-        steps.add("other programs", lambda log: _built([p for p in parts.EVERY if p != parts.KUBERNETES]))
+        steps.add("node programs", lambda log: _built(NODE_PROGRAMS))
+        steps.add("helm", lambda log: _built([parts.HELM]), ["node programs"])
         steps.add("base image", self._find_base, ["Docker engine"])
         steps.add("network", lambda log: network.ensure(self.engine, mine, log), ["Docker engine"])
         steps.add("registry", self._start_registry, ["network"])  # builds its own program: images wait for it
-        steps.add("node image", self._find_node_image, ["base image", "Kubernetes programs", "other programs"])
+        steps.add("node image", self._find_node_image, ["base image", "Kubernetes programs", "node programs"])
         steps.add("cluster", self._start_cluster, ["network", "node image"])
         steps.add("nodes", self._settle_nodes, ["cluster"])
         return steps
