@@ -22,7 +22,7 @@ PULL_SECONDS = 300.0
 CERTIFICATES = Path("/usr/local/share/ca-certificates")
 """Where a Debian machine keeps the authorities that it trusts besides the public ones."""
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
-TRUST = {name: BUNDLE for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT")}
+TRUST = dict.fromkeys(("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT"), BUNDLE)
 
 
 def pullable(engine: Engine, image: str, log: Path) -> bool:

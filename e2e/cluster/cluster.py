@@ -75,7 +75,7 @@ class Cluster:
         steps.add("other programs", lambda log: _built([p for p in parts.EVERY if p != parts.KUBERNETES]))
         steps.add("base image", self._find_base, ["Docker engine"])
         steps.add("network", lambda log: network.ensure(self.engine, mine, log), ["Docker engine"])
-        steps.add("registry", self._start_registry, ["network", "other programs"])
+        steps.add("registry", self._start_registry, ["network"])  # builds its own program: images wait for it
         steps.add("node image", self._find_node_image, ["base image", "Kubernetes programs", "other programs"])
         steps.add("cluster", self._start_cluster, ["network", "node image"])
         steps.add("nodes", self._settle_nodes, ["cluster"])

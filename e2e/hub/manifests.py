@@ -35,7 +35,7 @@ def namespace(name: str) -> dict[str, Any]:
 def scripts(in_namespace: str) -> dict[str, Any]:
     """The ConfigMap with the programs."""
     files = {"server.py": (_HERE / "server.py").read_text(), "tiny.py": _TINY.read_text()}
-    meta = {"name": "hub-scripts", "namespace": in_namespace}
+    meta = {"name": "scripts", "namespace": in_namespace}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": files}
 
 
@@ -47,7 +47,7 @@ def script_pod(image: str, command: list[str], **container: Any) -> dict[str, An
         *container.pop("volumeMounts", []),
     ]
     volumes = [
-        {"name": "scripts", "configMap": {"name": "hub-scripts"}},
+        {"name": "scripts", "configMap": {"name": "scripts"}},
         {"name": "tmp", "emptyDir": {}},
         *container.pop("volumes", []),
     ]

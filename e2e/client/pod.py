@@ -1,0 +1,80 @@
+"""The pod that clients of the tests run in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from e2e.environment import Environment
+from e2e.hub import manifests
+
+NAMESPACE = "clients"
+SCRIPT = Path(__file__).parent / "requests.py"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back for one request.
+
+    Attributes:
+        status: HTTP status; 0 when no HTTP answer came, then `body` is the error.
+        arrivals: seconds after the request at which each part of the body came.
+    """
+
+    status: int
+    body: str
+    arrivals: tuple[float, ...]
+
+    def json(self) -> Any:
+        """The body as JSON; AssertionError with the body when the status is not 200."""
+        assert self.status == 200, f"HTTP {self.status}: {self.body}"
+        return json.loads(self.body)
+
+    def events(self) -> list[Any]:
+        """The objects of a server-sent event stream."""
+        assert self.status == 200, f"HTTP {self.status}: {self.body}"
+        return [json.loads(line[5:]) for line in self.body.splitlines() if line.startswith("data:")]
+
+
+@dataclass(frozen=True)
+class Client:
+    """Sends requests from inside the cluster."""
+
+    env: Environment
+
+    def start(self) -> None:
+        """Make the pod, and wait until it runs."""
+        pod = manifests.script_pod(self.env.serving_image, ["sleep", "infinity"])
+        meta = {"name": "scripts", "namespace": NAMESPACE}
+        script = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": meta,
+            "data": {"requests.py": SCRIPT.read_text()},
+        }
+        self.env.apply(manifests.namespace(NAMESPACE), script)
+        meta = {"name": "client", "namespace": NAMESPACE}
+        self.env.kubectl("delete", "pod", "client", "-n", NAMESPACE, "--ignore-not-found", "--grace-period=1")
+        self.env.apply({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": pod})
+        self.env.kubectl("wait", "--for=condition=Ready", "pod/client", "-n", NAMESPACE, "--timeout=60s")
+
+    def send(self, requests: Iterable[dict[str, Any]], concurrency: int = 1) -> tuple[float, list[Answer]]:
+        """Send requests ({"url", "json"}) from the pod: seconds for all of them, and each one's answer in order."""
+        plan = json.dumps({"concurrency": concurrency, "requests": list(requests)})
+        command = ["exec", "-i", "-n", NAMESPACE, "client", "--", "python3", "/scripts/requests.py"]
+        told = json.loads(self.env.kubectl(*command, stdin=plan, timeout=300))
+        answers = [Answer(one["status"], one["body"], tuple(one["arrivals"])) for one in told["answers"]]
+        return told["seconds"], answers
+
+    def post(self, url: str, body: dict[str, Any]) -> Answer:
+        """One POST with a JSON body."""
+        _, (answer,) = self.send([{"url": url, "json": body}])
+        return answer
+
+    def get(self, url: str) -> Answer:
+        """One GET."""
+        _, (answer,) = self.send([{"url": url}])
+        return answer

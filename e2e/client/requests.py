@@ -1,0 +1,50 @@
+"""Sends HTTP requests from a pod of the serving image: a JSON plan on standard input, JSON answers on standard output.
+
+The plan: {"concurrency": N, "requests": [{"url": ..., "json": {...}}, ...]}. A request without "json" is a GET. The
+answers: {"seconds": of the whole, "answers": [{"status": 200, "body": text, "arrivals": [seconds of each chunk]}]};
+status 0 with the error as body where no HTTP answer came.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from typing import Any
+
+import aiohttp
+
+TIMEOUT_SECONDS = 120
+
+
+async def send(session: aiohttp.ClientSession, turn: asyncio.Semaphore, request: dict[str, Any]) -> dict[str, Any]:
+    """One request, when its turn comes."""
+    async with turn:
+        begun = time.monotonic()
+        chunks: list[bytes] = []
+        arrivals: list[float] = []
+        method = "POST" if "json" in request else "GET"
+        try:
+            async with session.request(method, request["url"], json=request.get("json")) as response:
+                async for chunk in response.content.iter_any():
+                    chunks.append(chunk)
+                    arrivals.append(round(time.monotonic() - begun, 4))
+                return {"status": response.status, "body": b"".join(chunks).decode(), "arrivals": arrivals}
+        except (aiohttp.ClientError, TimeoutError) as error:
+            return {"status": 0, "body": f"{type(error).__name__}: {error}", "arrivals": arrivals}
+
+
+async def send_all(plan: dict[str, Any]) -> dict[str, Any]:
+    """All requests, at most `concurrency` at a time."""
+    turn = asyncio.Semaphore(plan["concurrency"])
+    connector = aiohttp.TCPConnector(limit=0)
+    timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+        begun = time.monotonic()
+        answers = await asyncio.gather(*(send(session, turn, request) for request in plan["requests"]))
+        return {"seconds": time.monotonic() - begun, "answers": answers}
+
+
+if __name__ == "__main__":
+    json.dump(asyncio.run(send_all(json.load(sys.stdin))), sys.stdout)

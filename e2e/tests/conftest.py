@@ -1,0 +1,50 @@
+"""A cluster with the chart installed, a client pod in it, and a namespace for each file of tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from e2e import environment
+from e2e.client import Client
+from e2e.environment import Environment
+from e2e.hub import manifests
+from e2e.tests.deployments import Namespace
+
+HERE = Path(__file__).parent
+LAST = ("test_chart", "test_repair", "test_traces")
+"""Files that disturb the whole cluster; they run after all others, in this order."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test of this folder; those that disturb the cluster come last."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.e2e)
+    items.sort(key=lambda item: LAST.index(item.path.stem) + 1 if item.path.stem in LAST else 0)
+
+
+@pytest.fixture(scope="session")
+def env() -> Environment:
+    """The cluster of this checkout, or with CLUSTER=existing the current context; the chart is installed."""
+    return environment.prepare()
+
+
+@pytest.fixture(scope="session")
+def client(env: Environment) -> Client:
+    """A pod that sends requests."""
+    made = Client(env)
+    made.start()
+    return made
+
+
+@pytest.fixture(scope="module")
+def namespace(env: Environment, request: pytest.FixtureRequest) -> Iterator[Namespace]:
+    """A namespace of the test file's own."""
+    name = request.path.stem.replace("_", "-")
+    env.kubectl("delete", "namespace", name, "--ignore-not-found", "--timeout=90s")
+    env.apply(manifests.namespace(name))
+    yield Namespace(env, name)
+    env.kubectl("delete", "namespace", name, "--wait=false")

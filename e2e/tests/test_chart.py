@@ -1,0 +1,121 @@
+"""The chart is upgraded and uninstalled while a model serves."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from e2e.client import Answer, Client
+from e2e.cluster import shell
+from e2e.environment import OPERATOR_NAMESPACE, RELEASE, Environment
+from e2e.tests.deployments import Namespace, eventually, llm
+
+NAME = "llama"
+
+
+@pytest.fixture(scope="module")
+def served(namespace: Namespace) -> Iterator[Namespace]:
+    """A serving model; the chart is as it was when the tests are over."""
+    namespace.apply(llm(NAME))
+    namespace.wait_ready(NAME)
+    yield namespace
+    namespace.env.install()
+
+
+@contextmanager
+def load(namespace: Namespace, client: Client) -> Iterator[list[Answer]]:
+    """One request after the other while the block runs."""
+    answers: list[Answer] = []
+    over = threading.Event()
+
+    def send() -> None:
+        while not over.is_set():
+            answers.extend(client.send([{"url": namespace.url(NAME), "json": {"text_input": "Hello"}}] * 20)[1])
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        yield answers
+    finally:
+        over.set()
+        sender.join()
+
+
+def operator_pods(env: Environment) -> dict[str, str]:
+    """UID to start time of the operator's pods."""
+    pods = env.json("get", "pods", "-n", OPERATOR_NAMESPACE, "-l", f"app.kubernetes.io/name={RELEASE}")["items"]
+    return {pod["metadata"]["uid"]: pod["status"].get("startTime", "") for pod in pods}
+
+
+def test_the_operator_pod_is_restricted_and_its_root_is_read_only(env: Environment, served: Namespace) -> None:
+    label = env.json("get", "namespace", OPERATOR_NAMESPACE)["metadata"]["labels"]
+    assert label["pod-security.kubernetes.io/enforce"] == "restricted"
+    (pod,) = env.json("get", "pods", "-n", OPERATOR_NAMESPACE, "-l", f"app.kubernetes.io/name={RELEASE}")["items"]
+    assert pod["spec"]["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
+    assert served.pod(NAME)["spec"]["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+def test_the_operator_may_do_its_work_and_nothing_more(env: Environment) -> None:
+    (pod,) = env.json("get", "pods", "-n", OPERATOR_NAMESPACE, "-l", f"app.kubernetes.io/name={RELEASE}")["items"]
+    account = f"--as=system:serviceaccount:{OPERATOR_NAMESPACE}:{pod['spec']['serviceAccountName']}"
+
+    def may(*what: str) -> bool:
+        return shell.succeeds([env.kubectl_program, "auth", "can-i", *what, account, "-A"], env=env.variables)
+
+    assert may("create", "deployments.apps")
+    assert may("patch", "llmdeployments.serving.triton-vllm.dev", "--subresource=status")
+    for what in (("get", "secrets"), ("list", "secrets"), ("create", "pods"), ("create", "pods/exec"), ("*", "*")):
+        assert not may(*what), what
+    for what in (("create", "clusterroles"), ("impersonate", "users"), ("create", "serviceaccounts/token")):
+        assert not may(*what), what
+
+
+def test_an_upgrade_replaces_the_operator_and_no_model_pod(env: Environment, served: Namespace, client: Client) -> None:
+    before, operator = served.pod(NAME), operator_pods(env)
+    children = _versions(served)
+    with load(served, client) as answers:
+        env.install("--set-string=podAnnotations.upgraded=once")
+        eventually("a new operator alone", lambda: not set(operator_pods(env)) & set(operator), 60)
+        served.patch(NAME, {"replicas": 1})
+        served.wait_ready(NAME)
+    assert answers
+    assert {answer.status for answer in answers} == {200}
+    assert served.pod(NAME)["metadata"]["uid"] == before["metadata"]["uid"]
+    assert _versions(served) == children, "the new operator wrote to children that had not changed"
+
+
+def _versions(namespace: Namespace) -> dict[str, str]:
+    """Generation or resource version of each child; status writes by controllers do not count."""
+    kinds = "configmaps,services,poddisruptionbudgets,deployments"
+    told = namespace.kubectl("get", kinds, "-l", f"app.kubernetes.io/instance={NAME}", "-o", "json")
+    return {f"{o['kind']}/{o['metadata']['name']}": json.dumps(_ours(o)) for o in json.loads(told)["items"]}
+
+
+def _ours(obj: dict[str, object]) -> list[object]:
+    """The operator's own entries of managedFields: they change their time with every write of ours."""
+    fields = obj["metadata"]["managedFields"]  # type: ignore[index]
+    return [one["time"] for one in fields if "subresource" not in one and "operator" in one["manager"]]
+
+
+def test_uninstalling_leaves_the_model_running_and_installing_again_takes_it_up(
+    env: Environment, served: Namespace, client: Client
+) -> None:
+    before = served.pod(NAME)["metadata"]["uid"]
+    with load(served, client) as answers:
+        env.helm("uninstall", RELEASE, f"--namespace={OPERATOR_NAMESPACE}", "--wait")
+        assert operator_pods(env) == {}
+        assert served.get("llm", NAME) is not None, "the CRD and its objects stay"
+    assert {answer.status for answer in answers} == {200}
+    env.install()
+    served.patch(NAME, {"engine": {"maxModelLen": 1024}, "server": {"logLevel": "Warning"}})
+    served.wait_generation(NAME)
+    served.wait_ready(NAME)
+    eventually("rolled by the new operator", lambda: before not in _uids(served), 60)
+
+
+def _uids(namespace: Namespace) -> list[str]:
+    return [pod["metadata"]["uid"] for pod in namespace.pods(NAME)]

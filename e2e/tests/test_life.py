@@ -1,0 +1,85 @@
+"""An LLMDeployment is scaled, changed and deleted, and does what its owner expects."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from e2e.client import Answer, Client
+from e2e.tests.deployments import Namespace, eventually, llm
+
+NAME = "llama"
+CHILDREN = "configmaps,services,poddisruptionbudgets,deployments,pods"
+
+
+@pytest.fixture(scope="module")
+def served(namespace: Namespace) -> Namespace:
+    namespace.apply(llm(NAME))
+    namespace.wait_ready(NAME)
+    return namespace
+
+
+def test_kubectl_scale_adds_a_pod_and_takes_it_away(served: Namespace) -> None:
+    first = served.pod(NAME)["metadata"]["uid"]
+    served.kubectl("scale", f"llm/{NAME}", "--replicas=2")
+    served.wait_generation(NAME)
+    served.wait_ready(NAME)
+    assert len(served.pods(NAME)) == 2
+    served.kubectl("scale", f"llm/{NAME}", "--replicas=1")
+    eventually("one pod", lambda: len(served.pods(NAME)) == 1, 30)
+    served.wait_ready(NAME)
+    assert first in {pod["metadata"]["uid"] for pod in served.pods(NAME)} or len(served.pods(NAME)) == 1
+
+
+def test_a_changed_engine_argument_rolls_the_pod_without_a_failed_request(served: Namespace, client: Client) -> None:
+    before = served.pod(NAME)["metadata"]["uid"]
+    answers: list[Answer] = []
+    rolled = threading.Event()
+
+    def load() -> None:
+        body = {"text_input": "Hello", "parameters": {"max_tokens": 8}}
+        while not rolled.is_set():
+            answers.extend(client.send([{"url": served.url(NAME), "json": body}] * 50, concurrency=2)[1])
+
+    sender = threading.Thread(target=load)
+    sender.start()
+    try:
+        served.patch(NAME, {"engine": {"maxModelLen": 640}})
+        served.wait_generation(NAME)
+        served.wait_ready(NAME)
+        eventually("the old pod is gone", lambda: before not in _uids(served), 60)
+    finally:
+        rolled.set()
+        sender.join()
+    assert len(answers) > 100
+    assert [answer.body for answer in answers if answer.status != 200] == []
+    assert served.report(NAME)["KVCache"]["maxModelLen"] == 640
+
+
+def _uids(served: Namespace) -> set[str]:
+    """Of all pods, also of those that are being deleted."""
+    told = served.kubectl("get", "pods", "-l", f"app.kubernetes.io/instance={NAME}", "-o", "jsonpath={..uid}")
+    return set(told.split())
+
+
+def test_a_deleted_service_comes_back_within_two_seconds(served: Namespace) -> None:
+    served.kubectl("delete", "service", NAME)
+    eventually("the Service again", lambda: served.get("service", NAME) is not None, 2, every=0.1)
+
+
+def test_a_spec_that_cannot_be_right_is_refused_with_the_field_and_the_allowed_values(served: Namespace) -> None:
+    bad = llm("bad", uri="file:///etc", engine={"gpuMemoryUtilization": 1.5, "dtype": "int3"})
+    with pytest.raises(Exception, match="Invalid value") as refused:
+        served.apply(bad)
+    said = str(refused.value)
+    assert "spec.engine.gpuMemoryUtilization" in said
+    assert "less than or equal to 1" in said
+    assert '"bfloat16"' in said
+    assert "hf://ORG/REPO" in said
+
+
+def test_deleting_it_deletes_everything_it_owned(served: Namespace) -> None:
+    served.kubectl("delete", "llm", NAME)
+    owned = ["get", CHILDREN, "-l", f"app.kubernetes.io/instance={NAME}", "-o", "name"]
+    eventually("nothing left", lambda: served.kubectl(*owned) == "", 90)

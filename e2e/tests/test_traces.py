@@ -1,0 +1,37 @@
+"""`make down` leaves nothing behind but the caches."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from e2e.cluster import Cluster, engine, state, traces
+from e2e.cluster.state import State
+from e2e.environment import Environment
+
+pytestmark = pytest.mark.skipif(os.environ.get("CLUSTER") == "existing", reason="the cluster is not ours to remove")
+
+
+@pytest.fixture(scope="module")
+def removed(env: Environment) -> Iterator[State]:
+    """This checkout's cluster once it is gone; it is brought up again for whoever worked with it."""
+    cluster = Cluster()
+    mine = cluster.state
+    assert traces.of_cluster(mine), "nothing stands, so nothing is proven"
+    cluster.down()
+    yield mine
+    if os.environ.get("CI") != "true":
+        Cluster().up(["operator", "triton-vllm"])
+
+
+def test_no_port_bridge_route_or_rule_of_the_cluster_is_left(removed: State) -> None:
+    assert traces.of_cluster(removed) == []
+    assert state.load(removed.key) is None
+
+
+def test_no_process_mount_or_group_of_the_engine_is_left(removed: State) -> None:
+    if state.every() or not engine.find().ours:
+        pytest.skip("another checkout's cluster uses the engine")
+    assert traces.of_engine() == []
