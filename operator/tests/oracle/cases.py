@@ -154,7 +154,8 @@ def _granite_hybrid(draw: random.Random) -> Config:
     return _decoder(
         draw, "GraniteMoeHybridForCausalLM", "granitemoehybrid", 16, 4, head_dim=64, hidden_size=1024,
         num_hidden_layers=layers, layer_types=["attention" if i % 5 == 4 else "mamba" for i in range(layers)],
-        mamba_n_heads=32, mamba_d_head=64, mamba_n_groups=draw.choice([1, 8]), mamba_d_state=128, mamba_d_conv=4, mamba_expand=2, mamba_chunk_size=256,
+        mamba_n_heads=32, mamba_d_head=64, mamba_n_groups=draw.choice([1, 8]), mamba_d_state=128, mamba_d_conv=4,
+        mamba_expand=2, mamba_chunk_size=256,
         num_local_experts=8, num_experts_per_tok=2, shared_intermediate_size=512, position_embedding_type="rope",
         embedding_multiplier=1.0, logits_scaling=1.0, residual_multiplier=1.0, attention_multiplier=0.1,
     )  # fmt: skip
