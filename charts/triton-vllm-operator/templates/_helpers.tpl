@@ -42,6 +42,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch]
+# Whether the namespace allows releases with known CVEs; read only for such a release.
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [get]
 # Events of a pod that waits for a volume.
 - apiGroups: [""]
   resources: [events]

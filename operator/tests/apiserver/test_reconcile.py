@@ -266,3 +266,23 @@ def test_each_cause_that_keeps_a_pod_from_serving_is_told_and_then_ready(view: V
     view.kubectl("wait", "--for=condition=Ready", "llm/a", "--timeout=5s")
     assert view.condition("a", "Stalled")["status"] == "False"
     assert view.condition("a", "Available")["status"] == "True"
+
+
+def test_a_release_with_critical_cves_is_refused_until_the_namespace_takes_the_risk(
+    view: View, operator: OperatorProcess
+) -> None:
+    view.apply(llm("a", server={"release": "26.03"}))
+    condition = view.wait_reason("a", "ReleaseNeedsOptOut")
+    assert "CVE-" in condition["message"]
+    assert view.children() == {}
+    view.kubectl("annotate", "namespace", view.namespace, "serving.triton-vllm.dev/allow-vulnerable-images=true")
+    view.kubectl("label", "llm", "a", "look=again")
+    view.wait_children()
+    assert view.condition("a", "SecurityAdvisory")["reason"] == "ReleaseOptedOut"
+
+
+def test_a_release_that_anybody_can_take_over_is_never_run(view: View, operator: OperatorProcess) -> None:
+    view.kubectl("annotate", "namespace", view.namespace, "serving.triton-vllm.dev/allow-vulnerable-images=true")
+    view.apply(llm("a", server={"release": "25.06"}))
+    assert view.wait_reason("a", "ReleaseUnsafe")["message"].startswith('Release "25.06"')
+    assert view.children() == {}

@@ -115,3 +115,14 @@ def test_no_cve_is_written_twice_and_each_names_its_bulletin() -> None:
     ids = [cve.id for cve in (*TABLE.triton, *TABLE.vllm)]
     assert len(ids) == len(set(ids))
     assert all(cve.bulletin and cve.year and cve.score and cve.fixed_in for cve in TABLE.triton)
+
+
+def test_the_condition_names_the_gravest_cve_while_one_is_known() -> None:
+    told = security.condition(assess("vllm-0.32.0"), opted_out=False)
+    assert (told.type, told.status, told.reason) == ("SecurityAdvisory", "True", "ReleaseOutdated")
+    assert "CVE-2025-23310" in told.message
+
+
+def test_the_condition_is_false_when_nothing_is_known() -> None:
+    nothing = security.Assessment("26.08", Verdict.OK, (), None, stale=False)
+    assert security.condition(nothing, opted_out=False).status == "False"

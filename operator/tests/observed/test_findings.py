@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.desired.build import llm
-from triton_vllm_operator.api.conditions import find
+from triton_vllm_operator.api.conditions import Condition, find
 from triton_vllm_operator.desired import repository
 from triton_vllm_operator.observed import gather, pods, status
 from triton_vllm_operator.observed.findings import first_finding
@@ -14,6 +14,7 @@ from triton_vllm_operator.observed.observation import Observation
 
 LLM = llm({"model": {"uri": "hf://a/b"}})
 HASH = repository.content_hash(LLM)
+SAFE = Condition("SecurityAdvisory", "False", "NoKnownCves", "None is known.")
 
 
 def pod(name: str = "p", *, ready: bool = False, config: str = HASH, **status_fields: Any) -> dict[str, Any]:
@@ -212,5 +213,5 @@ def test_a_refused_spec_keeps_what_serves() -> None:
 
 def test_the_status_is_the_same_for_the_same_look() -> None:
     seen = look(pod(ready=True), ready=1, answers={"uid-p/0": ""})
-    once = status.status(seen, None, {}, {"release": "r"}, "t1")
-    assert status.status(seen, None, once, {"release": "r"}, "t2") == once
+    once = status.status(seen, None, SAFE, {}, {"release": "r"}, "t1")
+    assert status.status(seen, None, SAFE, once, {"release": "r"}, "t2") == once

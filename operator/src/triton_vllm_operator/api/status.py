@@ -39,7 +39,7 @@ class LLMDeploymentStatus(Model):
     observed_generation: int = field(0, ge=0, description="metadata.generation that this status is about.")
     conditions: list[ConditionStatus] = field(
         [],
-        description="Ready, Available, Reconciling and Stalled.",
+        description="Ready, Available, Reconciling, Stalled and SecurityAdvisory.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
     replicas: int = field(0, ge=0, description="Pods that exist.")

@@ -10,6 +10,7 @@ from typing import ClassVar
 from pydantic import ConfigDict
 
 from triton_vllm_operator.api import names
+from triton_vllm_operator.api.conditions import Condition
 
 from . import releases, tables
 from .problems import Problem, Reason, problem
@@ -125,6 +126,14 @@ def findings(found: Assessment, *, opted_out: bool) -> list[Problem]:
     if found.stale:
         said.append(problem(_FIELD, Reason.ADVISORIES_STALE, checked=load().checked.isoformat()))
     return said
+
+
+def condition(found: Assessment, *, opted_out: bool) -> Condition:
+    """The condition SecurityAdvisory: True with the gravest CVEs by name while there is something to say."""
+    said = findings(found, opted_out=opted_out)
+    if not said:
+        return Condition("SecurityAdvisory", "False", "NoKnownCves", "No open CVE of the serving image is known.")
+    return Condition("SecurityAdvisory", "True", said[0].reason, " ".join(one.message for one in said))
 
 
 def _verdict(row: Release) -> Verdict:

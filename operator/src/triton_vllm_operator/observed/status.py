@@ -57,6 +57,7 @@ def _progress(finding: Finding | None) -> list[Condition]:
 def status(
     seen: Observation,
     finding: Finding | None,
+    advisory: Condition,
     previous: Mapping[str, Any],
     facts: Mapping[str, Any],
     now: str,
@@ -64,13 +65,15 @@ def status(
     """The whole status to write.
 
     Args:
+        advisory: what is known against the image.
         previous: the status as read, for the times of its conditions.
         facts: what the spec alone decides: release, image, endpoints.
         now: RFC 3339 time.
     """
+    current = [*conditions(seen, finding), advisory]
     return {
         "observedGeneration": seen.llm.generation,
-        "conditions": merge(previous.get("conditions", []), conditions(seen, finding), seen.llm.generation, now),
+        "conditions": merge(previous.get("conditions", []), current, seen.llm.generation, now),
         "replicas": len(seen.live_pods),
         "readyReplicas": len([pod for pod in seen.live_pods if pod.ready]),
         "updatedReplicas": len(seen.current_pods),
@@ -84,8 +87,8 @@ def status(
 def refused_status(previous: Mapping[str, Any], reason: str, message: str, generation: int, now: str) -> dict[str, Any]:
     """The status of a refused spec: new conditions, everything else as it was.
 
-    Available is kept: what was deployed before goes on serving.
+    Available and SecurityAdvisory are kept: what was deployed before goes on serving.
     """
-    kept = [c for c in previous.get("conditions", []) if c.get("type") == "Available"]
+    kept = [c for c in previous.get("conditions", []) if c.get("type") in ("Available", "SecurityAdvisory")]
     fresh = merge(previous.get("conditions", []), refused(reason, message), generation, now)
     return {**previous, "observedGeneration": generation, "conditions": kept + fresh}

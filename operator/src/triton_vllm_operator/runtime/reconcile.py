@@ -6,18 +6,18 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any, Protocol
 
 from pydantic import ValidationError
 
 from triton_vllm_operator.api import names
-from triton_vllm_operator.api.conditions import find
+from triton_vllm_operator.api.conditions import Condition, find
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.desired import pod, repository, services
 from triton_vllm_operator.desired.children import children
 from triton_vllm_operator.desired.inputs import Defaults, ServingImage
-from triton_vllm_operator.engine import arguments, releases, server_flags
+from triton_vllm_operator.engine import arguments, releases, security, server_flags
 from triton_vllm_operator.engine.problems import Problem
 from triton_vllm_operator.kube import kinds
 from triton_vllm_operator.kube.errors import Invalid
@@ -75,20 +75,21 @@ class Reconciler:
             self._proven.pop(key, None)  # owner references let Kubernetes collect the children
             return Result("Gone", gone=obj is None)
         try:
-            llm, image = self._understand(obj)
+            llm, image, advisory = await self._understand(cluster, obj)
             await self._apply_children(cluster, llm, image)
         except Refusal as refusal:
             return await self._refuse(cluster, obj, refusal)
         seen = await self._observe(cluster, llm, obj)
         finding = findings.first_finding(seen)
         facts = {"release": image.release, "image": image.reference, "endpoints": services.endpoints(llm)}
-        fresh = status.status(seen, finding, obj.get("status", {}), facts, self.clock())
+        fresh = status.status(seen, finding, advisory, obj.get("status", {}), facts, self.clock())
         await self._write_status(cluster, obj, fresh)
         return Result(finding.reason if finding else "Ready", after=_look_again(seen, finding))
 
     # ---------------------------------------------------------------- what is wanted
 
-    def _understand(self, obj: Object) -> tuple[LLMDeployment, ServingImage]:
+    async def _understand(self, cluster: Cluster, obj: Object) -> tuple[LLMDeployment, ServingImage, Condition]:
+        """The spec, the image it means and what is known against that image; Refusal where it cannot run."""
         try:
             llm = LLMDeployment.parse(obj)
         except ValidationError as error:
@@ -97,16 +98,13 @@ class Reconciler:
         resolved = releases.resolve(server.image, server.release, default_image=self.default_image)
         if isinstance(resolved, Problem):
             raise Refusal(resolved.reason, resolved.message)
-        refused = [p for p in self._problems(llm, resolved) if p.refuse]
-        if refused:
+        known = security.assess(resolved.row, date.fromisoformat(self.clock()[:10]))
+        opted_out = known.verdict is security.Verdict.REFUSE_UNLESS_OPTED_OUT and await _opted_out(cluster, llm)
+        problems = [*_problems(llm, resolved), *security.problems(known, opted_out=opted_out)]
+        if refused := [p for p in problems if p.refuse]:
             raise Refusal(refused[0].reason, " ".join(p.message for p in refused))
-        return llm, ServingImage(resolved.image, resolved.release, stock=resolved.row.line == "nvidia")
-
-    def _problems(self, llm: LLMDeployment, resolved: releases.Resolved) -> list[Problem]:
-        return [
-            *arguments.check(llm.spec.engine.extra_args, resolved.contract_version),
-            *server_flags.check(llm.spec.server.extra_args, resolved.row.server_code),
-        ]
+        image = ServingImage(resolved.image, resolved.release, stock=resolved.row.line == "nvidia")
+        return llm, image, security.condition(known, opted_out=opted_out)
 
     # ---------------------------------------------------------------- what is written
 
@@ -205,6 +203,20 @@ class Reconciler:
         alive = {p.run for p in seen.pods}
         self._proven[key] = frozenset(run for run, answer in answers.items() if answer == "" and run in alive)
         return replace(seen, answers=answers)
+
+
+def _problems(llm: LLMDeployment, resolved: releases.Resolved) -> list[Problem]:
+    return [
+        *arguments.check(llm.spec.engine.extra_args, resolved.contract_version),
+        *server_flags.check(llm.spec.server.extra_args, resolved.row.server_code),
+    ]
+
+
+async def _opted_out(cluster: Cluster, llm: LLMDeployment) -> bool:
+    """Whether the namespace takes the risk of a release below the second floor."""
+    found = await cluster.client.find(kinds.NAMESPACE, None, llm.namespace)
+    annotations = (found or {}).get("metadata", {}).get("annotations", {})
+    return bool(annotations.get(security.OPT_OUT_ANNOTATION) == "true")
 
 
 async def _tell(cluster: Cluster, obj: Object, ready: Mapping[str, Any], kind: str) -> None:
