@@ -60,9 +60,9 @@ def test_a_port_with_a_listener_is_not_free() -> None:
 def test_only_the_named_process_is_ended() -> None:
     sleeper = subprocess.Popen(["sleep", "60"])
     try:
+        assert machine.wait_for(lambda: machine.process_named(sleeper.pid, "sleep"), 10)
         machine.end_process(sleeper.pid, "dockerd", patience=1)
         assert sleeper.poll() is None
-        assert machine.process_named(sleeper.pid, "sleep")
     finally:
         sleeper.send_signal(signal.SIGKILL)
         sleeper.wait()
