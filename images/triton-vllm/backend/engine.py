@@ -41,7 +41,8 @@ class EngineLoop:
 def _new_loop() -> asyncio.AbstractEventLoop:
     import uvloop
 
-    return uvloop.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
 
 
 def engine_arguments(values: dict[str, Any]) -> Any:

@@ -166,6 +166,10 @@ def _coerce(value: Any, hint: Any, as_text: bool) -> Any:
     return _SCALARS[hint](value) if hint in _SCALARS else _as_dataclass(value, hint)
 
 
+def _origin(hint: Any) -> Any:
+    return typing.get_origin(hint)
+
+
 def _coerce_union(value: Any, hints: tuple[Any, ...], as_text: bool) -> Any:
     if value is None:
         if type(None) in hints:
@@ -174,7 +178,7 @@ def _coerce_union(value: Any, hints: tuple[Any, ...], as_text: bool) -> Any:
     # A list given as text must not be taken for plain text: lists are tried first.
     ordered = sorted(
         (h for h in hints if h is not type(None)),
-        key=lambda h: (typing.get_origin(h) is not list if as_text else h is not str),
+        key=lambda h: _origin(h) is not list if as_text else h is not str,
     )
     for position, hint in enumerate(ordered):
         try:

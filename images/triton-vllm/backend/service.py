@@ -67,7 +67,7 @@ class Service:
             await self._fail(job, Cancelled(f"the request took longer than its limit of {seconds:g} seconds"))
         except asyncio.CancelledError:
             await self._fail(job, Cancelled("Request was cancelled"))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it was, the client must get an answer
             await self._fail(job, as_request_error(error))
         finally:
             self.active.discard(job)

@@ -30,7 +30,8 @@ def _decoder(
         "vocab_size": draw.choice([1000, 4096, 32000, 50257]),
         "max_position_embeddings": 131072,
         "tie_word_embeddings": draw.random() < 0.5,
-        **{"rope_theta": 10000.0, **extra},
+        "rope_theta": 10000.0,
+        **extra,
     }
 
 
@@ -120,8 +121,8 @@ def _gpt_oss(draw: random.Random) -> Config:
         draw, "GptOssForCausalLM", "gpt_oss", 16, 8, head_dim=64, sliding_window=128, num_local_experts=4,
         num_experts_per_tok=2, experts_per_token=2, initial_context_length=4096,
         rope_scaling={"beta_fast": 32.0, "beta_slow": 1.0, "factor": 32.0, "original_max_position_embeddings": 4096,
-                      "rope_type": "yarn", "truncate": False}, num_hidden_layers=draw.choice([6, 8]), attention_bias=True, swiglu_limit=7.0,
-        tie_word_embeddings=False,
+                      "rope_type": "yarn", "truncate": False}, num_hidden_layers=draw.choice([6, 8]),
+        attention_bias=True, swiglu_limit=7.0, tie_word_embeddings=False,
     )  # fmt: skip
 
 
@@ -151,9 +152,10 @@ def _delta(draw: random.Random) -> Config:
 def _granite_hybrid(draw: random.Random) -> Config:
     layers = draw.choice([6, 10])
     return _decoder(
-        draw, "GraniteMoeHybridForCausalLM", "granitemoehybrid", 16, 4, head_dim=64, hidden_size=1024, num_hidden_layers=layers,
-        layer_types=["attention" if i % 5 == 4 else "mamba" for i in range(layers)], mamba_n_heads=32, mamba_d_head=64,
-        mamba_n_groups=draw.choice([1, 8]), mamba_d_state=128, mamba_d_conv=4, mamba_expand=2, mamba_chunk_size=256,
+        draw, "GraniteMoeHybridForCausalLM", "granitemoehybrid", 16, 4, head_dim=64, hidden_size=1024,
+        num_hidden_layers=layers, layer_types=["attention" if i % 5 == 4 else "mamba" for i in range(layers)],
+        mamba_n_heads=32, mamba_d_head=64, mamba_n_groups=draw.choice([1, 8]), mamba_d_state=128, mamba_d_conv=4,
+        mamba_expand=2, mamba_chunk_size=256,
         num_local_experts=8, num_experts_per_tok=2, shared_intermediate_size=512, position_embedding_type="rope",
         embedding_multiplier=1.0, logits_scaling=1.0, residual_multiplier=1.0, attention_multiplier=0.1,
     )  # fmt: skip

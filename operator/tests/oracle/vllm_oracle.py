@@ -172,10 +172,14 @@ def answer(case: dict[str, Any]) -> dict[str, Any]:
         for stage, (layers, _) in enumerate(stages):
             config.cache_config.block_size = question["block_size"]
             specs.append(specs_of(config, layers, tp, pp, stage))
-        flight = property(lambda self, batches=question["in_flight"]: batches)
+        flight = _always(question["in_flight"])
         with mock.patch.object(type(config), "max_concurrent_batches", flight), set_current_vllm_config(config):
             kv.append(kv_answer(config, specs, question["available"]))
     return {"id": case["id"], "version": vllm.__version__, "weights": [size for _, size in stages], "kv": kv}
+
+
+def _always(value: Any) -> property:
+    return property(lambda self: value)
 
 
 def main() -> None:
@@ -184,7 +188,7 @@ def main() -> None:
         case = json.loads(line)
         try:
             result = answer(case)
-        except Exception as error:  # one bad case must not end the run
+        except Exception as error:  # noqa: BLE001 - one bad case must not end the run
             result = {"id": case["id"], "error": f"{type(error).__name__}: {str(error)[:500]}"}
         sys.stdout.write(json.dumps(result) + "\n")
         sys.stdout.flush()
