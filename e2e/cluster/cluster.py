@@ -26,7 +26,6 @@ from e2e.cluster.node_image import NodeImage
 from e2e.cluster.state import State
 from e2e.cluster.steps import Steps, Work, say
 
-
 NODE_PROGRAMS = tuple(part for part in parts.EVERY if part not in (parts.KUBERNETES, parts.HELM))
 """Parts that a cluster needs besides Kubernetes itself. helm is only needed once the cluster stands."""
 

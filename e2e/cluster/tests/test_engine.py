@@ -71,5 +71,5 @@ def test_a_pull_that_hangs_counts_as_an_image_that_cannot_be_pulled(
 def test_proxy_settings_are_handed_to_a_build_by_name_only(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("https_proxy", "http://user:secret@proxy:3128")
+    monkeypatch.setenv("https_proxy", "http://user:secret@localhost:3128")
     assert bases.proxy_arguments() == ["--build-arg", "https_proxy"]
