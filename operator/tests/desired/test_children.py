@@ -122,9 +122,12 @@ def test_a_claim_is_mounted_read_only_at_its_path() -> None:
     assert engine_args(llm(SAMPLES["claim"]))["model"] == "/model"
 
 
-def test_the_repository_lies_where_triton_looks() -> None:
-    volume = template(SAMPLES["claim"])["spec"]["volumes"][0]["configMap"]
-    assert [i["path"] for i in volume["items"]] == ["Llama.7B/config.pbtxt", "Llama.7B/1/model.json"]
+def test_the_repository_lies_where_triton_looks_and_holds_nothing_else() -> None:
+    mounts = [m for m in server(SAMPLES["claim"])["volumeMounts"] if m["name"] == "repository"]
+    assert {m["subPath"]: m["mountPath"] for m in mounts} == {
+        "config.pbtxt": "/models/Llama.7B/config.pbtxt",
+        "model.json": "/models/Llama.7B/1/model.json",
+    }
 
 
 @pytest.mark.parametrize(

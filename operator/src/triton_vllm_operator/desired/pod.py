@@ -154,8 +154,12 @@ def _probes(llm: LLMDeployment) -> dict[str, Any]:
 
 
 def _mounts(llm: LLMDeployment) -> list[dict[str, Any]]:
+    # File by file: a mounted ConfigMap holds `..data` beside its files, which Triton takes for a model and fails at.
     mounts: list[dict[str, Any]] = [
-        {"name": "repository", "mountPath": REPOSITORY_DIR, "readOnly": True},
+        {"name": "repository", "mountPath": f"{REPOSITORY_DIR}/{path}", "subPath": key, "readOnly": True}
+        for key, path in sorted(repository.paths(llm).items())
+    ]
+    mounts += [
         {"name": "cache", "mountPath": CACHE_DIR},
         {"name": "tmp", "mountPath": "/tmp"},
         {"name": "shm", "mountPath": "/dev/shm"},
@@ -167,9 +171,8 @@ def _mounts(llm: LLMDeployment) -> list[dict[str, Any]]:
 
 
 def _volumes(llm: LLMDeployment, config_map: str) -> list[dict[str, Any]]:
-    items = [{"key": key, "path": path} for key, path in sorted(repository.paths(llm).items())]
     volumes: list[dict[str, Any]] = [
-        {"name": "repository", "configMap": {"name": config_map, "items": items}},
+        {"name": "repository", "configMap": {"name": config_map}},
         {"name": "cache", "emptyDir": {}},
         {"name": "tmp", "emptyDir": {}},
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": str(llm.spec.resources.shared_memory)}},
