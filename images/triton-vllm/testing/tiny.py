@@ -71,7 +71,7 @@ def make_speaker(folder: Path, *, steps: int = 120) -> None:
 
     make_llama(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    tokens = torch.tensor([tokenizer.encode(SENTENCE) + [tokenizer.eos_token_id]])
+    tokens = torch.tensor([[*tokenizer.encode(SENTENCE), tokenizer.eos_token_id]])
     model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     for _ in range(steps):

@@ -17,14 +17,23 @@ HASH = repository.content_hash(LLM)
 SAFE = Condition("SecurityAdvisory", "False", "NoKnownCves", "None is known.")
 
 
-def pod(name: str = "p", *, ready: bool = False, config: str = HASH, **status_fields: Any) -> dict[str, Any]:
+def pod(
+    name: str = "p",
+    *,
+    ready: bool = False,
+    config: str = HASH,
+    template: str = "1",
+    created: str = "",
+    **status_fields: Any,
+) -> dict[str, Any]:
     conditions = status_fields.pop("conditions", [{"type": "Ready", "status": "True" if ready else "False"}])
     return {
         "metadata": {
             "name": name,
             "namespace": "team",
             "uid": f"uid-{name}",
-            "labels": {"serving.triton-vllm.dev/llmdeployment": "llama"},
+            "creationTimestamp": created,
+            "labels": {"serving.triton-vllm.dev/llmdeployment": "llama", "pod-template-hash": template},
             "annotations": {"serving.triton-vllm.dev/config-hash": config},
         },
         "spec": {"nodeName": "n", "containers": [{"name": "server"}]},
@@ -215,3 +224,22 @@ def test_the_status_is_the_same_for_the_same_look() -> None:
     seen = look(pod(ready=True), ready=1, answers={"uid-p/0": ""})
     once = status.status(seen, None, SAFE, {}, {"release": "r"}, "t1")
     assert status.status(seen, None, SAFE, once, {"release": "r"}, "t2") == once
+
+
+def test_the_trouble_of_a_pod_that_is_being_replaced_is_not_told() -> None:
+    broken = pod("old", template="1", created="2026-01-01T00:00:00Z", **waiting("ImagePullBackOff", "no such image"))
+    fixed = pod("new", template="2", created="2026-01-01T00:01:00Z")
+    alone = first_finding(look(broken))
+    assert alone is not None
+    assert alone.reason == "ImagePullFailed"
+    found = first_finding(look(broken, fixed))
+    assert found is not None
+    assert (found.reason, found.stalled) == ("RollingOut", False)
+
+
+def test_the_trouble_of_a_replacement_is_told_while_the_old_pod_serves() -> None:
+    serving = pod("old", ready=True, template="1", created="2026-01-01T00:00:00Z")
+    broken = pod("new", template="2", created="2026-01-01T00:01:00Z", **waiting("ImagePullBackOff", "no such image"))
+    found = first_finding(look(serving, broken, ready=1))
+    assert found is not None
+    assert found.reason == "ImagePullFailed"

@@ -72,7 +72,7 @@ def pods_refused(seen: Observation) -> Finding | None:
 
 def claim_problem(seen: Observation) -> Finding | None:
     """A pod waits for a PersistentVolumeClaim that is missing or not bound."""
-    for pod in seen.live_pods:
+    for pod in seen.judged_pods:
         if found := re.search(r'persistentvolumeclaim "([^"]+)" not found', pod.unschedulable):
             claim, namespace = found.group(1), seen.llm.namespace
             message = f"PersistentVolumeClaim {claim} does not exist in namespace {namespace}. Create it, or change "
@@ -85,7 +85,7 @@ def claim_problem(seen: Observation) -> Finding | None:
 
 def unschedulable(seen: Observation) -> Finding | None:
     """No node takes a pod."""
-    pod = next((p for p in seen.live_pods if p.unschedulable), None)
+    pod = next((p for p in seen.judged_pods if p.unschedulable), None)
     if pod is None:
         return None
     if seen.gpu_use is not None and f"Insufficient {seen.gpu_use.resource}" in pod.unschedulable:
@@ -98,7 +98,7 @@ def unschedulable(seen: Observation) -> Finding | None:
 
 def reference_missing(seen: Observation) -> Finding | None:
     """The kubelet cannot make the container: a Secret or ConfigMap, or a key of it, is missing."""
-    for pod in seen.live_pods:
+    for pod in seen.judged_pods:
         if pod.waiting_reason in _CONFIG_REASONS:
             return _missing_reference(seen, pod)
     return None
@@ -120,7 +120,7 @@ def _missing_reference(seen: Observation, pod: PodState) -> Finding:
 
 def image_problem(seen: Observation) -> Finding | None:
     """The image cannot be pulled."""
-    for pod in seen.live_pods:
+    for pod in seen.judged_pods:
         if pod.waiting_reason in _IMAGE_REASONS:
             message = f"The image of pod {pod.name} cannot be pulled: {_short(pod.waiting_message)}"
             advice = "Check spec.server.image, spec.podTemplate.imagePullSecrets and the registry."
@@ -130,7 +130,7 @@ def image_problem(seen: Observation) -> Finding | None:
 
 def mount_problem(seen: Observation) -> Finding | None:
     """The kubelet cannot mount a volume."""
-    for pod in seen.live_pods:
+    for pod in seen.judged_pods:
         if text := seen.mount_errors.get(pod.name, ""):
             advice = "Create what the volume names, or correct spec.podTemplate.volumes."
             return Finding("MountFailed", f"Pod {pod.name} waits for a volume: {_short(text)} {advice}", stalled=True)
@@ -139,7 +139,7 @@ def mount_problem(seen: Observation) -> Finding | None:
 
 def server_failed(seen: Observation) -> Finding | None:
     """The server has ended instead of serving."""
-    for pod in seen.live_pods:
+    for pod in seen.judged_pods:
         if pod.ready or not (pod.failure_reason or pod.waiting_reason == "CrashLoopBackOff"):
             continue
         again = f"It has been restarted {pod.restarts} times." if pod.restarts > 1 else "It is being restarted."

@@ -12,12 +12,12 @@ _MOUNT_REASONS = {"FailedMount", "FailedAttachVolume", "FailedMapVolume"}
 def waits_for_gpu(seen: Observation) -> bool:
     """A pod finds no node with enough GPUs, so the nodes and the other holders are worth a look."""
     resource = seen.llm.spec.resources.gpu.resource_name
-    return any(f"Insufficient {resource}" in pod.unschedulable for pod in seen.live_pods)
+    return any(f"Insufficient {resource}" in pod.unschedulable for pod in seen.judged_pods)
 
 
 def pods_in_creation(seen: Observation) -> list[PodState]:
     """Scheduled pods whose container does not exist yet: their events may name a volume that is missing."""
-    return [p for p in seen.live_pods if p.node and p.waiting_reason in {"ContainerCreating", "PodInitializing"}]
+    return [p for p in seen.judged_pods if p.node and p.waiting_reason in {"ContainerCreating", "PodInitializing"}]
 
 
 def pods_to_prove(seen: Observation) -> list[PodState]:
