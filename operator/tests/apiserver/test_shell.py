@@ -12,6 +12,16 @@ from tests.apiserver.fixtures import StartOperator
 from tests.apiserver.operators import TOY, eventually
 
 
+# As in a pod: the process's user has no entry in the password file.
+NAMELESS = """
+import getpass, runpy
+def nobody():
+    raise KeyError("uid not found")
+getpass.getuser = nobody
+runpy.run_module("tests.apiserver.toy", run_name="__main__")
+"""
+
+
 def llm(namespace: str, name: str, uri: str = "hf://org/model") -> str:
     return json.dumps(
         {
@@ -38,6 +48,17 @@ def test_a_resource_gets_its_child_and_the_child_follows_the_spec(
     eventually("child", lambda: data_of(plane, namespace, "a-toy") == {"uri": "hf://org/model"})
     plane.kubectl("apply", "-f", "-", stdin=llm(namespace, "a", "hf://org/other"))
     eventually("new child", lambda: data_of(plane, namespace, "a-toy") == {"uri": "hf://org/other"}, 2)
+
+
+def test_the_watch_of_resources_runs_under_a_user_without_a_name(
+    plane: ControlPlane, namespace: str, start_operator: StartOperator
+) -> None:
+    operator = start_operator(program=("-c", NAMELESS))
+    eventually("caught up", operator.ready, 20)
+    plane.kubectl("apply", "-f", "-", stdin=llm(namespace, "a"))
+    eventually("child", lambda: bool(data_of(plane, namespace, "a-toy")))
+    assert operator.metric("triton_vllm_operator_watch_starts") == 1
+    assert "watch of LLMDeployments ended" not in operator.log.read_text()
 
 
 def test_a_deleted_child_comes_back_within_two_seconds(
