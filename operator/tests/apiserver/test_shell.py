@@ -11,7 +11,6 @@ from tests.apiserver.controlplane import ControlPlane
 from tests.apiserver.fixtures import StartOperator
 from tests.apiserver.operators import TOY, eventually
 
-
 # As in a pod: the process's user has no entry in the password file.
 NAMELESS = """
 import getpass, runpy
