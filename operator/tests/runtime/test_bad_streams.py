@@ -14,22 +14,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from kubernetes.aio.client import Configuration
 
 from tests.fake import clock
 from tests.fake.api import Change, FakeAPI, Place, Write
 from tests.fake.chaos import Chaos
 from tests.fake.controllers import Controllers
-from tests.fake.transport import OPERATOR, Transport
+from tests.fake.transport import OPERATOR
+from tests.fake.world import CHILD_KINDS, World
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.desired import repository
 from triton_vllm_operator.kube import kinds, reflector
-from triton_vllm_operator.kube.client import Client
 from triton_vllm_operator.kube.kinds import Key, Object
-from triton_vllm_operator.runtime.metrics import Metrics
-from triton_vllm_operator.runtime.reconcile import Reconciler
-from triton_vllm_operator.runtime.settings import Settings
-from triton_vllm_operator.runtime.shell import Shell
 
 RUNS = 200  # of `make faults`
 SHORT = 20  # of the default tests
@@ -39,7 +34,6 @@ BAD_S = 150.0
 CURED_S = reflector.LONGEST_BLIND_S + 90.0
 QUIET_S = 900.0
 DECISION_S = 5.0  # between what the operator reads and the last write that follows from it
-CHILD_KINDS = (kinds.CONFIG_MAP, kinds.SERVICE, kinds.PDB, kinds.DEPLOYMENT)
 
 
 @dataclass
@@ -158,13 +152,6 @@ class Person:
         }
 
 
-class Answers:
-    """Every pod answers with a token."""
-
-    async def ask(self, ip: str, model: str) -> str:
-        return ""
-
-
 def children_of(api: FakeAPI, name: str) -> list[Place]:
     return [
         place
@@ -248,32 +235,9 @@ def stolen(api: FakeAPI) -> list[Write]:
     return [write for write in ours if not (write.before or {})["metadata"].get("ownerReferences")]
 
 
-@dataclass
-class World:
-    """One run."""
-
-    api: FakeAPI
-    chaos: Chaos
-    shell: Shell
-    transport: Transport
-
-
-def world(seed: int) -> World:
-    rand = random.Random(seed)
-    api, chaos = FakeAPI(), Chaos(random.Random(rand.random()))
-    transport, metrics = Transport(api, chaos), Metrics()
-    client = Client(Configuration(host="http://fake"), rest=transport, observe=metrics.called)
-    reconciler = Reconciler(Answers(), clock=lambda: "2026-01-01T00:00:00Z")
-    shell = Shell.on(client, reconciler, Settings(leader_election=False), metrics)
-    shell.queue.rand = random.Random(rand.random())
-    for watch in shell.reflectors:
-        watch.rand = random.Random(rand.random())
-    return World(api, chaos, shell, transport)
-
-
 async def live(seed: int) -> World:
     """Bad streams and busy people, then good streams and nobody; the end state."""
-    made = world(seed)
+    made = World.of(seed)
     rand = random.Random(seed + 1)
     kopf: Any = FakeKopf(made.api, made.chaos, made.shell.found)
     made.shell.watch = kopf
