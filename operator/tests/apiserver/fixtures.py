@@ -27,9 +27,14 @@ _numbers = itertools.count()
 def plane(request: pytest.FixtureRequest) -> Iterator[ControlPlane]:
     """etcd, kube-apiserver and kube-controller-manager with our CRD, for every supported version."""
     with control_plane(parts.binaries(request.param)) as running:
-        running.kubectl("create", "-f", str(CRD))
-        eventually("the CRD is served", lambda: _serves(running))
+        install_crd(running)
         yield running
+
+
+def install_crd(running: ControlPlane) -> None:
+    """Our CRD, and wait until it is served."""
+    running.kubectl("create", "-f", str(CRD))
+    eventually("the CRD is served", lambda: _serves(running))
 
 
 def _serves(running: ControlPlane) -> bool:
