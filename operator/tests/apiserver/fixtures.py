@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 
 from e2e.cluster import parts
+from tests.apiserver import rights
 from tests.apiserver.controlplane import ControlPlane, control_plane
 from tests.apiserver.operators import OperatorProcess, eventually
 from triton_vllm_operator.kube import login
@@ -67,13 +68,15 @@ async def client(plane: ControlPlane) -> AsyncIterator[Client]:
 
 @pytest.fixture
 def start_operator(plane: ControlPlane, namespace: str, tmp_path: Path) -> Iterator[StartOperator]:
-    """Starts operators that serve the test's namespace; all are killed at the end."""
+    """Starts operators that serve the test's namespace, with the chart's rights; all are killed at the end."""
     started: list[OperatorProcess] = []
+    own = plane.kubeconfig_for(f"operator-{namespace}", rights.grant(plane, namespace))
 
     def start(*options: str, **fields: object) -> OperatorProcess:
         log = tmp_path / f"operator-{len(started)}.log"
-        scope = ("--namespace", namespace, "--lease-namespace", namespace)
-        kubeconfig = fields.pop("kubeconfig", plane.kubeconfig)
+        lease = ("--lease-namespace", namespace, "--lease-name", rights.account(namespace))
+        scope = ("--namespace", namespace, *lease)
+        kubeconfig = fields.pop("kubeconfig", own)
         operator = OperatorProcess(kubeconfig=kubeconfig, log=log, options=(*scope, *options), **fields)  # type: ignore[arg-type]
         operator.start()
         started.append(operator)

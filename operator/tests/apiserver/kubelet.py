@@ -17,21 +17,30 @@ def pod_ready() -> Object:
     """The status of a pod that serves, as a kubelet would write it."""
     now = "2026-01-01T00:00:00Z"
     true = {"status": "True", "lastTransitionTime": now}
-    container = {
-        "name": "server",
-        "image": "i",
-        "imageID": "",
-        "ready": True,
-        "started": True,
-        "restartCount": 0,
-        "state": {"running": {"startedAt": now}},
-    }
     return {
         "phase": "Running",
         "podIP": "10.1.2.3",
         "podIPs": [{"ip": "10.1.2.3"}],
         "conditions": [{"type": "Ready", **true}, {"type": "PodScheduled", **true}],
-        "containerStatuses": [container],
+        "containerStatuses": [_container({"running": {"startedAt": now}}, ready=True)],
+    }
+
+
+def pod_waiting(reason: str, message: str) -> Object:
+    """The status of a pod whose container cannot start."""
+    waiting = {"waiting": {"reason": reason, "message": message}}
+    return {"phase": "Pending", "containerStatuses": [_container(waiting, ready=False)], "conditions": []}
+
+
+def _container(state: Object, *, ready: bool) -> Object:
+    return {
+        "name": "server",
+        "image": "i",
+        "imageID": "",
+        "ready": ready,
+        "started": ready,
+        "restartCount": 0,
+        "state": state,
     }
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.apiserver.controlplane import ControlPlane
 from tests.apiserver.fixtures import StartOperator
-from tests.apiserver.kubelet import pod_ready
+from tests.apiserver.kubelet import pod_ready, pod_waiting
 from tests.apiserver.operators import PROVEN, OperatorProcess, eventually
 from tests.apiserver.view import Object, View, llm
 
@@ -27,27 +27,9 @@ def operator(start_operator: StartOperator) -> OperatorProcess:
     return started
 
 
-def pod_waiting(reason: str, message: str) -> Object:
-    """The status of a pod whose container cannot start."""
-    waiting = {"waiting": {"reason": reason, "message": message}}
-    return {"phase": "Pending", "containerStatuses": [_container(waiting, ready=False)], "conditions": []}
-
-
 def pod_unschedulable(message: str) -> Object:
     scheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
     return {"phase": "Pending", "conditions": [scheduled]}
-
-
-def _container(state: Object, *, ready: bool) -> Object:
-    return {
-        "name": "server",
-        "image": "i",
-        "imageID": "",
-        "ready": ready,
-        "started": ready,
-        "restartCount": 0,
-        "state": state,
-    }
 
 
 def one_pod(view: View) -> str:

@@ -14,13 +14,14 @@ from e2e.cluster import parts
 from tests.apiserver.controlplane import ControlPlane, control_plane
 from tests.apiserver.fixtures import install_crd
 from tests.apiserver.kubelet import kubelet
-from tests.faults import kills, leaders, outages, streams
+from tests.faults import drawn, kills, leaders, outages, streams
 from tests.faults.common import PREFIX, Row
 from tests.faults.proxy import FAULTS
 from tests.runtime.test_bad_streams import RUNS
 
 Job = Callable[[], Row]
-PROOFS = ("streams", "kills", "leaders", "outages")
+PROOFS = ("streams", "kills", "leaders", "outages", "drawn")
+DRAWN = 300
 
 
 def jobs(plane: ControlPlane, proofs: set[str], seed: int) -> list[Job]:
@@ -33,6 +34,8 @@ def jobs(plane: ControlPlane, proofs: set[str], seed: int) -> list[Job]:
         found.append(lambda: leaders.jumping_clock(plane))
     if "outages" in proofs:
         found += [lambda fault=f: outages.run(plane, fault) for f in FAULTS]  # type: ignore[misc]
+    if "drawn" in proofs:
+        found.append(lambda: drawn.run(plane, seed, DRAWN))
     random.Random(seed).shuffle(found)
     return found
 

@@ -67,7 +67,9 @@ class Outage:
         """Open connections are silent and new ones work: what changed is seen while that lasts."""
         if seconds <= NOTICED_S:
             return None
-        eventually("the silent connection is noticed", lambda: self._ready(name), NOTICED_S)
+        eventually(
+            "the silent connection is noticed", lambda: self.on.view.get("deployment", name) is not None, NOTICED_S
+        )
         return time.monotonic() - began
 
     def _ready(self, name: str) -> bool:

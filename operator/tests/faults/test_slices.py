@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.apiserver.controlplane import ControlPlane
-from tests.faults import kills, leaders, outages
-from tests.faults.proxy import FAULTS
+from tests.faults import drawn, kills, leaders, outages
+from tests.faults.proxy import FAULTS, Fault
 
 SCENARIOS = [scenario for scenario in kills.SCENARIOS if scenario.name in ("create", "engine change")]
 OUTAGES = [fault for fault in FAULTS if fault.name in ("503", "half-open, all silent")]
@@ -21,10 +21,13 @@ def test_killed_after_each_of_the_first_writes_the_end_is_the_same(
 
 
 @pytest.mark.parametrize("fault", OUTAGES, ids=lambda fault: fault.name)
-def test_what_changed_during_a_fault_is_served_after_it(
-    plane: ControlPlane, kubelets: None, fault: outages.Fault
-) -> None:
+def test_what_changed_during_a_fault_is_served_after_it(plane: ControlPlane, kubelets: None, fault: Fault) -> None:
     row = outages.run(plane, fault, (10,))
+    assert row.passed, row.figures
+
+
+def test_what_is_drawn_from_the_schema_is_refused_ready_or_says_why_not(plane: ControlPlane, kubelets: None) -> None:
+    row = drawn.run(plane, 7, 25)
     assert row.passed, row.figures
 
 

@@ -134,7 +134,10 @@ def test_a_stale_deployment_status_is_not_success() -> None:
 
 
 def test_gpus_are_told_with_their_holders() -> None:
-    nodes = [{"status": {"allocatable": {"nvidia.com/gpu": "8"}}}, {"status": {"allocatable": {}}}]
+    nodes: list[dict[str, Any]] = [
+        {"status": {"allocatable": {"nvidia.com/gpu": "8"}}},
+        {"status": {"allocatable": {}}},
+    ]
     other = pod("o")
     other["metadata"]["labels"]["serving.triton-vllm.dev/llmdeployment"] = "big"
     other["spec"]["containers"] = [{"resources": {"limits": {"nvidia.com/gpu": "8"}}}]

@@ -21,8 +21,8 @@ from triton_vllm_operator.kube.store import Place, Store
 log = logging.getLogger(__name__)
 
 # The server ends a watch after this long and the client gives up 5 s later, so a connection that is open but dead is
-# noticed within 25 s. A new request costs the server next to nothing: it goes on from the last version.
-WATCH_S = 20
+# noticed within 20 s. A new request costs the server next to nothing: it goes on from the last version.
+WATCH_S = 15
 # Everything is listed again this often, +-20 %: whatever a watch may have failed to tell is known after that.
 RELIST_S = 450.0
 LONGEST_BLIND_S = 600.0  # RELIST_S at its longest, and one watch that is under way
