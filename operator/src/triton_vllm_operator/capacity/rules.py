@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from .gpus import GPUClass
 from .kv import DTYPE_BYTES, ceil_div
+from .model_classes import model_class
 from .settings import EngineSettings, Resolved
 from .shape import ModelShape
 from .weights import VOCAB_PADDING
@@ -124,7 +125,26 @@ def _pipeline(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolv
 def _experts(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved: Resolved) -> Refusal | None:
     if settings.enable_expert_parallel and not shape.is_moe:
         return Refusal("NoExperts", f"{shape.architecture} has no experts; remove enableExpertParallel")
+    tp, experts = settings.tensor_parallel_size, shape.experts.count if shape.experts else 0
+    if experts and tp > experts and model_class(shape.model_type).one_expert_a_rank:
+        return Refusal(
+            "TensorParallelExperts",
+            f"tensorParallelSize {tp} is more than the {experts} experts, which {shape.architecture} refuses; "
+            f"use tensorParallelSize {experts} or less",
+        )
     return None
+
+
+def _state_groups(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved: Resolved) -> Refusal | None:
+    tp = settings.tensor_parallel_size
+    groups = {c.state.groups for layer in shape.layers for c in layer.caches if c.state is not None}
+    broken = next((count for count in sorted(groups) if count > 1 and count % tp), None)
+    if broken is None:
+        return None
+    return Refusal(
+        "TensorParallelStateGroups",
+        f"{broken} state groups cannot be split over tensorParallelSize {tp}; use one of {_divisors(broken)}",
+    )
 
 
 def _length(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved: Resolved) -> Refusal | None:
@@ -178,5 +198,6 @@ def _dotted(capability: tuple[int, int]) -> str:
 
 
 _CHECKS: tuple[Check, ...] = (
-    _heads, _kv_heads, _vocabulary, _widths, _pipeline, _experts, _length, _dtype, _quantization, _kv_dtype,
+    _heads, _kv_heads, _vocabulary, _widths, _pipeline, _experts,
+    _state_groups, _length, _dtype, _quantization, _kv_dtype,
 )  # fmt: skip

@@ -138,7 +138,6 @@ class ModelShape:
     experts: ExpertShape | None = None
     quantization: Quantization | None = None
     draft_layers: tuple[LayerShape, ...] = ()
-    encoder_len: int = 0
     tables_on_every_stage: bool = False
     multimodal: bool = False
     pipeline_parallel: bool = True
@@ -161,6 +160,17 @@ class ModelShape:
     def tied_embeddings(self) -> bool:
         """Whether the output table is the embedding table (no bytes of its own)."""
         return self.output is None
+
+    @property
+    def weights_incomplete(self) -> str:
+        """Why the bytes of weights may be more than what is known; empty when the checkpoint's headers were read."""
+        if self.weights_source == "safetensors":
+            return ""
+        if self.is_encoder_decoder:
+            return "the encoder's weights are not in it"
+        if self.multimodal:
+            return "the weights of the image or audio encoder are not in it"
+        return "the layout of quantized weights is not in it" if self.quantization is not None else ""
 
     @property
     def uses_mla(self) -> bool:
@@ -252,7 +262,6 @@ def _read_shape(reader: Reader) -> ModelShape:
         experts=_read_experts(reader.nested("experts")),
         quantization=_read_quantization(reader.nested("quantization")),
         draft_layers=_read_layers(reader, "draftLayers"),
-        encoder_len=reader.integer("encoderLen", 0, low=0),
         tables_on_every_stage=reader.boolean("tablesOnEveryStage", False),
         multimodal=reader.boolean("multimodal", False),
         pipeline_parallel=reader.boolean("pipelineParallel", True),
