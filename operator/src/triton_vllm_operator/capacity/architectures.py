@@ -59,7 +59,6 @@ def shape_from_config(config: Mapping[str, Any], tensors: Iterable[TensorInfo] |
         trust_remote_code=view.top.has("auto_map"),
         bytes_by_dtype=tuple(sorted(sorted_tensors.bytes_by_dtype.items())),
         weights_source="safetensors" if known else "config",
-        notes=() if known or quantization is None else (_QUANTIZED_NOTE,),
     )
 
 
@@ -74,9 +73,6 @@ def _engine_buffers(view: ModelConfig, caches: tuple[CacheShape, ...]) -> tuple[
     if view.model_type == "falcon_h1":
         parts += parts_of(mamba_multipliers(view, caches), "mamba_groups", _head_layout(view, (caches,)))
     return tuple(parts)
-
-
-_QUANTIZED_NOTE = "the weights' size is derived from config.json alone; quantized checkpoints need their headers"
 
 
 def _require_causal(view: ModelConfig) -> None:

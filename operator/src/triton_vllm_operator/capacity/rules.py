@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .gpus import GPUClass
-from .kv import DTYPE_BYTES, ceil_div
+from .kv import DTYPE_BYTES, MLA_PACKED_BYTES, ceil_div
 from .model_classes import model_class
 from .settings import EngineSettings, Resolved
-from .shape import ModelShape
+from .shape import STATE_DTYPES, ModelShape
 from .weights import VOCAB_PADDING
 
 #: Lowest compute capability of each quantization method.
@@ -22,6 +22,8 @@ MIN_CAPABILITY: dict[str, tuple[int, int]] = {
     "quark": (7, 0), "moe_wna16": (7, 0), "fp8": (7, 5), "torchao": (7, 5), "mxfp4": (8, 0), "fbgemm_fp8": (8, 0),
     "experts_int8": (8, 0), "modelopt": (7, 5), "modelopt_fp4": (8, 0), "fp_quant": (10, 0),
 }  # fmt: skip
+#: Dtypes that the engine computes in.
+MODEL_DTYPES = ("bfloat16", "float16", "float32")
 #: Methods that left the engine, with the first version that lacks them.
 REMOVED_METHODS = {"bitsandbytes": (0, 32, 0), "gguf": (0, 32, 0)}
 
@@ -157,6 +159,17 @@ def _length(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved
     )
 
 
+def _known_dtypes(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved: Resolved) -> Refusal | None:
+    if resolved.dtype not in MODEL_DTYPES:
+        return Refusal("DtypeUnknown", f"dtype {resolved.dtype!r} is not one of auto, {', '.join(MODEL_DTYPES)}")
+    if settings.mamba_ssm_cache_dtype not in STATE_DTYPES:
+        return Refusal(
+            "DtypeUnknown",
+            f"mambaSsmCacheDtype {settings.mamba_ssm_cache_dtype!r} is not one of {', '.join(STATE_DTYPES)}",
+        )
+    return None
+
+
 def _dtype(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved: Resolved) -> Refusal | None:
     if settings.device == "cuda" and resolved.dtype == "bfloat16" and gpu.compute_capability < (8, 0):
         return Refusal(
@@ -185,7 +198,7 @@ def _quantization(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, re
 
 
 def _kv_dtype(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved: Resolved) -> Refusal | None:
-    if resolved.kv_cache_dtype in DTYPE_BYTES or (shape.uses_mla and resolved.kv_cache_dtype.endswith("_ds_mla")):
+    if resolved.kv_cache_dtype in DTYPE_BYTES or (shape.uses_mla and resolved.kv_cache_dtype in MLA_PACKED_BYTES):
         return None
     return Refusal(
         "KVCacheDtypeUnknown",
@@ -199,5 +212,5 @@ def _dotted(capability: tuple[int, int]) -> str:
 
 _CHECKS: tuple[Check, ...] = (
     _heads, _kv_heads, _vocabulary, _widths, _pipeline, _experts,
-    _state_groups, _length, _dtype, _quantization, _kv_dtype,
+    _state_groups, _length, _known_dtypes, _dtype, _quantization, _kv_dtype,
 )  # fmt: skip

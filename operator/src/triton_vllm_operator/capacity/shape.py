@@ -8,7 +8,7 @@ the bytes of weights with the way they are cut over ranks. It is built from ``co
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from .safetensors import TensorInfo
 FORMAT = "triton-vllm-operator/model-shape/v1"
 
 CacheKind = Literal["full", "sliding", "chunked", "mla", "mamba", "cross"]
+STATE_DTYPES = ("auto", "bfloat16", "float16", "float32")
 CACHE_KINDS: tuple[CacheKind, ...] = ("full", "sliding", "chunked", "mla", "mamba", "cross")
 
 
@@ -144,7 +145,6 @@ class ModelShape:
     trust_remote_code: bool = False
     bytes_by_dtype: tuple[tuple[str, int], ...] = ()
     weights_source: Literal["safetensors", "config"] = "config"
-    notes: tuple[str, ...] = field(default=())
 
     @staticmethod
     def from_config(config: Mapping[str, Any], tensors: Iterable[TensorInfo] | None = None) -> ModelShape:
@@ -268,7 +268,6 @@ def _read_shape(reader: Reader) -> ModelShape:
         trust_remote_code=reader.boolean("trustRemoteCode", False),
         bytes_by_dtype=_read_dtype_bytes(reader.nested("bytesByDtype")),
         weights_source="safetensors" if reader.text("weightsSource") == "safetensors" else "config",
-        notes=reader.texts("notes"),
     )
 
 
@@ -313,8 +312,16 @@ def _read_state(reader: Reader) -> StateShape:
         group_width=reader.integer("groupWidth", 0, low=0),
         grows_with_speculation=reader.boolean("growsWithSpeculation", False),
         state_elements=reader.integer("stateElements", 0, low=0),
-        state_dtype=reader.text("stateDtype", "auto"),
+        state_dtype=state_dtype(reader, "stateDtype", "auto"),
     )
+
+
+def state_dtype(reader: Reader, key: str, default: str) -> str:
+    """The dtype of a recurrent state: one of ``STATE_DTYPES``."""
+    found = reader.text(key, default)
+    if found not in STATE_DTYPES:
+        raise ShapeError("ConfigFieldWrongType", f"{key} is {found[:60]!r}, not one of {', '.join(STATE_DTYPES)}")
+    return found
 
 
 def _read_parts(reader: Reader, key: str) -> tuple[WeightPart, ...]:
