@@ -1,4 +1,6 @@
-"""Tiny models with random weights, made in seconds: ``python -m testing.tiny FOLDER [KIND]`` in the engine's environment.
+"""Tiny models with random weights, made in seconds by ``python -m testing.tiny FOLDER [KIND]``.
+
+It runs in the engine's environment.
 
 Kinds: ``llama`` (2 layers, grouped queries; the default), ``embedding`` (a BERT), ``lora`` (an adapter for llama).
 """
