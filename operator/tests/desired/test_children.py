@@ -168,6 +168,17 @@ def test_nothing_but_the_startup_probe_judges_a_loading_pod() -> None:
     assert {"readinessProbe", "livenessProbe"} <= container.keys()
 
 
+def test_readiness_means_tokens_where_the_image_can_tell() -> None:
+    wanted = llm(SHORTEST)
+    ours, stock = (pod.pod_spec(wanted, image, DEFAULTS, "x")["containers"][0] for image in (IMAGE, STOCK))
+    assert ours["readinessProbe"]["httpGet"] == {"path": "/health/ready", "port": "health"}
+    assert {"name": "health", "containerPort": 9000, "protocol": "TCP"} in ours["ports"]
+    assert stock["readinessProbe"]["httpGet"] == {"path": "/v2/models/llama/ready", "port": "http"}
+    assert "health" not in [port["name"] for port in stock["ports"]]
+    for probe in (ours["readinessProbe"], stock["readinessProbe"]):
+        assert probe["periodSeconds"] * probe["failureThreshold"] <= 10
+
+
 def test_nvidias_image_gets_a_process_1_that_obeys_sigterm() -> None:
     wanted = llm(SHORTEST)
     stock = pod.pod_spec(wanted, STOCK, DEFAULTS, "x")

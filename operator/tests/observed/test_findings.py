@@ -1,5 +1,6 @@
 """Each way in which a deployment can fail to serve has its own reason, and a message that says what to do."""
 
+import json
 from typing import Any
 
 import pytest
@@ -81,6 +82,11 @@ CRASH = container(
     state={"waiting": {"reason": "CrashLoopBackOff"}},
     lastState={"terminated": {"reason": "Error", "message": "unexpected keyword argument 'foo'"}},
 )
+REPORT = {"phase": "Preflight", "failed": True, "cause": "there is no model at /model", "hint": "mount the volume"}
+REPORTED = container(
+    state={"waiting": {"reason": "CrashLoopBackOff"}},
+    lastState={"terminated": {"reason": "Error", "message": json.dumps(REPORT)}},
+)
 QUOTA = [{"type": "ReplicaFailure", "status": "True", "message": "pods is forbidden: exceeded quota"}]
 ACCOUNT = [{"type": "ReplicaFailure", "status": "True", "message": 'serviceaccount "x" not found'}]
 
@@ -100,6 +106,7 @@ CASES: list[tuple[str, Observation, str, bool, str]] = [
     ("volume", look(pod(), mount_errors={"p": 'secret "s" not found'}), "MountFailed", True, 'secret "s" not found'),
     ("out of memory", look(pod(**OOM)), "OutOfMemory", True, "spec.resources.memory"),
     ("engine", look(pod(**CRASH)), "ServerFailed", True, "unexpected keyword argument 'foo'"),
+    ("reported", look(pod(**REPORTED)), "ServerFailed", True, "no model at /model. To do: mount the volume. It is being"),
     ("starting", look(pod(**container(state={"running": {}}))), "Starting", False, "loads the model"),
     ("rolling", look(pod("new"), pod("old", ready=True, config="other"), ready=1), "RollingOut", False, "previous configuration"),
     ("scaling", look(), "Scaling", False, "Waiting until 1"),

@@ -4,6 +4,7 @@ A check takes the observation and gives a finding or None. Order is by how early
 how much it explains: a refused Deployment before its missing pods, a missing Secret before "not ready".
 """
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -148,7 +149,7 @@ def server_failed(seen: Observation) -> Finding | None:
                 f"The server of pod {pod.name} used more memory than its limit. Raise spec.resources.memory. {again}"
             )
             return Finding("OutOfMemory", message, stalled=True)
-        said = _short(pod.failure_message) or f"no message; see kubectl logs {pod.name} --previous"
+        said = _short(_told(pod.failure_message)) or f"no message; see kubectl logs {pod.name} --previous"
         return Finding("ServerFailed", f"The server of pod {pod.name} ended before it served: {said} {again}", True)
     return None
 
@@ -192,6 +193,15 @@ CHECKS: Sequence[Check] = (
     not_settled,
     no_token,
 )
+
+
+def _told(message: str) -> str:
+    """What a container left as its termination message. Our image leaves JSON: the cause and what to do."""
+    try:
+        report = json.loads(message)
+        return f"{report['cause']}. To do: {report['hint']}"
+    except (ValueError, TypeError, KeyError):
+        return message
 
 
 def _short(text: str) -> str:
