@@ -235,3 +235,24 @@ def test_each_cause_that_keeps_a_pod_from_serving_is_told_and_then_ready(view: V
     view.kubectl("wait", "--for=condition=Ready", "llm/a", "--timeout=5s")
     assert view.condition("a", "Stalled")["status"] == "False"
     assert view.condition("a", "Available")["status"] == "True"
+
+
+def test_an_exhausted_quota_is_told_and_heals(view: View, operator: OperatorProcess) -> None:
+    view.kubectl("create", "quota", "few", "--hard=count/services=1")
+    eventually("the quota is known", lambda: "hard" in view.plane.request("GET", _quota(view))[1].get("status", {}))
+    view.apply(llm("a"))
+    told = view.wait_reason("a", "ChildForbidden")
+    assert "exceeded quota: few" in told["message"]
+    assert "Service" in told["message"]
+    view.kubectl("delete", "quota", "few")
+    view.wait_children()
+
+
+def _quota(view: View) -> str:
+    return f"/api/v1/namespaces/{view.namespace}/resourcequotas/few"
+
+
+def test_a_list_that_kubernetes_cannot_merge_is_told(view: View, operator: OperatorProcess) -> None:
+    twice = [{"name": "X", "value": "1"}, {"name": "X", "value": "2"}]
+    view.apply(llm("a", podTemplate={"env": twice}))
+    assert 'duplicate entries for key [name="X"]' in view.wait_reason("a", "ChildRefused")["message"]
