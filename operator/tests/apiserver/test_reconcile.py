@@ -237,7 +237,6 @@ def test_each_cause_that_keeps_a_pod_from_serving_is_told_and_then_ready(view: V
     assert view.condition("a", "Available")["status"] == "True"
 
 
-<<<<<<< HEAD
 def test_a_release_with_critical_cves_is_refused_until_the_namespace_takes_the_risk(
     view: View, operator: OperatorProcess
 ) -> None:
@@ -256,7 +255,8 @@ def test_a_release_that_anybody_can_take_over_is_never_run(view: View, operator:
     view.apply(llm("a", server={"release": "25.06"}))
     assert view.wait_reason("a", "ReleaseUnsafe")["message"].startswith('Release "25.06"')
     assert view.children() == {}
-=======
+
+
 def test_an_exhausted_quota_is_told_and_heals(view: View, operator: OperatorProcess) -> None:
     view.kubectl("create", "quota", "few", "--hard=count/services=1")
     eventually("the quota is known", lambda: "hard" in view.plane.request("GET", _quota(view))[1].get("status", {}))
@@ -276,4 +276,3 @@ def test_a_list_that_kubernetes_cannot_merge_is_told(view: View, operator: Opera
     twice = [{"name": "X", "value": "1"}, {"name": "X", "value": "2"}]
     view.apply(llm("a", podTemplate={"env": twice}))
     assert 'duplicate entries for key [name="X"]' in view.wait_reason("a", "ChildRefused")["message"]
->>>>>>> faults
