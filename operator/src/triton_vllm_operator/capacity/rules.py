@@ -159,6 +159,16 @@ def _length(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved
     )
 
 
+def _batch(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved: Resolved) -> Refusal | None:
+    if resolved.max_num_batched_tokens >= resolved.max_num_seqs:
+        return None
+    return Refusal(
+        "BatchSmallerThanSequences",
+        f"maxNumBatchedTokens {resolved.max_num_batched_tokens} is less than maxNumSeqs {resolved.max_num_seqs}: each "
+        f"running sequence needs one token a step; use maxNumSeqs {resolved.max_num_batched_tokens} or less",
+    )
+
+
 def _known_dtypes(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved: Resolved) -> Refusal | None:
     if resolved.dtype not in MODEL_DTYPES:
         return Refusal("DtypeUnknown", f"dtype {resolved.dtype!r} is not one of auto, {', '.join(MODEL_DTYPES)}")
@@ -212,5 +222,5 @@ def _dotted(capability: tuple[int, int]) -> str:
 
 _CHECKS: tuple[Check, ...] = (
     _heads, _kv_heads, _vocabulary, _widths, _pipeline, _experts,
-    _state_groups, _length, _known_dtypes, _dtype, _quantization, _kv_dtype,
+    _state_groups, _length, _batch, _known_dtypes, _dtype, _quantization, _kv_dtype,
 )  # fmt: skip
