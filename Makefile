@@ -10,7 +10,7 @@ VENV := .venv/bin/python
 export PYTHONDONTWRITEBYTECODE := 1
 export PATH := $(dir $(UV)):$(PATH)
 
-.PHONY: help demo test down env gen verify test-unit test-apiserver test-engine test-oracle test-e2e faults bench-operator
+.PHONY: help demo test down env gen verify test-unit test-apiserver test-engine test-oracle test-e2e faults bench-operator bench-capacity
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -50,6 +50,9 @@ test-engine: $(VENV) ## the serving backend in a real tritonserver with a real v
 
 test-oracle: $(VENV) ## the planner against vLLM's own code
 	@$(VENV) -m pytest -q -m oracle operator/tests
+
+bench-capacity: $(VENV) ## measure the planner's figures and write them into operator/docs/capacity.md
+	@PYTHONPATH=operator:operator/src $(VENV) -m tests.capacity.figures
 
 test-e2e: $(VENV) ## the whole cluster
 	@$(VENV) -m pytest -q -m e2e e2e

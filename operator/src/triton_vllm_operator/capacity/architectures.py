@@ -112,13 +112,25 @@ def _sorted(
 ) -> SortedTensors:
     heads = _head_layout(view, caches)
     if known:
-        return sort_tensors(known, heads, tied=view.tied_embeddings)
+        return _complete(sort_tensors(known, heads, tied=view.tied_embeddings), len(caches))
     result = sort_tensors(tensors_of(view, caches), heads, tied=view.tied_embeddings)
     if quantization is not None and quantization.weight_bits < 16:
         result.layers = {
             index: [_quantized(part, quantization) for part in parts] for index, parts in result.layers.items()
         }
     return result
+
+
+def _complete(tensors: SortedTensors, layers: int) -> SortedTensors:
+    """The tensors, if each layer has some: fewer means a download that is not complete, and a plan that promises."""
+    missing = [index for index in range(layers) if index not in tensors.layers]
+    if missing:
+        raise ShapeError(
+            "CheckpointIncomplete",
+            f"the safetensors headers hold no weights of {len(missing)} of {layers} layers, such as layer "
+            f"{missing[0]}; give the headers of every file of the model",
+        )
+    return tensors
 
 
 def _quantized(part: WeightPart, quantization: Quantization) -> WeightPart:
