@@ -10,6 +10,7 @@ from e2e.hub import manifests
 from e2e.tests.deployments import Namespace, eventually, llm
 
 SECONDS = 10.0
+"""From the cause being visible to the reason in the status."""
 TOKEN = {"tokenSecretRef": {"name": "hub-token", "key": "token"}}
 
 
@@ -80,7 +81,7 @@ def test_a_node_that_does_not_exist_is_told_as_the_scheduler_tells_it(broken: Na
 
 def test_a_model_that_the_hub_does_not_have_ends_with_the_hubs_words(broken: Namespace) -> None:
     broken.apply(llm("no-model", uri="hf://demo/nothing-here"))
-    message = broken.wait_reason("no-model", "ServerFailed", 120)
+    message = broken.wait_reason("no-model", "ServerFailed", 300)
     assert "demo/nothing-here" in message
     broken.patch("no-model", {"model": {"uri": "hf://demo/second-llama"}})
     broken.wait_ready("no-model")
