@@ -8,6 +8,7 @@ from typing import Any
 
 from .checkpoint import expert_count, expert_width, mamba_multipliers, tensors_of
 from .config import ModelConfig
+from .encoders import encoder_bytes
 from .errors import ShapeError
 from .layers import layer_caches, mla_cache
 from .model_classes import ModelClass, model_class
@@ -28,6 +29,8 @@ def shape_from_config(config: Mapping[str, Any], tensors: Iterable[TensorInfo] |
     known = bounded(tensors) if tensors is not None else ()
     sorted_tensors = _sorted(view, caches, known, quantization)
     engine_class = model_class(view.model_type)
+    if not known:
+        sorted_tensors.first_stage.append(WeightPart("vision", 0, encoder_bytes(view)))
     ends = _ends(view, engine_class, sorted_tensors)
     layers = tuple(
         LayerShape(layer, tuple(sorted_tensors.layers.get(index, ())) + _engine_buffers(view, layer))
