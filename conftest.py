@@ -1,4 +1,4 @@
-"""Settings of every test: property tests have no deadline, since machines are shared; what a loaded one does is no bug."""
+"""Settings of every test. Property tests have no deadline: machines are shared, and a loaded one is no defect."""
 
 from hypothesis import HealthCheck, settings
 
