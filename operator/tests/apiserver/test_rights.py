@@ -57,8 +57,12 @@ def test_every_right_is_used_and_every_use_is_granted(view: View, start_operator
     repeat_an_event(view)
     eventually("the event was counted on", lambda: Right("events.k8s.io", "events", "patch") in used(view))
     assert rights.refused(view.plane.audit()) == set()
-    assert rights.granted() - used(view) == set(), "granted and not used"
+    assert rights.granted() - used(view) - MAYBE_USED == set(), "granted and not used"
     assert used(view) - rights.granted() == set(), "used and not granted"
+
+
+# The garbage collector may be faster at a leftover repository; test_reconcile sees the operator delete one.
+MAYBE_USED = {Right("", "configmaps", "delete")}
 
 
 def used(view: View) -> set[Right]:
@@ -82,7 +86,10 @@ SHORT = {
 
 
 def live_through_everything(view: View) -> None:
-    """One LLMDeployment through all that makes the operator ask for something."""
+    """One LLMDeployment through all that makes the operator ask for something, and one that needs an opt-out."""
+    view.apply(llm("unsafe", server={"release": "26.03"}))
+    view.wait_reason("unsafe", "ReleaseNeedsOptOut")
+    view.kubectl("delete", "llm", "unsafe")
     view.apply(llm("a"))
     view.wait_children()
     eventually("a pod", lambda: len(view.pods()) == 1)
