@@ -12,24 +12,11 @@ import subprocess
 import pytest
 
 from tests.apiserver import rights
-from tests.apiserver.controlplane import ControlPlane
 from tests.apiserver.fixtures import StartOperator
 from tests.apiserver.kubelet import pod_ready, pod_waiting
 from tests.apiserver.operators import PROVEN, OperatorProcess, eventually
 from tests.apiserver.rights import Right
 from tests.apiserver.view import Object, View, llm
-
-
-@pytest.fixture
-def view(plane: ControlPlane, namespace: str) -> View:
-    return View(plane, namespace)
-
-
-@pytest.fixture
-def operator(start_operator: StartOperator) -> OperatorProcess:
-    started = start_operator(program=PROVEN)
-    eventually("leads and is caught up", lambda: started.leads() and started.ready())
-    return started
 
 
 def test_no_right_is_a_wildcard_or_about_secrets_or_rights() -> None:
