@@ -197,6 +197,12 @@ class GPUSpec(Model):
         pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
         description="Only nodes whose label nvidia.com/gpu.product has this value, for example NVIDIA-H100-80GB-HBM3.",
     )
+    memory_gib: float | None = field(
+        alias="memoryGiB",
+        gt=0,
+        le=4096,
+        description="Memory of one GPU in GiB, for planning on nodes whose labels do not tell it.",
+    )
 
 
 class ResourcesSpec(Model):
@@ -338,6 +344,16 @@ class ServiceSpec(Model):
     )
 
 
+class PlanningSpec(Model):
+    """Whether the operator learns what the model needs before pods may hold GPUs."""
+
+    mode: Literal["Enforce", "Advise", "Off"] = field(
+        "Enforce",
+        description="Enforce makes no pods for a model that cannot be loaded or does not fit the GPUs; "
+        "Advise only says so in the conditions; Off neither reads the model nor plans.",
+    )
+
+
 class LLMDeploymentSpec(Model):
     """What is wanted: one model, served by Triton and vLLM."""
 
@@ -349,6 +365,9 @@ class LLMDeploymentSpec(Model):
     scheduling: SchedulingSpec = field(SchedulingSpec(), description="Where pods may run.")
     pod_template: PodTemplateSpec = field(PodTemplateSpec(), description="A small typed set of additions to the pods.")
     service: ServiceSpec = field(ServiceSpec(), description="How clients inside the cluster reach the pods.")
+    planning: PlanningSpec = field(
+        PlanningSpec(), description="Whether the operator learns what the model needs before pods may hold GPUs."
+    )
 
 
 class LLMDeployment(Model):

@@ -26,6 +26,7 @@ from triton_vllm_operator.observed import findings, gather, pods, status
 from triton_vllm_operator.observed.gpus import gpu_use
 from triton_vllm_operator.observed.observation import Observation
 from triton_vllm_operator.plan.actions import Apply, Delete, actions, foreign_owner
+from triton_vllm_operator.runtime.planning import Planned, Planning
 from triton_vllm_operator.runtime.queue import Result
 from triton_vllm_operator.runtime.shell import Cluster
 
@@ -66,6 +67,7 @@ class Reconciler:
     default_image: str | None = None
     defaults: Defaults = field(default_factory=Defaults)
     clock: Callable[[], str] = _now
+    planning: Planning = field(default_factory=Planning)
     _proven: dict[Key, frozenset[str]] = field(default_factory=dict)
 
     async def __call__(self, cluster: Cluster, key: Key) -> Result:
@@ -75,21 +77,30 @@ class Reconciler:
             self._proven.pop(key, None)  # owner references let Kubernetes collect the children
             return Result("Gone", gone=obj is None)
         try:
-            llm, image, advisory = await self._understand(cluster, obj)
+            llm, image, advisory, engine_version = await self._understand(cluster, obj)
+            planned = await self.planning(cluster, llm, obj, engine_version)
+            if planned.hold is not None:
+                return await self._hold(cluster, obj, planned, advisory)
             await self._apply_children(cluster, llm, image)
         except Refusal as refusal:
             return await self._refuse(cluster, obj, refusal)
         seen = await self._observe(cluster, llm, obj)
         finding = findings.first_finding(seen)
-        facts = {"release": image.release, "image": image.reference, "endpoints": services.endpoints(llm)}
-        fresh = status.status(seen, finding, advisory, obj.get("status", {}), facts, self.clock())
+        facts = {
+            "release": image.release,
+            "image": image.reference,
+            "endpoints": services.endpoints(llm),
+            **planned.facts,
+        }
+        more = planned.conditions
+        fresh = status.status(seen, finding, advisory, obj.get("status", {}), facts, self.clock(), more)
         await self._write_status(cluster, obj, fresh)
-        return Result(finding.reason if finding else "Ready", after=_look_again(seen, finding))
+        return Result(finding.reason if finding else "Ready", after=_sooner(_look_again(seen, finding), planned.after))
 
     # ---------------------------------------------------------------- what is wanted
 
-    async def _understand(self, cluster: Cluster, obj: Object) -> tuple[LLMDeployment, ServingImage, Condition]:
-        """The spec, the image it means and what is known against that image; Refusal where it cannot run."""
+    async def _understand(self, cluster: Cluster, obj: Object) -> tuple[LLMDeployment, ServingImage, Condition, str]:
+        """The spec, the image it means, what is known against that image, and its vLLM; Refusal where it cannot run."""
         try:
             llm = LLMDeployment.parse(obj)
         except ValidationError as error:
@@ -104,7 +115,7 @@ class Reconciler:
         if refused := [p for p in problems if p.refuse]:
             raise Refusal(refused[0].reason, " ".join(p.message for p in refused))
         image = ServingImage(resolved.image, resolved.release, stock=resolved.row.line == "nvidia")
-        return llm, image, security.condition(known, opted_out=opted_out)
+        return llm, image, security.condition(known, opted_out=opted_out), resolved.vllm_version
 
     # ---------------------------------------------------------------- what is written
 
@@ -148,6 +159,16 @@ class Reconciler:
         # A foreign object is not watched, so nothing tells that it has gone.
         return Result(refusal.reason, after=5.0 if refusal.reason == "NameTaken" else 30.0)
 
+    async def _hold(self, cluster: Cluster, obj: Object, planned: Planned, advisory: Condition) -> Result:
+        """No pods are made; what is there stays as it is."""
+        assert planned.hold is not None
+        generation, current = obj["metadata"].get("generation", 0), [advisory, *planned.conditions]
+        fresh = status.held_status(
+            obj.get("status", {}), planned.hold, current, planned.facts, generation, self.clock()
+        )
+        await self._write_status(cluster, obj, fresh)
+        return Result(planned.hold.reason, after=planned.after)
+
     async def _write_status(self, cluster: Cluster, obj: Object, fresh: dict[str, Any]) -> None:
         """One write when something changed, none otherwise; an event when Ready changed its reason."""
         before = obj.get("status", {})
@@ -156,6 +177,7 @@ class Reconciler:
         version = {key: obj["metadata"][key] for key in ("name", "namespace", "resourceVersion")}
         body = {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": version, "status": fresh}
         await cluster.client.apply_status(body)
+        await _tell_fit(cluster, obj, fresh["conditions"])
         was, ready = find(before.get("conditions", []), "Ready"), find(fresh["conditions"], "Ready")
         if ready is not None and (was is None or was["reason"] != ready["reason"]):
             stalled = find(fresh["conditions"], "Stalled") or {}
@@ -224,6 +246,21 @@ async def _tell(cluster: Cluster, obj: Object, ready: Mapping[str, Any], kind: s
     meta = obj["metadata"]
     log.info("%s/%s: %s: %s", meta["namespace"], meta["name"], ready["reason"], ready["message"])
     await cluster.events.post(obj, kind=kind, reason=ready["reason"], action="Reconcile", note=ready["message"])
+
+
+async def _tell_fit(cluster: Cluster, obj: Object, conditions: list[dict[str, Any]]) -> None:
+    """An event for a new verdict, unless Ready says the same in its own."""
+    was = find(obj.get("status", {}).get("conditions", []), "Fits") or {}
+    fits, ready = find(conditions, "Fits") or {}, find(conditions, "Ready") or {}
+    decided = fits.get("status") in ("True", "False") or fits.get("reason") == "Tight"
+    if decided and fits["reason"] not in (was.get("reason"), ready.get("reason")):
+        kind = "Normal" if fits["status"] == "True" else "Warning"
+        await cluster.events.post(obj, kind=kind, reason=fits["reason"], action="Plan", note=fits["message"])
+
+
+def _sooner(*times: float | None) -> float | None:
+    """The shortest of the waits that are asked for."""
+    return min((time for time in times if time is not None), default=None)
 
 
 def _ready_since(obj: Object) -> str:
