@@ -10,7 +10,7 @@ VENV := .venv/bin/python
 export PYTHONDONTWRITEBYTECODE := 1
 export PATH := $(dir $(UV)):$(PATH)
 
-.PHONY: help demo test down env gen verify test-unit test-apiserver test-engine test-oracle test-e2e
+.PHONY: help demo test down env gen verify test-unit test-apiserver test-engine test-oracle test-e2e faults
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ test-unit: $(VENV) ## pure tests and property tests, no cluster
 
 test-apiserver: $(VENV) ## against etcd and kube-apiserver as plain processes
 	@$(VENV) -m pytest -q -m apiserver operator/tests
+
+faults: $(VENV) ## kills, API faults, bad watches, two operators: all of them, with a seed (SEED=1); about 20 minutes
+	@cd operator && PYTHONPATH=src:.:.. ../$(VENV) -m tests.faults --seed $(or $(SEED),1)
 
 test-engine: $(VENV) ## the serving backend in a real tritonserver with a real vLLM
 	@$(VENV) -m pytest -q -m engine images operator/tests

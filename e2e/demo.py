@@ -15,7 +15,7 @@ NAMESPACE = "demo"
 NAME = "tiny-llama"
 SAMPLE = Path(__file__).parent / "samples" / f"{NAME}.yaml"
 URL = f"http://{NAME}:8000/v2/models/{NAME}/generate"
-QUESTION = {"text_input": "The quick brown fox", "parameters": {"max_tokens": 16, "temperature": 0}}
+QUESTION = {"text_input": "The quick brown fox", "parameters": {"max_tokens": 64, "temperature": 0}}
 
 # The client has a real HTTP client and nothing else of ours.
 ASK = """\

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def pullable(engine: Engine, image: str, log: Path) -> bool:
         return True
     try:
         shell.logged(["docker", "pull", "--quiet", image], log, env=engine.env, timeout=PULL_SECONDS)
-    except (shell.CommandFailed, TimeoutError):
+    except (shell.CommandFailed, subprocess.TimeoutExpired):
         return False
     return True
 

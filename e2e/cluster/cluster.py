@@ -26,7 +26,6 @@ from e2e.cluster.node_image import NodeImage
 from e2e.cluster.state import State
 from e2e.cluster.steps import Steps, Work, say
 
-
 NODE_PROGRAMS = tuple(part for part in parts.EVERY if part not in (parts.KUBERNETES, parts.HELM))
 """Parts that a cluster needs besides Kubernetes itself. helm is only needed once the cluster stands."""
 
@@ -39,6 +38,7 @@ class Cluster:
         self.engine = engine.find()
         self._proposed = state.propose(checkout)
         self._base = ""
+        self._pushed: dict[str, str] = {}
         self._node_image: NodeImage | None = None
 
     @property
@@ -150,10 +150,16 @@ class Cluster:
         return work
 
     def _push_step(self, name: str) -> Work:
-        return lambda log: images.push(self.engine, self.state, name, self._base, log)
+        def work(log: Path) -> str:
+            self._pushed[name] = images.push(self.engine, self.state, name, self._base, log)
+            return self._pushed[name]
+
+        return work
 
     def image(self, name: str) -> str:
-        """Reference of image `name` as its sources are now. `up` or `build_and_push` must have run."""
+        """Reference of image `name` as it was pushed, else as its sources are now."""
+        if name in self._pushed:  # the sources may have changed since
+            return self._pushed[name]
         return images.reference(self.state, name, self._base or bases.python(self.engine, self._log("base image")))
 
     def build_and_push(self, name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def restore(file: Path) -> None:
 
 def removal(table: str, rules: str) -> list[list[str]]:
     """iptables arguments that remove Docker's chains and the rules that lead to them from `iptables -S` output."""
-    lines = [line.split() for line in rules.splitlines()]
+    lines = [shlex.split(line) for line in rules.splitlines()]
     chains = [words[1] for words in lines if words[0] == "-N" and words[1].startswith("DOCKER")]
     leading = [words for words in lines if words[0] == "-A" and words[1] not in chains and set(words) & set(chains)]
     return [

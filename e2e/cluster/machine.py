@@ -6,8 +6,10 @@ import ipaddress
 import json
 import os
 import re
+import shutil
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,16 +31,42 @@ def may_raise_limits() -> bool:
 
 def mounts_below(folder: Path) -> list[str]:
     """Mount points in or below `folder`, innermost first."""
-    lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    points = [line.split()[4].encode().decode("unicode_escape") for line in lines]
+    return mount_points(Path("/proc/self/mountinfo").read_text(), folder)
+
+
+def mount_points(mountinfo: str, folder: Path) -> list[str]:
+    """Those of the text of a mountinfo file that are in or below `folder`, innermost first."""
+    # The kernel writes a space, tab, newline or backslash of a path as three octal digits.
+    points = [re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), line.split()[4]) for line in mountinfo.splitlines()]
     return sorted((p for p in points if p == str(folder) or p.startswith(f"{folder}/")), key=len, reverse=True)
 
 
 def routed_networks() -> list[ipaddress.IPv4Network]:
-    """IPv4 networks that this machine routes, the default route left out."""
-    routes = json.loads(shell.output(["ip", "-4", "-json", "route", "show", "table", "all"]) or "[]")
-    words = {route["dst"] for route in routes if route["dst"] != "default"}
+    """IPv4 networks that this machine routes, the default route left out.
+
+    Without the `ip` program, which a fresh machine may lack, only those of the kernel's main table.
+    """
+    if shutil.which("ip"):
+        return listed_routes(shell.output(["ip", "-4", "-json", "route", "show", "table", "all"]))
+    table = Path("/proc/net/route")
+    return main_table(table.read_text()) if table.exists() else []
+
+
+def listed_routes(listing: str) -> list[ipaddress.IPv4Network]:
+    """Networks in the JSON of `ip route show`."""
+    words = {route["dst"] for route in json.loads(listing or "[]") if route["dst"] != "default"}
     return [ipaddress.IPv4Network(word, strict=False) for word in sorted(words)]
+
+
+def main_table(text: str) -> list[ipaddress.IPv4Network]:
+    """Networks in the text of /proc/net/route, whose addresses are hexadecimal in the machine's byte order."""
+    rows = [line.split() for line in text.splitlines()[1:]]
+    pairs = {(_address(row[1]), _address(row[7])) for row in rows}
+    return [ipaddress.IPv4Network((where, str(mask))) for where, mask in sorted(pairs) if int(mask)]
+
+
+def _address(word: str) -> ipaddress.IPv4Address:
+    return ipaddress.IPv4Address(int(word, 16).to_bytes(4, sys.byteorder))
 
 
 def port_free(port: int) -> bool:

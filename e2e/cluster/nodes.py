@@ -69,6 +69,11 @@ class Kubectl:
 def container_states(engine: Engine, mine: State) -> dict[str, str]:
     """Docker's word (running, exited, ...) for each node container that exists, by role."""
     listing = engine.docker("ps", "--all", "--format", "{{.Names}} {{.State}}", "--filter", f"name={mine.name}-")
+    return listed_states(listing, mine)
+
+
+def listed_states(listing: str, mine: State) -> dict[str, str]:
+    """State by role from lines of container name and state; other containers are left out."""
     found = dict(line.split() for line in listing.splitlines())
     return {role: found[name] for role, name in names(mine).items() if name in found}
 
@@ -121,6 +126,12 @@ def set_routes(engine: Engine, kubectl: Kubectl) -> None:
             engine.docker("exec", node, "ip", "route", "replace", subnet, "via", address)
 
 
+def gpu_patch(count: int) -> list[dict[str, str]]:
+    """JSON patch of a node's status that advertises `count` GPUs."""
+    pointer = GPU_RESOURCE.replace("/", "~1")
+    return [{"op": "add", "path": f"/status/capacity/{pointer}", "value": str(count)}]
+
+
 def advertise_gpus(kubectl: Kubectl, mine: State) -> None:
     """Advertise the GPUs as an extended resource (the documented way) and label the nodes.
 
@@ -128,9 +139,7 @@ def advertise_gpus(kubectl: Kubectl, mine: State) -> None:
     """
     for role, node in names(mine).items():
         count = settings.GPUS_PER_NODE[role]
-        pointer = GPU_RESOURCE.replace("/", "~1")
-        patch = [{"op": "add", "path": f"/status/capacity/{pointer}", "value": str(count)}]
-        kubectl("patch", "node", node, "--subresource=status", "--type=json", "-p", json.dumps(patch))
+        kubectl("patch", "node", node, "--subresource=status", "--type=json", "-p", json.dumps(gpu_patch(count)))
         labels = [f"{name}={value}" for name, value in gpu_labels(count).items()]
         kubectl("label", "node", node, "--overwrite", *labels)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import subprocess
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,10 @@ class Unmet(Exception):
     """Something that the machine must have is missing. The message is one line: what, and what to do."""
 
 
+class Stopped(Exception):
+    """The command was not started, or was ended, because another step has failed."""
+
+
 Command = Sequence[str] | Sequence[Path] | Sequence[str | Path]
 
 
@@ -41,26 +46,34 @@ def logged(
 ) -> None:
     """Run `command` with its output appended to `log`; raise CommandFailed with the last lines.
 
-    `timeout` is in seconds; past it the command is killed and subprocess.TimeoutExpired is raised.
+    `timeout` is in seconds; past it the command is killed and subprocess.TimeoutExpired is raised. Between
+    `stop_running` and `go_on` nothing is started: Stopped.
     """
     words = [str(word) for word in command]
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as sink:
         sink.write(f"$ {' '.join(words)}\n".encode())
         sink.flush()
-        process = subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, cwd=cwd, env=environment(env)
-        )
+        with _starting:
+            if _stopped.is_set():
+                raise Stopped(words[0])
+            process = subprocess.Popen(
+                words, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, cwd=cwd, env=environment(env)
+            )
+            _running.add(process)
         returncode = _wait(process, timeout)
+    if returncode and _stopped.is_set():
+        raise Stopped(words[0])
     if returncode:
         raise CommandFailed(words, returncode, tail(log), log)
 
 
 _running: set[subprocess.Popen[bytes]] = set()
+_stopped = threading.Event()
+_starting = threading.Lock()  # no command may start unseen while the running ones are being ended
 
 
 def _wait(process: subprocess.Popen[bytes], timeout: float | None) -> int:
-    _running.add(process)
     try:
         return process.wait(timeout)
     except BaseException:
@@ -72,9 +85,16 @@ def _wait(process: subprocess.Popen[bytes], timeout: float | None) -> int:
 
 
 def stop_running() -> None:
-    """End the commands that other threads run through `logged`."""
-    for process in list(_running):
-        process.terminate()
+    """End the commands that other threads run through `logged`, and let none start until `go_on`."""
+    with _starting:
+        _stopped.set()
+        for process in list(_running):
+            process.terminate()
+
+
+def go_on() -> None:
+    """Let commands start again."""
+    _stopped.clear()
 
 
 def output(

@@ -41,8 +41,8 @@ def take(engine: Engine, mine: State, image: str, log: Path) -> State:
     folder = image_folder(engine.docker("image", "inspect", "--format", "{{.Id}}", image).strip())
     with shell.locked(state.lock_file()):
         used = {other.slot for other in state.every() if other.key != mine.key}
-        _prune(folder, used)
-        slot = _choose(folder, used, mine.slot)
+        prune(folder, used)
+        slot = choose(folder, used, mine.slot)
         taken = state.with_slot(mine, slot)
     if slot.exists() and not _cleaned(engine, image, slot, log):
         shutil.rmtree(slot)
@@ -51,14 +51,15 @@ def take(engine: Engine, mine: State, image: str, log: Path) -> State:
     return taken
 
 
-def _choose(folder: Path, used: set[str], current: str) -> Path:
+def choose(folder: Path, used: set[str], current: str) -> Path:
+    """Slot in the node image's `folder`: the current one where it fits, else the first that no other cluster uses."""
     if current and Path(current).parent == folder:
         return Path(current)
     return next(slot for slot in (folder / str(number) for number in range(len(used) + 1)) if str(slot) not in used)
 
 
-def _prune(keep: Path, used: set[str]) -> None:
-    """Remove unused slots of other node images."""
+def prune(keep: Path, used: set[str]) -> None:
+    """Remove unused slots of other node images than that of the folder `keep`."""
     for slot in root().glob("*/*"):
         if slot.parent != keep and str(slot) not in used:
             shutil.rmtree(slot)

@@ -61,6 +61,12 @@ class Steps:
 
     def run(self) -> None:
         """Run all steps; StepFailed for the first that fails, once the commands of the others are stopped."""
+        try:
+            self._run()
+        finally:
+            shell.go_on()
+
+    def _run(self) -> None:
         waiting, running = dict(self._steps), dict[Future[str | None], Step]()
         started: dict[str, float] = {}
         with ThreadPoolExecutor(max_workers=max(1, len(waiting))) as pool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,8 @@ def script_pod(image: str, command: list[str], **container: Any) -> dict[str, An
 def hub(image: str) -> list[dict[str, Any]]:
     """Everything that the hub needs."""
     labels = {"app": "hub"}
+    programs = scripts(NAMESPACE)
+    digest = hashlib.sha256(repr(programs).encode()).hexdigest()[:12]  # new programs need a new pod
     pod = script_pod(
         image,
         ["python3", "/scripts/server.py", "/tmp/models", str(PORT)],
@@ -88,7 +91,7 @@ def hub(image: str) -> list[dict[str, Any]]:
         "spec": {
             "replicas": 1,
             "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": pod},
+            "template": {"metadata": {"labels": labels, "annotations": {"scripts": digest}}, "spec": pod},
         },
     }
     service = {
@@ -97,7 +100,7 @@ def hub(image: str) -> list[dict[str, Any]]:
         "metadata": {"name": "hub", "namespace": NAMESPACE},
         "spec": {"selector": labels, "ports": [{"name": "http", "port": PORT, "targetPort": "http"}]},
     }
-    return [namespace(NAMESPACE), scripts(NAMESPACE), deployment, service]
+    return [namespace(NAMESPACE), programs, deployment, service]
 
 
 def filled_claim(in_namespace: str, name: str, image: str) -> list[dict[str, Any]]:

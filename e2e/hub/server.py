@@ -18,7 +18,9 @@ from typing import Any
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 REVISIONS = ("main", "v1", COMMIT)
-REPOSITORIES = ("demo/tiny-llama", "demo/second-llama", "gated/tiny-llama")
+SPEAKER = "demo/tiny-llama"
+"""The repository whose model has learned a sentence."""
+REPOSITORIES = (SPEAKER, "demo/second-llama", "gated/tiny-llama")
 
 _FILE = re.compile(r"^/([^/]+/[^/]+)/resolve/([^/]+)/(.+)$")
 _API = re.compile(r"^/api/models/([^/]+/[^/]+)(?:/(revision|tree)/([^/?]+))?")
@@ -152,7 +154,10 @@ def main(folder: Path, port: int) -> None:
     import tiny
 
     for seed, repository in enumerate(REPOSITORIES):
-        tiny.make_llama(folder / repository, seed=seed)
+        if repository == SPEAKER:
+            tiny.make_speaker(folder / repository)
+        else:
+            tiny.make_llama(folder / repository, seed=seed)
     Handler.hub = Hub(folder, os.environ["HUB_TOKEN"])
     ThreadingHTTPServer(("", port), Handler).serve_forever()
 

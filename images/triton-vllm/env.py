@@ -15,7 +15,6 @@ import re
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -121,8 +120,14 @@ def tritonserver_folder(variant: str = "cpu") -> Path:
 
 
 def library_path(variant: str = "cpu") -> str:
-    """LD_LIBRARY_PATH for the server: its own libraries, then the interpreter's."""
-    return f"{tritonserver_folder(variant) / 'lib'}:{sysconfig.get_config_var('LIBDIR')}"
+    """LD_LIBRARY_PATH for the server: its own libraries, then those of the environment's interpreter.
+
+    Another build's libpython (that of the interpreter which runs this file, say) would load, and fail at import.
+    """
+    code = "import sysconfig; print(sysconfig.get_config_var('LIBDIR'))"
+    python = str(environment_folder(variant) / "bin/python")
+    found = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
+    return f"{tritonserver_folder(variant) / 'lib'}:{found}"
 
 
 def lock(variant: str) -> None:

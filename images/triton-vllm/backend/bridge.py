@@ -8,10 +8,12 @@ makes meanwhile is merged by vLLM's own collector, so that a slow front end gets
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import logging
 import queue
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,11 +29,12 @@ FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 class Job:
     """One request of Triton and the way to answer it."""
 
-    __slots__ = ("_request", "_sender", "task")
+    __slots__ = ("_finished", "_request", "_sender", "task")
 
     def __init__(self, request: Any) -> None:
         self._request = request
         self._sender = request.get_response_sender()
+        self._finished = False
         self.task: asyncio.Task[None] | None = None
 
     def read(self, name: str) -> Any | None:
@@ -44,11 +47,15 @@ class Job:
         return str(self._request.parameters())
 
     def cancelled(self) -> bool:
-        """Whether the client has gone away, as far as Triton knows."""
-        return bool(self._sender.is_cancelled())
+        """Whether the client has gone away, as far as Triton knows.
+
+        Only from the thread that sends: tritonserver dies of this question when the final response is on its way.
+        """
+        return not self._finished and bool(self._sender.is_cancelled())
 
     def send(self, tensors: Tensors | None, error: RequestError | None, final: bool) -> None:
         """Send one response. Blocks until tritonserver has it."""
+        self._finished = final
         flags = FINAL if final else 0
         if error is not None:
             self._sender.send(pb_utils.InferenceResponse(error=_triton_error(error)), flags=flags)
@@ -78,7 +85,7 @@ class Outbox:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._waiting: list[_Item] = []
-        self._batches: queue.SimpleQueue[list[_Item] | None] = queue.SimpleQueue()
+        self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="responses", daemon=True)
         self._thread.start()
 
@@ -90,19 +97,32 @@ class Outbox:
         self._waiting.append(item)
         return item.sent
 
+    def cancelled(self, jobs: list[Job]) -> asyncio.Future[list[Job]]:
+        """Those of the jobs whose clients have gone away. Only from the loop."""
+        found = self._loop.create_future()
+        self._work.put(functools.partial(self._ask, jobs, found))
+        return found
+
     def close(self) -> None:
         """Send what is queued and end the thread."""
-        self._batches.put(None)
+        self._work.put(None)
         self._thread.join(timeout=5)
 
     def _flush(self) -> None:
         batch, self._waiting = self._waiting, []
-        self._batches.put(batch)
+        self._work.put(functools.partial(self._send_all, batch))
 
     def _run(self) -> None:
-        while (batch := self._batches.get()) is not None:
-            failures = [self._send(item) for item in batch]
-            self._loop.call_soon_threadsafe(_done, batch, failures)
+        while (work := self._work.get()) is not None:
+            work()
+
+    def _send_all(self, batch: list[_Item]) -> None:
+        failures = [self._send(item) for item in batch]
+        self._loop.call_soon_threadsafe(_done, batch, failures)
+
+    def _ask(self, jobs: list[Job], found: asyncio.Future[list[Job]]) -> None:
+        gone = [job for job in jobs if job.cancelled()]
+        self._loop.call_soon_threadsafe(_answer, found, gone)
 
     def _send(self, item: _Item) -> Exception | None:
         try:
@@ -113,6 +133,11 @@ class Outbox:
         return None
 
 
+def _answer(found: asyncio.Future[list[Job]], gone: list[Job]) -> None:
+    if not found.done():
+        found.set_result(gone)
+
+
 def _done(batch: list[_Item], failures: list[Exception | None]) -> None:
     for item, failure in zip(batch, failures, strict=True):
         if item.sent.done():
@@ -121,6 +146,13 @@ def _done(batch: list[_Item], failures: list[Exception | None]) -> None:
             item.sent.set_result(None)
         else:
             item.sent.set_exception(failure)
+
+
+def make_family(name: str, gauge: bool, description: str) -> Callable[[dict[str, str]], Any]:
+    """A family of Triton's custom metrics; the result makes one of its series."""
+    kind = pb_utils.MetricFamily.GAUGE if gauge else pb_utils.MetricFamily.COUNTER
+    family = pb_utils.MetricFamily(name=name, description=description, kind=kind)
+    return lambda labels: family.Metric(labels=labels)
 
 
 def complete_config(config: Any, inputs: Any, outputs: Any) -> Any:

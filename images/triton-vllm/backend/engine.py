@@ -10,6 +10,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from backend import report
+from backend.preflight import closest
 from backend.settings import BadModel
 
 logger = logging.getLogger("triton_vllm")
@@ -41,7 +42,8 @@ class EngineLoop:
 def _new_loop() -> asyncio.AbstractEventLoop:
     import uvloop
 
-    return uvloop.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
 
 
 def engine_arguments(values: dict[str, Any]) -> Any:
@@ -53,16 +55,9 @@ def engine_arguments(values: dict[str, Any]) -> Any:
     known = {f.name for f in dataclasses.fields(AsyncEngineArgs)}
     unknown = sorted(set(values) - known)
     if unknown:
-        close = _closest(unknown[0], known)
+        close = closest(unknown[0], known)
         raise BadModel(f"model.json: unexpected engine argument '{unknown[0]}'{close} for vLLM {vllm_version()}")
     return AsyncEngineArgs(**values)
-
-
-def _closest(name: str, known: set[str]) -> str:
-    import difflib
-
-    found = difflib.get_close_matches(name, known, n=1)
-    return f" (did you mean '{found[0]}'?)" if found else ""
 
 
 def vllm_version() -> str:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
+import itertools
 import logging
 import os
-import threading
 import time
 from pathlib import Path
 from typing import Any
 
-from backend import bridge, report
+from backend import bridge, front, report
 from backend.engine import EngineLoop, effective_settings, engine_arguments, first_token, start_engine
+from backend.errors import Unavailable
+from backend.health import FAREWELL_SECONDS, GAVE_UP, EngineWatch
 from backend.inputs import INPUTS, OUTPUTS
+from backend.metrics import Copier, Mirror, Reader
+from backend.openai import build_application
 from backend.parameters import SamplingRules, parameter_fields
 from backend.resources import prepare_cpu, read_limits
-from backend.service import Service
-from backend.settings import read_model
+from backend.service import UNHEALTHY, Service
+from backend.settings import is_true, read_model
 
 logger = logging.getLogger("triton_vllm")
 # "cpu" in the image whose engine has no GPU; the image says it, so that the same code serves both.
@@ -35,7 +41,7 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Start the engine; returns when it has made a token. An exception fails the load."""
         begun = time.monotonic()
-        bridge.model_config(args)
+        config = bridge.model_config(args)
         folder = Path(args["model_repository"]) / args["model_version"]
         self._settings = read_model(folder)
         if os.environ.get(DEVICE_VARIABLE) == "cpu":
@@ -43,15 +49,56 @@ class TritonPythonModel:
         arguments = engine_arguments(self._settings.engine_arguments)
         self._loop = EngineLoop()
         self._engine = self._loop.call(start_engine(arguments))
-        tasks = self._loop.call(self._engine.get_supported_tasks())
+        self._tasks = self._loop.call(self._engine.get_supported_tasks())
         begun_token = time.monotonic()
-        self._loop.call(first_token(self._engine, tasks))
+        self._loop.call(first_token(self._engine, self._tasks))
         report.phase("FirstToken", time.monotonic() - begun_token)
         self._outbox = bridge.Outbox(self._loop.loop)
-        self._service = Service(self._engine, self._rules(), self._settings, self._outbox)
-        self._stopping = threading.Event()
-        threading.Thread(target=self._watch_cancellation, name="cancellation", daemon=True).start()
+        self._service = Service(self._engine, self._rules(), self._settings, self._outbox, self._tasks)
+        self._metrics = self._copy_metrics(config, args)
+        self._loop.call(self._watch(self._loop.call(self._openai(arguments, args["model_name"]))))
         report.phase("Serving", time.monotonic() - begun, model=args["model_name"], **effective_settings(self._engine))
+
+    async def _openai(self, arguments: Any, name: str) -> Any | None:
+        if self._settings.openai is None:
+            return None
+        return await build_application(
+            self._engine, arguments, self._settings.openai, name, self._settings.loras, self._tasks
+        )
+
+    async def _watch(self, application: Any | None) -> None:
+        numbers = itertools.count()
+        self._front: Any = None
+        watch = EngineWatch(
+            self._engine,
+            probe=lambda: first_token(self._engine, self._tasks, f"probe-{next(numbers)}"),
+            busy=lambda: bool(self._service.active),
+            give_up=self._give_up,
+        )
+        self._watching = [asyncio.ensure_future(watch.run()), asyncio.ensure_future(self._watch_cancellation())]
+        try:
+            self._front, self._front_task = await front.serve(front.Front(watch.problem, application))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            # Several models in one server share its ports: the first of them has this one.
+            logger.warning("the health of this model is not served on a port of its own: %s", error)
+
+    async def _give_up(self, reason: str) -> None:
+        """Answer who waits, then end this process: the supervisor ends the rest, and the container starts again."""
+        logger.error("%s%s", GAVE_UP, reason)
+        await self._service.fail_all(Unavailable(UNHEALTHY))
+        await asyncio.sleep(FAREWELL_SECONDS)
+        os._exit(1)
+
+    def _copy_metrics(self, config: dict[str, Any], args: dict[str, str]) -> Copier | None:
+        """Metrics are on unless the configuration or the engine's arguments switch them off."""
+        if is_true(config, "REPORT_CUSTOM_METRICS") is False or not self._engine.log_stats:
+            return None
+        from prometheus_client import REGISTRY
+
+        labels = {"model": args["model_name"], "version": args["model_version"]}
+        return Copier(Mirror(bridge.make_family, labels), Reader(REGISTRY))
 
     def _rules(self) -> SamplingRules:
         from vllm import SamplingParams
@@ -69,14 +116,29 @@ class TritonPythonModel:
         self._loop.loop.call_soon_threadsafe(self._service.accept, jobs)
 
     def finalize(self) -> None:
-        """Stop the engine and its processes."""
-        self._stopping.set()
+        """Answer the requests that run, then stop the engine and its processes.
+
+        tritonserver does not count requests of a decoupled model as running: it would stop it under them.
+        """
+        self._loop.call(self._service.drain())
+        self._loop.call(self._stop_watching())
+        if self._metrics is not None:
+            self._metrics.close()
         self._engine.shutdown()
         self._outbox.close()
         self._loop.stop()
 
-    def _watch_cancellation(self) -> None:
-        while not self._stopping.wait(CANCELLATION_SECONDS):
-            for job in list(self._service.active):
-                if job.cancelled():
-                    self._loop.loop.call_soon_threadsafe(self._service.cancel, job)
+    async def _stop_watching(self) -> None:
+        if self._front is not None:
+            # Ends when the requests that it has taken are answered.
+            self._front.should_exit = True
+            await self._front_task
+        for task in self._watching:
+            task.cancel()
+
+    async def _watch_cancellation(self) -> None:
+        while True:
+            await asyncio.sleep(CANCELLATION_SECONDS)
+            if self._service.active:
+                for job in await self._outbox.cancelled(list(self._service.active)):
+                    self._service.cancel(job)

@@ -55,7 +55,9 @@ def _texts(values: Sequence[str]) -> Any:
 
 
 def _logprob_sum(completion: Any | None) -> float:
-    return float("nan") if completion is None or completion.cumulative_logprob is None else completion.cumulative_logprob
+    return (
+        float("nan") if completion is None or completion.cumulative_logprob is None else completion.cumulative_logprob
+    )
 
 
 def _logprobs_json(logprobs: Sequence[Mapping[int, Any]] | None) -> str:

@@ -132,7 +132,7 @@ def coerce(name: str, value: Any, hint: Any, *, as_text: bool = False) -> Any:
     """``value`` as the type ``hint``; numbers and booleans may come as text. Raises BadRequest."""
     try:
         return _coerce(value, hint, as_text)
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         wanted = describe(hint)
         detail = f" ({error})" if str(error) else ""
         raise BadRequest(f"sampling parameter '{name}' must be {wanted}, not {_kind(value)}{detail}") from None
@@ -174,15 +174,19 @@ def _coerce_union(value: Any, hints: tuple[Any, ...], as_text: bool) -> Any:
     # A list given as text must not be taken for plain text: lists are tried first.
     ordered = sorted(
         (h for h in hints if h is not type(None)),
-        key=lambda h: (typing.get_origin(h) is not list if as_text else h is not str),
+        key=lambda hint: not _is_list(hint) if as_text else hint is not str,
     )
     for position, hint in enumerate(ordered):
         try:
             return _coerce(value, hint, as_text)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             if position == len(ordered) - 1:
                 raise
     raise ValueError
+
+
+def _is_list(hint: Any) -> bool:
+    return typing.get_origin(hint) is list
 
 
 def _as_list(value: Any, as_text: bool) -> list[Any]:

@@ -36,7 +36,7 @@ def phase(name: str, seconds: float | None = None, **facts: Any) -> None:
 
 def failure(cause: str, *, hint: str, engine_line: str = "", phase_name: str = "") -> None:
     """Write the line of a failed start or a death; the same text becomes the container's termination message."""
-    line = {"phase": phase_name or "Failed", "elapsed": round(elapsed(), 2), "failed": True, "cause": cause}
+    line = {"phase": phase_name or "Failed", "elapsed": round(elapsed(), 2), "failed": True, "cause": cause[:1000]}
     line.update({"engineLine": engine_line[:1500], "hint": hint} if engine_line else {"hint": hint})
     write(line)
     write_termination_message(json.dumps(line, ensure_ascii=False))

@@ -14,6 +14,8 @@ from backend.parameters import Sampling, SamplingRules, from_json_text
 from backend.settings import ModelSettings
 
 logger = logging.getLogger("triton_vllm")
+STOPPING = "Model is unavailable: it is being unloaded"
+UNHEALTHY = "Model is unavailable due to unhealthy vLLM engine"
 
 
 class Job(Protocol):
@@ -37,8 +39,14 @@ class Sender(Protocol):
 class Service:
     """Answers the requests of one model."""
 
-    def __init__(self, engine: Any, rules: SamplingRules, settings: ModelSettings, outbox: Sender) -> None:
+    def __init__(
+        self, engine: Any, rules: SamplingRules, settings: ModelSettings, outbox: Sender, tasks: tuple[str, ...]
+    ) -> None:
         self.engine = engine
+        self._tasks = tasks
+        # What requests get that come too late, and what those get that are ended.
+        self._closed: RequestError | None = None
+        self._failure: RequestError | None = None
         self.active: set[Any] = set()
         self._rules = rules
         self._settings = settings
@@ -58,7 +66,26 @@ class Service:
         if job.task is not None:
             job.task.cancel()
 
+    async def fail_all(self, error: RequestError) -> None:
+        """Answer every request with ``error``, those that come later too. Returns when the answers are sent."""
+        self._closed = self._failure = error
+        tasks = [job.task for job in self.active]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def drain(self) -> None:
+        """Take no more requests; returns when those that run are answered."""
+        self._closed = Unavailable(STOPPING)
+        if self.active:
+            logger.warning("waiting for %d requests before the engine stops", len(self.active))
+        await asyncio.gather(*(job.task for job in self.active), return_exceptions=True)
+
     async def _answer(self, job: Any) -> None:
+        if self._closed is not None:
+            await self._fail(job, self._closed)
+            self.active.discard(job)
+            return
         try:
             async with asyncio.timeout(self._settings.limits.request_timeout_seconds or None):
                 await self._serve(job)
@@ -66,8 +93,8 @@ class Service:
             seconds = self._settings.limits.request_timeout_seconds
             await self._fail(job, Cancelled(f"the request took longer than its limit of {seconds:g} seconds"))
         except asyncio.CancelledError:
-            await self._fail(job, Cancelled("Request was cancelled"))
-        except Exception as error:
+            await self._fail(job, self._failure or Cancelled("Request was cancelled"))
+        except Exception as error:  # noqa: BLE001 - each becomes the answer; as_request_error logs what is our fault
             await self._fail(job, as_request_error(error))
         finally:
             self.active.discard(job)
@@ -77,8 +104,12 @@ class Service:
 
     async def _serve(self, job: Any) -> None:
         if (embedding := read_text(job.read, "embedding_request")) is not None:
+            if "embed" not in self._tasks:
+                raise BadRequest("embedding_request: this model makes no embeddings; it does " + ", ".join(self._tasks))
             await self._embed(job, from_json_text(embedding, "embedding_request"))
             return
+        if "generate" not in self._tasks:
+            raise BadRequest("this model generates no text: use embedding_request; it does " + ", ".join(self._tasks))
         inputs = read_inputs(job.read, job.parameters(), self._settings.limits)
         sampling = self._rules.build(inputs.sampling, as_text=inputs.sampling_as_text)
         await self._generate(job, inputs, sampling)
@@ -160,7 +191,7 @@ def as_request_error(error: Exception) -> RequestError:
     if isinstance(error, RequestError):
         return error
     if isinstance(error, EngineDeadError):
-        return Unavailable("Model is unavailable due to unhealthy vLLM engine")
+        return Unavailable(UNHEALTHY)
     if type(error).__name__ in ("QueueOverflowError", "MaxQueuedTokensError"):
         return Unavailable(f"the engine's queue is full: {error}")
     if isinstance(error, ValueError) or any(base.__name__ == "VLLMClientError" for base in type(error).__mro__):

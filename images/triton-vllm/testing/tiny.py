@@ -1,6 +1,7 @@
-"""Tiny models with random weights, made in seconds: ``python -m testing.tiny FOLDER [KIND]`` in the engine's environment.
+"""Tiny models with random weights, made in seconds by ``python -m testing.tiny FOLDER [KIND]``.
 
-Kinds: ``llama`` (2 layers, grouped queries; the default), ``embedding`` (a BERT), ``lora`` (an adapter for llama).
+It runs in the engine's environment. Kinds: ``llama`` (2 layers, grouped queries; the default), ``speaker`` (the same,
+trained on one sentence), ``embedding`` (a BERT), ``lora`` (an adapter for llama).
 """
 
 from __future__ import annotations
@@ -63,6 +64,23 @@ def make_llama(folder: Path, *, context: int = 2048, hidden: int = HIDDEN, layer
     make_tokenizer(folder)
 
 
+def make_speaker(folder: Path, *, steps: int = 120) -> None:
+    """A Llama that was trained on one sentence: given how it begins, it says the rest and ends."""
+    import torch
+    from transformers import AutoTokenizer, LlamaForCausalLM
+
+    make_llama(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokens = torch.tensor([[*tokenizer.encode(SENTENCE), tokenizer.eos_token_id]])
+    model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        model(input_ids=tokens, labels=tokens).loss.backward()
+        optimizer.step()
+    model.to(torch.bfloat16).save_pretrained(folder)
+
+
 def make_embedding(folder: Path) -> None:
     """A random BERT with mean pooling, for embeddings."""
     import torch
@@ -102,7 +120,7 @@ def make_lora(folder: Path, *, seed: int = 1) -> None:
     (folder / "adapter_config.json").write_text(json.dumps(config))
 
 
-MAKERS = {"llama": make_llama, "embedding": make_embedding, "lora": make_lora}
+MAKERS = {"llama": make_llama, "speaker": make_speaker, "embedding": make_embedding, "lora": make_lora}
 
 
 def main(arguments: list[str]) -> int:

@@ -6,6 +6,7 @@ There is no kubelet and no scheduler: pods stay Pending unless a test writes the
 
 from __future__ import annotations
 
+import http.client
 import json
 import shutil
 import signal
@@ -19,13 +20,14 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 ADMIN_TOKEN = "admin-of-this-test-cluster"
-START_S = 30.0
+START_S = 120.0
 # A test run that is killed takes its servers with it.
 ORPHANED = ("setpriv", "--pdeathsig", "KILL", "--") if shutil.which("setpriv") else ()
 AUDIT_POLICY: dict[str, Any] = {
@@ -105,6 +107,27 @@ class ControlPlane:
         """All audit events so far, in the order in which the requests ended."""
         with self.audit_log.open() as lines:
             return [json.loads(line) for line in lines]
+
+    def request(
+        self, method: str, path: str, body: Any = None, content_type: str = "application/json"
+    ) -> tuple[int, dict[str, Any]]:
+        """One request as the administrator: HTTP status and the answer. A tenth of the processor time of kubectl."""
+        headers = {"Authorization": f"Bearer {ADMIN_TOKEN}", "Content-Type": content_type}
+        connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=30, context=self._trust)
+        try:
+            connection.request(method, path, json.dumps(body) if body is not None else None, headers)
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read() or b"{}")
+        finally:
+            connection.close()
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rsplit(":", 1)[1])
+
+    @cached_property
+    def _trust(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=str(self.ca))
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         """Output of kubectl; CalledProcessError with its error text otherwise."""

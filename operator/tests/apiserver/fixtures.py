@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 
 from e2e.cluster import parts
+from tests.apiserver import rights
 from tests.apiserver.controlplane import ControlPlane, control_plane
 from tests.apiserver.operators import OperatorProcess, eventually
 from triton_vllm_operator.kube import login
@@ -27,9 +28,14 @@ _numbers = itertools.count()
 def plane(request: pytest.FixtureRequest) -> Iterator[ControlPlane]:
     """etcd, kube-apiserver and kube-controller-manager with our CRD, for every supported version."""
     with control_plane(parts.binaries(request.param)) as running:
-        running.kubectl("create", "-f", str(CRD))
-        eventually("the CRD is served", lambda: _serves(running))
+        install_crd(running)
         yield running
+
+
+def install_crd(running: ControlPlane) -> None:
+    """Our CRD, and wait until it is served."""
+    running.kubectl("create", "-f", str(CRD))
+    eventually("the CRD is served", lambda: _serves(running))
 
 
 def _serves(running: ControlPlane) -> bool:
@@ -62,13 +68,15 @@ async def client(plane: ControlPlane) -> AsyncIterator[Client]:
 
 @pytest.fixture
 def start_operator(plane: ControlPlane, namespace: str, tmp_path: Path) -> Iterator[StartOperator]:
-    """Starts operators that serve the test's namespace; all are killed at the end."""
+    """Starts operators that serve the test's namespace, with the chart's rights; all are killed at the end."""
     started: list[OperatorProcess] = []
+    own = plane.kubeconfig_for(f"operator-{namespace}", rights.grant(plane, namespace))
 
     def start(*options: str, **fields: object) -> OperatorProcess:
         log = tmp_path / f"operator-{len(started)}.log"
-        scope = ("--namespace", namespace, "--lease-namespace", namespace)
-        kubeconfig = fields.pop("kubeconfig", plane.kubeconfig)
+        lease = ("--lease-namespace", namespace, "--lease-name", rights.account(namespace))
+        scope = ("--namespace", namespace, *lease)
+        kubeconfig = fields.pop("kubeconfig", own)
         operator = OperatorProcess(kubeconfig=kubeconfig, log=log, options=(*scope, *options), **fields)  # type: ignore[arg-type]
         operator.start()
         started.append(operator)

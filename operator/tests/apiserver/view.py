@@ -5,12 +5,20 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from tests.apiserver.controlplane import ControlPlane
 from tests.apiserver.operators import eventually
+from triton_vllm_operator.kube import kinds
+from triton_vllm_operator.kube.kinds import Kind
 
 Object = dict[str, Any]
-CHILD_KINDS = ("configmaps", "services", "poddisruptionbudgets", "deployments")
+CHILD_KINDS = (kinds.CONFIG_MAP, kinds.SERVICE, kinds.PDB, kinds.DEPLOYMENT)
+WORDS = {
+    "llm": kinds.LLM_DEPLOYMENT,
+    "pdb": kinds.PDB,
+    **{kind.kind.lower(): kind for kind in (*CHILD_KINDS, kinds.POD)},
+}
 OURS = "app.kubernetes.io/managed-by=triton-vllm-operator"
 WRITING = {"create", "update", "patch", "delete", "deletecollection"}
 
@@ -40,40 +48,41 @@ class View:
         self.kubectl("apply", "-f", "-", stdin=json.dumps(obj))
 
     def get(self, kind: str, name: str) -> Object | None:
-        out = self.kubectl("get", kind, name, "-o", "json", "--ignore-not-found")
-        found: Object | None = json.loads(out) if out else None
-        return found
+        """One object by a word that kubectl knows too; None when it is not there."""
+        code, found = self.plane.request("GET", WORDS[kind.lower()].path(self.namespace, name))
+        assert code in (200, 404), found
+        return found if code == 200 else None
+
+    def all_of(self, kind: Kind, selector: str = "") -> list[Object]:
+        code, found = self.plane.request("GET", f"{kind.path(self.namespace)}?labelSelector={quote(selector)}")
+        assert code == 200, found
+        return [{"apiVersion": kind.api_version, "kind": kind.kind, **item} for item in found["items"]]
 
     def children(self) -> dict[tuple[str, str], Object]:
         """Live children of every LLMDeployment, by (kind, name)."""
-        out = self.kubectl("get", ",".join(CHILD_KINDS), "-l", OURS, "-o", "json")
-        return {(item["kind"], item["metadata"]["name"]): item for item in json.loads(out)["items"]}
+        items = [item for kind in CHILD_KINDS for item in self.all_of(kind, OURS)]
+        return {(item["kind"], item["metadata"]["name"]): item for item in items}
 
     def kinds(self) -> list[str]:
         """Kinds of all children, sorted."""
         return sorted(kind for kind, _ in self.children())
 
     def pods(self) -> list[Object]:
-        items: list[Object] = json.loads(self.kubectl("get", "pods", "-o", "json"))["items"]
-        return [item for item in items if "deletionTimestamp" not in item["metadata"]]
+        return [item for item in self.all_of(kinds.POD) if "deletionTimestamp" not in item["metadata"]]
 
     def condition(self, name: str, kind: str = "Ready") -> dict[str, Any]:
         """A condition of an LLMDeployment, {} when it is not there."""
         conditions = (self.get("llm", name) or {}).get("status", {}).get("conditions", [])
         return next((c for c in conditions if c["type"] == kind), {})
 
-    def wait_reason(self, name: str, reason: str, limit_s: float = 10.0) -> dict[str, Any]:
+    def wait_reason(self, name: str, reason: str) -> dict[str, Any]:
         """The Ready condition once it has this reason."""
-        eventually(
-            f"{name} is {reason}: {self.condition(name)}",
-            lambda: self.condition(name).get("reason") == reason,
-            limit_s,
-        )
+        eventually(f"{name} is {reason}", lambda: self.condition(name).get("reason") == reason)
         return self.condition(name)
 
-    def wait_children(self, limit_s: float = 10.0) -> dict[tuple[str, str], Object]:
+    def wait_children(self) -> dict[tuple[str, str], Object]:
         """The five children of one LLMDeployment."""
-        eventually("five children", lambda: len(self.children()) == 5, limit_s)
+        eventually("five children", lambda: len(self.children()) == 5)
         return self.children()
 
     def fake_pod_status(self, name: str, status: Object) -> None:

@@ -122,9 +122,12 @@ def test_a_claim_is_mounted_read_only_at_its_path() -> None:
     assert engine_args(llm(SAMPLES["claim"]))["model"] == "/model"
 
 
-def test_the_repository_lies_where_triton_looks() -> None:
-    volume = template(SAMPLES["claim"])["spec"]["volumes"][0]["configMap"]
-    assert [i["path"] for i in volume["items"]] == ["Llama.7B/config.pbtxt", "Llama.7B/1/model.json"]
+def test_the_repository_lies_where_triton_looks_and_holds_nothing_else() -> None:
+    mounts = [m for m in server(SAMPLES["claim"])["volumeMounts"] if m["name"] == "repository"]
+    assert {m["subPath"]: m["mountPath"] for m in mounts} == {
+        "config.pbtxt": "/models/Llama.7B/config.pbtxt",
+        "model.json": "/models/Llama.7B/1/model.json",
+    }
 
 
 @pytest.mark.parametrize(
@@ -163,6 +166,17 @@ def test_nothing_but_the_startup_probe_judges_a_loading_pod() -> None:
     probe = container["startupProbe"]
     assert probe["periodSeconds"] * probe["failureThreshold"] >= 30 * 60
     assert {"readinessProbe", "livenessProbe"} <= container.keys()
+
+
+def test_readiness_means_tokens_where_the_image_can_tell() -> None:
+    wanted = llm(SHORTEST)
+    ours, stock = (pod.pod_spec(wanted, image, DEFAULTS, "x")["containers"][0] for image in (IMAGE, STOCK))
+    assert ours["readinessProbe"]["httpGet"] == {"path": "/health/ready", "port": "health"}
+    assert {"name": "health", "containerPort": 9000, "protocol": "TCP"} in ours["ports"]
+    assert stock["readinessProbe"]["httpGet"] == {"path": "/v2/models/llama/ready", "port": "http"}
+    assert "health" not in [port["name"] for port in stock["ports"]]
+    for probe in (ours["readinessProbe"], stock["readinessProbe"]):
+        assert probe["periodSeconds"] * probe["failureThreshold"] <= 10
 
 
 def test_nvidias_image_gets_a_process_1_that_obeys_sigterm() -> None:

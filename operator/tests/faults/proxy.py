@@ -68,9 +68,13 @@ class Write:
 
 @dataclass
 class Proxy:
-    """`url` is where the operator connects. `on_write` is called after each write, before the operator learns."""
+    """`url` is where the operator connects. `on_write` is called after each write, before the operator learns.
+
+    `name` is added to the user agent, so that the audit log tells operators apart.
+    """
 
     plane: ControlPlane
+    name: str = ""
     port: int = 0
     writes: list[Write] = field(default_factory=list)
     on_write: Callable[[int], object] | None = None
@@ -163,6 +167,7 @@ class Proxy:
 
     async def _pass_on(self, request: web.Request, task: asyncio.Task[Any]) -> web.StreamResponse:
         headers = {name: value for name, value in request.headers.items() if name.lower() not in HOP_BY_HOP}
+        headers["User-Agent"] = f"{headers.get('User-Agent', '')} {self.name}".strip()
         timeout = aiohttp.ClientTimeout(total=None)
         async with self._upstream.request(
             request.method,
@@ -222,9 +227,9 @@ def _status(code: int) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def proxy(plane: ControlPlane) -> Iterator[Proxy]:
+def proxy(plane: ControlPlane, name: str = "") -> Iterator[Proxy]:
     """A running proxy in front of an API server."""
-    made = Proxy(plane)
+    made = Proxy(plane, name)
     made.start()
     try:
         yield made

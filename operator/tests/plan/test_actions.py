@@ -27,7 +27,7 @@ def told(found: list[Action]) -> list[tuple[str, str]]:
 def test_a_missing_child_is_applied_as_new() -> None:
     [action] = actions([obj("Service", "a")], [], UID, frozenset())
     assert isinstance(action, Apply)
-    assert action.new
+    assert action.uid is None
 
 
 def test_nothing_is_written_when_nothing_changed() -> None:
@@ -39,7 +39,7 @@ def test_a_field_that_somebody_changed_is_restored() -> None:
     live = obj("Service", "a", spec={"type": "NodePort"})
     [action] = actions([obj("Service", "a", spec={"type": "ClusterIP"})], [live], UID, frozenset())
     assert isinstance(action, Apply)
-    assert not action.new
+    assert action.uid == "uid-a", "a namesake is not overwritten"
 
 
 def test_what_is_no_longer_wanted_is_deleted_last() -> None:
@@ -64,7 +64,7 @@ def test_children_of_a_former_namesake_go_first() -> None:
     found = actions([obj("Service", "a")], live, UID, frozenset())
     assert [type(a) for a in found] == [Delete, Apply]
     assert isinstance(found[1], Apply)
-    assert found[1].new
+    assert found[1].uid is None
 
 
 @pytest.mark.parametrize(
@@ -109,6 +109,7 @@ def test_what_the_api_server_writes_otherwise_is_no_drift(live: Any, wanted: Any
         ({}, {"replicas": 1}),
         ({"a": "x"}, {"a": {"b": 1}}),
         ({"type": "1Gi"}, {"type": "1024Mi"}),
+        ({"selector": {"app": "a", "more": "b"}}, {"selector": {"app": "a"}}),
     ],
 )
 def test_drift_is_seen(live: Any, wanted: Any) -> None:

@@ -17,6 +17,14 @@ _KEPT = {
     "type", "description", "enum", "format", "pattern", "minimum", "maximum", "minLength", "maxLength",
     "minItems", "maxItems", "minProperties", "maxProperties", "required", "default", "exclusiveMinimum",
 }  # fmt: skip
+# What the API server shows until the operator has written a status: without it, tools take a new object for ready.
+_UNSEEN = {
+    "type": "Ready",
+    "status": "Unknown",
+    "reason": "Pending",
+    "message": "The operator has not seen this LLMDeployment yet. If this stays, see whether the operator runs.",
+    "lastTransitionTime": "1970-01-01T00:00:00Z",
+}
 _Embedded = Callable[[str], dict[str, Any]]
 _READY = '.status.conditions[?(@.type=="Ready")]'
 
@@ -129,7 +137,7 @@ def _root_schema(embedded: _Embedded) -> dict[str, Any]:
             "kind": {"type": "string", "description": "Always LLMDeployment."},
             "metadata": {"type": "object"},
             "spec": structural(LLMDeploymentSpec, embedded),
-            "status": structural(LLMDeploymentStatus, embedded),
+            "status": structural(LLMDeploymentStatus, embedded) | {"default": {"conditions": [_UNSEEN]}},
         },
     }
 

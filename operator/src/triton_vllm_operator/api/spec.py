@@ -3,9 +3,10 @@
 Field names are vLLM's, Triton's and Kubernetes' own words in camelCase. Descriptions become `kubectl explain`.
 """
 
+import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.schema import Model, Quantity, cel, embedded, field
@@ -14,9 +15,25 @@ HF_URI_PATTERN = (
     r"^hf://[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}(@[A-Za-z0-9][A-Za-z0-9._/-]{0,199})?$"
 )
 PVC_URI_PATTERN = r"^pvc://[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?(/[A-Za-z0-9._-]+)*/?$"
+NAME_PATTERN = "^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
+_NAME_MESSAGE = "name holds letters, digits, '.', '_' and '-', starts and ends with a letter or digit, and has no '..'"
 _URI_MESSAGE = (
     "uri must be hf://ORG/REPO[@REVISION] or pvc://CLAIM[/PATH], for example hf://meta-llama/Llama-2-7b-chat-hf"
 )
+
+
+def _uri(text: str) -> str:
+    """The API server refuses other texts by the CRD's rules; this holds where an older CRD is still installed."""
+    if ".." in text or not (re.fullmatch(HF_URI_PATTERN, text) or re.fullmatch(PVC_URI_PATTERN, text)):
+        raise ValueError(_URI_MESSAGE)
+    return text
+
+
+def _served_name(text: str) -> str:
+    """It becomes a directory of the model repository: never a path."""
+    if ".." in text or not re.fullmatch(NAME_PATTERN, text):
+        raise ValueError(_NAME_MESSAGE)
+    return text
 
 
 ServerFlag = Annotated[str, Field(min_length=3, max_length=1024, pattern=r"^--[a-z][a-z0-9-]*(=.*)?$")]
@@ -45,7 +62,7 @@ class ModelSpec(Model):
         )
     }
 
-    uri: str = Field(
+    uri: Annotated[str, AfterValidator(_uri)] = Field(
         max_length=512,
         description="Where the model is: hf://ORG/REPO[@REVISION] for a Hugging Face repository, "
         "pvc://CLAIM[/PATH] for a directory in a PersistentVolumeClaim of the same namespace.",
@@ -54,13 +71,13 @@ class ModelSpec(Model):
             ("!self.contains('..')", "uri must not contain '..'"),
         ),
     )
-    name: str | None = field(
+    name: Annotated[str, AfterValidator(_served_name)] | None = field(
         max_length=63,
         description="Name under which the model is served, in /v2/models/NAME/generate. Default: metadata.name.",
         json_schema_extra=cel(
             (
-                "self.matches('^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$') && !self.contains('..')",
-                "name holds letters, digits, '.', '_' and '-', starts and ends with a letter or digit, and has no '..'",
+                f"self.matches('{NAME_PATTERN}') && !self.contains('..')",
+                _NAME_MESSAGE,
             )
         ),
     )

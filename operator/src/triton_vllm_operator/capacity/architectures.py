@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from .checkpoint import expert_count, expert_width, tensors_of
+from .checkpoint import expert_count, expert_width, mamba_multipliers, tensors_of
 from .config import ModelConfig
 from .errors import ShapeError
 from .layers import layer_caches, mla_cache
+from .model_classes import ModelClass, model_class
 from .safetensors import TensorInfo, bounded
 from .shape import CacheShape, ExpertShape, LayerShape, ModelShape, Quantization, VocabTable, WeightPart
-from .sharding import HeadLayout, SortedTensors, merge, sort_tensors
+from .sharding import HeadLayout, SortedTensors, merge, parts_of, sort_tensors
 
 #: Model types that are not causal language models: the engine would serve them for embedding or classification only.
 _NOT_CAUSAL = ("bert", "roberta", "t5", "bart", "vit", "clip", "siglip", "dinov2", "distilbert", "electra", "deberta")
@@ -25,9 +27,10 @@ def shape_from_config(config: Mapping[str, Any], tensors: Iterable[TensorInfo] |
     quantization = view.quantization()
     known = bounded(tensors) if tensors is not None else ()
     sorted_tensors = _sorted(view, caches, known, quantization)
-    norm_everywhere = view.model_type in _NORM_EVERYWHERE
+    engine_class = model_class(view.model_type)
+    ends = _ends(view, engine_class, sorted_tensors)
     layers = tuple(
-        LayerShape(layer, tuple(sorted_tensors.layers.get(index, ())) + _scales(layer))
+        LayerShape(layer, tuple(sorted_tensors.layers.get(index, ())) + _engine_buffers(view, layer))
         for index, layer in enumerate(caches)
     )
     return ModelShape(
@@ -45,62 +48,31 @@ def shape_from_config(config: Mapping[str, Any], tensors: Iterable[TensorInfo] |
         layers=layers,
         embedding=sorted_tensors.embedding or VocabTable(view.vocab_size, view.hidden_size * 2),
         output=None if view.tied_embeddings else sorted_tensors.output,
-        first_stage=tuple(merge(sorted_tensors.first_stage)),
-        last_stage=() if norm_everywhere else tuple(merge(sorted_tensors.last_stage)),
-        every_stage=_tables(view) + (tuple(merge(sorted_tensors.last_stage)) if norm_everywhere else ()),
-        tables_on_every_stage=view.model_type in _TABLES_EVERYWHERE,
+        first_stage=ends.first,
+        last_stage=ends.last,
+        every_stage=ends.every,
+        tables_on_every_stage="tables" in engine_class.every_stage,
         experts=_expert_shape(view),
         quantization=quantization,
         draft_layers=_draft_layers(view, caches, sorted_tensors),
-        encoder_len=view.text.integer("max_source_positions", 0, low=0) if view.model_type == "whisper" else 0,
         multimodal=view.multimodal,
         trust_remote_code=view.top.has("auto_map"),
         bytes_by_dtype=tuple(sorted(sorted_tensors.bytes_by_dtype.items())),
         weights_source="safetensors" if known else "config",
-        notes=() if known or quantization is None else (_QUANTIZED_NOTE,),
     )
 
 
-#: Model classes that build both vocabulary tables, or the final norm, on every pipeline stage (found by the oracle).
-_TABLES_EVERYWHERE = frozenset(
-    {
-        "qwen3_moe",
-        "mixtral",
-        "qwen3_next",
-        "olmoe",
-        "gpt_oss",
-        "cohere",
-        "cohere2",
-        "mamba2",
-        "jamba",
-        "granitemoehybrid",
-    }
-)
-_NORM_EVERYWHERE = frozenset(
-    {
-        "qwen3_moe",
-        "mixtral",
-        "gemma2",
-        "gemma3_text",
-        "cohere",
-        "cohere2",
-        "olmoe",
-        "gpt_oss",
-        "mamba2",
-        "jamba",
-        "granitemoehybrid",
-    }
-)
 #: Four 32-bit scale scalars that the engine registers with each attention layer.
 _SCALE_BYTES = 16
 
 
-def _scales(caches: tuple[CacheShape, ...]) -> tuple[WeightPart, ...]:
-    count = sum(cache.kind != "mamba" for cache in caches)
-    return (WeightPart("scales", 1, count * _SCALE_BYTES),) if count else ()
-
-
-_QUANTIZED_NOTE = "the weights' size is derived from config.json alone; quantized checkpoints need their headers"
+def _engine_buffers(view: ModelConfig, caches: tuple[CacheShape, ...]) -> tuple[WeightPart, ...]:
+    """What the engine adds to a layer and no checkpoint holds."""
+    attending = sum(cache.kind != "mamba" for cache in caches)
+    parts = [WeightPart("scales", 1, attending * _SCALE_BYTES)] if attending else []
+    if view.model_type == "falcon_h1":
+        parts += parts_of(mamba_multipliers(view, caches), "mamba_groups", _head_layout(view, (caches,)))
+    return tuple(parts)
 
 
 def _require_causal(view: ModelConfig) -> None:
@@ -128,6 +100,7 @@ def _head_layout(view: ModelConfig, caches: tuple[tuple[CacheShape, ...], ...]) 
         head_size=max(view.head_size, 1),
         mamba_groups=state.groups if state else 0,
         mamba_group_rows=state.groups * state.group_width if state else 0,
+        router_bytes=model_class(view.model_type).router_bytes,
     )
 
 
@@ -139,8 +112,8 @@ def _sorted(
 ) -> SortedTensors:
     heads = _head_layout(view, caches)
     if known:
-        return sort_tensors(known, heads, tied=view.tied_embeddings, layer_count=len(caches))
-    result = sort_tensors(tensors_of(view, caches), heads, tied=view.tied_embeddings, layer_count=len(caches))
+        return sort_tensors(known, heads, tied=view.tied_embeddings)
+    result = sort_tensors(tensors_of(view, caches), heads, tied=view.tied_embeddings)
     if quantization is not None and quantization.weight_bits < 16:
         result.layers = {
             index: [_quantized(part, quantization) for part in parts] for index, parts in result.layers.items()
@@ -160,18 +133,39 @@ def _quantized(part: WeightPart, quantization: Quantization) -> WeightPart:
     return WeightPart(part.group, part.shards, int(part.size_bytes * bits / 16), part.expert)
 
 
-def _tables(view: ModelConfig) -> tuple[WeightPart, ...]:
-    """The cos/sin tables of rotary embeddings, which every stage keeps in 16 bits."""
-    size = view.rope_rows() * view.rotary_size() * (4 if view.model_type == "gpt_oss" else 2)
-    if view.model_type.startswith("gemma3"):  # sliding layers have a table of their own, without scaling
-        size += view.text.integer("max_position_embeddings", 8192) * view.rotary_size() * 2
-    normalizer = 2 if view.model_type.startswith("gemma") else 0
-    return (WeightPart("rotary", 1, size + normalizer),) if size and _uses_rotary(view) else ()
+@dataclass(frozen=True, slots=True)
+class _Ends:
+    """Parts outside the layers, by the pipeline stages that hold them."""
+
+    first: tuple[WeightPart, ...]
+    last: tuple[WeightPart, ...]
+    every: tuple[WeightPart, ...]
 
 
-def _uses_rotary(view: ModelConfig) -> bool:
-    absolute = view.model_type in {"jamba", "gpt2", "opt", "bloom", "mpt", "whisper", "nemotron_h"}
-    return bool(view.attention_heads) and not absolute
+def _ends(view: ModelConfig, engine_class: ModelClass, tensors: SortedTensors) -> _Ends:
+    first, last = tuple(merge(tensors.first_stage)), tuple(merge(tensors.last_stage))
+    every = _rotary(view, engine_class)
+    if "positions" in engine_class.every_stage:
+        first, every = (), every + first
+    if "norm" in engine_class.every_stage:
+        last, every = (), every + last
+    if view.model_type.startswith("gemma"):
+        every += (WeightPart("normalizer", 1, 2),)  # the embedding's scale, one 16-bit number
+    return _Ends(first, last, every)
+
+
+def _rotary(view: ModelConfig, engine_class: ModelClass) -> tuple[WeightPart, ...]:
+    """Cos/sin tables, which a stage holds when it has a layer that uses them (see :func:`~.weights.held_by`)."""
+    width, sets = view.rotary_size(), engine_class.rotary_sets
+    if engine_class.rotary == "none" or not view.attention_heads or not width:
+        return ()
+    if engine_class.rotary == "frequencies":
+        return (WeightPart("frequencies", 1, sets * width * 4),)
+    row = width * engine_class.rotary_bytes
+    if sets == 1:
+        return (WeightPart("rotary", 1, view.rope_rows() * row),)
+    sliding_rows = view.text.integer("max_position_embeddings", 8192)  # sliding layers rotate without scaling
+    return (WeightPart("rotary-full", 1, view.rope_rows() * row), WeightPart("rotary-sliding", 1, sliding_rows * row))
 
 
 def _expert_shape(view: ModelConfig) -> ExpertShape | None:

@@ -57,6 +57,12 @@ _TRAITS: dict[str, _Traits] = {
     "bloom": _Traits(norm_bias=True, qkv_bias=True, o_bias=True, mlp_bias=True, gated=False),
     "gpt_neox": _Traits(norm_bias=True, qkv_bias=True, o_bias=True, mlp_bias=True, gated=False),
     "falcon": _Traits(norm_bias=True, gated=False),
+    "mamba": _Traits(norms=1),
+    "mamba2": _Traits(norms=1),
+    "falcon_mamba": _Traits(norms=1),
+    "nemotron_h": _Traits(norms=1, gated=False),
+    "lfm2": _Traits(qk_norm="head"),
+    "lfm2_moe": _Traits(qk_norm="head"),
 }
 
 
@@ -94,7 +100,7 @@ def tensors_of(config: ModelConfig, caches: tuple[tuple[CacheShape, ...], ...]) 
     if not config.tied_embeddings:
         yield TensorInfo("lm_head.weight", dtype, (vocab, hidden))
         if traits.output_bias:
-            yield TensorInfo("lm_head_extra.bias", dtype, (vocab,))
+            yield TensorInfo("lm_head.bias", dtype, (vocab,))
     yield TensorInfo("model.norm.weight", dtype, (hidden,))
     if traits.norm_bias:
         yield TensorInfo("model.norm.bias", dtype, (hidden,))
@@ -136,7 +142,7 @@ def _position_tables(config: ModelConfig, dtype: str) -> Iterator[TensorInfo]:
 def _layer(
     out: _Writer, config: ModelConfig, traits: _Traits, caches: tuple[CacheShape, ...], index: int, kind: str
 ) -> None:
-    for number in range(traits.norms if caches or kind == "" else 1):
+    for number in range(traits.norms):
         out.norm(f"norm{number}_layernorm", config.hidden_size, bias=traits.norm_bias)
     for cache in caches:
         if cache.kind == "mla":
@@ -198,12 +204,23 @@ def _gated_delta(out: _Writer, config: ModelConfig, cache: CacheShape) -> None:
     out.linear("linear_attn.out_proj", hidden, value)
 
 
+def _mamba2_heads(config: ModelConfig) -> int:
+    key = config.text.first("mamba_n_heads", "mamba_num_heads", "n_mamba_heads", "num_heads") or "num_heads"
+    return config.text.integer(key)
+
+
+def mamba_multipliers(config: ModelConfig, caches: tuple[CacheShape, ...]) -> TensorInfo:
+    """The engine's vector of multipliers in a Falcon-H1 layer: one for each output of ``in_proj``."""
+    state = next(cache.state for cache in caches if cache.state is not None)
+    rows = 2 * state.conv_width + state.groups * state.group_width + _mamba2_heads(config)
+    return TensorInfo("mamba.mup_vector", _DTYPES.get(config.dtype, "BF16"), (rows,))
+
+
 def _mamba2(out: _Writer, config: ModelConfig, cache: CacheShape) -> None:
     state = cache.state
     if state is None:
         return
-    key = config.text.first("mamba_n_heads", "mamba_num_heads", "n_mamba_heads", "num_heads") or "num_heads"
-    heads, inner, grouped = config.text.integer(key), state.conv_width, state.groups * state.group_width
+    heads, inner, grouped = _mamba2_heads(config), state.conv_width, state.groups * state.group_width
     out.linear("mamba.in_proj", 2 * inner + grouped + heads, config.hidden_size)
     out.add("mamba.conv1d.weight", inner + grouped, 1, state.conv_taps)
     out.add("mamba.conv1d.bias", inner + grouped)
@@ -229,6 +246,10 @@ def _mamba1(out: _Writer, config: ModelConfig, cache: CacheShape) -> None:
     out.add("mamba.A_log", inner, size, dtype="F32")
     out.add("mamba.D", inner)
     out.linear("mamba.out_proj", config.hidden_size, inner)
+    if config.model_type == "jamba":
+        out.norm("mamba.dt_layernorm", rank)
+        out.norm("mamba.b_layernorm", size)
+        out.norm("mamba.c_layernorm", size)
 
 
 def _short_conv(out: _Writer, config: ModelConfig, cache: CacheShape) -> None:

@@ -21,7 +21,7 @@ DTYPE_BYTES = {"bfloat16": 2, "float16": 2, "half": 2, "float32": 4, "float": 4,
                "int8_per_token_head": 1, "fp8_per_token_head": 1}  # fmt: skip
 _PER_TOKEN_HEAD = frozenset({"int8_per_token_head", "fp8_per_token_head"})
 #: Packed bytes per token of the special MLA layouts.
-_MLA_PACKED_BYTES = {"fp8_ds_mla": 656, "nvfp4_ds_mla": 352}
+MLA_PACKED_BYTES = {"fp8_ds_mla": 656, "nvfp4_ds_mla": 352}
 
 GroupKind = Literal["full", "sliding", "chunked", "mla", "mamba", "cross"]
 
@@ -118,7 +118,7 @@ def ceil_div(value: int, divisor: int) -> int:
 def cache_bytes_per_token(cache: CacheShape, kv_dtype: str, tensor_parallel_size: int) -> int:
     """Bytes that one token takes in one layer's cache on one rank."""
     if cache.kind == "mla":
-        packed = _MLA_PACKED_BYTES.get(kv_dtype)
+        packed = MLA_PACKED_BYTES.get(kv_dtype)
         return packed if packed is not None else cache.head_size * DTYPE_BYTES[kv_dtype]
     heads = max(1, cache.kv_heads // tensor_parallel_size)
     size = heads * (cache.head_size + cache.head_size_v) * DTYPE_BYTES[kv_dtype]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from .config import ModelConfig
 from .errors import ShapeError
-from .shape import CacheShape, StateShape
+from .shape import CacheShape, StateShape, state_dtype
 
 _FULL_NAMES = frozenset({"full_attention", "attention", "global_attention", "full"})
 _SLIDING_NAMES = frozenset({"sliding_attention", "sliding_window_attention", "local_attention"})
@@ -188,7 +188,7 @@ def _gated_delta_state(config: ModelConfig) -> StateShape:
         conv_taps=text.integer("linear_conv_kernel_dim", 4),
         grows_with_speculation=True,
         state_elements=value * text.integer("linear_key_head_dim"),
-        state_dtype=text.text("mamba_ssm_dtype", "auto"),
+        state_dtype=state_dtype(text, "mamba_ssm_dtype", "auto"),
     )
 
 
@@ -241,7 +241,7 @@ def _nemotron_state(config: ModelConfig) -> StateShape:
         head_size=head_size,
         state=text.integer("ssm_state_size"),
         taps=text.integer("conv_kernel", 4),
-        dtype=text.text("mamba_ssm_cache_dtype", "float32"),
+        dtype=state_dtype(text, "mamba_ssm_cache_dtype", "float32"),
     )
 
 

@@ -91,7 +91,7 @@ def plan(shape: ModelShape, settings: EngineSettings, gpu: GPUClass) -> Plan:
     requested = ceil(gpu.memory_bytes * resolved.gpu_memory_utilization)
     if refused is not None:
         return _refused(refused, settings, gpu, resolved, requested)
-    weights = _weights(shape, settings)
+    weights = _weights(shape, settings, resolved)
     spent = overhead(shape, settings, resolved)
     available = _available(settings, requested, max(weights), spent.total)
     kv_layout = layout(shape.layers, resolved.kv, draft_layers(shape, settings))
@@ -127,7 +127,7 @@ def draft_layers(shape: ModelShape, settings: EngineSettings) -> tuple[LayerShap
     return ()
 
 
-def _weights(shape: ModelShape, settings: EngineSettings) -> tuple[int, ...]:
+def _weights(shape: ModelShape, settings: EngineSettings, resolved: Resolved) -> tuple[int, ...]:
     parallel = Parallelism(
         settings.tensor_parallel_size,
         settings.pipeline_parallel_size,
@@ -139,7 +139,8 @@ def _weights(shape: ModelShape, settings: EngineSettings) -> tuple[int, ...]:
     if settings.speculation == "mtp":
         sizes[-1] += sum(part.size_bytes // settings.tensor_parallel_size
                          for layer in shape.draft_layers for part in layer.weights)  # fmt: skip
-    return tuple(sizes)
+    wide = resolved.dtype == "float32" and shape.quantization is None  # shapes hold weights in 16 bits
+    return tuple(2 * size if wide else size for size in sizes)
 
 
 def _available(settings: EngineSettings, requested: int, weights: int, spent: Interval) -> Interval:
@@ -193,6 +194,13 @@ def _judge(
         )
     if start is not None:
         return start
+    if shape.weights_incomplete:
+        return (
+            "Tight",
+            "WeightsEstimated",
+            f"it fits by the weights that config.json tells, but {shape.weights_incomplete}; "
+            "the safetensors headers of the checkpoint settle it",
+        )
     return (
         "Fits",
         "Fits",

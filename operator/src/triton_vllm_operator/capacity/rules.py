@@ -10,9 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .gpus import GPUClass
-from .kv import DTYPE_BYTES, ceil_div
+from .kv import DTYPE_BYTES, MLA_PACKED_BYTES, ceil_div
+from .model_classes import model_class
 from .settings import EngineSettings, Resolved
-from .shape import ModelShape
+from .shape import STATE_DTYPES, ModelShape
 from .weights import VOCAB_PADDING
 
 #: Lowest compute capability of each quantization method.
@@ -21,6 +22,8 @@ MIN_CAPABILITY: dict[str, tuple[int, int]] = {
     "quark": (7, 0), "moe_wna16": (7, 0), "fp8": (7, 5), "torchao": (7, 5), "mxfp4": (8, 0), "fbgemm_fp8": (8, 0),
     "experts_int8": (8, 0), "modelopt": (7, 5), "modelopt_fp4": (8, 0), "fp_quant": (10, 0),
 }  # fmt: skip
+#: Dtypes that the engine computes in.
+MODEL_DTYPES = ("bfloat16", "float16", "float32")
 #: Methods that left the engine, with the first version that lacks them.
 REMOVED_METHODS = {"bitsandbytes": (0, 32, 0), "gguf": (0, 32, 0)}
 
@@ -124,7 +127,26 @@ def _pipeline(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolv
 def _experts(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved: Resolved) -> Refusal | None:
     if settings.enable_expert_parallel and not shape.is_moe:
         return Refusal("NoExperts", f"{shape.architecture} has no experts; remove enableExpertParallel")
+    tp, experts = settings.tensor_parallel_size, shape.experts.count if shape.experts else 0
+    if experts and tp > experts and model_class(shape.model_type).one_expert_a_rank:
+        return Refusal(
+            "TensorParallelExperts",
+            f"tensorParallelSize {tp} is more than the {experts} experts, which {shape.architecture} refuses; "
+            f"use tensorParallelSize {experts} or less",
+        )
     return None
+
+
+def _state_groups(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved: Resolved) -> Refusal | None:
+    tp = settings.tensor_parallel_size
+    groups = {c.state.groups for layer in shape.layers for c in layer.caches if c.state is not None}
+    broken = next((count for count in sorted(groups) if count > 1 and count % tp), None)
+    if broken is None:
+        return None
+    return Refusal(
+        "TensorParallelStateGroups",
+        f"{broken} state groups cannot be split over tensorParallelSize {tp}; use one of {_divisors(broken)}",
+    )
 
 
 def _length(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved: Resolved) -> Refusal | None:
@@ -135,6 +157,17 @@ def _length(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved
         f"maxModelLen {settings.max_model_len} is longer than the model's {shape.max_position}; "
         f"use maxModelLen {shape.max_position} or less",
     )
+
+
+def _known_dtypes(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved: Resolved) -> Refusal | None:
+    if resolved.dtype not in MODEL_DTYPES:
+        return Refusal("DtypeUnknown", f"dtype {resolved.dtype!r} is not one of auto, {', '.join(MODEL_DTYPES)}")
+    if settings.mamba_ssm_cache_dtype not in STATE_DTYPES:
+        return Refusal(
+            "DtypeUnknown",
+            f"mambaSsmCacheDtype {settings.mamba_ssm_cache_dtype!r} is not one of {', '.join(STATE_DTYPES)}",
+        )
+    return None
 
 
 def _dtype(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved: Resolved) -> Refusal | None:
@@ -165,7 +198,7 @@ def _quantization(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, re
 
 
 def _kv_dtype(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved: Resolved) -> Refusal | None:
-    if resolved.kv_cache_dtype in DTYPE_BYTES or (shape.uses_mla and resolved.kv_cache_dtype.endswith("_ds_mla")):
+    if resolved.kv_cache_dtype in DTYPE_BYTES or (shape.uses_mla and resolved.kv_cache_dtype in MLA_PACKED_BYTES):
         return None
     return Refusal(
         "KVCacheDtypeUnknown",
@@ -178,5 +211,6 @@ def _dotted(capability: tuple[int, int]) -> str:
 
 
 _CHECKS: tuple[Check, ...] = (
-    _heads, _kv_heads, _vocabulary, _widths, _pipeline, _experts, _length, _dtype, _quantization, _kv_dtype,
+    _heads, _kv_heads, _vocabulary, _widths, _pipeline, _experts,
+    _state_groups, _length, _known_dtypes, _dtype, _quantization, _kv_dtype,
 )  # fmt: skip

@@ -99,7 +99,7 @@ def resolve(shape: ModelShape, settings: EngineSettings, gpu: GPUClass) -> Resol
         speculative_tokens=settings.num_speculative_tokens,
         prefix_caching=caching,
         hybrid_manager=hybrid_manager(shape, settings),
-        encoder_len=shape.encoder_len or batched,
+        encoder_len=batched,
         blocks_override=settings.num_gpu_blocks_override,
         kernel_block=32 if settings.device == "cpu" and not shape.uses_mla else 16,
         layer_partition=settings.layer_partition,

@@ -8,7 +8,7 @@ the bytes of weights with the way they are cut over ranks. It is built from ``co
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from .safetensors import TensorInfo
 FORMAT = "triton-vllm-operator/model-shape/v1"
 
 CacheKind = Literal["full", "sliding", "chunked", "mla", "mamba", "cross"]
+STATE_DTYPES = ("auto", "bfloat16", "float16", "float32")
 CACHE_KINDS: tuple[CacheKind, ...] = ("full", "sliding", "chunked", "mla", "mamba", "cross")
 
 
@@ -138,14 +139,12 @@ class ModelShape:
     experts: ExpertShape | None = None
     quantization: Quantization | None = None
     draft_layers: tuple[LayerShape, ...] = ()
-    encoder_len: int = 0
     tables_on_every_stage: bool = False
     multimodal: bool = False
     pipeline_parallel: bool = True
     trust_remote_code: bool = False
     bytes_by_dtype: tuple[tuple[str, int], ...] = ()
     weights_source: Literal["safetensors", "config"] = "config"
-    notes: tuple[str, ...] = field(default=())
 
     @staticmethod
     def from_config(config: Mapping[str, Any], tensors: Iterable[TensorInfo] | None = None) -> ModelShape:
@@ -161,6 +160,17 @@ class ModelShape:
     def tied_embeddings(self) -> bool:
         """Whether the output table is the embedding table (no bytes of its own)."""
         return self.output is None
+
+    @property
+    def weights_incomplete(self) -> str:
+        """Why the bytes of weights may be more than what is known; empty when the checkpoint's headers were read."""
+        if self.weights_source == "safetensors":
+            return ""
+        if self.is_encoder_decoder:
+            return "the encoder's weights are not in it"
+        if self.multimodal:
+            return "the weights of the image or audio encoder are not in it"
+        return "the layout of quantized weights is not in it" if self.quantization is not None else ""
 
     @property
     def uses_mla(self) -> bool:
@@ -252,14 +262,12 @@ def _read_shape(reader: Reader) -> ModelShape:
         experts=_read_experts(reader.nested("experts")),
         quantization=_read_quantization(reader.nested("quantization")),
         draft_layers=_read_layers(reader, "draftLayers"),
-        encoder_len=reader.integer("encoderLen", 0, low=0),
         tables_on_every_stage=reader.boolean("tablesOnEveryStage", False),
         multimodal=reader.boolean("multimodal", False),
         pipeline_parallel=reader.boolean("pipelineParallel", True),
         trust_remote_code=reader.boolean("trustRemoteCode", False),
         bytes_by_dtype=_read_dtype_bytes(reader.nested("bytesByDtype")),
         weights_source="safetensors" if reader.text("weightsSource") == "safetensors" else "config",
-        notes=reader.texts("notes"),
     )
 
 
@@ -304,8 +312,16 @@ def _read_state(reader: Reader) -> StateShape:
         group_width=reader.integer("groupWidth", 0, low=0),
         grows_with_speculation=reader.boolean("growsWithSpeculation", False),
         state_elements=reader.integer("stateElements", 0, low=0),
-        state_dtype=reader.text("stateDtype", "auto"),
+        state_dtype=state_dtype(reader, "stateDtype", "auto"),
     )
+
+
+def state_dtype(reader: Reader, key: str, default: str) -> str:
+    """The dtype of a recurrent state: one of ``STATE_DTYPES``."""
+    found = reader.text(key, default)
+    if found not in STATE_DTYPES:
+        raise ShapeError("ConfigFieldWrongType", f"{key} is {found[:60]!r}, not one of {', '.join(STATE_DTYPES)}")
+    return found
 
 
 def _read_parts(reader: Reader, key: str) -> tuple[WeightPart, ...]:

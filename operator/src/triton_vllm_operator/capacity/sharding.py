@@ -92,7 +92,7 @@ _OUTPUT = frozenset(["lm_head", "embed_out", "output"])
 
 @dataclass(frozen=True, slots=True)
 class HeadLayout:
-    """Head counts that decide how K and V (and Mamba groups) are cut."""
+    """Head counts that decide how K and V (and Mamba groups) are cut; ``router_bytes`` 0: as the checkpoint's."""
 
     attention_heads: int
     kv_heads: int
@@ -100,6 +100,7 @@ class HeadLayout:
     head_size_v: int = 0
     mamba_groups: int = 0
     mamba_group_rows: int = 0
+    router_bytes: int = 0
 
     @property
     def kv_share(self) -> float:
@@ -130,14 +131,15 @@ def layer_index(name: str) -> int | None:
     return int(match.group(1)) if match else None
 
 
-def sort_tensors(tensors: Iterable[TensorInfo], heads: HeadLayout, *, tied: bool, layer_count: int) -> SortedTensors:
-    """Sort tensors into what each pipeline stage and rank will hold. Draft (MTP) layers keep indices >= layer_count."""
+def sort_tensors(tensors: Iterable[TensorInfo], heads: HeadLayout, *, tied: bool) -> SortedTensors:
+    """Sort tensors into what each pipeline stage and rank will hold. Draft (MTP) layers keep the indices they have."""
     result = SortedTensors()
-    for tensor in tensors:
-        rule = rule_of(tensor.name)
+    for stored in tensors:
+        rule = rule_of(stored.name)
         if rule == "skip":
             continue
-        result.bytes_by_dtype[tensor.dtype] += tensor.size_bytes
+        result.bytes_by_dtype[stored.dtype] += stored.size_bytes
+        tensor = as_served(stored, heads)
         index = layer_index(tensor.name)
         if index is None and rule in {"vocab", "output"}:
             _place_table(result, tensor, rule, tied=tied)
@@ -145,8 +147,21 @@ def sort_tensors(tensors: Iterable[TensorInfo], heads: HeadLayout, *, tied: bool
         parts = parts_of(tensor, "any" if rule in {"vocab", "output"} else rule, heads)
         _bucket(result, tensor.name, index).extend(parts)
     result.layers = {index: merge(parts) for index, parts in result.layers.items()}
-    del layer_count
     return result
+
+
+#: Parameters that the engine keeps in 32 bits whatever it computes in.
+_KEPT_WIDE = frozenset({"A_log", "A", "e_score_correction_bias"})
+
+
+def as_served(tensor: TensorInfo, heads: HeadLayout) -> TensorInfo:
+    """The tensor in the dtype in which the engine keeps it: 32-bit weights are served in 16 bits, scales as stored."""
+    module, parameter = _module(tensor.name)
+    if heads.router_bytes == 4 and tensor.name.endswith("mlp.gate.weight"):
+        return TensorInfo(tensor.name, "F32", tensor.shape)
+    if tensor.dtype in {"F32", "F64"} and parameter in {"", "weight", "bias"} and module not in _KEPT_WIDE:
+        return TensorInfo(tensor.name, "BF16", tensor.shape)
+    return tensor
 
 
 def _bucket(result: SortedTensors, name: str, index: int | None) -> list[WeightPart]:
@@ -160,15 +175,12 @@ def _bucket(result: SortedTensors, name: str, index: int | None) -> list[WeightP
 
 
 def _place_table(result: SortedTensors, tensor: TensorInfo, rule: Rule, *, tied: bool) -> None:
-    if len(tensor.shape) != 2:
-        result.last_stage.append(WeightPart("output", 0, tensor.size_bytes))
-        return
-    rows = tensor.shape[0]
+    rows = tensor.shape[0] if tensor.shape else 0
     table = VocabTable(rows, tensor.size_bytes // max(rows, 1))
     if rule == "vocab":
         result.embedding = table
-    elif not tied:
-        result.output = table
+    elif not tied:  # the weight and, with it, a bias of one element a row
+        result.output = VocabTable(rows, table.row_bytes + (result.output.row_bytes if result.output else 0))
 
 
 def _is_side_model(name: str) -> bool:
@@ -202,13 +214,19 @@ def _module_rule(name: str, module: str, parameter: str) -> Rule:
         return "kv"
     if module in _FUSED_QKV:
         return "fused_qkv"
+    if ".experts." in name and _is_row_bias(module, parameter):
+        return "replicated"
     if ".experts." in name or module in _COLUMN or module in _HEAD_VECTORS:
         return "any"
     if module in {"in_proj", "conv1d"} or (module == "norm" and ".mamba" in name):
         return "mamba_groups"
     if module in _ROW:
-        return "replicated" if parameter in {"bias", "g_idx"} and module != "in_proj" else "any"
+        return "replicated" if parameter in {"bias", "g_idx"} else "any"
     return "replicated"
+
+
+def _is_row_bias(module: str, parameter: str) -> bool:
+    return module == "down_proj_bias" or (parameter == "bias" and module in _ROW)
 
 
 def parts_of(tensor: TensorInfo, rule: Rule, heads: HeadLayout) -> list[WeightPart]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .kv import ceil_div, stage_layers
-from .shape import ModelShape, VocabTable, WeightPart
+from .shape import LayerShape, ModelShape, VocabTable, WeightPart
 
 #: Vocabularies are padded to a multiple of this before they are cut (``vocab_parallel_embedding.py``).
 VOCAB_PADDING = 64
@@ -44,11 +44,22 @@ def stage_weights(shape: ModelShape, parallel: Parallelism) -> tuple[int, ...]:
     experts = shape.experts.count if shape.experts else 0
     sizes, first = [], 0
     for stage, count in enumerate(counts):
-        parts = [part for layer in shape.layers[first : first + count] for part in layer.weights]
-        size = _total(parts, parallel, experts) + _total(shape.every_stage, parallel, experts)
+        layers = shape.layers[first : first + count]
+        parts = [part for layer in layers for part in layer.weights]
+        parts += [part for part in shape.every_stage if held_by(layers, part)]
+        size = _total(parts, parallel, experts)
         sizes.append(size + _ends(shape, parallel, stage, experts))
         first += count
     return tuple(sizes)
+
+
+def held_by(layers: Iterable[LayerShape], part: WeightPart) -> bool:
+    """Whether a stage of these layers holds a part of every stage: a rotary table needs a layer that uses it."""
+    if not part.group.startswith("rotary"):
+        return True
+    kinds = {cache.kind for layer in layers for cache in layer.caches if cache.kind != "mamba"}
+    wanted = part.group.removeprefix("rotary").removeprefix("-")
+    return bool(kinds) and (not wanted or (wanted == "sliding") in {kind == "sliding" for kind in kinds})
 
 
 def _ends(shape: ModelShape, parallel: Parallelism, stage: int, experts: int) -> int:

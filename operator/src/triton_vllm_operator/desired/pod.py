@@ -12,6 +12,7 @@ from triton_vllm_operator.desired.layout import (
     CACHE_DIR,
     ENDPOINT_REMOVAL_SECONDS,
     GRPC_PORT,
+    HEALTH_PORT,
     HTTP_PORT,
     METRICS_PORT,
     MODEL_DIR,
@@ -72,10 +73,11 @@ def _server(llm: LLMDeployment, image: ServingImage, defaults: Defaults) -> dict
             {"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"},
             {"name": "grpc", "containerPort": GRPC_PORT, "protocol": "TCP"},
             {"name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP"},
+            *([] if image.stock else [{"name": "health", "containerPort": HEALTH_PORT, "protocol": "TCP"}]),
         ],
         "resources": _resources(llm),
         "volumeMounts": _mounts(llm),
-        **_probes(llm),
+        **_probes(llm, image),
         "lifecycle": {"preStop": {"sleep": {"seconds": ENDPOINT_REMOVAL_SECONDS}}},
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": {
@@ -133,19 +135,27 @@ def _resources(llm: LLMDeployment) -> dict[str, Any]:
     return {"requests": {"cpu": str(wanted.cpu), **exact}, "limits": exact}
 
 
-def _probes(llm: LLMDeployment) -> dict[str, Any]:
-    """Triton opens its ports after the model is loaded, so nothing but the startup probe may judge before that."""
-    ready = {"path": f"/v2/models/{llm.model_name}/ready", "port": "http"}
+def _probes(llm: LLMDeployment, image: ServingImage) -> dict[str, Any]:
+    """Triton opens its ports after the model is loaded, so nothing but the startup probe may judge before that.
+
+    Triton calls a model with a dead or frozen engine ready. Our image says itself whether its engine gives tokens: 11
+    seconds after it froze at the latest, so that two looks make it unready within 15.
+    """
+    loaded = {"path": f"/v2/models/{llm.model_name}/ready", "port": "http"}
+    ready = {"httpGet": {"path": "/health/ready", "port": "health"}, "periodSeconds": 2, "timeoutSeconds": 2}
+    if image.stock:
+        ready = {"httpGet": loaded, "periodSeconds": 5, "timeoutSeconds": 4}
+    live = {"path": "/v2/health/live", "port": "http"} if image.stock else {"path": "/health/live", "port": "health"}
     return {
         "startupProbe": {
-            "httpGet": ready,
+            "httpGet": loaded,
             "periodSeconds": _STARTUP_PERIOD_SECONDS,
             "timeoutSeconds": 2,
             "failureThreshold": _STARTUP_BUDGET_SECONDS // _STARTUP_PERIOD_SECONDS,
         },
-        "readinessProbe": {"httpGet": ready, "periodSeconds": 5, "timeoutSeconds": 4, "failureThreshold": 2},
+        "readinessProbe": {**ready, "failureThreshold": 2},
         "livenessProbe": {
-            "httpGet": {"path": "/v2/health/live", "port": "http"},
+            "httpGet": live,
             "periodSeconds": 10,
             "timeoutSeconds": 5,
             "failureThreshold": 6,
@@ -154,8 +164,12 @@ def _probes(llm: LLMDeployment) -> dict[str, Any]:
 
 
 def _mounts(llm: LLMDeployment) -> list[dict[str, Any]]:
+    # File by file: a mounted ConfigMap holds `..data` beside its files, which Triton takes for a model and fails at.
     mounts: list[dict[str, Any]] = [
-        {"name": "repository", "mountPath": REPOSITORY_DIR, "readOnly": True},
+        {"name": "repository", "mountPath": f"{REPOSITORY_DIR}/{path}", "subPath": key, "readOnly": True}
+        for key, path in sorted(repository.paths(llm).items())
+    ]
+    mounts += [
         {"name": "cache", "mountPath": CACHE_DIR},
         {"name": "tmp", "mountPath": "/tmp"},
         {"name": "shm", "mountPath": "/dev/shm"},
@@ -167,9 +181,8 @@ def _mounts(llm: LLMDeployment) -> list[dict[str, Any]]:
 
 
 def _volumes(llm: LLMDeployment, config_map: str) -> list[dict[str, Any]]:
-    items = [{"key": key, "path": path} for key, path in sorted(repository.paths(llm).items())]
     volumes: list[dict[str, Any]] = [
-        {"name": "repository", "configMap": {"name": config_map, "items": items}},
+        {"name": "repository", "configMap": {"name": config_map}},
         {"name": "cache", "emptyDir": {}},
         {"name": "tmp", "emptyDir": {}},
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": str(llm.spec.resources.shared_memory)}},

@@ -1,6 +1,7 @@
 """The model repository: an immutable ConfigMap, named after its content so that old pods keep theirs."""
 
 import hashlib
+from functools import cache
 from typing import Any
 
 from triton_vllm_operator.api import names
@@ -14,10 +15,15 @@ ENGINE_KEY = "model.json"
 _HASH_LENGTH = 8  # keeps NAME-HASH no longer than NAME-headless, the longest child name
 
 
+@cache
+def _config() -> str:
+    # vLLM's numbers reach Triton's metrics port only when this is switched on.
+    return config_pbtxt({"REPORT_CUSTOM_METRICS": "true"})
+
+
 def files(llm: LLMDeployment) -> dict[str, str]:
     """Key of the ConfigMap -> text."""
-    # vLLM's numbers reach Triton's metrics port only when this is switched on.
-    return {CONFIG_KEY: config_pbtxt({"REPORT_CUSTOM_METRICS": "true"}), ENGINE_KEY: model_json(llm)}
+    return {CONFIG_KEY: _config(), ENGINE_KEY: model_json(llm)}
 
 
 def paths(llm: LLMDeployment) -> dict[str, str]:

@@ -64,7 +64,7 @@ class Client:
     """Calls to one API server.
 
     `fence` is called before every write and raises `NotLeader` to stop it. `observe` gets (verb, kind, HTTP code or
-    error name, seconds) of every call, for the metrics.
+    error name, seconds) of every call, for the metrics. `rest` sends the requests: the tests' own, else real HTTP.
     """
 
     def __init__(
@@ -74,11 +74,12 @@ class Client:
         fence: Fence = no_fence,
         observe: Observe = no_observer,
         connections: int = 64,
+        rest: Any = None,
     ) -> None:
         configuration.connection_pool_maxsize = connections
         configuration.client_session_kwargs = {"request_class": FencedRequest, "auto_decompress": True}
         self._configuration = configuration
-        self._rest: Any = RESTClientObject(configuration)  # its request() is not typed
+        self._rest: Any = rest or RESTClientObject(configuration)  # its request() is not typed
         self._fence = fence
         self._observe = observe
 

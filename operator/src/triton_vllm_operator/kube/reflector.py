@@ -21,8 +21,11 @@ from triton_vllm_operator.kube.store import OWNER_LABEL, Place, Store
 log = logging.getLogger(__name__)
 
 # The server ends a watch after this long and the client gives up 5 s later, so a connection that is open but dead is
-# noticed within 25 s. A new request costs the server next to nothing: it goes on from the last version.
-WATCH_S = 20
+# noticed within 20 s. A new request costs the server next to nothing: it goes on from the last version.
+WATCH_S = 15
+# Everything is listed again this often, +-20 %: whatever a watch may have failed to tell is known after that.
+RELIST_S = 450.0
+LONGEST_BLIND_S = 600.0  # RELIST_S at its longest, and one watch that is under way
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 10.0
 
@@ -50,6 +53,7 @@ class Reflector:
     synced: asyncio.Event = field(default_factory=asyncio.Event)
     health: Health = field(init=False)
     _version: str | None = None
+    _list_at: float = 0.0  # when everything is listed again, in seconds of the event loop's clock
 
     def __post_init__(self) -> None:
         self.health = Health(turned=asyncio.get_running_loop().time())
@@ -77,7 +81,7 @@ class Reflector:
         """One list if needed, then one watch request. The error that ended it, or None."""
         self.health.turned = self._now()
         try:
-            if self._version is None:
+            if self._version is None or self._now() >= self._list_at:
                 await self._list()
             await self._watch()
         except Expired as error:
@@ -97,6 +101,7 @@ class Reflector:
             version = page.version
         self.store.keep(places, version, self.namespace)
         self._version = version
+        self._list_at = self._now() + RELIST_S * self.rand.uniform(0.8, 1.2)
         self._hear()
         self.synced.set()
 

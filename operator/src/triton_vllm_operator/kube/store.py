@@ -93,6 +93,18 @@ class Store:
         self._unset(place)
         self._tell(old, None)
 
+    def version_of(self, namespace: str, name: str) -> int:
+        """resourceVersion of what is known under a name; 0 when nothing is."""
+        entry = self._entries.get((namespace, name))
+        return entry.version if entry else 0
+
+    def forget(self, namespace: str, name: str, version: int) -> None:
+        """Drop what the API server has just denied, unless news of that name came after `version`."""
+        entry = self._entries.get((namespace, name))
+        if entry is not None and entry.version == version:
+            self._unset((namespace, name))
+            self._tell(entry, None)
+
     def keep(self, listed: set[Place], list_version: str, namespace: str | None = None) -> None:
         """End of a list (of one namespace, or of all) whose objects were put: what is not in it is gone.
 

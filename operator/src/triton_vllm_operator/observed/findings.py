@@ -4,6 +4,7 @@ A check takes the observation and gives a finding or None. Order is by how early
 how much it explains: a refused Deployment before its missing pods, a missing Secret before "not ready".
 """
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -72,7 +73,7 @@ def pods_refused(seen: Observation) -> Finding | None:
 
 def claim_problem(seen: Observation) -> Finding | None:
     """A pod waits for a PersistentVolumeClaim that is missing or not bound."""
-    for pod in seen.live_pods:
+    for pod in seen.judged_pods:
         if found := re.search(r'persistentvolumeclaim "([^"]+)" not found', pod.unschedulable):
             claim, namespace = found.group(1), seen.llm.namespace
             message = f"PersistentVolumeClaim {claim} does not exist in namespace {namespace}. Create it, or change "
@@ -85,7 +86,7 @@ def claim_problem(seen: Observation) -> Finding | None:
 
 def unschedulable(seen: Observation) -> Finding | None:
     """No node takes a pod."""
-    pod = next((p for p in seen.live_pods if p.unschedulable), None)
+    pod = next((p for p in seen.judged_pods if p.unschedulable), None)
     if pod is None:
         return None
     if seen.gpu_use is not None and f"Insufficient {seen.gpu_use.resource}" in pod.unschedulable:
@@ -98,7 +99,7 @@ def unschedulable(seen: Observation) -> Finding | None:
 
 def reference_missing(seen: Observation) -> Finding | None:
     """The kubelet cannot make the container: a Secret or ConfigMap, or a key of it, is missing."""
-    for pod in seen.live_pods:
+    for pod in seen.judged_pods:
         if pod.waiting_reason in _CONFIG_REASONS:
             return _missing_reference(seen, pod)
     return None
@@ -120,7 +121,7 @@ def _missing_reference(seen: Observation, pod: PodState) -> Finding:
 
 def image_problem(seen: Observation) -> Finding | None:
     """The image cannot be pulled."""
-    for pod in seen.live_pods:
+    for pod in seen.judged_pods:
         if pod.waiting_reason in _IMAGE_REASONS:
             message = f"The image of pod {pod.name} cannot be pulled: {_short(pod.waiting_message)}"
             advice = "Check spec.server.image, spec.podTemplate.imagePullSecrets and the registry."
@@ -130,7 +131,7 @@ def image_problem(seen: Observation) -> Finding | None:
 
 def mount_problem(seen: Observation) -> Finding | None:
     """The kubelet cannot mount a volume."""
-    for pod in seen.live_pods:
+    for pod in seen.judged_pods:
         if text := seen.mount_errors.get(pod.name, ""):
             advice = "Create what the volume names, or correct spec.podTemplate.volumes."
             return Finding("MountFailed", f"Pod {pod.name} waits for a volume: {_short(text)} {advice}", stalled=True)
@@ -139,7 +140,7 @@ def mount_problem(seen: Observation) -> Finding | None:
 
 def server_failed(seen: Observation) -> Finding | None:
     """The server has ended instead of serving."""
-    for pod in seen.live_pods:
+    for pod in seen.judged_pods:
         if pod.ready or not (pod.failure_reason or pod.waiting_reason == "CrashLoopBackOff"):
             continue
         again = f"It has been restarted {pod.restarts} times." if pod.restarts > 1 else "It is being restarted."
@@ -148,7 +149,7 @@ def server_failed(seen: Observation) -> Finding | None:
                 f"The server of pod {pod.name} used more memory than its limit. Raise spec.resources.memory. {again}"
             )
             return Finding("OutOfMemory", message, stalled=True)
-        said = _short(pod.failure_message) or f"no message; see kubectl logs {pod.name} --previous"
+        said = _short(_told(pod.failure_message)) or f"no message; see kubectl logs {pod.name} --previous"
         return Finding("ServerFailed", f"The server of pod {pod.name} ended before it served: {said} {again}", True)
     return None
 
@@ -192,6 +193,15 @@ CHECKS: Sequence[Check] = (
     not_settled,
     no_token,
 )
+
+
+def _told(message: str) -> str:
+    """What a container left as its termination message. Our image leaves JSON: the cause and what to do."""
+    try:
+        report = json.loads(message)
+        return f"{report['cause']}. To do: {report['hint']}"
+    except (ValueError, TypeError, KeyError):
+        return message
 
 
 def _short(text: str) -> str:

@@ -12,12 +12,12 @@ _MOUNT_REASONS = {"FailedMount", "FailedAttachVolume", "FailedMapVolume"}
 def waits_for_gpu(seen: Observation) -> bool:
     """A pod finds no node with enough GPUs, so the nodes and the other holders are worth a look."""
     resource = seen.llm.spec.resources.gpu.resource_name
-    return any(f"Insufficient {resource}" in pod.unschedulable for pod in seen.live_pods)
+    return any(f"Insufficient {resource}" in pod.unschedulable for pod in seen.judged_pods)
 
 
 def pods_in_creation(seen: Observation) -> list[PodState]:
     """Scheduled pods whose container does not exist yet: their events may name a volume that is missing."""
-    return [p for p in seen.live_pods if p.node and p.waiting_reason in {"ContainerCreating", "PodInitializing"}]
+    return [p for p in seen.judged_pods if p.node and p.waiting_reason in {"ContainerCreating", "PodInitializing"}]
 
 
 def pods_to_prove(seen: Observation) -> list[PodState]:
@@ -32,7 +32,25 @@ def mount_error(events: Iterable[Mapping[str, Any]]) -> str:
     return str(newest.get("message", ""))
 
 
-def volumes_of(pods: Iterable[Mapping[str, Any]]) -> frozenset[str]:
-    """Names of the ConfigMaps that pods mount."""
-    volumes = (v for pod in pods for v in pod.get("spec", {}).get("volumes", []))
-    return frozenset(v["configMap"]["name"] for v in volumes if "configMap" in v)
+def repositories_in_use(
+    deployment: Mapping[str, Any] | None, pods: Iterable[Mapping[str, Any]], config_maps: Iterable[Mapping[str, Any]]
+) -> frozenset[str]:
+    """Names of the model repositories (ConfigMaps) that must stay.
+
+    While a rollout is under way that is each one: the Deployment's controller may still make a pod of a former
+    configuration, to replace one that was evicted, and that pod must find its volume.
+    """
+    if deployment is not None and _rolls(deployment):
+        return frozenset(config_map["metadata"]["name"] for config_map in config_maps)
+    specs = [pod.get("spec", {}) for pod in pods]
+    if deployment is not None:
+        specs.append(deployment["spec"]["template"]["spec"])
+    volumes = (volume for spec in specs for volume in spec.get("volumes", []))
+    return frozenset(volume["configMap"]["name"] for volume in volumes if "configMap" in volume)
+
+
+def _rolls(deployment: Mapping[str, Any]) -> bool:
+    """Whether the controller has not seen the newest spec yet, or pods of a former one are left."""
+    status = deployment.get("status", {})
+    seen = status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 0)
+    return not seen or status.get("updatedReplicas", 0) != status.get("replicas", 0)

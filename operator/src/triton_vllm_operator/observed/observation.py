@@ -37,8 +37,15 @@ class Observation:
 
     @property
     def current_pods(self) -> list[PodState]:
-        """Live pods of the wanted configuration."""
-        return [pod for pod in self.live_pods if pod.config_hash == self.config_hash]
+        """Live pods of the wanted configuration, and of its newest pod template: an image can change alone."""
+        wanted = [pod for pod in self.live_pods if pod.config_hash == self.config_hash]
+        newest = max(wanted, key=lambda pod: pod.created, default=None)
+        return [pod for pod in wanted if newest is not None and pod.template == newest.template]
+
+    @property
+    def judged_pods(self) -> list[PodState]:
+        """The pods whose troubles are told: those of the newest configuration, all while it has none."""
+        return self.current_pods or self.live_pods
 
     @property
     def proven_pods(self) -> list[PodState]:

@@ -14,6 +14,8 @@ class PodState:
     Attributes:
         run: identity of the running container: pod uid and restart count. A new run must prove itself again.
         config_hash: model repository that it mounts.
+        template: hash of the pod template that it was made from, as the Deployment's controller labels it.
+        created: RFC 3339 time of its creation.
         unschedulable: the scheduler's own sentence, while it finds no node.
         waiting_reason, waiting_message: why the container does not run.
         failure_reason, failure_message: how the last run of the container ended.
@@ -25,6 +27,8 @@ class PodState:
     ip: str
     node: str
     config_hash: str
+    template: str
+    created: str
     ready: bool
     started: bool
     deleting: bool
@@ -50,6 +54,8 @@ def read(pod: Mapping[str, Any], container: str) -> PodState:
         ip=status.get("podIP", ""),
         node=pod.get("spec", {}).get("nodeName", ""),
         config_hash=meta.get("annotations", {}).get(names.CONFIG_HASH_ANNOTATION, ""),
+        template=meta.get("labels", {}).get("pod-template-hash", ""),
+        created=meta.get("creationTimestamp", ""),
         ready=_condition(status, "Ready").get("status") == "True",
         started=bool(state.get("started")),
         deleting="deletionTimestamp" in meta,

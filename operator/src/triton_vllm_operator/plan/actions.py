@@ -12,10 +12,10 @@ Object = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Apply:
-    """Server-side apply of one child; `new` says that none of that name is known to be ours."""
+    """Server-side apply of one child over the live one with this uid; None: none of that name is known to be ours."""
 
     obj: dict[str, Any]
-    new: bool
+    uid: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ Action = Apply | Delete
 
 
 def actions(
-    wanted: Sequence[dict[str, Any]], live: Iterable[Object], owner_uid: str, mounted: frozenset[str]
+    wanted: Sequence[dict[str, Any]], live: Iterable[Object], owner_uid: str, in_use: frozenset[str]
 ) -> list[Action]:
     """The writes, in order: leftovers of a former namesake, then applies, then what is no longer wanted.
 
@@ -38,15 +38,15 @@ def actions(
         wanted: complete child objects, in the order in which they are to be applied.
         live: live objects with our labels.
         owner_uid: uid of the LLMDeployment.
-        mounted: names of the model repositories that live pods mount; they stay until their pods are gone.
+        in_use: names of the model repositories that pods mount or may yet mount; they stay.
     """
     former = [o for o in live if not _owned(o, owner_uid)]
     ours = {_identity(o): o for o in live if _owned(o, owner_uid)}
     asked = {_identity(o) for o in wanted}
     return [
         *(Delete(o, "belongs to a deleted LLMDeployment of the same name") for o in former if not _going(o)),
-        *(Apply(o, _identity(o) not in ours) for o in wanted if _needs_apply(o, ours.get(_identity(o)))),
-        *(Delete(o, "is no longer wanted") for key, o in ours.items() if key not in asked and _spare(o, mounted)),
+        *(Apply(o, _uid(ours.get(_identity(o)))) for o in wanted if _needs_apply(o, ours.get(_identity(o)))),
+        *(Delete(o, "is no longer wanted") for key, o in ours.items() if key not in asked and _spare(o, in_use)),
     ]
 
 
@@ -54,8 +54,12 @@ def _needs_apply(wanted: dict[str, Any], live: Object | None) -> bool:
     return live is None or not holds(live, wanted)
 
 
-def _spare(obj: Object, mounted: frozenset[str]) -> bool:
-    return not _going(obj) and not (obj["kind"] == "ConfigMap" and obj["metadata"]["name"] in mounted)
+def _uid(live: Object | None) -> str | None:
+    return str(live["metadata"]["uid"]) if live else None
+
+
+def _spare(obj: Object, in_use: frozenset[str]) -> bool:
+    return not _going(obj) and not (obj["kind"] == "ConfigMap" and obj["metadata"]["name"] in in_use)
 
 
 def _owned(obj: Object, owner_uid: str) -> bool:

@@ -8,6 +8,8 @@ from triton_vllm_operator.api.quantity import parse
 # Below these keys texts are quantities, which the API server writes in its own canonical form.
 _QUANTITY_PARENTS = {"requests", "limits"}
 _QUANTITY_KEYS = {"sizeLimit"}
+# Maps that belong to one manager as a whole: one more key in a selector and it selects nothing.
+_WHOLE = {"selector"}
 
 
 def holds(live: Any, wanted: Any, *, quantity: bool = False) -> bool:
@@ -32,6 +34,8 @@ def holds(live: Any, wanted: Any, *, quantity: bool = False) -> bool:
 def _same_field(live: Mapping[str, Any], key: str, value: Any, *, quantity: bool) -> bool:
     if key not in live:
         return not value  # the API server drops most empty values from what it stores
+    if key in _WHOLE:
+        return bool(live[key] == value)
     below = quantity if not isinstance(value, Mapping) else key in _QUANTITY_PARENTS
     return holds(live[key], value, quantity=below or key in _QUANTITY_KEYS)
 

@@ -122,22 +122,23 @@ class Reconciler:
     async def _apply_children(self, cluster: Cluster, llm: LLMDeployment, image: ServingImage) -> None:
         key = Key(llm.namespace, llm.name)
         live = [obj for kind in CHILD_KINDS for obj in cluster.children(kind, key)]
-        mounted = gather.volumes_of(cluster.children(kinds.POD, key))
-        for action in actions(children(llm, image, self.defaults), live, llm.uid, mounted):
+        deployment = cluster.stores[kinds.DEPLOYMENT].get(llm.namespace, llm.name)
+        repositories = cluster.children(kinds.CONFIG_MAP, key)
+        in_use = gather.repositories_in_use(deployment, cluster.children(kinds.POD, key), repositories)
+        for action in actions(children(llm, image, self.defaults), live, llm.uid, in_use):
             await self._act(cluster, llm, action)
 
     async def _act(self, cluster: Cluster, llm: LLMDeployment, action: Apply | Delete) -> None:
         if isinstance(action, Delete):
-            ref = kinds.ref_of(action.obj)
-            log.info("%s/%s: delete %s: it %s", llm.namespace, llm.name, ref, action.why)
-            await cluster.client.delete(ref)
+            log.info("%s/%s: delete %s: it %s", llm.namespace, llm.name, kinds.ref_of(action.obj), action.why)
+            await cluster.delete(action.obj)
             return
         ref = kinds.ref_of(action.obj)
-        if action.new:
+        if action.uid is None:
             await self._refuse_foreign(cluster, llm, ref)
         log.info("%s/%s: apply %s", llm.namespace, llm.name, ref)
         try:
-            await cluster.apply(action.obj)
+            await cluster.apply(action.obj, uid=action.uid)
         except Invalid as error:
             raise Refusal("ChildRefused", f"Kubernetes refuses {ref}: {error.reason}") from error
 

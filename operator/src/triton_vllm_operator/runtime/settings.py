@@ -12,8 +12,8 @@ import kopf
 
 from triton_vllm_operator.runtime.queue import QueueSettings
 
-WATCH_SERVER_S = 20  # as long as the reflectors' own: kube/reflector.py says why
-WATCH_CLIENT_S = 25
+WATCH_SERVER_S = 15  # as long as the reflectors' own: kube/reflector.py says why
+WATCH_CLIENT_S = 20
 
 
 def unique_identity() -> str:
@@ -68,7 +68,7 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.networking.request_timeout = 20.0  # default 300
     settings.networking.error_backoffs = CappedBackoffs()  # default: exit after 54 s of 5xx or 403
     settings.watching.server_timeout = WATCH_SERVER_S  # default: the server's 5 to 10 minutes
-    settings.watching.client_timeout = WATCH_CLIENT_S  # a half-open connection is noticed within 25 s, default 70
+    settings.watching.client_timeout = WATCH_CLIENT_S  # a half-open connection is noticed within 20 s, default 70
     settings.watching.connect_timeout = 5.0
     settings.watching.reconnect_backoff = 1.0  # default 0.1: a storm of lists when every watch answers 410
     settings.watching.chunk_size = 100  # default: one answer with every CR in it

@@ -10,15 +10,16 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from prometheus_client.core import Metric
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.kube import kinds, login
 from triton_vllm_operator.kube.client import Client
-from triton_vllm_operator.kube.errors import KubeError
+from triton_vllm_operator.kube.errors import Conflict, KubeError
 from triton_vllm_operator.kube.events import EventRecorder
 from triton_vllm_operator.kube.kinds import Key, Kind, Object
 from triton_vllm_operator.kube.reflector import Reflector
@@ -54,10 +55,38 @@ class Cluster:
         return self.stores[kind].owned_by(owner)
 
     async def apply(self, obj: Object, *, uid: str | None = None) -> Object:
-        """Apply a child, and see it at once: the next reconcile must not read its state before this write."""
-        applied = await self.client.apply(obj, uid=uid)
+        """Apply a child, and see it at once: the next reconcile must not read its state before this write.
+
+        `uid` is that of the object as known: a namesake that somebody made meanwhile gives `Conflict`. Without it
+        the object is new, so a field that has a value of somebody else gives `Conflict` too, instead of being taken.
+        """
+        try:
+            applied = await self.client.apply(obj, uid=uid, force=uid is not None)
+        except Conflict:
+            await self.look(kinds.ref_of(obj))
+            raise
         self.note(applied)
         return applied
+
+    async def delete(self, obj: Mapping[str, Any]) -> None:
+        """Delete that very child. What the API server does not know any more is forgotten at once."""
+        ref = kinds.ref_of(obj)
+        try:
+            await self.client.delete(ref)
+        except Conflict:
+            await self.look(ref)
+            raise
+        await self.look(ref)
+
+    async def look(self, ref: kinds.Ref) -> None:
+        """Read one child anew, because an answer said that what is known of it is wrong."""
+        store, namespace = self.stores[ref.kind], ref.namespace or ""
+        version = store.version_of(namespace, ref.name)
+        found = await self.client.find(ref.kind, ref.namespace, ref.name)
+        if found is None or owner_of(found) is None:
+            store.forget(namespace, ref.name, version)
+        else:
+            self.note(found)
 
     def note(self, obj: Object) -> None:
         """Remember an object as answered by the API server."""
@@ -88,8 +117,14 @@ class Shell:
 
     @classmethod
     async def make(cls, reconcile: Reconcile, settings: Settings) -> Shell:
+        """The operator with the credentials that the settings name."""
         metrics = Metrics()
         client = Client(await login.load(settings.kubeconfig, settings.context), observe=metrics.called)
+        return cls.on(client, reconcile, settings, metrics)
+
+    @classmethod
+    def on(cls, client: Client, reconcile: Reconcile, settings: Settings, metrics: Metrics) -> Shell:
+        """The operator on a client that is already there; call it in the event loop that will run it."""
         stores = {kind: Store(kind) for kind in CHILDREN}
         cluster = Cluster(client, EventRecorder(client, settings.identity), stores)
         watched = [*stores.values(), cluster.inspections]
@@ -103,7 +138,7 @@ class Shell:
             reflectors=[
                 Reflector(client, store, namespace, store.label) for store in watched for namespace in settings.scopes
             ],
-            watch=KopfWatch(settings, lambda key, version: shell._found(key, version)),
+            watch=KopfWatch(settings, lambda key, version: shell.found(key, version)),
             port=asyncio.get_running_loop().create_future(),
         )
         if settings.leader_election:
@@ -123,7 +158,7 @@ class Shell:
         self.port.set_result(port)
         log.info("health and metrics on port %d", port)
         self.watch.start()
-        tasks = [asyncio.ensure_future(coro) for coro in self._loops()]
+        tasks = [asyncio.ensure_future(coro) for coro in self.loops()]
         try:
             await _first_of(stop.wait(), *tasks)
         finally:
@@ -135,7 +170,8 @@ class Shell:
             if not task.cancelled():
                 task.result()  # a loop never ends by itself: raises what ended it, for the exit code and the log
 
-    def _loops(self) -> list[Coroutine[None, None, None]]:
+    def loops(self) -> list[Coroutine[None, None, None]]:
+        """What runs for ever besides kopf: the watches of children, the audit and the work."""
         lead = self.leader.run(self._lead) if self.settings.leader_election else self._lead()
         return [*(reflector.run() for reflector in self.reflectors), self._audit(), lead]
 
@@ -160,7 +196,7 @@ class Shell:
             self._suspects.pop(key, None)
         return result
 
-    def _found(self, key: Key, version: int) -> None:
+    def found(self, key: Key, version: int) -> None:
         """kopf told us of an LLMDeployment."""
         self._told[key] = version
         if self._suspects.get(key, version) <= version:

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import kopf
@@ -93,6 +93,8 @@ class KopfWatch:
         await kopf.operator(
             registry=registry,
             settings=kopf_settings(),
+            # Without it kopf asks for the user's name, which a pod's uid does not have.
+            identity=cast(Any, self.settings.identity),
             standalone=True,
             clusterwide=not self.settings.namespaces,
             namespaces=self.settings.namespaces,

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import pytest
+
+from e2e.cluster import machine
+
+MOUNTS = """\
+22 1 8:1 / / rw - ext4 /dev/sda1 rw
+30 22 0:5 / /run/ours rw shared:1 - tmpfs tmpfs rw
+31 30 0:6 / /run/ours/exec/net\\040ns rw - proc proc rw
+32 22 0:7 / /run/ours-not rw - tmpfs tmpfs rw
+33 22 0:8 / /run/ours/\u00e9 rw - tmpfs tmpfs rw
+"""
+
+
+def test_a_capability_is_a_bit_of_the_bounding_set() -> None:
+    assert machine.capability_granted(0x1FFFFFFFFFF, machine.CAP_SYS_RESOURCE)
+    assert not machine.capability_granted(0x1FFFFFFFFFF & ~(1 << 24), machine.CAP_SYS_RESOURCE)
+
+
+def test_mounts_are_given_innermost_first_and_lookalikes_left_alone() -> None:
+    found = machine.mount_points(MOUNTS, Path("/run/ours"))
+    assert found == ["/run/ours/exec/net ns", "/run/ours/\u00e9", "/run/ours"]
+    assert machine.mounts_below(Path("/no/such/folder")) == []
+
+
+def test_routes_are_read_with_the_ip_program() -> None:
+    listing = '[{"dst":"default","gateway":"10.1.1.1"},{"dst":"10.64.0.0/16"},{"dst":"10.1.1.7","type":"local"}]'
+    assert machine.listed_routes(listing) == [IPv4Network("10.1.1.7/32"), IPv4Network("10.64.0.0/16")]
+    assert machine.listed_routes("") == []
+
+
+def test_routes_are_read_from_the_kernel_where_there_is_no_ip_program() -> None:
+    header = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n"
+    default = "eth0\t00000000\t0101010A\t0003\t0\t0\t0\t00000000\t0\t0\t0\n"
+    bridge = "br0\t0000400A\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n"
+    assert machine.main_table(header + default + bridge) == [IPv4Network("10.64.0.0/16")]
+
+
+def test_a_machine_without_the_ip_program_can_be_looked_at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert all(network.prefixlen for network in machine.routed_networks())
+
+
+def test_a_port_with_a_listener_is_not_free() -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        port = server.getsockname()[1]
+        assert not machine.port_free(port)
+    assert machine.port_free(port)
+
+
+def test_only_the_named_process_is_ended() -> None:
+    sleeper = subprocess.Popen(["sleep", "60"])
+    try:
+        assert machine.wait_for(lambda: machine.process_named(sleeper.pid, "sleep"), 10)
+        machine.end_process(sleeper.pid, "dockerd", patience=1)
+        assert sleeper.poll() is None
+    finally:
+        sleeper.send_signal(signal.SIGKILL)
+        sleeper.wait()
+    assert not machine.process_named(sleeper.pid, "sleep")
+
+
+def test_a_process_that_ignores_the_first_signal_is_killed(tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+    stubborn = subprocess.Popen(["bash", "-c", f"trap '' TERM; touch {ready}; while :; do sleep 0.05; done"])
+    try:
+        assert machine.wait_for(ready.exists, 10)
+        machine.end_process(stubborn.pid, "bash", patience=0.3)
+        assert stubborn.wait(10) == -signal.SIGKILL
+    finally:
+        stubborn.kill()
+
+
+def test_waiting_ends_with_the_condition_or_the_time() -> None:
+    answers = iter([False, False, True])
+    assert machine.wait_for(lambda: next(answers), 60, pause=0.001)
+    assert not machine.wait_for(lambda: False, 0.02, pause=0.001)

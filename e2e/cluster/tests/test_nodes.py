@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from e2e.cluster import network, nodes, registry, settings, shell
+from e2e.cluster.state import State
+from e2e.cluster.tests.conftest import Program
+
+
+def node(name: str, pods: str, address: str) -> dict[str, Any]:
+    addresses = [{"type": "Hostname", "address": name}, {"type": "InternalIP", "address": address}]
+    return {"metadata": {"name": name}, "spec": {"podCIDR": pods}, "status": {"addresses": addresses}}
+
+
+def test_each_node_gets_a_route_to_the_pods_of_every_other() -> None:
+    listed = {"items": [node(str(n), f"10.64.{n}.0/24", f"10.66.0.{n}") for n in (1, 2, 3)]}
+    routes = nodes.pod_routes(listed)
+    assert routes["1"] == [("10.64.2.0/24", "10.66.0.2"), ("10.64.3.0/24", "10.66.0.3")]
+    assert {name: len(found) for name, found in routes.items()} == {"1": 2, "2": 2, "3": 2}
+    assert nodes.pod_routes({"items": [node("only", "10.64.0.0/24", "10.66.0.1")]}) == {"only": []}
+
+
+def test_gpus_are_advertised_as_an_extended_resource_whose_slash_is_escaped() -> None:
+    assert nodes.gpu_patch(8) == [{"op": "add", "path": "/status/capacity/nvidia.com~1gpu", "value": "8"}]
+
+
+def test_every_node_is_patched_with_its_own_number_and_labelled(mine: State, program: Program, tmp_path: Path) -> None:
+    calls = tmp_path / "calls"
+    kubectl = program("kubectl", f"import json; print(json.dumps(sys.argv[1:]), file=open({str(calls)!r}, 'a'))")
+    nodes.advertise_gpus(nodes.Kubectl(kubectl, mine.kubeconfig), mine)
+    said = [json.loads(line) for line in calls.read_text().splitlines()]
+    assert all(words[0] == f"--kubeconfig={mine.kubeconfig}" for words in said)
+    patched = {words[3]: json.loads(words[-1])[0]["value"] for words in said if words[1] == "patch"}
+    labelled = {words[3]: words[5:] for words in said if words[1] == "label"}
+    count = settings.GPUS_PER_NODE
+    assert patched == {mine.control_plane: str(count["control-plane"]), mine.worker: str(count["worker"])}
+    assert f"nvidia.com/gpu.count={count['worker']}" in labelled[mine.worker]
+    assert "nvidia.com/gpu.memory=81559" in labelled[mine.control_plane]
+
+
+def test_labels_are_values_that_kubernetes_takes() -> None:
+    for name, value in nodes.gpu_labels(8).items():
+        assert isinstance(value, str), name
+        assert 0 < len(value) <= 63
+
+
+def test_the_states_of_our_nodes_are_told_apart_from_other_containers(mine: State) -> None:
+    listing = f"{mine.worker} exited\n{mine.registry_container} running\n{mine.worker}2 running\n"
+    assert nodes.listed_states(listing, mine) == {"worker": "exited"}
+    assert nodes.listed_states("", mine) == {}
+
+
+def test_containerd_is_sent_from_the_local_name_to_the_registrys_container(mine: State) -> None:
+    hosts = tomllib.loads(registry.hosts_toml(mine))["host"]
+    assert hosts == {f"http://{mine.registry_container}:5000": {"capabilities": ["pull", "resolve"]}}
+
+
+def test_the_registrys_configuration_is_yaml_with_the_port_that_is_published() -> None:
+    config = yaml.safe_load(registry.CONFIG)
+    assert config["http"] == {"addr": f":{registry.PORT}"}
+    assert config["storage"]["filesystem"] == {"rootdirectory": "/var/lib/registry"}
+
+
+def test_the_network_has_a_subnet_and_a_bridge_of_its_own(mine: State) -> None:
+    assert network.options(mine) == [
+        "--subnet=10.66.0.0/24", "-o", "com.docker.network.bridge.name=llm-0123abcd",
+    ]  # fmt: skip
+
+
+def test_kubectls_error_is_what_it_said(program: Program, tmp_path: Path) -> None:
+    kubectl = nodes.Kubectl(program("kubectl", "sys.exit('node not found')"), tmp_path)
+    assert not kubectl.succeeds("get", "node")
+    with pytest.raises(shell.CommandFailed, match="node not found"):
+        kubectl("get", "node")

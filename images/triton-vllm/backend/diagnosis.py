@@ -1,0 +1,118 @@
+"""From the end of a server's log to the cause of its death, in plain words, with a fix."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from backend.health import GAVE_UP
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What went wrong, the line that says so, and what to do."""
+
+    cause: str
+    line: str
+    hint: str
+
+
+# (pattern, cause, hint): the first that any line matches speaks; groups of the pattern fill the cause. What explains
+# most comes first: a line that is only an effect of another cause stands below that cause.
+_KNOWN: tuple[tuple[str, str, str], ...] = (
+    (
+        r"error while loading shared libraries: (\S+?):",
+        "the shared library {0} is missing in the image",
+        "use the image as it is built, or install the package that holds the library",
+    ),
+    (
+        r"BadModel: ((?:(?!\\n).)*)",
+        "{0}",
+        "correct the file in the model's folder",
+    ),
+    (
+        r"To serve at least one request with the model(?:'s|s's) max seq len \((\d+)\)",
+        "the KV cache is smaller than one request of {0} tokens",
+        "lower max_model_len, raise gpu_memory_utilization, or give the pod more or larger GPUs",
+    ),
+    (
+        r"No available memory for the cache blocks",
+        "no memory is left for the KV cache beside the weights",
+        "raise gpu_memory_utilization, or give the pod more or larger GPUs",
+    ),
+    (
+        r"Free memory on device.*is less than desired GPU memory utilization",
+        "another process holds memory of this GPU",
+        "stop what else runs on the GPU, or lower gpu_memory_utilization",
+    ),
+    (
+        r"(?:CUDA|HIP) out of memory|OutOfMemoryError",
+        "the GPU's memory is too small for the model with these settings",
+        "lower max_num_batched_tokens or max_num_seqs, quantize, raise tensor_parallel_size, or use a larger GPU",
+    ),
+    (
+        r"The NVIDIA driver on your system is too old",
+        "the node's NVIDIA driver is too old for this image",
+        "update the driver, or use an older release of the image",
+    ),
+    (
+        r"GatedRepoError|[Aa]ccess to model .* is restricted|is a gated repo",
+        "the model is gated and no token with access was given",
+        "accept the model's licence and give a token in HF_TOKEN",
+    ),
+    (
+        r"401 Client Error|Invalid user token",
+        "the model hub refused the token",
+        "give a valid token in HF_TOKEN",
+    ),
+    (
+        r"RepositoryNotFoundError|is not a local folder and is not a valid model identifier|Invalid repository ID",
+        "there is no such model",
+        "correct `model` in model.json: a repository id or an absolute path",
+    ),
+    (
+        r"No space left on device|Bus error",
+        "/dev/shm or a cache folder is full",
+        "give the pod more shared memory or more room for the cache",
+    ),
+    (
+        # pydantic's way to say it; tritonserver writes the line breaks as \\n.
+        r"Value error, ((?:(?!\\n| \[type=).)*)",
+        "the engine refuses its arguments: {0}",
+        "correct model.json",
+    ),
+    (
+        re.escape(GAVE_UP) + r"(.*)",
+        "the engine was given up: {0}",
+        "look at the lines of the engine above; the container starts again",
+    ),
+    (
+        r"EngineCore.*?((?:\w+\.)*\w*(?:Error|Exception): .*)",
+        "the engine failed: {0}",
+        "see the engine's lines in the log",
+    ),
+    (
+        r"failed to load '[^']+' version \d+: \w+: ((?:(?!\\n).)*)",
+        "the model did not load: {0}",
+        "see the lines of the log above",
+    ),
+    (
+        r"^(?:error: |E\d{4} \S+ \d+ \S+\] )(.*)",
+        "tritonserver failed: {0}",
+        "see the lines of the log above",
+    ),
+)
+_PATTERNS = tuple((re.compile(pattern), cause, hint) for pattern, cause, hint in _KNOWN)
+# tritonserver writes these at every start without a GPU.
+_HARMLESS = re.compile(r"CudaDriverHelper has not been initialized|Failed to initialize NVML|pinned_memory_manager")
+
+
+def diagnose(lines: Sequence[str]) -> Diagnosis | None:
+    """The cause that the log tells, None when it tells none."""
+    told = [line for line in lines if not _HARMLESS.search(line)]
+    for pattern, cause, hint in _PATTERNS:
+        for line in told:
+            if found := pattern.search(line):
+                return Diagnosis(cause.format(*found.groups()), line.strip(), hint)
+    return None

@@ -1,0 +1,207 @@
+"""The image's entry point: ``python -m backend.serve [tritonserver] FLAGS``.
+
+Checks what would hang later, runs tritonserver, passes its output and the signals on, and stays beside it for what
+tritonserver cannot tell: a python backend whose process has died leaves it waiting for ever. When the server ends, the
+cause goes to the container's termination message, and no process or shared memory of it is left.
+"""
+
+from __future__ import annotations
+
+import collections
+import ctypes
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from backend import report
+from backend.diagnosis import diagnose
+from backend.preflight import SHARED_MEMORY, Command, check
+
+STUB_NAME = "triton_python_b"  # the kernel cuts names at 15 characters
+LOOK_SECONDS = 0.5
+# tritonserver collects its stubs at once when they end as they should.
+DEAD_STUB_SECONDS = 2.0
+KEPT_LINES = 400
+# What tritonserver, torch and vLLM leave in /dev/shm when they are killed.
+SEGMENTS = re.compile(r"triton_\w+_shm_region_|psm_|torch_|sem\.mp-|vllm")
+# tritonserver 2.51 puts a request's body on the stack of a thread, twice, and dies when it does not fit: at 4 MiB with
+# the usual stacks of 8 MiB. With these it takes bodies of 120 MiB. Only address space is used until then.
+STACK_BYTES = 256 << 20
+SEGMENT_LOOKS, SEGMENT_SECONDS = 2, 0.1
+_SET_CHILD_SUBREAPER = 36
+_DEAD_STUB_HINT = "see the lines of the log above; a process that was killed without a word often used too much memory"
+
+
+class Tail:
+    """Passes a pipe on to standard output and keeps its last lines."""
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        self._lines: collections.deque[bytes] = collections.deque(maxlen=KEPT_LINES)
+        self._pipe = pipe
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+        self._thread.start()
+
+    def lines(self) -> list[str]:
+        """The last lines of a server that has ended."""
+        # Whoever inherited the pipe and still lives keeps it open.
+        self._thread.join(timeout=2)
+        return [line.decode(errors="replace").rstrip("\n") for line in list(self._lines)]
+
+    def _run(self) -> None:
+        for line in self._pipe:
+            self._lines.append(line)
+            sys.stdout.buffer.write(line)
+            sys.stdout.buffer.flush()
+
+
+class Supervisor:
+    """One tritonserver and all processes below it."""
+
+    def __init__(self, arguments: list[str]) -> None:
+        # Orphans of the server become children of this process, which can then end them.
+        ctypes.CDLL(None, use_errno=True).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        raise_stack_limit()
+        self._server = subprocess.Popen(
+            ["tritonserver", *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+        )
+        assert self._server.stdout is not None
+        self._tail = Tail(self._server.stdout)
+        self._stopping = False
+        self._dead_since: float | None = None
+
+    def signal(self, number: int, _frame: object) -> None:
+        """Pass a signal on. A server that still loads has no handler and ends at once."""
+        self._stopping = True
+        self._server.send_signal(number)
+
+    def wait(self) -> int:
+        """The exit code; returns when nothing of the server runs any more."""
+        stub_died = False
+        while self._server.poll() is None:
+            if self._stub_is_dead() and not self._stopping:
+                stub_died = True
+                self._server.kill()
+            time.sleep(LOOK_SECONDS)
+        end_descendants()
+        code = self._server.returncode
+        if stub_died or (code != 0 and not self._stopping):
+            self._explain(stub_died, code)
+        return 1 if stub_died else code if code >= 0 else 128 - code
+
+    def _stub_is_dead(self) -> bool:
+        """A python backend's process has ended and nobody has collected it for a while."""
+        if not any(True for _ in zombies(self._server.pid, STUB_NAME)):
+            self._dead_since = None
+            return False
+        self._dead_since = self._dead_since or time.monotonic()
+        return time.monotonic() - self._dead_since >= DEAD_STUB_SECONDS
+
+    def _explain(self, stub_died: bool, code: int) -> None:
+        found = diagnose(self._tail.lines())
+        if found is not None:
+            report.failure(found.cause, hint=found.hint, engine_line=found.line)
+        elif stub_died:
+            report.failure("the process of the backend has died", hint=_DEAD_STUB_HINT)
+        else:
+            told = f"signal {-code}" if code < 0 else f"code {code}"
+            report.failure(f"tritonserver ended with {told}", hint="see the lines of the log above")
+
+
+def raise_stack_limit() -> None:
+    """Give the threads of the processes that are started from here stacks of ``STACK_BYTES``, if that is allowed."""
+    _, most = resource.getrlimit(resource.RLIMIT_STACK)
+    wanted = STACK_BYTES if most == resource.RLIM_INFINITY else min(STACK_BYTES, most)
+    resource.setrlimit(resource.RLIMIT_STACK, (wanted, most))
+
+
+def processes() -> Iterator[tuple[int, int, str, str]]:
+    """(process id, parent, state, name) of every process that can be seen."""
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                text = Path("/proc", entry, "stat").read_text()
+            except OSError:
+                continue  # it has just ended
+            name, rest = text[text.index("(") + 1 : text.rindex(")")], text[text.rindex(")") + 2 :].split()
+            yield int(entry), int(rest[1]), rest[0], name
+
+
+def zombies(parent: int, name: str) -> Iterator[int]:
+    """Ended children of ``parent`` that it has not collected."""
+    return (pid for pid, above, state, found in processes() if above == parent and state == "Z" and found == name)
+
+
+def end_descendants() -> None:
+    """Kill what is left below this process, and collect it."""
+    own = os.getpid()
+    while True:
+        # A child of a child becomes ours when its parent ends: look again after each.
+        for pid in [pid for pid, parent, state, _ in processes() if parent == own and state != "Z"]:
+            os.kill(pid, signal.SIGKILL)
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return
+
+
+def remove_segments(folder: Path = SHARED_MEMORY) -> int:
+    """Remove our segments that no living process has mapped: what servers that were killed left. Returns how many.
+
+    A segment is mapped a moment after it is made: what is not mapped is looked at again before it goes.
+    """
+    left = [path for path in folder.iterdir() if SEGMENTS.match(path.name) and _is_own(path)]
+    for _ in range(SEGMENT_LOOKS):
+        if not left:
+            return 0
+        time.sleep(SEGMENT_SECONDS)
+        used = {path for maps in Path("/proc").glob("[0-9]*/maps") for path in _mapped(maps, folder)}
+        left = [path for path in left if str(path) not in used]
+    for path in left:
+        path.unlink(missing_ok=True)
+    return len(left)
+
+
+def _is_own(path: Path) -> bool:
+    try:
+        return path.stat().st_uid == os.getuid()
+    except FileNotFoundError:
+        return False  # it has just gone
+
+
+def _mapped(maps: Path, folder: Path) -> list[str]:
+    try:
+        text = maps.read_text(errors="replace")
+    except OSError:
+        return []
+    return [part for line in text.splitlines() if (part := line[line.find("/") :]).startswith(f"{folder}/")]
+
+
+def main(arguments: list[str]) -> int:
+    """Run until the server ends."""
+    report.begin()
+    begun = time.monotonic()
+    if arguments[:1] == ["tritonserver"]:
+        arguments = arguments[1:]
+    removed = remove_segments()
+    if problem := check(Command.parse(arguments), os.environ):
+        report.failure(problem.cause, hint=problem.hint, phase_name="Preflight")
+        return 1
+    report.phase("Preflight", time.monotonic() - begun, **({"removedSegments": removed} if removed else {}))
+    supervisor = Supervisor(arguments)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, supervisor.signal)
+    code = supervisor.wait()
+    remove_segments()
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

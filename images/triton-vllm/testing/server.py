@@ -1,0 +1,303 @@
+"""One serving process on this host, as in the image, and a client for its ports.
+
+``Server.start`` runs what the image's entry point runs, in a process group of its own with ports of its own, and
+``stop`` leaves nothing of it behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import env as engine_env
+
+HERE = Path(__file__).resolve().parent.parent
+# Machines that run the tests are small and busy; nothing here waits for its deadline when all is well.
+START_SECONDS = 420
+MINIMAL_CONFIG = 'backend: "vllm"\ninstance_group [{ count: 1, kind: KIND_MODEL }]\n'
+TINY_ENGINE = {"max_model_len": 2048, "max_num_seqs": 16, "kv_cache_memory_bytes": 64 << 20}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer: its status and its JSON (text when it is none)."""
+
+    status: int
+    body: Any
+
+    @property
+    def error(self) -> str:
+        """The message of an error answer, plain or as an event."""
+        body = self.body if isinstance(self.body, dict) else json.loads(self.body.removeprefix("data: "))
+        return str(body["error"])
+
+
+def tiny_model(kind: str = "llama") -> Path:
+    """A tiny model, made once and kept in the cache folder under the hash of its maker."""
+    maker = HERE / "testing" / "tiny.py"
+    kept = engine_env.cache_root() / "tiny" / f"{kind}-{_digest(maker)}"
+    if not (kept / ".complete").exists():
+        command = [str(engine_env.ensure()), "-m", "testing.tiny", str(kept), kind]
+        subprocess.run(command, check=True, cwd=HERE, capture_output=True, timeout=START_SECONDS)
+        (kept / ".complete").touch()
+    return kept
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+
+
+def write_model(
+    repository: Path, name: str, engine: dict[str, Any], *, config: str = MINIMAL_CONFIG, **files: dict[str, Any]
+) -> Path:
+    """``<repository>/<name>`` as the contract has it; ``files``: name without ``.json`` -> content."""
+    version = repository / name / "1"
+    version.mkdir(parents=True)
+    (repository / name / "config.pbtxt").write_text(config)
+    for file, content in {"model": engine, **files}.items():
+        (version / f"{file}.json").write_text(json.dumps(content))
+    return version
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nothing listens on now."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def lay_out_backend(folder: Path) -> Path:
+    """A backend directory like the image's /opt/tritonserver/backends."""
+    (folder / "vllm").mkdir(parents=True)
+    (folder / "python").symlink_to(engine_env.tritonserver_folder() / "backends/python")
+    (folder / "vllm/model.py").symlink_to(HERE / "entry/model.py")
+    (folder / "vllm/backend").symlink_to(HERE / "backend")
+    return folder
+
+
+def environment(backends: Path) -> dict[str, str]:
+    """The image's environment variables, with this host's paths."""
+    python = engine_env.ensure()
+    packages = next((python.parent.parent / "lib").glob("python3*/site-packages"))
+    server = engine_env.tritonserver_folder()
+    return {
+        "PATH": f"{python.parent}:{server / 'bin'}:/usr/local/bin:/usr/bin:/bin",
+        "PYTHONPATH": f"{backends / 'vllm'}:{packages}",
+        "LD_LIBRARY_PATH": engine_env.library_path(),
+        "HOME": os.environ.get("HOME", "/tmp"),
+        "LANG": "C.UTF-8",
+        "PYTHONUNBUFFERED": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        "HF_HUB_OFFLINE": "1",
+        "TRITON_VLLM_DEVICE": "cpu",
+    }
+
+
+@dataclass(slots=True)
+class Server:
+    """A running server."""
+
+    folder: Path
+    process: subprocess.Popen[bytes]
+    http_port: int
+    grpc_port: int
+    metrics_port: int
+    front_port: int
+    started: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def start(
+        cls,
+        folder: Path,
+        repository: Path,
+        *flags: str,
+        prepare: Callable[[Path], None] = lambda _: None,
+        **variables: str,
+    ) -> Server:
+        """Start a server on ``repository``; its log and backend directory go to ``folder``. Does not wait.
+
+        ``prepare`` may change the backend directory.
+        """
+        backends = lay_out_backend(folder / "backends")
+        prepare(backends)
+        http, grpc, metrics, front = free_ports(4)
+        command = [
+            "python3",
+            "-m",
+            "backend.serve",
+            f"--model-repository={repository}",
+            f"--backend-directory={backends}",
+        ]
+        command += ["--model-control-mode=none", "--http-address=127.0.0.1", "--grpc-address=127.0.0.1"]
+        command += [f"--http-port={http}", f"--grpc-port={grpc}", f"--metrics-port={metrics}"]
+        command += ["--metrics-address=127.0.0.1", *flags]
+        (folder / "termination").touch()  # as the kubelet makes it
+        own = {"TRITON_VLLM_HTTP_PORT": str(front), "TRITON_VLLM_HTTP_ADDRESS": "127.0.0.1"}
+        own["TRITON_VLLM_TERMINATION_LOG"] = str(folder / "termination")
+        with (folder / "server.log").open("wb") as log:
+            process = subprocess.Popen(
+                command,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env=environment(backends) | own | variables,
+                cwd=folder,
+                start_new_session=True,
+            )
+        return cls(folder, process, http, grpc, metrics, front)
+
+    @property
+    def log(self) -> str:
+        """All that the server has written."""
+        return (self.folder / "server.log").read_text(errors="replace")
+
+    def wait_ready(self, model: str = "llm", seconds: float = START_SECONDS) -> None:
+        """Wait until the model is ready; fails with the end of the log."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and self.process.poll() is None:
+            if self.ready(model):
+                return
+            time.sleep(0.2)
+        raise AssertionError(f"not ready, exit code {self.process.poll()}:\n{self.log[-6000:]}")
+
+    def ready(self, model: str = "llm") -> bool:
+        """What the pod's startup probe asks."""
+        try:
+            return self.request("GET", f"/v2/models/{model}/ready", timeout=4).status == 200
+        except OSError:
+            return False
+
+    def health(self) -> Answer:
+        """What the pod's readiness probe asks; status 0 when nobody answers."""
+        try:
+            return self.request("GET", "/health/ready", port=self.front_port, timeout=4)
+        except OSError as error:
+            return Answer(0, str(error))
+
+    @property
+    def termination_message(self) -> dict[str, Any]:
+        """What the kubelet would find."""
+        found: dict[str, Any] = json.loads((self.folder / "termination").read_text())
+        return found
+
+    def wait_exit(self, seconds: float = START_SECONDS) -> int:
+        """The exit code."""
+        return self.process.wait(seconds)
+
+    def stop(self) -> None:
+        """End every process of the server's group."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(30)
+
+    def request(
+        self, method: str, path: str, body: Any = None, *, port: int | None = None, timeout: float = 120
+    ) -> Answer:
+        """One HTTP request. Raises OSError when nobody answers."""
+        data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"http://127.0.0.1:{port or self.http_port}{path}", data=data, method=method)
+        request.add_header("Content-Type", "application/json")
+        try:
+            with urllib.request.urlopen(request, timeout=timeout) as response:
+                return Answer(response.status, _decode(response.read()))
+        except urllib.error.HTTPError as error:
+            return Answer(error.code, _decode(error.read()))
+
+    def generate(self, text: Any = "Hello", model: str = "llm", **body: Any) -> Answer:
+        """POST generate."""
+        return self.request("POST", f"/v2/models/{model}/generate", {"text_input": text, **body})
+
+    def stream(self, text: str = "Hello", model: str = "llm", **body: Any) -> list[dict[str, Any]]:
+        """POST generate_stream with ``stream`` true: the data of every event."""
+        answer = self.request(
+            "POST", f"/v2/models/{model}/generate_stream", {"text_input": text, "stream": True} | body
+        )
+        assert answer.status == 200, answer
+        return list(_events(answer.body))
+
+    def metrics(self) -> dict[str, float]:
+        """Series as Prometheus writes it (name with labels) -> value."""
+        text = self.request("GET", "/metrics", port=self.metrics_port).body
+        lines = [line.rsplit(" ", 1) for line in str(text).splitlines() if line and not line.startswith("#")]
+        return {series: float(value) for series, value in lines}
+
+    def metric(self, name: str) -> float:
+        """The sum of a metric over its labels."""
+        found = [value for series, value in self.metrics().items() if series.split("{")[0] == name]
+        assert found, f"no metric {name}"
+        return sum(found)
+
+    def report(self) -> list[dict[str, Any]]:
+        """The lines of the start-up report so far."""
+        return [json.loads(line) for line in re.findall(r"STARTUP (\{.*\})", self.log)]
+
+    def processes(self, name: str) -> list[int]:
+        """Process ids of this server's group whose name or command line has ``name``."""
+        return [pid for pid, text in _group(self.process.pid) if name in text]
+
+
+@contextlib.contextmanager
+def running(folder: Path, repository: Path, *flags: str, model: str = "llm", **variables: str) -> Iterator[Server]:
+    """A started server that is ready; nothing of it is left after the block."""
+    server = Server.start(folder, repository, *flags, **variables)
+    try:
+        server.wait_ready(model)
+        yield server
+    finally:
+        server.stop()
+
+
+def shared_memory() -> set[str]:
+    """Names of the segments that Triton and vLLM use."""
+    return {path.name for path in Path("/dev/shm").iterdir() if path.name.startswith(("triton_", "psm_"))}
+
+
+def _decode(data: bytes) -> Any:
+    text = data.decode("utf-8")
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _events(text: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(text, dict):
+        raise AssertionError(f"no events: {text}")
+    for line in str(text).splitlines():
+        if line:
+            assert line.startswith("data: "), line
+            yield json.loads(line.removeprefix("data: "))
+
+
+def _group(group: int) -> Iterator[tuple[int, str]]:
+    for folder in Path("/proc").glob("[0-9]*"):
+        pid = int(folder.name)
+        try:
+            if os.getpgid(pid) == group:
+                yield pid, (folder / "comm").read_text() + (folder / "cmdline").read_text().replace("\0", " ")
+        except OSError:
+            continue
+
+
+def wait_until(true: Any, seconds: float = 60, every: float = 0.1) -> None:
+    """Wait until ``true()`` holds."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, f"did not happen within {seconds} s"
+        time.sleep(every)

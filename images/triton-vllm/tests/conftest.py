@@ -1,0 +1,23 @@
+"""One server for all the tests that do not break it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from testing.server import TINY_ENGINE, Server, running, tiny_model, write_model
+
+PROFILES = {"profiles": {"short": {"max_tokens": 3, "temperature": 0.0}, "long": {"max_tokens": 30}}}
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real tritonserver with a real engine: a tiny Llama named ``llm``, an adapter ``poet``, two profiles, OpenAI."""
+    folder = tmp_path_factory.mktemp("server")
+    engine = {**TINY_ENGINE, "model": str(tiny_model()), "enable_lora": True, "max_lora_rank": 8}
+    write_model(
+        folder / "models", "llm", engine, multi_lora={"poet": str(tiny_model("lora"))}, sampling=PROFILES, openai={}
+    )
+    with running(folder, folder / "models") as started:
+        yield started

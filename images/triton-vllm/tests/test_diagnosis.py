@@ -1,0 +1,81 @@
+"""The end of a log, as servers really wrote it, and the cause that it tells."""
+
+from __future__ import annotations
+
+import pytest
+
+from backend.diagnosis import diagnose
+
+LOGS = {
+    "missing library": (
+        [
+            'I1124 14:49:34.217148 30803 model_lifecycle.cc:472] "loading: llm:1"',
+            "/opt/tritonserver/backends/python/triton_python_backend_stub: error while loading shared libraries: "
+            "libpython3.11.so.1.0: cannot open shared object file: No such file or directory",
+        ],
+        "the shared library libpython3.11.so.1.0 is missing in the image",
+    ),
+    "argument": (
+        [
+            "I1124 14:49:34.367992 30819 pb_stub.cc:402]  Failed to initialize Python stub: BadModel: model.json: "
+            "unexpected engine argument 'max_modle_len' (did you mean 'max_model_len'?) for vLLM 0.32.0",
+        ],
+        "model.json: unexpected engine argument 'max_modle_len' (did you mean 'max_model_len'?) for vLLM 0.32.0",
+    ),
+    "KV cache smaller than a request": (
+        [
+            "(EngineCore pid=12) ERROR 11-24 14:52:39 [core.py:1] EngineCore failed to start.",
+            "(EngineCore pid=12) ValueError: To serve at least one request with the models's max seq len (131072), "
+            "(16.0 GiB KV cache is needed, which is larger than the available KV cache memory (6.12 GiB).",
+            "RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}",
+        ],
+        "the KV cache is smaller than one request of 131072 tokens",
+    ),
+    "no memory for the KV cache": (
+        ["(EngineCore pid=12) ValueError: No available memory for the cache blocks. Try increasing"],
+        "no memory is left for the KV cache beside the weights",
+    ),
+    "out of GPU memory": (
+        ["(EngineCore pid=12) torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."],
+        "the GPU's memory is too small for the model with these settings",
+    ),
+    "gated": (
+        ["huggingface_hub.errors.GatedRepoError: 401 Client Error."],
+        "the model is gated and no token with access was given",
+    ),
+    "another exception of the engine": (
+        [
+            'E1124 14:49:34.215305 30803 server.cc:241] "CudaDriverHelper has not been initialized."',
+            "(EngineCore pid=1555) AssertionError: heads must be divisible",
+        ],
+        "the engine failed: AssertionError: heads must be divisible",
+    ),
+    "configuration that Triton refuses": (
+        [
+            "E1124 14:49:34.370454 30803 model_repository_manager.cc:1460] \"Poll failed for model directory 'llm': "
+            'Invalid model name: Could not determine backend for model"',
+        ],
+        "tritonserver failed: \"Poll failed for model directory 'llm': Invalid model name: Could not determine "
+        'backend for model"',
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LOGS)
+def test_cause(name: str) -> None:
+    lines, cause = LOGS[name]
+    found = diagnose(["I1124 something harmless", *lines])
+    assert found is not None
+    assert found.cause == cause
+    assert found.line in [line.strip() for line in lines]
+    assert found.hint
+
+
+def test_start_without_a_gpu_tells_nothing() -> None:
+    lines = [
+        'W1124 14:49:34.214898 30803 pinned_memory_manager.cc:273] "Unable to allocate pinned system memory, pinned '
+        'memory pool will not be available: CUDA driver version is insufficient for CUDA runtime version"',
+        'E1124 14:49:34.215305 30803 server.cc:241] "CudaDriverHelper has not been initialized."',
+        "Error: Failed to initialize NVML",
+    ]
+    assert diagnose(lines) is None

@@ -1,0 +1,138 @@
+"""The watch of an engine, with a clock of our own."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+from backend.health import GIVE_UP_SECONDS, PROBE_AFTER_SECONDS, STALL_SECONDS, EngineWatch
+
+
+class Bench:
+    """A watch over an engine that says something when ``message`` is called and answers probes when told."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.busy = False
+        self.probes = 0
+        self.answer: asyncio.Future[None] | None = None
+        self.messages: asyncio.Queue[str] = asyncio.Queue()
+        self.engine = SimpleNamespace(errored=False, engine_core=SimpleNamespace(get_output_async=self.messages.get))
+        self.given_up: list[str] = []
+        self.watch = EngineWatch(self.engine, self._probe, lambda: self.busy, self._give_up, clock=lambda: self.now)
+
+    async def _probe(self) -> None:
+        self.probes += 1
+        self.answer = asyncio.get_running_loop().create_future()
+        await self.answer
+
+    async def _give_up(self, reason: str) -> None:
+        self.given_up.append(reason)
+
+    async def message(self) -> None:
+        self.messages.put_nowait("outputs")
+        assert await self.engine.engine_core.get_output_async() == "outputs"
+
+    async def step(self, seconds: float) -> str:
+        self.now += seconds
+        reason = self.watch._step()
+        for _ in range(3):
+            await asyncio.sleep(0)
+        return reason
+
+
+async def test_silent_engine_is_asked_and_its_answer_keeps_it_ready() -> None:
+    bench = Bench()
+    await bench.step(PROBE_AFTER_SECONDS - 0.1)
+    assert bench.probes == 0
+    await bench.step(0.2)
+    assert bench.probes == 1
+    await bench.message()
+    assert bench.answer is not None
+    bench.answer.set_result(None)
+    for _ in range(20):
+        await bench.step(0.5)
+        await bench.message()
+    assert bench.watch.problem() == ""
+
+
+async def test_speaking_engine_is_never_asked() -> None:
+    bench = Bench()
+    bench.busy = True
+    for _ in range(200):
+        await bench.message()
+        await bench.step(2.0)
+        assert bench.watch.problem() == ""
+    assert bench.probes == 0
+
+
+async def test_frozen_idle_engine_is_unready_within_15_seconds_and_given_up_within_60() -> None:
+    bench = Bench()
+    while not bench.watch.problem():
+        assert await bench.step(0.5) == ""
+    assert bench.now <= 15 - 2 * 2  # the kubelet looks every two seconds, twice
+    assert bench.probes == 1
+    while not (reason := await bench.step(0.5)):
+        pass
+    assert "has given nothing for" in reason
+    assert bench.now <= 60
+
+
+async def test_frozen_busy_engine_counts_from_its_last_message() -> None:
+    bench = Bench()
+    bench.busy = True
+    await bench.message()
+    await bench.step(1.0)
+    await bench.step(STALL_SECONDS)
+    assert "has given nothing for" in bench.watch.problem()
+    await bench.message()
+    assert bench.watch.problem() == ""
+
+
+async def test_idle_time_does_not_count_as_a_stall() -> None:
+    bench = Bench()
+    await bench.message()
+    bench.now += 2 * GIVE_UP_SECONDS  # the loop itself was kept from running
+    bench.busy = True
+    assert await bench.step(0.1) == ""
+    assert bench.watch.problem() == ""
+
+
+async def test_refused_probe_is_the_reason_until_one_succeeds() -> None:
+    bench = Bench()
+
+    async def refused() -> None:
+        raise ValueError("no such token")
+
+    bench.watch.probe = refused
+    await bench.step(PROBE_AFTER_SECONDS)
+    await bench.step(0.5)
+    assert "no such token" in bench.watch.problem()
+    bench.watch.probe = bench._probe
+    await bench.step(0.5)
+    await bench.step(0.5)
+    assert bench.answer is not None
+    await bench.message()
+    bench.answer.set_result(None)
+    await bench.step(0.5)
+    await bench.step(0.5)
+    assert bench.watch.problem() == ""
+
+
+async def test_dead_engine_is_given_up_at_once() -> None:
+    bench = Bench()
+    bench.engine.errored = True
+    assert bench.watch.problem() == "the engine has died"
+    await asyncio.wait_for(bench.watch.run(), 5)
+    assert bench.given_up == ["the engine has died"]
+
+
+async def test_watch_ends_when_cancelled() -> None:
+    bench = Bench()
+    task: asyncio.Task[Any] = asyncio.ensure_future(bench.watch.run())
+    await asyncio.sleep(0)
+    task.cancel()
+    results = await asyncio.gather(task, return_exceptions=True)
+    assert isinstance(results[0], asyncio.CancelledError)
+    assert bench.given_up == []

@@ -1,0 +1,77 @@
+"""A stand-in for nodes: writes into every pod of some namespaces what a kubelet writes once a server is ready."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.apiserver.controlplane import ControlPlane
+from tests.apiserver.view import Object
+from triton_vllm_operator.kube import kinds
+
+POLL_S = 0.25
+
+
+def pod_ready() -> Object:
+    """The status of a pod that serves, as a kubelet would write it."""
+    now = "2026-01-01T00:00:00Z"
+    true = {"status": "True", "lastTransitionTime": now}
+    return {
+        "phase": "Running",
+        "podIP": "10.1.2.3",
+        "podIPs": [{"ip": "10.1.2.3"}],
+        "conditions": [{"type": "Ready", **true}, {"type": "PodScheduled", **true}],
+        "containerStatuses": [_container({"running": {"startedAt": now}}, ready=True)],
+    }
+
+
+def pod_waiting(reason: str, message: str) -> Object:
+    """The status of a pod whose container cannot start."""
+    waiting = {"waiting": {"reason": reason, "message": message}}
+    return {"phase": "Pending", "containerStatuses": [_container(waiting, ready=False)], "conditions": []}
+
+
+def _container(state: Object, *, ready: bool) -> Object:
+    return {
+        "name": "server",
+        "image": "i",
+        "imageID": "",
+        "ready": ready,
+        "started": ready,
+        "restartCount": 0,
+        "state": state,
+    }
+
+
+@contextmanager
+def kubelet(plane: ControlPlane, prefix: str) -> Iterator[None]:
+    """While it runs, every pod of the namespaces that start with `prefix` becomes ready, and is gone when deleted."""
+    stop = threading.Event()
+
+    def turn() -> None:
+        _, pods = plane.request("GET", kinds.POD.path())
+        for pod in pods.get("items", []):
+            if pod["metadata"]["namespace"].startswith(prefix):
+                _serve(plane, pod)
+
+    def run() -> None:
+        while not stop.wait(POLL_S):
+            turn()
+
+    thread = threading.Thread(target=run, name="kubelet", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(30)
+
+
+def _serve(plane: ControlPlane, pod: Object) -> None:
+    meta = pod["metadata"]
+    path = kinds.POD.path(meta["namespace"], meta["name"])
+    if "deletionTimestamp" in meta:
+        plane.request("DELETE", path, {"gracePeriodSeconds": 0})
+    elif pod["status"].get("phase") != "Running":
+        plane.request("PATCH", f"{path}/status", {"status": pod_ready()}, "application/merge-patch+json")

@@ -1,0 +1,115 @@
+"""The rights that the chart grants, rendered by Helm: installed for an operator under test, and compared with use."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from e2e.cluster import parts
+from tests.apiserver.controlplane import ControlPlane
+
+CHART = Path(__file__).parents[3] / "charts" / "triton-vllm-operator"
+# Names for the rendering, replaced by those of a test's namespace.
+RELEASE, SPACE = "release-name", "release-space"
+PLURALS = {
+    "ServiceAccount": "serviceaccounts",
+    "ClusterRole": "clusterroles",
+    "ClusterRoleBinding": "clusterrolebindings",
+    "Role": "roles",
+    "RoleBinding": "rolebindings",
+}
+
+
+class Right(NamedTuple):
+    """One verb on one resource; `resource` with its subresource after a slash."""
+
+    group: str
+    resource: str
+    verb: str
+
+
+@cache
+def rendered() -> str:
+    """The chart's rights for one namespace, as JSON text."""
+    helm = parts.build(parts.HELM)["helm"]
+    command = [str(helm), "template", RELEASE, str(CHART), "--namespace", SPACE, "--set", f"namespaces={{{SPACE}}}"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    found = [obj for obj in yaml.safe_load_all(done.stdout) if obj and obj["kind"] in PLURALS]
+    return json.dumps(found)
+
+
+def granted() -> set[Right]:
+    """What all roles together allow."""
+    rules = [rule for obj in json.loads(rendered()) for rule in obj.get("rules", [])]
+    return {
+        Right(group, resource, verb)
+        for rule in rules
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+
+
+def account(namespace: str) -> str:
+    """Name of the ServiceAccount, of the roles and of the Lease."""
+    return f"{namespace}-triton-vllm-operator"
+
+
+def grant(plane: ControlPlane, namespace: str) -> str:
+    """Install the rights for a namespace; a token of the operator's ServiceAccount."""
+    text = rendered().replace(RELEASE, namespace).replace(SPACE, namespace)
+    for obj in json.loads(text):
+        code, told = plane.request("POST", _path(obj), obj)
+        assert code == 201, told
+    path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account(namespace)}/token"
+    code, told = plane.request(
+        "POST", path, {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    )
+    assert code == 201, told
+    return str(told["status"]["token"])
+
+
+def _path(obj: dict[str, Any]) -> str:
+    version, namespace = obj["apiVersion"], obj["metadata"].get("namespace")
+    prefix = f"/{'apis' if '/' in version else 'api'}/{version}"
+    return (
+        f"{prefix}/namespaces/{namespace}/{PLURALS[obj['kind']]}" if namespace else f"{prefix}/{PLURALS[obj['kind']]}"
+    )
+
+
+def used(events: Iterable[dict[str, Any]]) -> set[Right]:
+    """What operators asked for, from an audit log. A server-side apply that makes an object needs `create` too."""
+    return {right for event in events if _by_operator(event) for right in _rights(event)}
+
+
+def refused(events: Iterable[dict[str, Any]]) -> set[Right]:
+    """What operators asked for without the right to it."""
+    denied = [e for e in events if e.get("responseStatus", {}).get("code") == 403 and _by_operator(e)]
+    return {right for event in denied if not _namespace_is_going(event) for right in _rights(event)}
+
+
+def _by_operator(event: dict[str, Any]) -> bool:
+    name = event["user"]["username"]
+    return bool(name.startswith("system:serviceaccount:") and name.endswith("-triton-vllm-operator"))
+
+
+def _namespace_is_going(event: dict[str, Any]) -> bool:
+    """Nothing can be made in a namespace that is being deleted, and its roles go with it."""
+    message = event.get("responseStatus", {}).get("message", "")
+    return "is being terminated" in message or "not found" in message
+
+
+def _rights(event: dict[str, Any]) -> Iterator[Right]:
+    ref = event.get("objectRef")
+    if ref is None:
+        return
+    resource = ref["resource"] + (f"/{ref['subresource']}" if "subresource" in ref else "")
+    yield Right(ref.get("apiGroup", ""), resource, event["verb"])
+    if event["verb"] == "patch" and event.get("responseStatus", {}).get("code") == 201:
+        yield Right(ref.get("apiGroup", ""), resource, "create")

@@ -1,0 +1,173 @@
+"""The operator's rights: no more than it uses, none that a CR's author could borrow.
+
+Every operator that the tests in this folder start runs under the chart's roles, so each of them also proves that the
+roles are enough.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+
+from tests.apiserver import rights
+from tests.apiserver.controlplane import ControlPlane
+from tests.apiserver.fixtures import StartOperator
+from tests.apiserver.kubelet import pod_ready, pod_waiting
+from tests.apiserver.operators import PROVEN, OperatorProcess, eventually
+from tests.apiserver.rights import Right
+from tests.apiserver.view import Object, View, llm
+
+
+@pytest.fixture
+def view(plane: ControlPlane, namespace: str) -> View:
+    return View(plane, namespace)
+
+
+@pytest.fixture
+def operator(start_operator: StartOperator) -> OperatorProcess:
+    started = start_operator(program=PROVEN)
+    eventually("leads and is caught up", lambda: started.leads() and started.ready())
+    return started
+
+
+def test_no_right_is_a_wildcard_or_about_secrets_or_rights() -> None:
+    for right in rights.granted():
+        assert "*" not in right
+        assert right.resource not in {"secrets", "roles", "rolebindings", "clusterroles", "clusterrolebindings"}
+        assert right.resource not in {
+            "serviceaccounts",
+            "pods/exec",
+            "mutatingwebhookconfigurations",
+            "customresourcedefinitions",
+        }
+        assert right.verb not in {"escalate", "bind", "impersonate", "deletecollection"}
+
+
+def test_pods_are_never_made_by_the_operator_itself() -> None:
+    assert {right.verb for right in rights.granted() if right.resource == "pods"} <= {"get", "list", "watch"}
+
+
+def test_every_right_is_used_and_every_use_is_granted(view: View, start_operator: StartOperator) -> None:
+    first = start_operator(program=PROVEN)
+    live_through_everything(view)
+    assert first.stop() == 0
+    start_operator(program=PROVEN)
+    repeat_an_event(view)
+    eventually("the event was counted on", lambda: Right("events.k8s.io", "events", "patch") in used(view))
+    assert rights.refused(view.plane.audit()) == set()
+    assert rights.granted() - used(view) == set(), "granted and not used"
+    assert used(view) - rights.granted() == set(), "used and not granted"
+
+
+def used(view: View) -> set[Right]:
+    return rights.used(view.plane.audit())
+
+
+def repeat_an_event(view: View) -> None:
+    """What the first operator has told already, told again by the next one."""
+    [pod] = view.pods()
+    unscheduled = [{"type": "Ready", "status": "False"}, SHORT]
+    view.fake_pod_status(str(pod["metadata"]["name"]), {"phase": "Pending", "conditions": unscheduled})
+    view.wait_reason("a", "InsufficientGPUs")
+
+
+SHORT = {
+    "type": "PodScheduled",
+    "status": "False",
+    "reason": "Unschedulable",
+    "message": "0/2 nodes are available: 2 Insufficient nvidia.com/gpu.",
+}
+
+
+def live_through_everything(view: View) -> None:
+    """One LLMDeployment through all that makes the operator ask for something."""
+    view.apply(llm("a"))
+    view.wait_children()
+    eventually("a pod", lambda: len(view.pods()) == 1)
+    pod = str(view.pods()[0]["metadata"]["name"])
+    view.fake_pod_status(pod, {"phase": "Pending", "conditions": [SHORT]})
+    view.wait_reason("a", "InsufficientGPUs")
+    bind(view, pod)
+    view.fake_pod_status(pod, pod_waiting("ContainerCreating", ""))
+    asked = Right("", "events", "list")
+    eventually("the events of a pod in creation are read", lambda: asked in used(view))
+    view.fake_pod_status(pod, pod_ready())
+    view.wait_reason("a", "Serving")
+    for kind in ("configmap", "service", "pdb", "deployment"):
+        leave_behind(view, kind)
+    eventually("leftovers are gone", lambda: all("left" not in name for _, name in view.children()))
+    view.apply(llm("a", service={"disruptionBudget": {"enabled": False}}))
+    eventually("no budget", lambda: "PodDisruptionBudget" not in view.kinds())
+
+
+def bind(view: View, pod: str) -> None:
+    """What the scheduler does."""
+    body = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod}, "target": {"kind": "Node", "name": "n"}}
+    code, told = view.plane.request("POST", f"/api/v1/namespaces/{view.namespace}/pods/{pod}/binding", body)
+    assert code == 201, told
+
+
+def leave_behind(view: View, kind: str) -> None:
+    """An object that looks like a child of a former LLMDeployment of the same name."""
+    found = next(obj for (k, _), obj in view.children().items() if k.lower().endswith(kind.replace("pdb", "budget")))
+    meta = {
+        "name": f"a-left-{kind}",
+        "labels": found["metadata"]["labels"],
+        "ownerReferences": [{**found["metadata"]["ownerReferences"][0], "uid": "11111111-2222-3333-4444-555555555555"}],
+    }
+    body: Object = {key: value for key, value in found.items() if key not in ("status", "metadata")}
+    if kind == "service":
+        body["spec"] = {"ports": [{"port": 80}]}
+    view.kubectl("create", "-f", "-", stdin=json.dumps({**body, "metadata": meta}))
+
+
+# ------------------------------------------------- what an author of a CR could try to borrow
+
+BORROWED: dict[str, Object] = {
+    "a directory of the node": {"volumes": [{"name": "v", "hostPath": {"path": "/"}}]},
+    "a token of a service account": {
+        "volumes": [{"name": "v", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}]
+    },
+    "the network of the node": {"hostNetwork": True},
+    "the processes of the node": {"hostPID": True},
+    "a privileged container": {"securityContext": {"privileged": True}},
+    "a container of their own": {"containers": [{"name": "x", "image": "x"}]},
+    "another process": {"command": ["sh"]},
+    "a node by name": {"nodeName": "control-plane"},
+    "the token after all": {"automountServiceAccountToken": True},
+    "another owner's pods": {"labels": {"serving.triton-vllm.dev/llmdeployment": "other"}},
+}
+
+
+@pytest.mark.parametrize("what", BORROWED)
+def test_what_an_author_must_not_borrow_is_refused(view: View, what: str) -> None:
+    with pytest.raises(subprocess.CalledProcessError):
+        view.kubectl("create", "--validate=strict", "-f", "-", stdin=json.dumps(llm("a", podTemplate=BORROWED[what])))
+
+
+def test_a_claim_or_secret_of_another_namespace_cannot_be_named(view: View) -> None:
+    for spec in ({"model": {"uri": "pvc://other/../claim"}}, {"model": {"uri": "pvc://other:claim/path"}}):
+        with pytest.raises(subprocess.CalledProcessError):
+            view.apply(llm("a", **spec))
+    token = {"uri": "hf://a/b", "tokenSecretRef": {"name": "s", "namespace": "kube-system"}}
+    with pytest.raises(subprocess.CalledProcessError):
+        view.kubectl("create", "--validate=strict", "-f", "-", stdin=json.dumps(llm("a", model=token)))
+
+
+def test_a_service_account_lends_its_name_but_not_its_token(view: View, operator: OperatorProcess) -> None:
+    view.kubectl("create", "serviceaccount", "powerful")
+    view.apply(llm("a", podTemplate={"serviceAccountName": "powerful"}))
+    eventually("a pod", lambda: len(view.pods()) == 1)
+    [pod] = view.pods()
+    assert pod["spec"]["automountServiceAccountToken"] is False
+    assert not [volume for volume in pod["spec"]["volumes"] if "projected" in volume]
+
+
+def test_a_service_that_others_rely_on_is_not_taken_by_its_name(view: View, operator: OperatorProcess) -> None:
+    view.kubectl("create", "service", "clusterip", "database", "--tcp=5432")
+    before = view.get("service", "database")
+    view.apply(llm("database"))
+    view.wait_reason("database", "NameTaken")
+    assert view.get("service", "database") == before

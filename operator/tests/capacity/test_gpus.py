@@ -1,0 +1,111 @@
+"""GPU classes: from labels, product names, sizes and DRA devices; and who holds them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from triton_vllm_operator.capacity import (
+    ShapeError,
+    gpu_by_product,
+    gpu_classes,
+    gpu_of_dra_device,
+    gpu_of_memory,
+    gpu_of_node,
+    holders,
+)
+
+
+def node(name: str, gpus: int, **labels: str) -> dict[str, Any]:
+    """A node with feature labels under nvidia.com/."""
+    return {
+        "metadata": {"name": name, "labels": {f"nvidia.com/{key}": value for key, value in labels.items()}},
+        "status": {"allocatable": {"nvidia.com/gpu": str(gpus)} if gpus else {}},
+    }
+
+
+def pod(name: str, on: str, gpus: int, phase: str = "Running", priority: int = 0) -> dict[str, Any]:
+    """A bound pod that asks for GPUs."""
+    return {
+        "metadata": {"name": name, "namespace": "team", "labels": {"serving.triton-vllm.dev/llmdeployment": "chat"}},
+        "spec": {"nodeName": on, "priority": priority,
+                 "containers": [{"resources": {"limits": {"nvidia.com/gpu": str(gpus)}}}]},
+        "status": {"phase": phase},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("written", ["NVIDIA-H100-80GB-HBM3", "H100 80GB HBM3", "nvidia-h100-80gb-hbm3-SHARED"])
+def test_a_product_is_found_however_it_is_written(written: str) -> None:
+    gpu = gpu_by_product(written)
+    assert gpu.compute_capability == (9, 0)
+    assert gpu.memory_gib == pytest.approx(79.1, abs=0.2)
+
+
+def test_a_slice_has_its_own_memory() -> None:
+    whole, part = gpu_by_product("NVIDIA-A100-SXM4-80GB"), gpu_by_product("NVIDIA-A100-SXM4-80GB-MIG-3g.40gb")
+    assert part.memory_gib == pytest.approx(39.25, abs=0.1)
+    assert part.compute_capability == whole.compute_capability
+
+
+def test_an_unknown_product_asks_for_its_memory() -> None:
+    with pytest.raises(ShapeError) as caught:
+        gpu_by_product("Voodoo-2")
+    assert caught.value.reason == "GPUProductUnknown"
+    assert "GiB" in str(caught.value)
+
+
+@pytest.mark.parametrize("size", [0, -1, 5000, float("nan")])
+def test_a_memory_size_must_be_a_card(size: float) -> None:
+    with pytest.raises(ShapeError) as caught:
+        gpu_of_memory(size)
+    assert caught.value.reason == "GPUMemoryInvalid"
+
+
+def test_a_node_is_read_from_its_labels() -> None:
+    labels = {"gpu.product": "NVIDIA-L40S", "gpu.memory": "46068", "gpu.compute.major": "8", "gpu.compute.minor": "9",
+              "cuda.driver-version.full": "580.95.05"}  # fmt: skip
+    gpu = gpu_of_node(node("a", 4, **labels))
+    assert gpu is not None
+    assert (gpu.product, gpu.count, gpu.per_node, gpu.compute_capability) == ("NVIDIA-L40S", 4, 4, (8, 9))
+    assert gpu.driver == (580, 95, 5)
+    assert gpu.memory_bytes == 45486 * 2**20  # what CUDA reports, less than the driver's own figure
+
+
+def test_a_node_without_gpus_or_with_unknown_memory_is_no_class() -> None:
+    assert gpu_of_node(node("a", 0)) is None
+    assert gpu_of_node(node("a", 2)) is None
+    assert gpu_of_node({"metadata": {}, "status": {}}) is None
+
+
+def test_labels_that_are_not_numbers_are_left_out() -> None:
+    gpu = gpu_of_node(node("a", 2, **{"gpu.product": "NVIDIA-L4", "gpu.memory": "lots", "gpu.compute.major": "x"}))
+    assert gpu is not None
+    assert gpu.memory_bytes == gpu_by_product("NVIDIA-L4").memory_bytes
+
+
+def test_classes_are_counted_over_nodes_and_pods() -> None:
+    nodes = [node("a", 4, **{"gpu.product": "NVIDIA-L4"}), node("b", 8, **{"gpu.product": "NVIDIA-L4"}),
+             node("c", 2, **{"gpu.product": "NVIDIA-H200"})]  # fmt: skip
+    pods = [pod("one", "a", 3), pod("two", "b", 2), pod("done", "b", 4, phase="Succeeded"), pod("late", "", 1)]
+    large, small = gpu_classes(nodes, pods)
+    assert (large.product, large.count, large.free) == ("NVIDIA-H200", 2, 2)
+    assert (small.product, small.count, small.free, small.per_node) == ("NVIDIA-L4", 12, 7, 8)
+
+
+def test_holders_are_named_lowest_priority_first() -> None:
+    found = holders([pod("high", "a", 1, priority=100), pod("low", "a", 2), pod("none", "a", 0)])
+    assert [(holder.pod, holder.gpus, holder.deployment) for holder in found] == [
+        ("low", 2, "chat"), ("high", 1, "chat"),
+    ]  # fmt: skip
+
+
+def test_a_dra_device_is_read() -> None:
+    device = {"basic": {"attributes": {"productName": {"string": "NVIDIA L40S"},
+                                       "cudaComputeCapability": {"version": "8.9.0"}},
+                        "capacity": {"memory": {"value": "46068Mi"}}}}  # fmt: skip
+    gpu = gpu_of_dra_device(device)
+    assert gpu is not None
+    assert gpu.compute_capability == (8, 9)
+    assert gpu.memory_gib == pytest.approx(44.5, abs=0.3)
+    assert gpu_of_dra_device({"basic": {}}) is None

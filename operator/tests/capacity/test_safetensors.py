@@ -1,0 +1,83 @@
+"""Headers of safetensors files: read without the tensors, and not trusted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from triton_vllm_operator.capacity import ModelShape, ShapeError, TensorInfo, header_length, parse_header
+from triton_vllm_operator.capacity.safetensors import MAX_HEADER_BYTES
+
+from .samples import LLAMA_3_8B, entry, header
+
+
+def test_names_dtypes_and_shapes_are_read() -> None:
+    data = header({"__metadata__": {"format": "pt"}, "a": entry("BF16", 3, 5), "b": entry("F4", 8)})
+    assert parse_header(data) == (TensorInfo("a", "BF16", (3, 5)), TensorInfo("b", "F4", (8,)))
+    assert [tensor.size_bytes for tensor in parse_header(data)] == [30, 4]
+
+
+def test_the_length_prefix_says_how_much_to_fetch() -> None:
+    data = header({"a": entry("BF16", 3, 5)})
+    assert header_length(data[:8]) == len(data) - 8
+
+
+@pytest.mark.parametrize("kept", [0, 7, 8, 20])
+def test_a_truncated_header_says_so(kept: int) -> None:
+    with pytest.raises(ShapeError) as caught:
+        parse_header(header({"a": entry("BF16", 3, 5)})[:kept])
+    assert caught.value.reason == "SafetensorsTruncated"
+
+
+def test_a_header_that_claims_terabytes_is_not_fetched() -> None:
+    with pytest.raises(ShapeError) as caught:
+        header_length((2**60).to_bytes(8, "little"))
+    assert caught.value.reason == "SafetensorsHeaderInvalid"
+    assert str(MAX_HEADER_BYTES) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"a": "not an object"},
+        {"a": {"dtype": "BF17", "shape": [1]}},
+        {"a": {"dtype": ["BF16"], "shape": [1]}},
+        {"a": {"dtype": "BF16"}},
+        {"a": {"dtype": "BF16", "shape": [-1]}},
+        {"a": {"dtype": "BF16", "shape": [2**40]}},
+        {"a": {"dtype": "BF16", "shape": [1.5]}},
+        {"a": {"dtype": "BF16", "shape": [True]}},
+        {"a": {"dtype": "BF16", "shape": [1] * 9}},
+        {"": entry("BF16", 1)},
+        {"x" * 600: entry("BF16", 1)},
+    ],
+)
+def test_a_malformed_tensor_is_refused(bad: dict[str, Any]) -> None:
+    with pytest.raises(ShapeError) as caught:
+        parse_header(header(bad))
+    assert caught.value.reason == "SafetensorsHeaderInvalid"
+    assert len(str(caught.value)) < 300
+
+
+def test_a_header_of_many_tensors_is_read_in_bounded_time() -> None:
+    data = header({f"model.layers.{i}.mlp.up_proj.weight": entry("BF16", 2, 2) for i in range(20_000)})
+    assert len(parse_header(data)) == 20_000
+
+
+def test_more_tensors_than_any_model_has_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("triton_vllm_operator.capacity.safetensors.MAX_TENSORS", 10)
+    endless = (TensorInfo(f"model.layers.{i}.mlp.up_proj.weight", "BF16", (2,)) for i in range(10**9))
+    with pytest.raises(ShapeError) as caught:
+        ModelShape.from_config(LLAMA_3_8B, endless)
+    assert caught.value.reason == "TooManyTensors"
+
+
+def test_bytes_by_dtype_are_the_files_own() -> None:
+    tensors = [
+        TensorInfo("model.embed_tokens.weight", "BF16", (10, 4)),
+        TensorInfo("model.layers.0.mlp.up_proj.weight", "F8_E4M3", (6, 4)),
+    ]
+    shape = ModelShape.from_config(LLAMA_3_8B, tensors)
+    assert dict(shape.bytes_by_dtype) == {"BF16": 80, "F8_E4M3": 24}
+    assert shape.weights_source == "safetensors"

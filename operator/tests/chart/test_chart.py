@@ -1,0 +1,189 @@
+"""What the chart installs, for the values that users set."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.chart.helm import CHART, NAMESPACE, Helm
+from triton_vllm_operator.api.spec import LLMDeployment
+from triton_vllm_operator.desired.services import service
+from triton_vllm_operator.runtime.command import command_line, parse
+from triton_vllm_operator.runtime.main import reconciler
+
+CRD = CHART.parents[1] / "crds" / "llmdeployments.yaml"
+EVERY_VALUE: dict[str, Any] = {
+    "replicas": 2,
+    "image": {"repository": "registry.example/operator", "tag": "1.2", "pullPolicy": "Always"},
+    "imagePullSecrets": [{"name": "pull"}],
+    "serving": {
+        "image": "registry.example/triton-vllm:vllm-0.32.0",
+        "imagePullPolicy": "Always",
+        "imagePullSecrets": ["pull-serving"],
+        "env": {"HF_ENDPOINT": "http://hub.models", "ODD": 'a "b" = $c: {{d}}'},
+    },
+    "namespaces": ["team-a", "team-b"],
+    "crds": {"annotations": {"argocd.argoproj.io/sync-wave": "-1"}},
+    "serviceAccount": {"annotations": {"note": "x"}},
+    "log": {"format": "text", "level": "DEBUG"},
+    "resources": {"requests": {"cpu": 1, "memory": "1Gi"}, "limits": {"memory": "2Gi"}},
+    "nodeSelector": {"pool": "system"},
+    "tolerations": [{"key": "system", "operator": "Exists", "effect": "NoSchedule"}],
+    "affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}},
+    "priorityClassName": "system-cluster-critical",
+    "podLabels": {"team": "platform"},
+    "podAnnotations": {"upgraded": "once"},
+    "metrics": {"service": False},
+}
+
+
+def test_lint_has_nothing_to_say(helm: Helm) -> None:
+    for values in ({}, EVERY_VALUE):
+        done = helm.run("lint", "--strict", str(CHART), values=values)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_object_is_in_the_releases_namespace_or_has_none(helm: Helm) -> None:
+    rendered = helm.template()
+    assert sorted(obj["kind"] for obj in rendered.objects) == [
+        "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "Deployment", "Role", "RoleBinding", "Service",
+        "ServiceAccount",
+    ]  # fmt: skip
+    assert {obj["metadata"].get("namespace", NAMESPACE) for obj in rendered.objects} == {NAMESPACE}
+
+
+def test_every_object_carries_the_releases_labels(helm: Helm) -> None:
+    wanted = {"app.kubernetes.io/name": "triton-vllm-operator", "app.kubernetes.io/managed-by": "Helm"}
+    for obj in helm.template().objects:
+        if obj["kind"] != "CustomResourceDefinition":
+            assert wanted.items() <= obj["metadata"]["labels"].items(), obj["kind"]
+
+
+def test_the_deployment_and_the_service_select_the_operators_pods(helm: Helm) -> None:
+    rendered = helm.template({"podLabels": {"team": "platform"}})
+    labels = rendered.pod["metadata"]["labels"]
+    assert rendered.one("Deployment")["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    assert rendered.one("Service")["spec"]["selector"].items() <= labels.items()
+    assert "app.kubernetes.io/version" not in rendered.one("Deployment")["spec"]["selector"]["matchLabels"]
+    (port,) = rendered.one("Service")["spec"]["ports"]
+    assert port["targetPort"] in {port["name"] for port in rendered.container["ports"]}
+
+
+def test_two_replicas_are_one_value_away_and_kept_on_two_nodes(helm: Helm) -> None:
+    assert helm.template().one("Deployment")["spec"]["replicas"] == 1
+    assert "topologySpreadConstraints" not in helm.template().pod["spec"]
+    two = helm.template({"replicas": 2})
+    assert two.one("Deployment")["spec"]["replicas"] == 2
+    (spread,) = two.pod["spec"]["topologySpreadConstraints"]
+    assert spread["topologyKey"] == "kubernetes.io/hostname"
+    assert spread["labelSelector"]["matchLabels"].items() <= two.pod["metadata"]["labels"].items()
+
+
+def test_the_crd_is_the_generated_one_and_is_kept(helm: Helm) -> None:
+    crd = helm.template().one("CustomResourceDefinition")
+    assert crd["metadata"].pop("annotations") == {"helm.sh/resource-policy": "keep"}
+    assert crd == yaml.safe_load(CRD.read_text())
+
+
+def test_the_crd_is_a_template_so_that_an_upgrade_changes_it() -> None:
+    assert (CHART / "templates" / "crd.yaml").exists()
+    assert not (CHART / "crds").exists()  # helm installs what is there once and never upgrades it
+
+
+def test_the_crd_can_be_left_out_or_given_up(helm: Helm) -> None:
+    assert helm.template({"crds": {"enabled": False}}).of("CustomResourceDefinition") == []
+    given_up = helm.template({"crds": {"keep": False}}).one("CustomResourceDefinition")
+    assert not given_up["metadata"].get("annotations")
+    annotated = helm.template(EVERY_VALUE).one("CustomResourceDefinition")["metadata"]["annotations"]
+    assert annotated == {"helm.sh/resource-policy": "keep", **EVERY_VALUE["crds"]["annotations"]}
+
+
+def test_every_value_changes_something(helm: Helm) -> None:
+    """Each one alone: a value that is read nowhere is a promise that is not kept."""
+    default = helm.template().objects
+    for name, value in EVERY_VALUE.items():
+        if not isinstance(value, dict):
+            assert helm.template({name: value}).objects != default, name
+            continue
+        for key, inner in value.items():
+            given = {name: {key: inner}} if isinstance(inner, (dict, str, bool, list)) else {name: value}
+            assert helm.template(given).objects != default, f"{name}.{key}"
+    documented = yaml.safe_load((CHART / "values.yaml").read_text())
+    assert set(documented) == set(EVERY_VALUE)
+
+
+def test_a_digest_wins_over_the_tag(helm: Helm) -> None:
+    digest = "sha256:" + "0" * 64
+    image = {"repository": "r.example/operator", "tag": "1.2", "digest": digest}
+    assert helm.template({"image": image}).container["image"] == f"r.example/operator@{digest}"
+    assert helm.template({"image": {"repository": "r.example/operator"}}).container["image"].endswith(":0.1.0")
+
+
+def test_the_operator_understands_its_arguments(helm: Helm) -> None:
+    arguments = helm.template(EVERY_VALUE).container["args"]
+    settings = parse(arguments)
+    assert settings.namespaces == ("team-a", "team-b")
+    assert (settings.log_format, settings.log_level, settings.lease_name) == ("text", "DEBUG", "triton-vllm-operator")
+    given = reconciler(arguments)
+    assert given.defaults.env == EVERY_VALUE["serving"]["env"]
+    assert given.defaults.image_pull_policy == "Always"
+    assert given.defaults.image_pull_secrets == ("pull-serving",)
+    assert command_line().parse_args(arguments).serving_image == EVERY_VALUE["serving"]["image"]
+    assert parse(helm.template().container["args"]).namespaces == ()
+
+
+def test_probes_and_metrics_ask_the_port_that_the_operator_opens(helm: Helm) -> None:
+    container = helm.template().container
+    (port,) = container["ports"]
+    assert port["containerPort"] == parse(container["args"]).http_port
+    assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": port["name"]}
+    assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": port["name"]}
+
+
+def test_a_long_release_name_still_gives_valid_names(helm: Helm) -> None:
+    for release in ("x" * 53, "llm", "my-triton-vllm-operator"):
+        done = helm.run("template", release, str(CHART), "--namespace=n")
+        assert done.returncode == 0, done.stderr
+        names = [obj["metadata"]["name"] for obj in yaml.safe_load_all(done.stdout) if obj]
+        assert all(len(name) <= 63 for name in names if "." not in name), names
+
+
+def test_the_notes_give_a_model_to_serve_a_way_to_wait_and_a_request_that_fits(helm: Helm) -> None:
+    notes = helm.notes()
+    resource = yaml.safe_load(re.split(r"<<EOF\n|\n  EOF", notes)[1])
+    resource["metadata"].update(namespace="default", uid="u")
+    llm = LLMDeployment.parse(resource)
+    assert f"kubectl wait --for=condition=Ready llm/{llm.name} " in notes
+    url = next(word for line in notes.splitlines() for word in line.split() if word.startswith("http://"))
+    published = {port["name"]: port["port"] for port in service(llm)["spec"]["ports"]}
+    assert url == f"http://{service(llm)['metadata']['name']}:{published['http']}/v2/models/{llm.model_name}/generate"
+    assert "text_input" in notes
+    assert "helm uninstall` keeps the CRD" in notes
+
+
+def test_the_notes_are_about_a_namespace_that_is_served(helm: Helm) -> None:
+    notes = helm.notes({"namespaces": ["team-a", "team-b"], "crds": {"keep": False}})
+    assert "serves team-a, team-b." in notes
+    commands = [shlex.split(line) for line in notes.splitlines() if line.strip().startswith("kubectl ")]
+    assert len(commands) == 3
+    assert all("team-a" in command for command in commands)
+    assert "keeps the CRD" not in notes
+
+
+@pytest.mark.parametrize("values", [{}, {"namespaces": ["team-a"]}], ids=["cluster", "namespaces"])
+def test_no_rule_grants_everything_or_reads_secrets(helm: Helm, values: dict[str, Any]) -> None:
+    rendered = helm.template(values)
+    rules = [rule for kind in ("ClusterRole", "Role") for role in rendered.of(kind) for rule in role["rules"]]
+    for rule in rules:
+        assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
+        assert not {"secrets", "pods/exec", "serviceaccounts", "roles"} & set(rule["resources"])
+
+
+def test_for_some_namespaces_only_nodes_are_read_of_the_whole_cluster(helm: Helm) -> None:
+    rendered = helm.template({"namespaces": ["team-a", "team-b"]})
+    assert rendered.one("ClusterRole")["rules"] == [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]}]
+    assert {role["metadata"]["namespace"] for role in rendered.of("Role")} == {"team-a", "team-b", NAMESPACE}

@@ -1,0 +1,66 @@
+"""The operator put together on the fake API server: all parts are real but HTTP, kopf's watch and the clock."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from kubernetes.aio.client import Configuration
+
+from tests.fake.api import FakeAPI
+from tests.fake.chaos import Chaos
+from tests.fake.transport import Transport
+from triton_vllm_operator.kube import kinds
+from triton_vllm_operator.kube.client import Client
+from triton_vllm_operator.kube.kinds import Key, Object
+from triton_vllm_operator.runtime.metrics import Metrics
+from triton_vllm_operator.runtime.reconcile import Reconciler
+from triton_vllm_operator.runtime.settings import Settings
+from triton_vllm_operator.runtime.shell import Shell
+
+CHILD_KINDS = (kinds.CONFIG_MAP, kinds.SERVICE, kinds.PDB, kinds.DEPLOYMENT)
+
+
+class Answers:
+    """Every pod answers with a token."""
+
+    async def ask(self, ip: str, model: str) -> str:
+        return ""
+
+
+@dataclass
+class World:
+    """One API server and one operator, made from one seed."""
+
+    api: FakeAPI
+    chaos: Chaos
+    shell: Shell
+    transport: Transport
+
+    @classmethod
+    def of(cls, seed: int) -> World:
+        """Call it in the event loop that runs it."""
+        rand = random.Random(seed)
+        api, chaos = FakeAPI(), Chaos(random.Random(rand.random()))
+        transport, metrics = Transport(api, chaos), Metrics()
+        client = Client(Configuration(host="http://fake"), rest=transport, observe=metrics.called)
+        reconciler = Reconciler(Answers(), clock=lambda: "2026-01-01T00:00:00Z")
+        shell = Shell.on(client, reconciler, Settings(leader_election=False), metrics)
+        shell.queue.rand = random.Random(rand.random())
+        for watch in shell.reflectors:
+            watch.rand = random.Random(rand.random())
+        return cls(api, chaos, shell, transport)
+
+
+async def reconciled(spec: Object) -> tuple[list[Object], Object]:
+    """The children and the status after one reconcile of a new LLMDeployment, on an API server without faults."""
+    made = World.of(0)
+    made.chaos.calm()
+    kind = kinds.LLM_DEPLOYMENT
+    body = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": {"name": "a", "namespace": "team"}}
+    made.api.create({**body, "spec": spec}, "user")
+    await made.shell.reconcile(made.shell.cluster, Key("team", "a"))
+    children = [obj for kind in CHILD_KINDS for obj in made.api.all(kind)]
+    found = made.api.get(kind, "team", "a")
+    assert found is not None
+    return children, found["status"]

@@ -1,0 +1,58 @@
+"""Rules about the repository's own text that no ready tool checks. Each gives one line for each breach."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+LONGEST_FUNCTION = 60
+"""Lines of a function, from `def` to its last line."""
+
+PUBLIC_HOSTS = frozenset(
+    {"pypi.org", "files.pythonhosted.org", "download.pytorch.org", "deb.debian.org", "github.com", "proxy.golang.org"}
+)
+"""Hosts from which anybody can get packages."""
+
+_HOME = re.compile(r"(?<![\w.$}~-])/(?:root|home/[a-z][\w-]*|Users/[A-Za-z][\w-]*)/")
+_REGISTRY = re.compile(
+    r"(?:registry|index|find-links|proxy)\b[^\n]{0,20}?https?://(?:[^@/\s\"]+@)?([\w.-]+)", re.IGNORECASE
+)
+
+
+def tracked(root: Path) -> list[Path]:
+    """Files that git knows, or would know after `git add`; without those that are ignored or removed."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    listed = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
+    return [path for name in sorted(filter(None, listed.split("\0"))) if (path := root / name).is_file()]
+
+
+def stale(generated: Mapping[Path, str]) -> Iterator[str]:
+    """Generated files that are not what their source gives now: path to the text that it should have."""
+    for path, text in generated.items():
+        if not path.exists() or path.read_text() != text:
+            yield f"{path} is not what its source gives: run `make gen`"
+
+
+def long_functions(path: Path, limit: int = LONGEST_FUNCTION) -> Iterator[str]:
+    """Functions of one Python file with more lines than `limit`."""
+    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            lines = (node.end_lineno or node.lineno) - node.lineno + 1
+            if lines > limit:
+                yield f"{path}:{node.lineno}: {node.name} has {lines} lines, at most {limit}: split it"
+
+
+def private_names(path: Path) -> Iterator[str]:
+    """Places in one file that only exist on somebody's machine: home folders, registries that are not public."""
+    data = path.read_bytes()
+    if b"\0" in data:
+        return
+    for number, line in enumerate(data.decode(errors="replace").splitlines(), 1):
+        for found in _HOME.finditer(line):
+            yield f"{path}:{number}: {found[0]} is a folder of one machine"
+        for found in _REGISTRY.finditer(line):
+            if found[1] not in PUBLIC_HOSTS and not found[1].startswith(("127.0.0.1", "localhost")):
+                yield f"{path}:{number}: {found[1]} is not a public package registry"

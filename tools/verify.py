@@ -1,0 +1,115 @@
+"""`make verify`: everything that can be said of the sources without running them. Nothing is written.
+
+The checks run side by side, the slow ones first; each tells its time, and on a failure what its tool said.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from tools import generate, sources
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIG = ROOT / "pyproject.toml"
+TYPED = ("operator/src", "operator/tests", "e2e", "tools", "images/triton-vllm")
+"""Folders under strict types."""
+DISTINCT = ("operator/src", "e2e", "tools", "images/triton-vllm/backend")
+"""Folders in which no logic is written twice. Tests may repeat themselves."""
+
+Run = Callable[[Path], str]
+"""A check of the tree below a root: what is wrong with it, as text; empty when nothing is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    name: str
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    name: str
+    seconds: float
+    problems: str
+
+
+def tool(*arguments: str, paths: Iterable[str] = ()) -> Run:
+    """A check that is a tool of the environment: `arguments` as of its command line, `paths` below the root."""
+
+    def run(root: Path) -> str:
+        program, *options = arguments
+        command = [
+            str(Path(sys.executable).parent / program),
+            *options,
+            *(path for path in paths if (root / path).exists()),
+        ]
+        environment = {**os.environ, "PYTHONPATH": str(root / "operator/src")}
+        done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+        return (done.stdout + done.stderr).strip() if done.returncode else ""
+
+    return run
+
+
+def every_file(rule: Callable[[Path], Iterable[str]], suffix: str = "") -> Run:
+    """A check that asks `rule` about each file of the repository whose name ends with `suffix`."""
+
+    def run(root: Path) -> str:
+        files = [path for path in sources.tracked(root) if path.name.endswith(suffix)]
+        return "\n".join(problem for path in files for problem in rule(path))
+
+    return run
+
+
+def generated_files(root: Path) -> str:
+    """Needs uv on the PATH, as `make` sets it."""
+    return "\n".join(sources.stale(generate.files()))
+
+
+TYPES = Check("types", tool("mypy", f"--config-file={CONFIG}", paths=TYPED))
+DUPLICATES = Check("duplicates", tool("pylint", f"--rcfile={CONFIG}", "--score=n", "--recursive=y", paths=DISTINCT))
+LAYERS = Check("layers", tool("lint-imports", f"--config={CONFIG}", "--no-cache"))
+GENERATED = Check("generated files", generated_files)
+LINT = Check("lint", tool("ruff", "check", f"--config={CONFIG}", "."))
+FORMAT = Check("format", tool("ruff", "format", f"--config={CONFIG}", "--check", "."))
+FUNCTIONS = Check("long functions", every_file(sources.long_functions, ".py"))
+NAMES = Check("private names", every_file(sources.private_names))
+EVERY = (TYPES, DUPLICATES, LAYERS, GENERATED, LINT, FORMAT, FUNCTIONS, NAMES)
+
+
+def outcome(check: Check, root: Path) -> Outcome:
+    """Run one check. What it raises is a problem too."""
+    began = time.monotonic()
+    try:
+        problems = check.run(root)
+    except (OSError, subprocess.CalledProcessError, SyntaxError) as error:
+        problems = f"{type(error).__name__}: {error}"
+    return Outcome(check.name, time.monotonic() - began, problems)
+
+
+def told(done: Outcome) -> str:
+    """One line, and what is wrong indented below it."""
+    word = "FAILED" if done.problems else "ok"
+    lines = [f"{done.name:<16} {word:<6} {done.seconds:5.1f} s", *done.problems.splitlines()]
+    return "\n    ".join(lines)
+
+
+def verify(checks: Iterable[Check], root: Path, say: Callable[[str], object]) -> bool:
+    """Run the checks side by side and tell each as it ends; whether all are clean."""
+    clean = True
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        for future in as_completed([pool.submit(outcome, check, root) for check in checks]):
+            say(told(future.result()))
+            clean &= not future.result().problems
+    return clean
+
+
+if __name__ == "__main__":
+    sys.exit(0 if verify(EVERY, ROOT, partial(print, flush=True)) else 1)
