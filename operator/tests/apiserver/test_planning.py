@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.apiserver import operators
 from tests.apiserver.controlplane import ControlPlane
 from tests.apiserver.fixtures import StartOperator
-from tests.apiserver.operators import PROVEN, OperatorProcess
+from tests.apiserver.operators import PROVEN, OperatorProcess, eventually
 from tests.apiserver.view import Object, View, llm
 from tests.plan.test_fit import H100, LLAMA_8B, LLAMA_70B, node
 from triton_vllm_operator.capacity import ModelShape
@@ -21,12 +20,7 @@ from triton_vllm_operator.plan.inspection import Failure, Outcome, Resolved, wri
 SMALL = Resolved("c" * 40, ModelShape.from_config(LLAMA_8B))
 LARGE = Resolved("d" * 40, ModelShape.from_config(LLAMA_70B))
 IMAGE = ("--operator-image=registry.example/operator:1",)
-LIMIT_S = 60.0  # for steps that take a second on an idle machine
 INSPECTION = "serving.triton-vllm.dev/inspects"
-
-
-def eventually(what: str, done: Callable[[], bool], limit_s: float = LIMIT_S) -> None:
-    operators.eventually(what, done, limit_s)
 
 
 @pytest.fixture
@@ -44,7 +38,7 @@ def view(plane: ControlPlane, namespace: str) -> Iterator[View]:
 def operator(start_operator: StartOperator, view: View) -> OperatorProcess:
     """A running operator that knows its image and leads."""
     started = start_operator(*IMAGE, program=PROVEN)
-    eventually("leads and is caught up", lambda: started.leads() and started.ready(), LIMIT_S)
+    eventually("leads and is caught up", lambda: started.leads() and started.ready())
     return started
 
 
@@ -60,7 +54,7 @@ def inspection(view: View, attempt: int = 0) -> str:
         found = inspections(view)
         return len(found) == 1 and found[0]["metadata"]["name"].endswith(f"-{attempt}")
 
-    eventually(f"attempt {attempt} alone", there, LIMIT_S)
+    eventually(f"attempt {attempt} alone", there)
     return str(inspections(view)[0]["metadata"]["name"])
 
 
@@ -92,11 +86,11 @@ def test_a_model_that_fits_is_served_and_read_once(
 ) -> None:
     view.apply(llm("a"))
     pod = inspection(view)
-    assert view.wait_reason("a", "Inspecting", LIMIT_S)["status"] == "False"
+    assert view.wait_reason("a", "Inspecting")["status"] == "False"
     assert view.condition("a", "Stalled")["status"] == "False"
     assert view.children() == {}, "no pod may hold a GPU yet"
     says(view, pod, SMALL)
-    view.wait_children(LIMIT_S)
+    view.wait_children()
     eventually("the pod that has said it goes", lambda: inspections(view) == [])
     assert fits(view) == ("True", "Fits")
     resolved = view.condition("a", "ModelResolved")
@@ -108,7 +102,7 @@ def test_a_model_that_fits_is_served_and_read_once(
     operator.kill()
     since = len(view.plane.audit())
     again = start_operator(*IMAGE, program=PROVEN)
-    eventually("the next one leads", lambda: again.leads() and again.ready(), LIMIT_S)
+    eventually("the next one leads", lambda: again.leads() and again.ready())
     view.kubectl("scale", "llm/a", "--replicas=2")
     eventually("scaled", lambda: (view.get("deployment", "a") or {})["spec"]["replicas"] == 2)
     assert [verb for verb in view.writes(since) if verb[1] == "pods" and "inspect" in verb[2]] == []
@@ -124,7 +118,7 @@ def test_a_model_that_does_not_fit_makes_no_pods_until_the_spec_lets_it_fit(
 ) -> None:
     view.apply(llm("a"))
     says(view, inspection(view), LARGE)
-    told = view.wait_reason("a", "DoesNotFit", LIMIT_S)
+    told = view.wait_reason("a", "DoesNotFit")
     assert "The smallest change that fits: " in told["message"]
     assert view.condition("a", "Stalled")["status"] == "True"
     assert fits(view) == ("False", "DoesNotFit")
@@ -135,14 +129,14 @@ def test_a_model_that_does_not_fit_makes_no_pods_until_the_spec_lets_it_fit(
     engine = {key.removeprefix("engine."): value for key, value in changes.items() if key.startswith("engine.")}
     assert engine, changes
     view.kubectl("patch", "llm", "a", "--type=merge", "-p", json.dumps({"spec": {"engine": engine}}))
-    view.wait_children(LIMIT_S)
+    view.wait_children()
     assert fits(view) == ("True", "Fits")
     assert inspections(view) == [], "the model was known"
 
 
 def test_advice_makes_the_pods_all_the_same(view: View, operator: OperatorProcess) -> None:
     view.apply(llm("a", planning={"mode": "Advise"}))
-    view.wait_children(LIMIT_S)
+    view.wait_children()
     says(view, inspection(view), LARGE)
     eventually("advice", lambda: fits(view) == ("False", "DoesNotFit"))
     assert len(view.children()) == 5
@@ -153,7 +147,7 @@ def test_advice_makes_the_pods_all_the_same(view: View, operator: OperatorProces
 
 def test_planning_that_is_off_reads_nothing(view: View, operator: OperatorProcess) -> None:
     view.apply(llm("a", planning={"mode": "Off"}))
-    view.wait_children(LIMIT_S)
+    view.wait_children()
     eventually("said so", lambda: fits(view) == ("Unknown", "PlanningOff"))
     assert inspections(view) == []
 
@@ -161,7 +155,7 @@ def test_planning_that_is_off_reads_nothing(view: View, operator: OperatorProces
 def test_a_gated_model_is_told_and_heals_with_the_next_attempt(view: View, operator: OperatorProcess) -> None:
     view.apply(llm("a"))
     says(view, inspection(view), Failure("ModelGated", "org/model is gated. Give a token."))
-    told = view.wait_reason("a", "ModelGated", LIMIT_S)
+    told = view.wait_reason("a", "ModelGated")
     assert told["message"] == "org/model is gated. Give a token."
     assert view.condition("a", "Stalled")["status"] == "True"
     assert view.condition("a", "ModelResolved")["status"] == "False"
@@ -169,14 +163,14 @@ def test_a_gated_model_is_told_and_heals_with_the_next_attempt(view: View, opera
     second = inspection(view, attempt=1)
     assert view.condition("a")["reason"] == "ModelGated", "it stands until it is proven wrong"
     says(view, second, SMALL)
-    view.wait_children(LIMIT_S)
+    view.wait_children()
     assert fits(view) == ("True", "Fits")
 
 
 def test_a_hub_that_does_not_answer_holds_nothing_back(view: View, operator: OperatorProcess) -> None:
     view.apply(llm("a"))
     says(view, inspection(view), Failure("HubUnreachable", "No answer."))
-    view.wait_children(LIMIT_S)
+    view.wait_children()
     assert fits(view) == ("Unknown", "HubUnreachable")
     assert view.condition("a", "ModelResolved")["status"] == "Unknown"
 
@@ -190,16 +184,16 @@ def test_a_secret_that_is_missing_is_told_before_a_serving_pod_exists(view: View
     waiting = {"reason": "CreateContainerConfigError", "message": 'secret "hub-token" not found'}
     state = {"name": "inspect", "image": "i", "imageID": "", "ready": False, "restartCount": 0}
     view.fake_pod_status(pod, {"phase": "Pending", "containerStatuses": [{**state, "state": {"waiting": waiting}}]})
-    told = view.wait_reason("a", "SecretNotFound", LIMIT_S)
+    told = view.wait_reason("a", "SecretNotFound")
     assert "Secret hub-token does not exist" in told["message"]
     assert view.children() == {}
 
 
 def test_what_runs_already_is_never_taken_away(view: View, start_operator: StartOperator) -> None:
     before = start_operator(program=PROVEN)
-    eventually("leads", lambda: before.leads() and before.ready(), LIMIT_S)
+    eventually("leads", lambda: before.leads() and before.ready())
     view.apply(llm("a"))
-    children = view.wait_children(LIMIT_S)
+    children = view.wait_children()
     eventually("not planned", lambda: fits(view) == ("Unknown", "NotPlanned"))
     before.kill()
     start_operator(*IMAGE, program=PROVEN)
@@ -218,18 +212,18 @@ def test_another_model_in_the_same_deployment_waits_while_the_old_one_serves(
 ) -> None:
     view.apply(llm("a"))
     says(view, inspection(view), SMALL)
-    children = view.wait_children(LIMIT_S)
+    children = view.wait_children()
     eventually("read", lambda: inspections(view) == [])
     view.apply(llm("a", model={"uri": "hf://org/large"}))
     says(view, inspection(view), LARGE)
-    view.wait_reason("a", "DoesNotFit", LIMIT_S)
+    view.wait_reason("a", "DoesNotFit")
     assert _generations(view.children()) == _generations(children)
     assert status(view)["model"]["commit"] == "d" * 40
 
 
 def test_a_claim_without_a_volume_gets_no_pod_of_ours(view: View, operator: OperatorProcess) -> None:
     view.apply(llm("a", model={"uri": "pvc://models/llama"}))
-    view.wait_children(LIMIT_S)
+    view.wait_children()
     eventually("said so", lambda: fits(view) == ("Unknown", "ClaimNotFound"))
     assert inspections(view) == []
 
@@ -249,6 +243,6 @@ def test_a_namespace_that_takes_no_more_pods_holds_nothing_back(view: View, oper
     used = "jsonpath={.status.used.pods}"
     eventually("the quota counts", lambda: view.kubectl("get", "resourcequota", "q", "-o", used) == "0")
     view.apply(llm("a"))
-    view.wait_children(LIMIT_S)
+    view.wait_children()
     eventually("said so", lambda: fits(view) == ("Unknown", "InspectionRefused"))
     assert "exceeded quota" in view.condition("a", "Fits")["message"]
