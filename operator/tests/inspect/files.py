@@ -61,7 +61,7 @@ def llama(folder: Path, *, config: dict[str, Any] | None = None, shards: int = 1
         (folder / "model.safetensors").write_bytes(header(tensors()) + weights)
         return folder
     names = list(tensors().items())
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for number in range(shards):
         file = f"model-{number + 1:05}-of-{shards:05}.safetensors"
         part = dict(names[number::shards])
