@@ -10,7 +10,7 @@ VENV := .venv/bin/python
 export PYTHONDONTWRITEBYTECODE := 1
 export PATH := $(dir $(UV)):$(PATH)
 
-.PHONY: help demo test down env gen verify test-unit test-apiserver test-engine test-oracle test-e2e faults
+.PHONY: help demo test down env gen verify test-unit test-apiserver test-engine test-oracle test-e2e faults bench-operator bench-capacity
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -42,11 +42,17 @@ test-apiserver: $(VENV) ## against etcd and kube-apiserver as plain processes
 faults: $(VENV) ## kills, API faults, bad watches, two operators: all of them, with a seed (SEED=1); about 20 minutes
 	@cd operator && PYTHONPATH=src:.:.. ../$(VENV) -m tests.faults --seed $(or $(SEED),1)
 
+bench-operator: $(VENV) ## how small and fast the operator is at 300, 1,000 and 3,000 LLMDeployments
+	@cd operator && PYTHONPATH=src:.:.. ../$(VENV) -m tests.bench
+
 test-engine: $(VENV) ## the serving backend in a real tritonserver with a real vLLM
 	@$(VENV) -m pytest -q -m engine images operator/tests
 
 test-oracle: $(VENV) ## the planner against vLLM's own code
 	@$(VENV) -m pytest -q -m oracle operator/tests
+
+bench-capacity: $(VENV) ## measure the planner's figures and write them into operator/docs/capacity.md
+	@PYTHONPATH=operator:operator/src $(VENV) -m tests.capacity.figures
 
 test-e2e: $(VENV) ## the whole cluster
 	@$(VENV) -m pytest -q -m e2e e2e

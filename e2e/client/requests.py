@@ -12,10 +12,12 @@ import json
 import sys
 import time
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 
 TIMEOUT_SECONDS = 120
+NAME_SECONDS = 30
 
 
 async def send(session: aiohttp.ClientSession, turn: asyncio.Semaphore, request: dict[str, Any]) -> dict[str, Any]:
@@ -35,8 +37,22 @@ async def send(session: aiohttp.ClientSession, turn: asyncio.Semaphore, request:
             return {"status": 0, "body": f"{type(error).__name__}: {error}", "arrivals": arrivals}
 
 
+async def known(url: str) -> None:
+    """Wait until the cluster's DNS knows the host of an address: it learns of a new Service a moment late."""
+    found = urlsplit(url)
+    until = time.monotonic() + NAME_SECONDS
+    while time.monotonic() < until:
+        try:
+            await asyncio.get_running_loop().getaddrinfo(found.hostname, found.port)
+            return
+        except OSError:
+            await asyncio.sleep(0.5)
+
+
 async def send_all(plan: dict[str, Any]) -> dict[str, Any]:
     """All requests, at most `concurrency` at a time."""
+    for url in {request["url"] for request in plan["requests"]}:
+        await known(url)
     turn = asyncio.Semaphore(plan["concurrency"])
     connector = aiohttp.TCPConnector(limit=0)
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)

@@ -14,6 +14,8 @@ from e2e.hub import manifests
 from e2e.tests.deployments import Namespace
 
 HERE = Path(__file__).parent
+TEST_SECONDS = 1200
+"""A limit against hangs alone: engines start at the speed of a shared machine."""
 LAST = ("test_chart", "test_repair", "test_traces")
 """Files that disturb the whole cluster; they run after all others, in this order."""
 
@@ -23,6 +25,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.e2e)
+            item.add_marker(pytest.mark.timeout(TEST_SECONDS))
     items.sort(key=lambda item: LAST.index(item.path.stem) + 1 if item.path.stem in LAST else 0)
 
 

@@ -15,7 +15,7 @@ from e2e.cluster import shell
 from e2e.environment import Environment
 
 Object = dict[str, Any]
-READY_SECONDS = 300
+READY_SECONDS = 600
 REPORT = "STARTUP "
 SMALL = {"cpu": "100m", "memory": "4Gi", "sharedMemory": "256Mi"}
 """Requests that a tiny model on a CPU needs."""

@@ -10,6 +10,7 @@ from e2e.hub import manifests
 from e2e.tests.deployments import Namespace, eventually, llm
 
 SECONDS = 10.0
+"""From the cause being visible to the reason in the status."""
 TOKEN = {"tokenSecretRef": {"name": "hub-token", "key": "token"}}
 
 

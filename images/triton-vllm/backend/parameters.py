@@ -53,7 +53,7 @@ class SamplingRules:
         Raises BadRequest, naming the parameter and what is allowed.
         """
         own = dict(requested)
-        profile = own.pop("profile", None)
+        profile = _optional_text("profile", own.pop("profile", None))
         lora_name = _optional_text("lora_name", own.pop("lora_name", None))
         values = dict(self.model_defaults)
         values.update(self._typed(self.settings.defaults, as_text=False))
@@ -62,12 +62,12 @@ class SamplingRules:
         self._check_limits(values)
         return Sampling(values, lora_name)
 
-    def _profile(self, name: Any) -> Mapping[str, Any]:
+    def _profile(self, name: str | None) -> Mapping[str, Any]:
         if name is None:
             return {}
         if name not in self.settings.profiles:
             known = ", ".join(sorted(self.settings.profiles)) or "none is configured"
-            raise BadRequest(f"unknown sampling profile {name!r}; allowed: {known}")
+            raise BadRequest(f"unknown sampling profile {name[:80]!r}; allowed: {known}")
         return self.settings.profiles[name]
 
     def _typed(self, values: Mapping[str, Any], *, as_text: bool) -> dict[str, Any]:
@@ -76,7 +76,7 @@ class SamplingRules:
             name = ALIASES.get(given, given)
             if name not in self.fields:
                 allowed = ", ".join(sorted([*self.fields, *EXTRA_NAMES]))
-                raise BadRequest(f"unknown sampling parameter '{given}'; allowed: {allowed}")
+                raise BadRequest(f"unknown sampling parameter '{given[:80]}'; allowed: {allowed}")
             if name in typed:
                 raise BadRequest(f"sampling parameters '{given}' and '{name}' mean the same: give one of them")
             typed[name] = coerce(name, value, self.fields[name], as_text=as_text)

@@ -26,7 +26,7 @@ import env as engine_env
 
 HERE = Path(__file__).resolve().parent.parent
 # Machines that run the tests are small and busy; nothing here waits for its deadline when all is well.
-START_SECONDS = 420
+START_SECONDS = 600
 MINIMAL_CONFIG = 'backend: "vllm"\ninstance_group [{ count: 1, kind: KIND_MODEL }]\n'
 TINY_ENGINE = {"max_model_len": 2048, "max_num_seqs": 16, "kv_cache_memory_bytes": 64 << 20}
 

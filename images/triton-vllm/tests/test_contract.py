@@ -11,7 +11,7 @@ from backend.inputs import INPUTS, OUTPUTS
 from testing.grpc_stream import GrpcStream
 from testing.server import Server
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 
 # The same text every time; a random model never ends by itself within these lengths.
 GREEDY = {"temperature": 0, "ignore_eos": True}

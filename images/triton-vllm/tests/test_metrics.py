@@ -13,7 +13,7 @@ import pytest
 from testing.grpc_stream import GrpcStream
 from testing.server import Server, wait_until
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 
 LONG = 1900  # tokens: some seconds
 ENDLESS = {"max_tokens": LONG, "ignore_eos": True}

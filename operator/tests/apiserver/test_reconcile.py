@@ -255,3 +255,24 @@ def test_a_release_that_anybody_can_take_over_is_never_run(view: View, operator:
     view.apply(llm("a", server={"release": "25.06"}))
     assert view.wait_reason("a", "ReleaseUnsafe")["message"].startswith('Release "25.06"')
     assert view.children() == {}
+
+
+def test_an_exhausted_quota_is_told_and_heals(view: View, operator: OperatorProcess) -> None:
+    view.kubectl("create", "quota", "few", "--hard=count/services=1")
+    eventually("the quota is known", lambda: "hard" in view.plane.request("GET", _quota(view))[1].get("status", {}))
+    view.apply(llm("a"))
+    told = view.wait_reason("a", "ChildForbidden")
+    assert "exceeded quota: few" in told["message"]
+    assert "Service" in told["message"]
+    view.kubectl("delete", "quota", "few")
+    view.wait_children()
+
+
+def _quota(view: View) -> str:
+    return f"/api/v1/namespaces/{view.namespace}/resourcequotas/few"
+
+
+def test_a_list_that_kubernetes_cannot_merge_is_told(view: View, operator: OperatorProcess) -> None:
+    twice = [{"name": "X", "value": "1"}, {"name": "X", "value": "2"}]
+    view.apply(llm("a", podTemplate={"env": twice}))
+    assert 'duplicate entries for key [name="X"]' in view.wait_reason("a", "ChildRefused")["message"]

@@ -50,6 +50,15 @@ QWEN38_27B = decoder(
     linear_num_key_heads=16, linear_num_value_heads=48, linear_key_head_dim=128, linear_value_head_dim=128,
     linear_conv_kernel_dim=4, full_attention_interval=4, mamba_ssm_dtype="float32",
 )  # fmt: skip
+QWEN36_35B_A3B = decoder(
+    "Qwen3_5MoeForCausalLM", "qwen3_5_moe_text", 2048, 0, 40, 16, 2, 248320, 262144, head_dim=256, num_experts=256,
+    num_experts_per_tok=8, moe_intermediate_size=512, shared_expert_intermediate_size=512, linear_num_key_heads=16,
+    linear_num_value_heads=32, linear_key_head_dim=128, linear_value_head_dim=128, linear_conv_kernel_dim=4,
+    full_attention_interval=4, mamba_ssm_dtype="float32",
+)  # fmt: skip
+QWEN35_122B_A10B = {**QWEN36_35B_A3B, "hidden_size": 3072, "num_hidden_layers": 48, "num_attention_heads": 32,
+                    "linear_num_value_heads": 64, "moe_intermediate_size": 1024,
+                    "shared_expert_intermediate_size": 1024, "num_nextn_predict_layers": 1}  # fmt: skip
 MAMBA2 = config("Mamba2ForCausalLM", "mamba2", hidden_size=1024, num_hidden_layers=4, state_size=128, expand=2,
                 conv_kernel=4, n_groups=8, head_dim=64, num_heads=32, vocab_size=4096, tie_word_embeddings=True,
                 max_position_embeddings=8192)  # fmt: skip

@@ -55,6 +55,24 @@ def test_an_unknown_product_asks_for_its_memory() -> None:
     assert "GiB" in str(caught.value)
 
 
+@pytest.mark.parametrize("written", ["A100", "H100"])
+def test_a_product_of_several_sizes_is_not_guessed(written: str) -> None:
+    with pytest.raises(ShapeError) as caught:
+        gpu_by_product(written)
+    assert caught.value.reason == "GPUProductAmbiguous"
+    assert "80GB" in str(caught.value)
+
+
+def test_a_short_name_of_one_size_is_enough() -> None:
+    assert gpu_by_product("H200").memory_bytes == gpu_by_product("NVIDIA-H200").memory_bytes
+
+
+def test_a_node_whose_label_is_unclear_goes_by_its_memory() -> None:
+    gpu = gpu_of_node(node("a", 1, **{"gpu.product": "A100", "gpu.memory": "40960"}))
+    assert gpu is not None
+    assert gpu.memory_gib == pytest.approx(39.6, abs=0.2)
+
+
 @pytest.mark.parametrize("size", [0, -1, 5000, float("nan")])
 def test_a_memory_size_must_be_a_card(size: float) -> None:
     with pytest.raises(ShapeError) as caught:

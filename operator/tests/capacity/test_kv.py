@@ -92,6 +92,7 @@ def test_hybrid_blocks_are_as_large_as_a_state() -> None:
         pytest.param(samples.MISTRAL_7B, 102.56, 32768, {}, 25.64, 52510, id="F06"),
         pytest.param(samples.QWEN38_27B, 4.99, 131072,
                      {"kv_dtype": "fp8", "tensor_parallel_size": 2}, 2.3111, 208, id="K24"),
+        pytest.param(samples.QWEN36_35B_A3B, 5.98, 131072, {"kv_dtype": "fp8"}, 4.3333, 299, id="K28"),
         pytest.param(samples.QWEN38_27B, 19.54, 262144, {}, 1.1965, 408, id="F12"),
         pytest.param(samples.QWEN38_27B, 31.24, 8192, {}, 38.3529, 652, id="F14"),
     ],
@@ -111,6 +112,16 @@ def test_a_draft_layer_costs_cache() -> None:
     draft = (LayerShape((CacheShape("full", 8, 128, 128),)),)
     result = capacity(layout(shape.layers, settings, draft), settings, int(51.63 * GIB))
     assert result.concurrency == pytest.approx(3.13, rel=0.002)
+
+
+def test_an_mtp_layer_widens_the_groups_and_adds_state_blocks() -> None:
+    # F08: 12 + 1 attention layers pad the groups to 13; 462 blocks of 4,192 over 63 + 3 x (2 + 1)
+    shape, settings = settings_for(samples.QWEN35_122B_A10B, max_model_len=262144, kv_dtype="fp8", speculative_tokens=1)
+    plan = layout(shape.layers, settings, shape.draft_layers)
+    result = capacity(plan, settings, int(24.05 * GIB))
+    assert plan.block_size == 4192
+    assert result.blocks_per_request == 72
+    assert result.concurrency == pytest.approx(6.4167, rel=0.003)
 
 
 def test_the_longest_request_is_the_engines_estimate() -> None:

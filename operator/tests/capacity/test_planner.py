@@ -121,6 +121,15 @@ def test_the_json_form_is_the_status() -> None:
         (samples.LLAMA_31_8B, {"pipeline_parallel_size": 40}, "PipelineParallelTooLarge"),
         (samples.LLAMA_31_8B, {"enable_expert_parallel": True}, "NoExperts"),
         (samples.LLAMA_31_8B, {"max_model_len": 200000}, "MaxModelLenTooLong"),
+        (samples.LLAMA_31_8B, {"max_num_seqs": 64, "max_num_batched_tokens": 32}, "BatchSmallerThanSequences"),
+        (samples.LLAMA_31_8B, {"dtype": "int8"}, "DtypeUnknown"),
+        (samples.LLAMA_31_8B, {"tensor_parallel_size": 0}, "SettingOutOfRange"),
+        (samples.LLAMA_31_8B, {"pipeline_parallel_size": -1}, "SettingOutOfRange"),
+        (samples.LLAMA_31_8B, {"block_size": -16}, "SettingOutOfRange"),
+        (samples.LLAMA_31_8B, {"num_speculative_tokens": -1}, "SettingOutOfRange"),
+        (samples.LLAMA_31_8B, {"gpu_memory_utilization": 1.5}, "SettingOutOfRange"),
+        (samples.LLAMA_31_8B, {"gpu_memory_utilization": -0.5}, "SettingOutOfRange"),
+        (samples.LLAMA_31_8B, {"mamba_ssm_cache_dtype": "fp4"}, "DtypeUnknown"),
         (samples.LLAMA_31_8B, {"kv_cache_dtype": "int3"}, "KVCacheDtypeUnknown"),
         (samples.LLAMA_31_8B, {"quantization": "gguf", "engine_version": "0.32.0"}, "QuantizationRemoved"),
         (samples.LLAMA_31_8B, {"quantization": "fp_quant"}, "QuantizationUnsupported"),
@@ -167,6 +176,13 @@ def test_the_mtp_layer_is_paid_for() -> None:
     with_mtp = plan(shape, EngineSettings(speculation="mtp", num_speculative_tokens=1), gpu_of_memory(24))
     assert with_mtp.weights_bytes > without.weights_bytes
     assert with_mtp.layout.block_bytes == without.layout.block_bytes // 4 * 5
+
+
+def test_a_draft_model_of_unknown_size_is_never_promised() -> None:
+    settings = {"speculation": "eagle", "num_speculative_tokens": 2, "draft_attention_layers": 1}
+    answer = planned(samples.LLAMA_31_8B, 80, **settings)
+    assert (answer.verdict, answer.reason) == ("Tight", "DraftModelUnknown")
+    assert planned(samples.LLAMA_31_8B, 80, **settings, draft_weight_bytes=GIB).verdict == "Fits"
 
 
 def test_on_a_cpu_the_engine_profiles_nothing() -> None:

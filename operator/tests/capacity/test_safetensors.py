@@ -78,6 +78,6 @@ def test_bytes_by_dtype_are_the_files_own() -> None:
         TensorInfo("model.embed_tokens.weight", "BF16", (10, 4)),
         TensorInfo("model.layers.0.mlp.up_proj.weight", "F8_E4M3", (6, 4)),
     ]
-    shape = ModelShape.from_config(LLAMA_3_8B, tensors)
+    shape = ModelShape.from_config({**LLAMA_3_8B, "num_hidden_layers": 1}, tensors)
     assert dict(shape.bytes_by_dtype) == {"BF16": 80, "F8_E4M3": 24}
     assert shape.weights_source == "safetensors"

@@ -126,6 +126,14 @@ def test_what_config_alone_cannot_tell_is_said() -> None:
     vision = {**samples.LLAMA_3_8B, "vision_config": {}}
     assert "image or audio" in ModelShape.from_config(vision).weights_incomplete
     assert "quantized" in ModelShape.from_config(samples.QWEN25_7B_AWQ).weights_incomplete
-    tensors = [TensorInfo("model.layers.0.mlp.up_proj.qweight", "I32", (4, 4))]
+    tensors = [TensorInfo(f"model.layers.{i}.mlp.up_proj.qweight", "I32", (4, 4)) for i in range(28)]
     assert ModelShape.from_config(samples.QWEN25_7B_AWQ, tensors).weights_incomplete == ""
     assert ModelShape.from_config(samples.LLAMA_3_8B).weights_incomplete == ""
+
+
+def test_headers_of_some_shards_only_are_refused() -> None:
+    tensors = [TensorInfo(f"model.layers.{i}.mlp.up_proj.weight", "BF16", (4, 4)) for i in range(31)]
+    with pytest.raises(ShapeError) as caught:
+        ModelShape.from_config(samples.LLAMA_3_8B, tensors)
+    assert caught.value.reason == "CheckpointIncomplete"
+    assert "layer 31" in str(caught.value)

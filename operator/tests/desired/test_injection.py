@@ -99,12 +99,12 @@ TYPED = {
 
 def check_paths(made: dict[str, Any], found: LLMDeployment) -> None:
     pod = made["Deployment"]["spec"]["template"]["spec"]
-    [volume] = [v for v in pod["volumes"] if v["name"] == "repository"]
-    for item in volume["configMap"]["items"]:
-        first, *rest = item["path"].split("/")
-        assert first == found.model_name
+    mounts = pod["containers"][0]["volumeMounts"]
+    for mount in (m for m in mounts if m["name"] == "repository"):
+        top, first, *rest = mount["mountPath"].removeprefix("/").split("/")
+        assert (top, first) == ("models", found.model_name)
         assert rest in (["config.pbtxt"], ["1", "model.json"])
-    for mount in pod["containers"][0]["volumeMounts"]:
+    for mount in mounts:
         steps = mount.get("subPath", "a").split("/")
         assert not {"", ".."} & set(steps) or "subPath" not in mount
         assert all(char.isprintable() for char in mount.get("subPath", ""))

@@ -46,13 +46,21 @@ class Drawing:
     def batch(self, names: list[str]) -> Counter[str]:
         """Create some, wait until each has a verdict, heal them; how many came to what."""
         taken = [name for name in names if self.create(name)]
-        eventually(f"verdicts of {self._open(taken)}", lambda: not self._open(taken), SETTLED_S)
+        try:
+            eventually("all have a verdict", lambda: not self._open(taken), SETTLED_S)
+        except AssertionError as error:
+            left = {name: self.on.view.condition(name) for name in self._open(taken)}
+            raise AssertionError(f"no verdict: {left}") from error
         came = Counter("refused" for _ in range(len(names) - len(taken)))
         came.update(self._came_to(name) for name in taken)
         self._quiet()
         for name in taken:
             self._heal(name)
-        eventually("all healed", lambda: all(self._ready(name) for name in taken), SETTLED_S)
+        try:
+            eventually("all healed", lambda: all(self._ready(name) for name in taken), SETTLED_S)
+        except AssertionError as error:
+            ill = {name: self.on.view.condition(name) for name in taken if not self._ready(name)}
+            raise AssertionError(f"not healed: {ill}") from error
         for name in taken:
             remove(self.on.view, name)
         return came

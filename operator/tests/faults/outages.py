@@ -20,7 +20,7 @@ DURATIONS_S = (10, 40, 75, 180)
 CURED_S = 60.0
 NOTICED_S = 30.0
 GROWTH_MIB = 12.0  # of one operator over all durations; a leak of one object a retry would be more
-START_S = 60.0
+START_S = 120.0
 
 
 @dataclass

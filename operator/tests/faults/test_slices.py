@@ -8,6 +8,9 @@ from tests.apiserver.controlplane import ControlPlane
 from tests.faults import drawn, kills, leaders, outages
 from tests.faults.proxy import FAULTS, Fault
 
+# A busy machine may need minutes for what takes seconds; each wait inside has a bound of its own.
+pytestmark = pytest.mark.timeout(900)
+
 SCENARIOS = [scenario for scenario in kills.SCENARIOS if scenario.name in ("create", "engine change")]
 OUTAGES = [fault for fault in FAULTS if fault.name in ("503", "half-open, all silent")]
 
@@ -27,7 +30,7 @@ def test_what_changed_during_a_fault_is_served_after_it(plane: ControlPlane, kub
 
 
 def test_what_is_drawn_from_the_schema_is_refused_ready_or_says_why_not(plane: ControlPlane, kubelets: None) -> None:
-    row = drawn.run(plane, 7, 25)
+    row = drawn.run(plane, 7, 12)
     assert row.passed, row.figures
 
 

@@ -19,7 +19,8 @@ VARIANTS = ("cpu", "cpu-previous")
 LIMIT = 1500
 
 
-def _ask(variant: str, models: int) -> list[Answered]:
+def ask(variant: str, models: int) -> list[Answered]:
+    """All cases with the answers of one version, whose environment is built when it is not there."""
     python = str(runpy.run_path(str(ENVIRONMENT))["ensure"](variant))
     return ask_engine(python, [*kv_cases(models), *weight_cases()], LIMIT)
 
@@ -29,7 +30,7 @@ def running(request: pytest.FixtureRequest) -> dict[str, Future[list[Answered]]]
     """Both versions' answers, being asked."""
     models = -(-int(request.config.getoption("--oracle-cases")) // QUESTIONS)
     pool = ThreadPoolExecutor(len(VARIANTS))
-    return {variant: pool.submit(_ask, variant, models) for variant in VARIANTS}
+    return {variant: pool.submit(ask, variant, models) for variant in VARIANTS}
 
 
 @pytest.fixture(scope="session", params=VARIANTS)

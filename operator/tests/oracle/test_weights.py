@@ -23,11 +23,12 @@ COMPARED = sorted((set(FAMILIES) | set(MORE_ARCHITECTURES)) - NOT_FROM_CONFIG)
 def test_weights_equal_what_the_engines_class_allocates(
     family: str, of_family: Callable[[str], list[Answered]]
 ) -> None:
-    differences = [found for one in of_family(family) if _current(one) for found in differing(one)]
+    differences = [found for one in of_family(family) if current(one) for found in differing(one)]
     assert not differences, differences[:3]
 
 
-def _current(one: Answered) -> bool:
+def current(one: Answered) -> bool:
+    """Whether this version's class is the one that the planner's table describes."""
     return parse_version(one.answer["version"]) >= SINCE.get(one.case["family"], (0, 0, 0))
 
 
@@ -43,11 +44,11 @@ def differing(one: Answered) -> list[dict[str, Any]]:
 def test_weights_from_the_checkpoints_tensors_are_the_same(
     family: str, of_family: Callable[[str], list[Answered]]
 ) -> None:
-    current = [one for one in of_family(family) if _current(one)]
-    tensors: list[list[Any]] = next((one.answer["tensors"] for one in current if one.case["tensors"]), [])
+    known = [one for one in of_family(family) if current(one)]
+    tensors: list[list[Any]] = next((one.answer["tensors"] for one in known if one.case["tensors"]), [])
     differences = [
         (one.case["id"], one.answer["weights"], ours)
-        for one in current
+        for one in known
         if (ours := our_weights_of_tensors(one.case, tensors)) != one.answer["weights"]
     ]
     assert not differences

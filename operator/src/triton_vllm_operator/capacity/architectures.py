@@ -8,6 +8,7 @@ from typing import Any
 
 from .checkpoint import expert_count, expert_width, mamba_multipliers, tensors_of
 from .config import ModelConfig
+from .encoders import encoder_bytes
 from .errors import ShapeError
 from .layers import layer_caches, mla_cache
 from .model_classes import ModelClass, model_class
@@ -28,6 +29,8 @@ def shape_from_config(config: Mapping[str, Any], tensors: Iterable[TensorInfo] |
     known = bounded(tensors) if tensors is not None else ()
     sorted_tensors = _sorted(view, caches, known, quantization)
     engine_class = model_class(view.model_type)
+    if not known:
+        sorted_tensors.first_stage.append(WeightPart("vision", 0, encoder_bytes(view)))
     ends = _ends(view, engine_class, sorted_tensors)
     layers = tuple(
         LayerShape(layer, tuple(sorted_tensors.layers.get(index, ())) + _engine_buffers(view, layer))
@@ -112,13 +115,25 @@ def _sorted(
 ) -> SortedTensors:
     heads = _head_layout(view, caches)
     if known:
-        return sort_tensors(known, heads, tied=view.tied_embeddings)
+        return _complete(sort_tensors(known, heads, tied=view.tied_embeddings), len(caches))
     result = sort_tensors(tensors_of(view, caches), heads, tied=view.tied_embeddings)
     if quantization is not None and quantization.weight_bits < 16:
         result.layers = {
             index: [_quantized(part, quantization) for part in parts] for index, parts in result.layers.items()
         }
     return result
+
+
+def _complete(tensors: SortedTensors, layers: int) -> SortedTensors:
+    """The tensors, if each layer has some: fewer means a download that is not complete, and a plan that promises."""
+    missing = [index for index in range(layers) if index not in tensors.layers]
+    if missing:
+        raise ShapeError(
+            "CheckpointIncomplete",
+            f"the safetensors headers hold no weights of {len(missing)} of {layers} layers, such as layer "
+            f"{missing[0]}; give the headers of every file of the model",
+        )
+    return tensors
 
 
 def _quantized(part: WeightPart, quantization: Quantization) -> WeightPart:

@@ -90,7 +90,10 @@ def _best_entry(wanted: str) -> dict[str, Any] | None:
     if exact:
         return exact[0]
     words = set(wanted.split("-"))
-    near = [entry for entry in entries if words and words <= set(_normal(entry["product"]).split("-"))]
+    near = [entry for entry in entries if words <= set(_normal(entry["product"]).split("-"))]
+    if len({entry["memory_mib"] for entry in near}) > 1:
+        names = ", ".join(entry["product"] for entry in near)
+        raise ShapeError("GPUProductAmbiguous", f"GPU product {wanted[:80]!r} could be {names}: name one of them")
     return near[0] if near else None
 
 
@@ -113,8 +116,7 @@ def gpu_of_node(node: Mapping[str, Any], resource: str = "nvidia.com/gpu") -> GP
         return None
     known = _known(product)
     memory_mib = _whole(labels.get(_LABEL + "memory"))
-    entry = _best_entry(_normal(product)) if product and "MIG" not in product else None
-    memory = _usable(memory_mib, entry) if memory_mib else (known.memory_bytes if known else 0)
+    memory = _usable(memory_mib, _whole_card(product)) if memory_mib else (known.memory_bytes if known else 0)
     if not memory:
         return None
     return GPUClass(
@@ -127,6 +129,16 @@ def gpu_of_node(node: Mapping[str, Any], resource: str = "nvidia.com/gpu") -> GP
         per_node=count,
         driver_floor=known.driver_floor if known else 0,
     )
+
+
+def _whole_card(product: str) -> dict[str, Any] | None:
+    """The table's entry of a label's product; None for a slice, and for what the table does not name clearly."""
+    if not product or "MIG" in product:
+        return None
+    try:
+        return _best_entry(_normal(product))
+    except ShapeError:
+        return None
 
 
 def _known(product: str) -> GPUClass | None:

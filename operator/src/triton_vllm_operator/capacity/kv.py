@@ -72,10 +72,11 @@ class LayerSpec:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Layers that share one block table: indices into the model's caches, and one spec per layer."""
+    """Layers that share one block table: indices into the model's caches, one spec per layer, and the distinct ones."""
 
     members: tuple[int, ...]
     specs: tuple[LayerSpec, ...]
+    distinct: tuple[LayerSpec, ...]
 
     @property
     def page_bytes(self) -> int:
@@ -228,7 +229,7 @@ def group_specs(specs: Sequence[LayerSpec], settings: KVSettings) -> tuple[Group
         specs = _promote_local(specs)
     everything = tuple(range(len(specs)))
     if _one_family(specs):
-        return (Group(everything, tuple(specs)),)
+        return (_group(everything, specs),)
     levelled = _level_pages(specs)
     return _equal_groups(levelled, settings.rules)
 
@@ -291,7 +292,12 @@ def _equal_groups(specs: Sequence[LayerSpec], rules: EngineRules) -> tuple[Group
     for members in buckets.values():
         count = ceil(len(members) / size)
         groups.extend(tuple(members[i::count]) for i in range(count))
-    return tuple(Group(members, tuple(specs[i] for i in members)) for members in groups)
+    return tuple(_group(members, specs) for members in groups)
+
+
+def _group(members: tuple[int, ...], specs: Sequence[LayerSpec]) -> Group:
+    chosen = tuple(specs[i] for i in members)
+    return Group(members, chosen, tuple(dict.fromkeys(chosen)))
 
 
 def _mergeable(one: LayerSpec, other: LayerSpec) -> bool:
@@ -302,7 +308,7 @@ def _mergeable(one: LayerSpec, other: LayerSpec) -> bool:
 
 def blocks_per_request(group: Group, settings: KVSettings, length: int) -> int:
     """Blocks of ``group`` that one request of ``length`` tokens holds at most."""
-    return max(_spec_blocks(spec, settings, length) for spec in set(group.specs))
+    return max(_spec_blocks(spec, settings, length) for spec in group.distinct)
 
 
 def _spec_blocks(spec: LayerSpec, settings: KVSettings, length: int) -> int:

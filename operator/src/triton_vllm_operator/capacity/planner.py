@@ -194,6 +194,13 @@ def _judge(
         )
     if start is not None:
         return start
+    if settings.speculation in {"eagle", "draft_model"} and not settings.draft_weight_bytes:
+        return (
+            "Tight",
+            "DraftModelUnknown",
+            f"it fits without the weights of the {settings.speculation} model, whose size is not known here; "
+            "compare them with the KV cache that is left",
+        )
     if shape.weights_incomplete:
         return (
             "Tight",

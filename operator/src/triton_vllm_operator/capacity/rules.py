@@ -52,6 +52,28 @@ def _divisors(number: int, limit: int = 64) -> str:
     return ", ".join(str(n) for n in range(1, min(number, limit) + 1) if number % n == 0)
 
 
+def _in_range(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved: Resolved) -> Refusal | None:
+    least = {
+        "tensorParallelSize": (settings.tensor_parallel_size, 1),
+        "pipelineParallelSize": (settings.pipeline_parallel_size, 1),
+        "maxModelLen": (resolved.max_model_len, 1),
+        "maxNumBatchedTokens": (resolved.max_num_batched_tokens, 1),
+        "maxNumSeqs": (resolved.max_num_seqs, 1),
+        "blockSize": (resolved.block_size, 1),
+        "num_speculative_tokens": (settings.num_speculative_tokens, 0),
+        "kv_cache_memory_bytes": (settings.kv_cache_memory_bytes or 0, 0),
+    }
+    low = next(((name, value, bound) for name, (value, bound) in least.items() if value < bound), None)
+    if low is not None:
+        return Refusal("SettingOutOfRange", f"{low[0]} is {low[1]}; use {low[2]} or more")
+    if not 0 < resolved.gpu_memory_utilization <= 1:
+        return Refusal(
+            "SettingOutOfRange",
+            f"gpuMemoryUtilization is {resolved.gpu_memory_utilization}; use a number above 0 and at most 1",
+        )
+    return None
+
+
 def _heads(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved: Resolved) -> Refusal | None:
     tp = settings.tensor_parallel_size
     if shape.attention_heads % tp:
@@ -159,6 +181,16 @@ def _length(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved
     )
 
 
+def _batch(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved: Resolved) -> Refusal | None:
+    if resolved.max_num_batched_tokens >= resolved.max_num_seqs:
+        return None
+    return Refusal(
+        "BatchSmallerThanSequences",
+        f"maxNumBatchedTokens {resolved.max_num_batched_tokens} is less than maxNumSeqs {resolved.max_num_seqs}: each "
+        f"running sequence needs one token a step; use maxNumSeqs {resolved.max_num_batched_tokens} or less",
+    )
+
+
 def _known_dtypes(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved: Resolved) -> Refusal | None:
     if resolved.dtype not in MODEL_DTYPES:
         return Refusal("DtypeUnknown", f"dtype {resolved.dtype!r} is not one of auto, {', '.join(MODEL_DTYPES)}")
@@ -211,6 +243,6 @@ def _dotted(capability: tuple[int, int]) -> str:
 
 
 _CHECKS: tuple[Check, ...] = (
-    _heads, _kv_heads, _vocabulary, _widths, _pipeline, _experts,
-    _state_groups, _length, _known_dtypes, _dtype, _quantization, _kv_dtype,
+    _in_range, _heads, _kv_heads, _vocabulary, _widths, _pipeline, _experts,
+    _state_groups, _length, _batch, _known_dtypes, _dtype, _quantization, _kv_dtype,
 )  # fmt: skip

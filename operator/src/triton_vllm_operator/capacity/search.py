@@ -262,6 +262,5 @@ def written_out(shape: ModelShape, settings: EngineSettings, gpu: GPUClass) -> E
         max_model_len=resolved.max_model_len,
         max_num_batched_tokens=resolved.max_num_batched_tokens,
         max_num_seqs=resolved.max_num_seqs,
-        kv_cache_dtype=settings.kv_cache_dtype if settings.kv_cache_dtype != "auto" else "auto",
         enable_prefix_caching=resolved.enable_prefix_caching,
     )

@@ -169,7 +169,7 @@ class ModelShape:
         if self.is_encoder_decoder:
             return "the encoder's weights are not in it"
         if self.multimodal:
-            return "the weights of the image or audio encoder are not in it"
+            return "the weights of the image or audio encoder are estimated"
         return "the layout of quantized weights is not in it" if self.quantization is not None else ""
 
     @property

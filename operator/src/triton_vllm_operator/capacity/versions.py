@@ -13,6 +13,8 @@ from .errors import ShapeError
 
 RunnerPolicy = Literal["off", "listed_dense_unquantized", "listed", "dense_or_listed", "all"]
 
+#: Triton's releases are named by year and month (26.06): such a name is no engine version.
+_FIRST_YEAR = 20
 _VERSION = re.compile(r"v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?")
 
 
@@ -51,7 +53,7 @@ class EngineRules:
 def parse_version(version: str) -> tuple[int, int, int]:
     """``0.25.1``, ``v0.25.1`` or ``0.11.0+nv25.11`` as three numbers; raises :class:`ShapeError` otherwise."""
     match = _VERSION.match(version.strip())
-    if not match:
+    if not match or int(match.group(1)) >= _FIRST_YEAR:
         raise ShapeError("EngineVersionUnknown", f"{version!r:.60} is not a vLLM version such as 0.25.1")
     return int(match.group(1)), int(match.group(2)), int(match.group(3) or 0)
 

@@ -54,12 +54,23 @@ class NotFound(Terminal):
 
 @dataclass(eq=False)
 class Invalid(Terminal):
-    """400, 405, 413, 415 or 422: the API server or a policy refused the content."""
+    """400, 405, 413, 415 or 422: the API server or a policy refused the content.
+
+    And the 500 with which it answers a server-side apply that it cannot merge, such as a list with a key twice.
+    """
 
 
 @dataclass(eq=False)
 class Forbidden(Retry):
-    """403: a missing permission or a quota. Retried, because a role or a quota is fixed without telling us."""
+    """403: a missing permission or a quota; or an admission webhook that does not answer.
+
+    Retried, because a role, a quota or a webhook is mended without telling us.
+    """
+
+
+# Of Kubernetes' own messages; there is no reason code to go by.
+_UNMERGEABLE = "failed to create typed patch object"
+_WEBHOOK = "failed calling webhook"
 
 
 def from_status(code: int, message: str, retry_after: float | None = None) -> KubeError:
@@ -72,6 +83,10 @@ def from_status(code: int, message: str, retry_after: float | None = None) -> Ku
         410: Expired,
     }
     text = f"{message} (HTTP {code})"
+    if code == 500 and _UNMERGEABLE in message:
+        return Invalid(text)
+    if code == 500 and _WEBHOOK in message:
+        return Forbidden(text)
     if code in plain:
         return plain[code](text)
     if code == 429 or code >= 500:

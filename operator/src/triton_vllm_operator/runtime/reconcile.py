@@ -20,7 +20,7 @@ from triton_vllm_operator.desired.inputs import Defaults, ServingImage
 from triton_vllm_operator.engine import arguments, releases, security, server_flags
 from triton_vllm_operator.engine.problems import Problem
 from triton_vllm_operator.kube import kinds
-from triton_vllm_operator.kube.errors import Invalid
+from triton_vllm_operator.kube.errors import Forbidden, Invalid
 from triton_vllm_operator.kube.kinds import Key, Object
 from triton_vllm_operator.observed import findings, gather, pods, status
 from triton_vllm_operator.observed.gpus import gpu_use
@@ -31,6 +31,9 @@ from triton_vllm_operator.runtime.queue import Result
 from triton_vllm_operator.runtime.shell import Cluster
 
 log = logging.getLogger(__name__)
+
+_CORRECT = "Correct the field of spec that it names."
+_ALLOW = "Ask the owner of the namespace for the quota, permission or admission webhook that the message names."
 
 CHILD_KINDS = (kinds.CONFIG_MAP, kinds.SERVICE, kinds.PDB, kinds.DEPLOYMENT)
 
@@ -140,7 +143,9 @@ class Reconciler:
         try:
             await cluster.apply(action.obj, uid=action.uid)
         except Invalid as error:
-            raise Refusal("ChildRefused", f"Kubernetes refuses {ref}: {error.reason}") from error
+            raise Refusal("ChildRefused", f"Kubernetes refuses {ref}: {error.reason}. {_CORRECT}") from error
+        except Forbidden as error:
+            raise Refusal("ChildForbidden", f"{ref} may not be written: {error.reason}. {_ALLOW}") from error
 
     async def _refuse_foreign(self, cluster: Cluster, llm: LLMDeployment, ref: kinds.Ref) -> None:
         """Never take over an object that somebody else made under the name of a child."""

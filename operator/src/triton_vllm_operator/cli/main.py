@@ -1,0 +1,120 @@
+"""``kubectl llm``: the commands. Also ``python -m triton_vllm_operator``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.console import Console
+
+from triton_vllm_operator.capacity import ModelShape, Plan, ShapeError, with_suggestions
+from triton_vllm_operator.cli import models, request, tables
+from triton_vllm_operator.cli.problems import BAD_INPUT, DOES_NOT_FIT, FITS, TIGHT, InputProblem
+
+app = typer.Typer(
+    name="kubectl-llm",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="LLMs on Triton and vLLM: know before GPUs are held.",
+)
+_EXIT = {"Fits": FITS, "Tight": TIGHT, "DoesNotFit": DOES_NOT_FIT}
+
+
+class Output(StrEnum):
+    """Forms of the answer."""
+
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+
+
+ShapeFile = Annotated[Path | None, typer.Option("--shape", help="A file with the model's shape, as `shape` prints it.")]
+ModelDir = Annotated[
+    Path | None, typer.Option(help="A directory with config.json and, for exact weights, the safetensors files.")
+]
+
+
+@app.callback()
+def commands() -> None:
+    """LLMs on Triton and vLLM: know before GPUs are held."""
+
+
+@app.command()
+def plan(
+    shape: ShapeFile = None,
+    model_dir: ModelDir = None,
+    gpu: Annotated[str | None, typer.Option(help="GPU product, such as NVIDIA-H100-80GB-HBM3.")] = None,
+    gpu_memory_gib: Annotated[
+        float | None, typer.Option(help="Memory of a GPU that the table does not name, as CUDA reports it.")
+    ] = None,
+    compute_capability: Annotated[str | None, typer.Option(help="Its compute capability, such as 9.0 (8.0).")] = None,
+    gpus: Annotated[int | None, typer.Option(help="GPUs of a replica: tensorParallelSize, when not set.")] = None,
+    release: Annotated[str | None, typer.Option(help="Release of the serving image, such as 26.06.")] = None,
+    engine_version: Annotated[str | None, typer.Option(help="vLLM version, such as 0.32.0.")] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A field of spec.engine: engine.maxModelLen=8192. May be repeated."),
+    ] = None,
+    output: Annotated[Output, typer.Option("--output", "-o", help="json and yaml print what status.plan holds.")] = (
+        Output.TABLE
+    ),
+) -> None:
+    """Say whether a model fits a GPU, what fills its memory and what would fit. No cluster, no network.
+
+    Exit codes: 0 Fits, 2 bad input, 3 Tight, 4 DoesNotFit.
+    """
+    options = request.Options(gpu, gpu_memory_gib, compute_capability, gpus, release, engine_version, changes or ())
+    try:
+        card = request.gpu_of(options)
+        answer = with_suggestions(_shape(shape, model_dir), request.settings_of(options), card)
+    except (InputProblem, ShapeError) as error:
+        raise _refused(error) from None
+    _print(answer, output)
+    raise typer.Exit(_EXIT[answer.verdict])
+
+
+@app.command("shape")
+def shape_command(
+    model_dir: Annotated[Path, typer.Option(help="A directory with config.json and safetensors files.")],
+) -> None:
+    """Print a model's shape: all that `plan --shape` needs to know of it."""
+    try:
+        found = models.shape_of_directory(model_dir)
+    except (InputProblem, ShapeError) as error:
+        raise _refused(error) from None
+    typer.echo(json.dumps(found.to_json(), indent=2))
+
+
+def _shape(shape: Path | None, model_dir: Path | None) -> ModelShape:
+    if shape is not None and model_dir is None:
+        return models.shape_of_file(shape)
+    if model_dir is not None and shape is None:
+        return models.shape_of_directory(model_dir)
+    raise InputProblem("give one of --shape FILE and --model-dir DIR")
+
+
+def _refused(error: Exception) -> typer.Exit:
+    reason = f"{error.reason}: " if isinstance(error, ShapeError) else ""
+    typer.echo(f"error: {reason}{error}", err=True)
+    return typer.Exit(BAD_INPUT)
+
+
+def _print(answer: Plan, output: Output) -> None:
+    body: dict[str, Any] = answer.to_json()
+    if output is Output.JSON:
+        typer.echo(json.dumps(body, indent=2))
+    elif output is Output.YAML:
+        typer.echo(yaml.safe_dump(body, sort_keys=False, allow_unicode=True), nl=False)
+    else:
+        tables.show(Console(file=sys.stdout, highlight=False), answer)
+
+
+def main() -> None:
+    """The command ``kubectl-llm``."""
+    app()

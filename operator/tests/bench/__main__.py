@@ -1,0 +1,173 @@
+"""How small and fast the operator is: `make bench-operator`. A line a figure with its bound; exit 1 when one is missed.
+
+Real etcd and kube-apiserver on this machine, the operator as a process of its own. The API server shares the cores with
+the operator, so the seconds are those of both; `cpu` is the operator's own processor time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from e2e.cluster import parts
+from tests.apiserver.controlplane import ControlPlane, control_plane
+from tests.apiserver.fixtures import install_crd
+from tests.apiserver.operators import PROVEN, OperatorProcess
+from tests.apiserver.view import llm
+from tests.bench import cluster
+from triton_vllm_operator.kube import kinds
+
+SIZES = (300, 1000, 3000)
+BOUND_S = {300: 10.0, 1000: 40.0, 3000: 120.0}
+NODES, FOREIGN_PODS = 500, 10_000
+MEMORY_MIB = 150.0
+RESTART_S = 15.0
+FIRST_CHILD_S = 1.0
+CHILDREN = ("ConfigMap", "Service", "PodDisruptionBudget", "Deployment")
+LATE = 100  # LLMDeployments that are created one by one while the others churn
+LIMIT_S = 900.0
+
+
+@dataclass
+class Bench:
+    """Figures of one run, and which bounds they missed."""
+
+    missed: list[str] = field(default_factory=list)
+
+    def figure(self, name: str, value: float, unit: str, bound: float | None = None) -> None:
+        over = bound is not None and value > bound
+        if over:
+            self.missed.append(name)
+        limit = f"at most {bound:g} {unit}" if bound is not None else ""
+        print(f"{'MISS' if over else '    '}  {name:58} {value:10.2f} {unit:8} {limit}", flush=True)
+
+
+def writes(operator: OperatorProcess, *, events: bool = False) -> float:
+    """Accepted writes of this process so far, without events and Leases, or events alone."""
+    total = 0.0
+    for line in operator.get("/metrics")[1].splitlines():
+        if line.startswith("triton_vllm_operator_api_writes_total") and 'kind="Lease"' not in line:
+            total += float(line.split()[-1]) if ('kind="Event"' in line) == events else 0.0
+    return total
+
+
+def applied(operator: OperatorProcess, kind: str) -> float:
+    return operator.metric(f'triton_vllm_operator_api_writes_total{{kind="{kind}",verb="apply"}}')
+
+
+@contextmanager
+def running(plane: ControlPlane) -> Iterator[OperatorProcess]:
+    with tempfile.TemporaryDirectory() as folder:
+        options = ("--no-leader-election", "--log-level", "WARNING")
+        operator = OperatorProcess(plane.kubeconfig, Path(folder) / "log", PROVEN, options)
+        operator.start()
+        try:
+            cluster.until(operator.ready, 120)
+            yield operator
+        finally:
+            operator.kill()
+
+
+def measure_create(bench: Bench, plane: ControlPlane, operator: OperatorProcess, names: Sequence[str]) -> None:
+    size = len(names)
+    cpu = operator.metric("process_cpu_seconds_total")
+    began = time.monotonic()
+    took = cluster.create(plane, names)
+    cluster.until(lambda: applied(operator, "Deployment") >= size, LIMIT_S)
+    every = time.monotonic() - began
+    cluster.until(lambda: operator.metric("triton_vllm_operator_queue_depth") == 0, LIMIT_S)
+    time.sleep(3)
+    bench.figure(f"{size}: all created", took, "s")
+    bench.figure(f"{size}: every child exists", every, "s", BOUND_S.get(size))
+    bench.figure(f"{size}: writes per LLMDeployment", writes(operator) / size, "writes", 6.05)
+    bench.figure(f"{size}: events per LLMDeployment", writes(operator, events=True) / size, "writes", 1.05)
+    bench.figure(
+        f"{size}: cpu per LLMDeployment", 1000 * (operator.metric("process_cpu_seconds_total") - cpu) / size, "ms"
+    )
+    bench.figure(f"{size}: memory", operator.memory_mib(), "MiB", MEMORY_MIB if size == 1000 else None)
+
+
+def measure_late(bench: Bench, plane: ControlPlane, names: Sequence[str]) -> None:
+    """The first child of a new one while the others churn."""
+    watch, made = cluster.FirstChildren(), {}
+    with watch.watching(plane), cluster.churning(plane, names, 0.05):
+        connection = cluster.Connection(plane)
+        for number in range(LATE):
+            name = f"late{number}"
+            connection.send("POST", kinds.LLM_DEPLOYMENT.path(cluster.NAMESPACE), llm(name))
+            made[name] = time.monotonic()
+            time.sleep(0.1)
+        cluster.until(lambda: all(name in watch.seen for name in made), 60)
+    waits = sorted(watch.seen.get(name, float("inf")) - at for name, at in made.items())
+    bench.figure(f"{len(names)}: first child of a new one, median", waits[len(waits) // 2], "s")
+    bench.figure(f"{len(names)}: first child of a new one, p99", waits[int(len(waits) * 0.99) - 1], "s", FIRST_CHILD_S)
+
+
+def measure_restart(bench: Bench, plane: ControlPlane, size: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        options = ("--no-leader-election", "--log-level", "WARNING")
+        operator = OperatorProcess(plane.kubeconfig, Path(folder) / "log", PROVEN, options)
+        began = time.monotonic()
+        operator.start()
+        done = 'triton_vllm_operator_reconcile_seconds_count{result="success"}'
+        cluster.until(lambda: operator.ready() and operator.metric(done) >= size, LIMIT_S)
+        bench.figure(
+            f"{size}: restart until all is looked at",
+            time.monotonic() - began,
+            "s",
+            RESTART_S if size <= 1000 else None,
+        )
+        time.sleep(3)
+        bench.figure(f"{size}: writes of a restart", writes(operator) + writes(operator, events=True), "writes", 0)
+        bench.figure(
+            f"{size}: memory after a restart", operator.memory_mib(), "MiB", MEMORY_MIB if size == 1000 else None
+        )
+        operator.kill()
+
+
+def unlabelled(plane: ControlPlane) -> list[str]:
+    """Lists and watches of the operator without our label, other than of LLMDeployments and nodes."""
+    found = set()
+    for event in plane.audit():
+        ref = event.get("objectRef", {})
+        ours = event.get("userAgent", "").startswith("triton-vllm-operator") or "kopf" in event.get("userAgent", "")
+        allowed = ref.get("resource") in ("llmdeployments", "nodes", "events")
+        if ours and event["verb"] in ("list", "watch") and not allowed and "labelSelector" not in event["requestURI"]:
+            found.add(event["requestURI"])
+    return sorted(found)
+
+
+def run(size: int, bench: Bench, *, crowded: bool) -> None:
+    with control_plane(parts.binaries(), controllers=False) as plane:
+        install_crd(plane)
+        if crowded:
+            cluster.fill(plane, NODES, FOREIGN_PODS)
+        names = [f"m{number}" for number in range(size)]
+        with running(plane) as operator:
+            bench.figure(f"{size}: memory before", operator.memory_mib(), "MiB")
+            measure_create(bench, plane, operator, names)
+            if size == 1000:
+                measure_late(bench, plane, names)
+        measure_restart(bench, plane, size + (LATE if size == 1000 else 0))
+        bench.figure(f"{size}: lists and watches without our label", len(unlabelled(plane)), "kinds", 0)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make bench-operator", description=__doc__)
+    parser.add_argument("--size", type=int, choices=SIZES, action="append", help="may be repeated; all when absent")
+    given = parser.parse_args()
+    bench = Bench()
+    for size in given.size or SIZES:
+        run(size, bench, crowded=size == 1000)
+    print(f"verdict: {'every bound is kept' if not bench.missed else 'missed: ' + ', '.join(bench.missed)}")
+    return 1 if bench.missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
