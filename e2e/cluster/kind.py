@@ -53,7 +53,9 @@ def config(mine: State, image: NodeImage) -> dict[str, Any]:
             "podSubnet": mine.pod_subnet,
             "serviceSubnet": mine.service_subnet,
             "disableDefaultCNI": not image.stock,
-            "kubeProxyMode": "nftables",
+            # Not nftables: its verdict maps were seen to lose their elements after some hundred changes of Services
+            # (kube-proxy 1.34.4, nft 1.0.6), and no pod reached any Service until kube-proxy was started anew.
+            "kubeProxyMode": "iptables",
         },
         "nodes": [
             {

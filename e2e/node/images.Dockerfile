@@ -2,12 +2,14 @@
 ARG BASE
 FROM ${BASE} AS packages
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends busybox-static conntrack nftables \
+    && apt-get install --yes --no-install-recommends busybox-static conntrack iptables \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
 COPY closure.sh /
 
 FROM packages AS proxy-files
-RUN sh /closure.sh /out /usr/sbin/nft /usr/sbin/conntrack
+RUN sh /closure.sh /out /usr/sbin/xtables-nft-multi /usr/sbin/conntrack /usr/lib/*/xtables/*.so \
+    && for name in iptables iptables-save iptables-restore ip6tables ip6tables-save ip6tables-restore; do \
+         ln -s xtables-nft-multi /out/usr/sbin/$name; done
 
 FROM scratch AS kube-proxy
 COPY --from=proxy-files /out/ /

@@ -7,7 +7,7 @@ target=/etc/cni/net.d/10-bridge.conflist
 [ -e "$target" ] && exit 0
 node() { kubectl --kubeconfig /etc/kubernetes/kubelet.conf get node "$(hostname)" -o 'jsonpath={.spec.podCIDR}' 2> /dev/null; }
 until subnet=$(node) && [ -n "$subnet" ]; do sleep 0.5; done
-until nft list table ip kube-proxy 2> /dev/null | grep -q default/kubernetes; do sleep 0.3; done
+until iptables-save -t nat 2> /dev/null | grep -q default/kubernetes; do sleep 0.3; done
 cat > "$target.new" <<C
 {
   "cniVersion": "1.0.0",
