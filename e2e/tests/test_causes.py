@@ -26,16 +26,13 @@ def broken(namespace: Namespace) -> Namespace:
     return namespace
 
 
-SERVING, INSPECTING = "app.kubernetes.io/instance", "serving.triton-vllm.dev/inspects"
-
-
-def seen(namespace: Namespace, name: str, kind: str, cause: str, label: str = SERVING) -> None:
-    """Wait until Kubernetes itself tells the cause: in the status of the pod that has `label`."""
+def seen(namespace: Namespace, name: str, kind: str, cause: str) -> None:
+    """Wait until Kubernetes itself tells the cause: in the pod's status."""
     path = {
         "waiting": "{.items[*].status.containerStatuses[*].state.waiting.reason}",
         "condition": "{.items[*].status.conditions[?(@.type=='PodScheduled')].message}",
     }[kind]
-    told = ["get", "pods", "-l", f"{label}={name}", "-o", f"jsonpath={path}"]
+    told = ["get", "pods", "-l", f"app.kubernetes.io/instance={name}", "-o", f"jsonpath={path}"]
     eventually(f"pod of {name} says {cause}", lambda: cause in namespace.kubectl(*told), 90, every=0.2)
 
 
@@ -47,11 +44,10 @@ def heals(namespace: Namespace, client: Client, name: str) -> None:
 
 
 def test_a_missing_secret_is_named_and_heals_with_the_gated_model(broken: Namespace, client: Client) -> None:
-    seen(broken, "no-secret", "waiting", "CreateContainerConfigError", INSPECTING)
+    seen(broken, "no-secret", "waiting", "CreateContainerConfigError")
     message = broken.wait_reason("no-secret", "SecretNotFound", SECONDS)
     assert "Secret hub-token does not exist in namespace test-causes" in message
     assert broken.condition("no-secret", "Stalled")["status"] == "True"
-    assert broken.pods("no-secret") == [], "no GPU is held for it"
     broken.kubectl("create", "secret", "generic", "hub-token", f"--from-literal=token={manifests.TOKEN}")
     heals(broken, client, "no-secret")
 
@@ -83,12 +79,10 @@ def test_a_node_that_does_not_exist_is_told_as_the_scheduler_tells_it(broken: Na
     broken.kubectl("delete", "llm", "no-node")
 
 
-def test_a_model_that_the_hub_does_not_have_is_told_before_a_gpu_is_held(broken: Namespace) -> None:
+def test_a_model_that_the_hub_does_not_have_ends_with_the_hubs_words(broken: Namespace) -> None:
     broken.apply(llm("no-model", uri="hf://demo/nothing-here"))
-    message = broken.wait_reason("no-model", "ModelNotFound", 15)
+    message = broken.wait_reason("no-model", "ServerFailed", 300)
     assert "demo/nothing-here" in message
-    assert broken.pods("no-model") == []
     broken.patch("no-model", {"model": {"uri": "hf://demo/second-llama"}})
     broken.wait_ready("no-model")
-    assert broken.condition("no-model", "Fits")["reason"] == "Fits"
     broken.kubectl("delete", "llm", "no-model")
