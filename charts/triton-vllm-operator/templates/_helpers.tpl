@@ -38,10 +38,6 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [get, list, watch, create, patch, delete]
-# The namespace's own word that a release with known, not remote, holes may run in it.
-- apiGroups: [""]
-  resources: [namespaces]
-  verbs: [get]
 # The serving pods: why they do not run.
 - apiGroups: [""]
   resources: [pods]
