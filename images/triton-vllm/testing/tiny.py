@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,12 @@ def make_lora(folder: Path, *, seed: int = 1) -> None:
     (folder / "adapter_config.json").write_text(json.dumps(config))
 
 
-MAKERS = {"llama": make_llama, "speaker": make_speaker, "embedding": make_embedding, "lora": make_lora}
+MAKERS: dict[str, Callable[[Path], None]] = {
+    "llama": make_llama,
+    "speaker": make_speaker,
+    "embedding": make_embedding,
+    "lora": make_lora,
+}
 
 
 def main(arguments: list[str]) -> int:

@@ -150,7 +150,8 @@ def server_failed(seen: Observation) -> Finding | None:
             )
             return Finding("OutOfMemory", message, stalled=True)
         said = _short(_told(pod.failure_message)) or f"no message; see kubectl logs {pod.name} --previous"
-        return Finding("ServerFailed", f"The server of pod {pod.name} ended before it served: {said} {again}", True)
+        which = f"pod {pod.name}, model {seen.llm.spec.model.uri},"
+        return Finding("ServerFailed", f"The server of {which} ended before it served: {said} {again}", True)
     return None
 
 
@@ -199,8 +200,9 @@ def _told(message: str) -> str:
     """What a container left as its termination message. Our image leaves JSON: the cause and what to do."""
     try:
         report = json.loads(message)
-        return f"{report['cause']}. To do: {report['hint']}"
-    except (ValueError, TypeError, KeyError):
+        line = f" ({report['engineLine']})" if report.get("engineLine") else ""
+        return f"{report['cause']}{line}. To do: {report['hint']}"
+    except (ValueError, TypeError, KeyError, AttributeError):
         return message
 
 

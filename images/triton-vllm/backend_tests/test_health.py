@@ -74,7 +74,8 @@ def test_dead_engine_answers_those_who_wait_and_ends_the_container(tmp_path: Pat
         answers: list[Answer] = []
         threads = [in_background(server, answers) for _ in range(4)]
         wait_until(lambda: server.metric("vllm:num_requests_running") == 4)
-        os.kill(*server.processes("VLLM::EngineCor"), signal.SIGKILL)
+        (core,) = server.processes("VLLM::EngineCor")
+        os.kill(core, signal.SIGKILL)
         for thread in threads:
             thread.join(60)
         assert len(answers) == 4
