@@ -18,7 +18,7 @@ help: ## this list
 demo: ## cluster, chart, a sample and its answer: from nothing, or what is missing
 	@$(PYTHON) -m e2e.demo
 
-test: $(VENV) ## everything: verify, unit, real API server, real Triton and vLLM, whole cluster
+test: $(VENV) ## verify, unit, real API server, real Triton and vLLM, whole cluster
 	@$(VENV) -m e2e.suite
 
 down: ## remove the cluster and everything else that runs; caches stay

@@ -91,7 +91,9 @@ def test_an_upgrade_replaces_the_operator_and_no_model_pod(env: Environment, ser
 def _versions(namespace: Namespace) -> dict[str, str]:
     """Generation or resource version of each child; status writes by controllers do not count."""
     kinds = "configmaps,services,poddisruptionbudgets,deployments"
-    told = namespace.kubectl("get", kinds, "-l", f"app.kubernetes.io/instance={NAME}", "-o", "json")
+    told = namespace.kubectl(
+        "get", kinds, "-l", f"app.kubernetes.io/instance={NAME}", "-o", "json", "--show-managed-fields"
+    )
     return {f"{o['kind']}/{o['metadata']['name']}": json.dumps(_ours(o)) for o in json.loads(told)["items"]}
 
 
@@ -107,7 +109,7 @@ def test_uninstalling_leaves_the_model_running_and_installing_again_takes_it_up(
     before = served.pod(NAME)["metadata"]["uid"]
     with load(served, client) as answers:
         env.helm("uninstall", RELEASE, f"--namespace={OPERATOR_NAMESPACE}", "--wait")
-        assert operator_pods(env) == {}
+        eventually("the operator is gone", lambda: operator_pods(env) == {}, 60)
         assert served.get("llm", NAME) is not None, "the CRD and its objects stay"
     assert {answer.status for answer in answers} == {200}
     env.install()

@@ -14,7 +14,8 @@ import pytest_asyncio
 from e2e.cluster import parts
 from tests.apiserver import rights
 from tests.apiserver.controlplane import ControlPlane, control_plane
-from tests.apiserver.operators import OperatorProcess, eventually
+from tests.apiserver.operators import PROVEN, OperatorProcess, eventually
+from tests.apiserver.view import View
 from triton_vllm_operator.kube import login
 from triton_vllm_operator.kube.client import Client
 
@@ -85,3 +86,17 @@ def start_operator(plane: ControlPlane, namespace: str, tmp_path: Path) -> Itera
     yield start
     for operator in started:
         operator.kill()
+
+
+@pytest.fixture
+def view(plane: ControlPlane, namespace: str) -> View:
+    """What the test sees of its namespace."""
+    return View(plane, namespace)
+
+
+@pytest.fixture
+def operator(start_operator: StartOperator) -> OperatorProcess:
+    """A running operator with the real reconcile that leads."""
+    started = start_operator(program=PROVEN)
+    eventually("leads and is caught up", lambda: started.leads() and started.ready())
+    return started

@@ -91,7 +91,7 @@ def used(events: Iterable[dict[str, Any]]) -> set[Right]:
 def refused(events: Iterable[dict[str, Any]]) -> set[Right]:
     """What operators asked for without the right to it."""
     denied = [e for e in events if e.get("responseStatus", {}).get("code") == 403 and _by_operator(e)]
-    return {right for event in denied if not _namespace_is_going(event) for right in _rights(event)}
+    return {right for event in denied if not _is_for_another_cause(event) for right in _rights(event)}
 
 
 def _by_operator(event: dict[str, Any]) -> bool:
@@ -99,10 +99,10 @@ def _by_operator(event: dict[str, Any]) -> bool:
     return bool(name.startswith("system:serviceaccount:") and name.endswith("-triton-vllm-operator"))
 
 
-def _namespace_is_going(event: dict[str, Any]) -> bool:
-    """Nothing can be made in a namespace that is being deleted, and its roles go with it."""
+def _is_for_another_cause(event: dict[str, Any]) -> bool:
+    """A quota, or a namespace that is being deleted: nothing can be made there, and its roles go with it."""
     message = event.get("responseStatus", {}).get("message", "")
-    return "is being terminated" in message or "not found" in message
+    return any(cause in message for cause in ("exceeded quota", "is being terminated", "not found"))
 
 
 def _rights(event: dict[str, Any]) -> Iterator[Right]:

@@ -19,18 +19,6 @@ CRD = "llmdeployments.serving.triton-vllm.dev"
 DEFECTS = 'triton_vllm_operator_reconciles_total{reason="Exception",result="defect"}'
 
 
-@pytest.fixture
-def view(plane: ControlPlane, namespace: str) -> View:
-    return View(plane, namespace)
-
-
-@pytest.fixture
-def operator(start_operator: StartOperator) -> OperatorProcess:
-    started = start_operator(program=PROVEN)
-    eventually("leads and is caught up", lambda: started.leads() and started.ready())
-    return started
-
-
 def server_side(view: View, manager: str, obj: Object) -> None:
     """Another controller's server-side apply of its own fields."""
     view.kubectl("apply", "--server-side", f"--field-manager={manager}", "-f", "-", stdin=json.dumps(obj))

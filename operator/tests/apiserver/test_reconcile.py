@@ -5,26 +5,10 @@ from __future__ import annotations
 import json
 import time
 
-import pytest
-
-from tests.apiserver.controlplane import ControlPlane
 from tests.apiserver.fixtures import StartOperator
 from tests.apiserver.kubelet import pod_ready, pod_waiting
 from tests.apiserver.operators import PROVEN, OperatorProcess, eventually
 from tests.apiserver.view import Object, View, llm
-
-
-@pytest.fixture
-def view(plane: ControlPlane, namespace: str) -> View:
-    return View(plane, namespace)
-
-
-@pytest.fixture
-def operator(start_operator: StartOperator) -> OperatorProcess:
-    """A running operator that leads."""
-    started = start_operator(program=PROVEN)
-    eventually("leads and is caught up", lambda: started.leads() and started.ready())
-    return started
 
 
 def pod_unschedulable(message: str) -> Object:

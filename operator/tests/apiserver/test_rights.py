@@ -12,24 +12,11 @@ import subprocess
 import pytest
 
 from tests.apiserver import rights
-from tests.apiserver.controlplane import ControlPlane
 from tests.apiserver.fixtures import StartOperator
 from tests.apiserver.kubelet import pod_ready, pod_waiting
 from tests.apiserver.operators import PROVEN, OperatorProcess, eventually
 from tests.apiserver.rights import Right
 from tests.apiserver.view import Object, View, llm
-
-
-@pytest.fixture
-def view(plane: ControlPlane, namespace: str) -> View:
-    return View(plane, namespace)
-
-
-@pytest.fixture
-def operator(start_operator: StartOperator) -> OperatorProcess:
-    started = start_operator(program=PROVEN)
-    eventually("leads and is caught up", lambda: started.leads() and started.ready())
-    return started
 
 
 def test_no_right_is_a_wildcard_or_about_secrets_or_rights() -> None:
@@ -57,8 +44,16 @@ def test_every_right_is_used_and_every_use_is_granted(view: View, start_operator
     repeat_an_event(view)
     eventually("the event was counted on", lambda: Right("events.k8s.io", "events", "patch") in used(view))
     assert rights.refused(view.plane.audit()) == set()
-    assert rights.granted() - used(view) == set(), "granted and not used"
+    assert rights.granted() - used(view) - MAYBE_USED == set(), "granted and not used"
     assert used(view) - rights.granted() == set(), "used and not granted"
+
+
+# The garbage collector may be faster at a leftover; test_reconcile sees the operator delete what is not wanted.
+MAYBE_USED = {
+    Right("", "configmaps", "delete"),
+    Right("", "services", "delete"),
+    Right("apps", "deployments", "delete"),
+}
 
 
 def used(view: View) -> set[Right]:
@@ -82,7 +77,10 @@ SHORT = {
 
 
 def live_through_everything(view: View) -> None:
-    """One LLMDeployment through all that makes the operator ask for something."""
+    """One LLMDeployment through all that makes the operator ask for something, and one that needs an opt-out."""
+    view.apply(llm("unsafe", server={"release": "26.03"}))
+    view.wait_reason("unsafe", "ReleaseNeedsOptOut")
+    view.kubectl("delete", "llm", "unsafe")
     view.apply(llm("a"))
     view.wait_children()
     eventually("a pod", lambda: len(view.pods()) == 1)
