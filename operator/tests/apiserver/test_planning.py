@@ -11,16 +11,15 @@ import pytest
 
 from tests.apiserver.controlplane import ControlPlane
 from tests.apiserver.fixtures import StartOperator
+from tests.apiserver.inspections import IMAGE, container, inspection, inspections, says
 from tests.apiserver.operators import PROVEN, OperatorProcess, eventually
 from tests.apiserver.view import Object, View, llm
 from tests.plan.test_fit import H100, LLAMA_8B, LLAMA_70B, node
 from triton_vllm_operator.capacity import ModelShape
-from triton_vllm_operator.plan.inspection import Failure, Outcome, Resolved, write
+from triton_vllm_operator.plan.inspection import Failure, Resolved
 
 SMALL = Resolved("c" * 40, ModelShape.from_config(LLAMA_8B))
 LARGE = Resolved("d" * 40, ModelShape.from_config(LLAMA_70B))
-IMAGE = ("--operator-image=registry.example/operator:1",)
-INSPECTION = "serving.triton-vllm.dev/inspects"
 
 
 @pytest.fixture
@@ -40,35 +39,6 @@ def operator(start_operator: StartOperator, view: View) -> OperatorProcess:
     started = start_operator(*IMAGE, program=PROVEN)
     eventually("leads and is caught up", lambda: started.leads() and started.ready())
     return started
-
-
-def inspections(view: View) -> list[Object]:
-    items: list[Object] = json.loads(view.kubectl("get", "pods", "-l", INSPECTION, "-o", "json"))["items"]
-    return [item for item in items if "deletionTimestamp" not in item["metadata"]]
-
-
-def inspection(view: View, attempt: int = 0) -> str:
-    """Name of the only inspection pod, once it is that attempt."""
-
-    def there() -> bool:
-        found = inspections(view)
-        return len(found) == 1 and found[0]["metadata"]["name"].endswith(f"-{attempt}")
-
-    eventually(f"attempt {attempt} alone", there)
-    return str(inspections(view)[0]["metadata"]["name"])
-
-
-def says(view: View, pod: str, outcome: Outcome) -> None:
-    """What the kubelet writes when the program has ended."""
-    code = 0 if isinstance(outcome, Resolved) else 1
-    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    ended = {"exitCode": code, "reason": "Completed", "message": write(outcome), "finishedAt": now, "startedAt": now}
-    container = {"name": "inspect", "image": "i", "imageID": "", "ready": False, "restartCount": 0}
-    state = {
-        "phase": "Failed" if code else "Succeeded",
-        "containerStatuses": [{**container, "state": {"terminated": ended}}],
-    }
-    view.fake_pod_status(pod, state)
 
 
 def fits(view: View, name: str = "a") -> tuple[str, str]:
@@ -178,8 +148,7 @@ def test_a_hub_that_does_not_answer_holds_nothing_back(view: View, operator: Ope
 def test_a_secret_that_is_missing_is_told_before_a_serving_pod_exists(view: View, operator: OperatorProcess) -> None:
     view.apply(llm("a", model={"uri": "hf://org/model", "tokenSecretRef": {"name": "hub-token"}}))
     pod = inspection(view)
-    [container] = inspections(view)[0]["spec"]["containers"]
-    references = [e["valueFrom"]["secretKeyRef"] for e in container["env"] if e["name"] == "HF_TOKEN"]
+    references = [e["valueFrom"]["secretKeyRef"] for e in container(view)["env"] if e["name"] == "HF_TOKEN"]
     assert references == [{"name": "hub-token", "key": "token"}]
     waiting = {"reason": "CreateContainerConfigError", "message": 'secret "hub-token" not found'}
     state = {"name": "inspect", "image": "i", "imageID": "", "ready": False, "restartCount": 0}
@@ -233,8 +202,7 @@ def test_pods_of_a_changed_model_are_replaced(view: View, operator: OperatorProc
     first = inspection(view)
     view.apply(llm("a", model={"uri": "hf://org/other"}))
     eventually("another pod alone", lambda: len(inspections(view)) == 1 and inspection(view) != first)
-    [container] = inspections(view)[0]["spec"]["containers"]
-    assert container["args"] == ["--repository=org/other"]
+    assert container(view)["args"] == ["--repository=org/other"]
 
 
 def test_a_namespace_that_takes_no_more_pods_holds_nothing_back(view: View, operator: OperatorProcess) -> None:
