@@ -14,12 +14,15 @@ from tests.apiserver.fixtures import StartOperator
 from tests.apiserver.inspections import IMAGE, container, inspection, inspections, says
 from tests.apiserver.operators import PROVEN, OperatorProcess, eventually
 from tests.apiserver.view import Object, View, llm
-from tests.plan.test_fit import H100, LLAMA_8B, LLAMA_70B, node
+from tests.plan.test_fit import H100, H200, LLAMA_8B, LLAMA_70B, node
 from triton_vllm_operator.capacity import ModelShape
 from triton_vllm_operator.plan.inspection import Failure, Resolved
+from triton_vllm_operator.runtime.planning import NODES_KEPT_S
 
 SMALL = Resolved("c" * 40, ModelShape.from_config(LLAMA_8B))
 LARGE = Resolved("d" * 40, ModelShape.from_config(LLAMA_70B))
+ONE_GPU = {"tensorParallelSize": 1}
+"""Settings with which LARGE fits no GPU."""
 
 
 @pytest.fixture
@@ -86,7 +89,7 @@ def test_a_model_that_fits_is_served_and_read_once(
 def test_a_model_that_does_not_fit_makes_no_pods_until_the_spec_lets_it_fit(
     view: View, operator: OperatorProcess
 ) -> None:
-    view.apply(llm("a"))
+    view.apply(llm("a", engine=ONE_GPU))
     says(view, inspection(view), LARGE)
     told = view.wait_reason("a", "DoesNotFit")
     assert "The smallest change that fits: " in told["message"]
@@ -105,7 +108,7 @@ def test_a_model_that_does_not_fit_makes_no_pods_until_the_spec_lets_it_fit(
 
 
 def test_advice_makes_the_pods_all_the_same(view: View, operator: OperatorProcess) -> None:
-    view.apply(llm("a", planning={"mode": "Advise"}))
+    view.apply(llm("a", planning={"mode": "Advise"}, engine=ONE_GPU))
     view.wait_children()
     says(view, inspection(view), LARGE)
     eventually("advice", lambda: fits(view) == ("False", "DoesNotFit"))
@@ -170,6 +173,7 @@ def test_what_runs_already_is_never_taken_away(view: View, start_operator: Start
     eventually("told", lambda: fits(view) == ("False", "DoesNotFit"))
     assert view.condition("a")["reason"] != "DoesNotFit"
     assert _generations(view.children()) == _generations(children)
+    assert set(status(view)["chosen"]) == {"basis"}, "the operator before chose nothing, and that stands"
 
 
 def _generations(children: dict[Any, Object]) -> dict[Any, int]:
@@ -183,7 +187,7 @@ def test_another_model_in_the_same_deployment_waits_while_the_old_one_serves(
     says(view, inspection(view), SMALL)
     children = view.wait_children()
     eventually("read", lambda: inspections(view) == [])
-    view.apply(llm("a", model={"uri": "hf://org/large"}))
+    view.apply(llm("a", model={"uri": "hf://org/large"}, engine=ONE_GPU))
     says(view, inspection(view), LARGE)
     view.wait_reason("a", "DoesNotFit")
     assert _generations(view.children()) == _generations(children)
@@ -214,3 +218,99 @@ def test_a_namespace_that_takes_no_more_pods_holds_nothing_back(view: View, oper
     view.wait_children()
     eventually("said so", lambda: fits(view) == ("Unknown", "InspectionRefused"))
     assert "exceeded quota" in view.condition("a", "Fits")["message"]
+
+
+# ------------------------------------------------------------------------------------------ what is left open
+
+
+def engine_arguments(view: View) -> dict[str, Any]:
+    """model.json of the only model repository."""
+    [config_map] = [child for (kind, _), child in view.children().items() if kind == "ConfigMap"]
+    found: dict[str, Any] = json.loads(config_map["data"]["model.json"])
+    return found
+
+
+def gpus(view: View) -> str:
+    """GPUs that a pod of the Deployment asks for."""
+    [container] = (view.get("deployment", "a") or {})["spec"]["template"]["spec"]["containers"]
+    return str(container["resources"]["limits"]["nvidia.com/gpu"])
+
+
+CHOSEN = {"tensorParallelSize": 4, "maxModelLen": 131072, "maxNumBatchedTokens": 8192, "maxNumSeqs": 1024}
+
+
+def served_with_a_choice(view: View) -> dict[Any, Object]:
+    """LARGE, with all that can be left open left open; its children."""
+    view.apply(llm("a"))
+    says(view, inspection(view), LARGE)
+    children = view.wait_children()
+    eventually("the pod that has said it goes", lambda: inspections(view) == [])
+    assert {key: value for key, value in status(view)["chosen"].items() if key != "basis"} == CHOSEN
+    return children
+
+
+def test_what_the_spec_leaves_open_is_chosen_and_written_out(view: View, operator: OperatorProcess) -> None:
+    served_with_a_choice(view)
+    written = engine_arguments(view)
+    assert (written["tensor_parallel_size"], written["max_model_len"]) == (4, 131072)
+    assert (written["max_num_batched_tokens"], written["max_num_seqs"]) == (8192, 1024)
+    assert gpus(view) == "4"
+    told = status(view)
+    assert (told["gpusPerReplica"], told["plan"]["gpusPerReplica"]) == (4, 4)
+    assert (told["plan"]["verdict"], told["plan"]["maxModelLen"]) == ("Fits", 131072)
+    assert not {"tensorParallelSize", "maxModelLen"} & set((view.get("llm", "a") or {})["spec"]["engine"])
+
+
+def become(view: View, card: tuple[str, int, str, str]) -> None:
+    """The cluster's only node has other GPUs from now on."""
+    labels = [f"{key}={value}" for key, value in node(card)["metadata"]["labels"].items()]
+    view.plane.kubectl("label", "node", f"gpu-{view.namespace}", "--overwrite", *labels)
+
+
+def forget(view: View) -> None:
+    """The status is lost, as after a restore from a backup."""
+    view.kubectl(
+        "patch", "llm", "a", "--subresource=status", "--type=json", "-p", '[{"op": "remove", "path": "/status"}]'
+    )
+
+
+@pytest.mark.parametrize("options", [IMAGE, ()], ids=["planning on", "planning off"])
+def test_a_choice_outlives_the_operator_the_status_and_the_gpus_it_was_made_for(
+    view: View, operator: OperatorProcess, start_operator: StartOperator, options: tuple[str, ...]
+) -> None:
+    children = served_with_a_choice(view)
+    operator.kill()
+    become(view, H200)
+    forget(view)
+    again = start_operator(*options, program=PROVEN)
+    eventually("the next one leads", lambda: again.leads() and again.ready())
+    eventually("a status", lambda: status(view) != {})
+    if options:
+        says(view, inspection(view), LARGE)
+        eventually("planned", lambda: status(view).get("plan", {}).get("gpu") == H200[0])
+    view.kubectl("scale", "llm/a", "--replicas=2")
+    eventually("scaled", lambda: (view.get("deployment", "a") or {})["spec"]["replicas"] == 2)
+    assert {key: value for key, value in status(view)["chosen"].items() if key != "basis"} == CHOSEN
+    assert gpus(view) == "4"
+    assert set(view.children()) == set(children), "the model repository is the same"
+
+
+def test_a_change_of_what_it_depends_on_chooses_anew(view: View, operator: OperatorProcess) -> None:
+    served_with_a_choice(view)
+    become(view, H200)
+    view.kubectl("patch", "llm", "a", "--type=merge", "-p", '{"spec": {"server": {"logLevel": "Warning"}}}')
+    eventually("rolled", lambda: (view.get("deployment", "a") or {})["metadata"]["generation"] == 2)
+    assert gpus(view) == "4"
+    time.sleep(NODES_KEPT_S + 1)  # the list of nodes is used for so long
+    view.kubectl("patch", "llm", "a", "--type=merge", "-p", '{"spec": {"engine": {"maxModelLen": 4096}}}')
+    eventually("fewer of the larger GPUs", lambda: gpus(view) == "2")
+    assert status(view)["chosen"]["tensorParallelSize"] == 2
+    assert "maxModelLen" not in status(view)["chosen"]
+
+
+def test_a_deployment_that_somebody_deleted_comes_back_as_it_was(view: View, operator: OperatorProcess) -> None:
+    served_with_a_choice(view)
+    become(view, H200)
+    view.kubectl("delete", "deployment", "a")
+    view.wait_children()
+    assert gpus(view) == "4"

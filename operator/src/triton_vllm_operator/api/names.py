@@ -17,6 +17,8 @@ INSPECTS_LABEL: Final = f"{GROUP}/inspects"
 INSPECTION_LABEL: Final = f"{GROUP}/inspection"
 ATTEMPT_ANNOTATION: Final = f"{GROUP}/attempt"
 INSPECTION_CONTAINER: Final = "inspect"
+# On the Deployment: what was chosen for it, in the same write as its effect.
+CHOSEN_ANNOTATION: Final = f"{GROUP}/chosen"
 APPLIED_HASH_ANNOTATION: Final = f"{GROUP}/applied-hash"
 
 # The longest child name is NAME-headless and a Service name has at most 63 characters.

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from triton_vllm_operator.api.chosen import Chosen
 from triton_vllm_operator.api.schema import Model, field
 
 
@@ -88,7 +89,7 @@ class SuggestionStatus(Model):
 
 
 class PlanStatus(Model):
-    """What was decided before pods could hold GPUs; kept until the spec's part that it depends on changes."""
+    """What was planned before pods could hold GPUs, as `kubectl llm plan -o json` prints it."""
 
     verdict: Literal["Fits", "Tight", "DoesNotFit"] = Field(description="Whether the model fits the GPUs.")
     reason: str = Field(description="Why, in one CamelCase word.")
@@ -103,7 +104,6 @@ class PlanStatus(Model):
     max_model_len: int = Field(description="Longest sequence in tokens.")
     concurrency_at_max_model_len: float = Field(description="Requests of maxModelLen tokens at once before queueing.")
     suggestions: list[SuggestionStatus] = field([], description="Changes that fit, smallest first.")
-    decided_for: str = Field(description="Hash of the parts of the spec and of the model that were planned.")
 
 
 class LLMDeploymentStatus(Model):
@@ -126,3 +126,7 @@ class LLMDeploymentStatus(Model):
     endpoints: EndpointsStatus | None = field(description="Addresses inside the cluster.")
     model: ModelStatus | None = field(description="What was read of the model.")
     plan: PlanStatus | None = field(description="What the model needs and whether it fits.")
+    chosen: Chosen | None = field(
+        description="What was chosen for fields of spec.engine that the spec leaves open. It stands until the model, "
+        "spec.engine, spec.resources.gpu, spec.scheduling.nodeSelector or the asked revision changes."
+    )

@@ -44,6 +44,7 @@ class Plan:
     verdict: Verdict
     reason: str
     message: str
+    gpu: str
     engine_version: str
     gpus_per_replica: int
     total_bytes: int
@@ -64,6 +65,7 @@ class Plan:
             "verdict": self.verdict,
             "reason": self.reason,
             "message": self.message,
+            "gpu": self.gpu,
             "engineVersion": self.engine_version,
             "gpusPerReplica": self.gpus_per_replica,
             "perGPU": {
@@ -102,6 +104,7 @@ def plan(shape: ModelShape, settings: EngineSettings, gpu: GPUClass) -> Plan:
         verdict=verdict,
         reason=reason,
         message=message,
+        gpu=gpu.product,
         engine_version=settings.engine_version,
         gpus_per_replica=settings.gpus,
         total_bytes=gpu.memory_bytes,
@@ -269,6 +272,7 @@ def _refused(refused: Refusal, settings: EngineSettings, gpu: GPUClass, resolved
         verdict="DoesNotFit",
         reason=refused.reason,
         message=refused.message,
+        gpu=gpu.product,
         engine_version=settings.engine_version,
         gpus_per_replica=settings.gpus,
         total_bytes=gpu.memory_bytes,

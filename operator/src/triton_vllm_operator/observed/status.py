@@ -111,12 +111,12 @@ def held_status(
 
     Args:
         current: the conditions besides Ready, Reconciling and Stalled that were just computed.
-        facts: model and plan, as far as they are known.
+        facts: model and plan, as far as they are known; nothing is chosen yet.
     """
     ready = Condition("Ready", "False", hold.reason, hold.message)
     fresh = merge(previous.get("conditions", []), [ready, *_progress(hold), *current], generation, now)
     told = {c["type"] for c in fresh}
     kept = [c for c in previous.get("conditions", []) if c.get("type") in _KEPT and c.get("type") not in told]
-    body = {key: value for key, value in previous.items() if key not in ("model", "plan")}
+    body = {key: value for key, value in previous.items() if key not in ("model", "plan", "chosen")}
     every = sorted(kept + fresh, key=lambda c: str(c["type"]))
     return {**body, **facts, "observedGeneration": generation, "conditions": every}

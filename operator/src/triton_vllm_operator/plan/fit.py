@@ -1,7 +1,8 @@
-"""Whether the model fits the GPUs that pods may land on: decided once, kept in status.plan.
+"""Whether the model fits the GPUs that pods may land on, and the choice of what the spec leaves open.
 
-The decision is made again only when a part of the spec that it depends on changes, or while it forbids pods: then
-nothing runs on it, and a new node may change it.
+Both are decided once and kept: the choice on the Deployment that runs with it, the plan in status.plan. They are made
+again only when a part of the spec that they depend on changes, or while the plan forbids pods: then nothing runs on
+them, and a new node may change them. See docs/adr/0002-choices.md.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+from triton_vllm_operator.api.chosen import Chosen
 from triton_vllm_operator.api.conditions import Condition
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.capacity import (
@@ -20,17 +22,22 @@ from triton_vllm_operator.capacity import (
     ModelShape,
     Plan,
     ShapeError,
+    choose,
     gpu_by_product,
     gpu_classes,
     gpu_of_memory,
+    plan,
     resolve,
     with_suggestions,
 )
 from triton_vllm_operator.plan.inspection import asked
+from triton_vllm_operator.plan.sizing import engine_settings
 
 FITS = "Fits"
+_VERDICTS = ("Fits", "Tight", "DoesNotFit")
 _PRODUCT_LABEL = "nvidia.com/gpu.product"
 _GPU_LABEL = "nvidia.com/gpu."
+_MIG = "nvidia.com/mig-"
 _SHARING_LABEL = "nvidia.com/gpu.sharing-strategy"
 
 # Engine arguments that move memory in ways the planner does not know: with one of them it would only guess.
@@ -51,6 +58,7 @@ _UNPLANNED = frozenset(
         "offload_group_size",
         "offload_num_in_group",
         "offload_prefetch_step",
+        "performance_mode",
         "prefill_context_parallel_size",
         "quantization_config",
         "runner",
@@ -58,8 +66,6 @@ _UNPLANNED = frozenset(
         "task",
     }
 )
-_PLANNED_METHODS = {"ngram": "ngram", "mtp": "mtp", "deepseek_mtp": "mtp"}
-
 Object = Mapping[str, Any]
 
 
@@ -73,9 +79,10 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """status.plan as it is to be written."""
+    """status.plan as it is to be written, and the choice that it was made with."""
 
     plan: Mapping[str, Any]
+    chosen: Chosen
 
     @property
     def forbids(self) -> bool:
@@ -104,71 +111,117 @@ def _advice(plan: Mapping[str, Any]) -> str:
     return " No single change of the spec was found that fits on the GPUs of this cluster."
 
 
-def kept(llm: LLMDeployment, engine_version: str, plan: Mapping[str, Any]) -> Decision | None:
-    """What was decided before for the same model, settings and GPUs; None where nothing was."""
-    return Decision(plan) if plan.get("decidedFor") == decided_for(llm, engine_version) else None
+def kept(status: Mapping[str, Any], engine_version: str, chosen: Chosen) -> Decision | None:
+    """What was planned before with the same choice, for the same engine; None where nothing was."""
+    planned = status.get("plan", {})
+    same = status.get("chosen") == chosen.to_json() and planned.get("engineVersion") == engine_version
+    return Decision(planned, chosen) if same else None
 
 
-def decided_for(llm: LLMDeployment, engine_version: str) -> str:
-    """Sixteen hexadecimal digits that change with everything in the spec that a plan depends on."""
+def recorded(llm: LLMDeployment, text: str | Mapping[str, Any] | None) -> Chosen | None:
+    """The choice that an annotation or status.chosen holds; None where it was made for another spec."""
+    try:
+        found = json.loads(text) if isinstance(text, str) else text
+        known = {key: found[key] for key in map(_camel, Chosen.model_fields) if key in found} if found else {}
+        chosen = Chosen.model_validate(known) if known else None
+    except (ValueError, TypeError):
+        return None
+    return chosen if chosen is not None and chosen.basis == basis(llm) else None
+
+
+def _camel(name: str) -> str:
+    return str(Chosen.model_fields[name].alias)
+
+
+def basis(llm: LLMDeployment) -> str:
+    """Sixteen hexadecimal digits that change with everything in the spec that a choice depends on.
+
+    Values that equal a default count as absent, so that a newer operator with more fields finds the same digits.
+    """
     spec = llm.spec
-    basis = {
+    parts = {
         "model": asked(llm),
-        "engine": spec.engine.model_dump(mode="json"),
-        "version": engine_version,
-        "gpu": spec.resources.gpu.model_dump(mode="json"),
+        "engine": spec.engine.model_dump(mode="json", exclude_defaults=True),
+        "gpu": spec.resources.gpu.model_dump(mode="json", exclude_defaults=True),
         "nodes": spec.scheduling.node_selector,
     }
-    return hashlib.sha256(json.dumps(basis, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def decide(llm: LLMDeployment, shape: ModelShape, engine_version: str, nodes: Iterable[Object]) -> Decision | Unknown:
-    """Plan for every class of GPU that a pod may land on.
+def nothing_chosen(llm: LLMDeployment) -> Chosen:
+    """The choice where nothing is known of the model or the GPUs."""
+    return Chosen(basis=basis(llm))
+
+
+def decide(
+    llm: LLMDeployment, shape: ModelShape, engine_version: str, nodes: Iterable[Object], chosen: Chosen | None = None
+) -> Decision | Unknown:
+    """Choose what the spec leaves open, and plan for every class of GPU that a pod may land on.
 
     Args:
+        llm: with the spec as the user wrote it.
         engine_version: vLLM of the serving image.
         nodes: Node objects of the cluster.
+        chosen: what was chosen before, which then stands.
     """
     if unplanned := unplanned_arguments(llm):
         told = ", ".join(f"spec.engine.extraArgs.{name}" for name in unplanned)
         message = f"{told} changes what the engine needs in a way that is not planned. The engine itself decides."
         return Unknown("ArgumentNotPlanned", message)
-    classes = _classes(llm, list(nodes))
-    if isinstance(classes, Unknown):
-        return classes
+    found = _classes(llm, list(nodes))
+    if isinstance(found, Unknown):
+        return found
     try:
-        settings = settings_of(llm, engine_version)
-        if converted := _converted(shape, settings, classes[0]):
+        settings = engine_settings(llm.spec.engine, engine_version)
+        if converted := _converted(shape, settings, found.allowed[0]):
             return Unknown("WeightsConverted", f"{converted} How much that needs is not planned: the engine decides.")
-        plans = [(gpu, with_suggestions(shape, settings, gpu, classes)) for gpu in classes]
+        return _decide(llm, shape, settings, found, chosen)
     except ShapeError as error:
         return Unknown(error.reason, f"{error}.")
-    gpu, plan = _representative(plans)
-    told_plan = {**plan.to_json(), "message": f"On {gpu.product}: {_sentence(plan.message)}"}
-    identity = {"gpu": gpu.product, "decidedFor": decided_for(llm, engine_version)}
-    return Decision({**told_plan, **_mixed(plans, gpu), **identity})
+
+
+def _decide(
+    llm: LLMDeployment, shape: ModelShape, settings: EngineSettings, found: _Classes, chosen: Chosen | None
+) -> Decision:
+    chosen = chosen or _choose(llm, shape, settings, found.allowed)
+    settled = replace(settings, **{name: v for name, v in chosen.values.items() if _open(llm, name)})
+    classes = [gpu for gpu in found.allowed if gpu.per_node >= settled.gpus] or found.allowed
+    plans = [(gpu, with_suggestions(shape, settled, gpu, found.others)) for gpu in classes]
+    gpu, shown = _representative(plans)
+    told = {**shown.to_json(), "message": f"On {gpu.product}: {_sentence(shown.message)}"}
+    if len(plans) > 1:
+        named = any(gpu.product == other.product for other in found.others)
+        told |= _mixed(plans, gpu) | {"suggestions": _narrowed(shape, settled, plans, gpu, named=named)}
+    return Decision(told, chosen)
+
+
+def _open(llm: LLMDeployment, name: str) -> bool:
+    return getattr(llm.spec.engine, name) is None
+
+
+def _choose(llm: LLMDeployment, shape: ModelShape, settings: EngineSettings, classes: Sequence[GPUClass]) -> Chosen:
+    """The choice for the class that serves the longest requests with the fewest GPUs, of those the smallest; for the
+    largest where none has room."""
+    parallel = _open(llm, "tensor_parallel_size")
+    choices = [(gpu, choose(shape, settings, gpu, choose_parallel=parallel)) for gpu in classes]
+
+    def rank(choice: tuple[GPUClass, EngineSettings]) -> tuple[int, int, int, int]:
+        gpu, wanted = choice
+        verdict = plan(shape, wanted, gpu).verdict
+        memory = -gpu.memory_bytes if verdict == "DoesNotFit" else gpu.memory_bytes
+        return _VERDICTS.index(verdict), -(wanted.max_model_len or 0), wanted.gpus, memory
+
+    _, best = min(choices, key=rank)
+    names = ["tensor_parallel_size", "max_model_len"]
+    if not shape.multimodal:  # the engine raises its batch to hold a whole image, whose tokens are not known here
+        names += ["max_num_batched_tokens", "max_num_seqs"]
+    return Chosen(basis=basis(llm), **{name: getattr(best, name) for name in names if _open(llm, name)})
 
 
 def unplanned_arguments(llm: LLMDeployment) -> list[str]:
     """Extra arguments that make a plan, or what config.json says of the model, worthless."""
     extra = llm.spec.engine.extra_args
-    found = sorted(name for name in extra if name in _UNPLANNED and extra[name] not in (None, False, 0, {}))
-    speculation = extra.get("speculative_config")
-    if speculation and not (isinstance(speculation, Mapping) and speculation.get("method") in _PLANNED_METHODS):
-        found.append("speculative_config")
-    return found
-
-
-def settings_of(llm: LLMDeployment, engine_version: str) -> EngineSettings:
-    """The engine's settings as the planner takes them: the typed fields, and extra arguments of the same meaning."""
-    names = {field.name for field in fields(EngineSettings)}
-    given = {**llm.spec.engine.extra_args, **llm.spec.engine.model_dump(exclude_none=True)}
-    values = {name: value for name, value in given.items() if name in names and value is not None}
-    speculation = given.get("speculative_config")
-    if isinstance(speculation, Mapping):
-        values["speculation"] = _PLANNED_METHODS[speculation["method"]]
-        values["num_speculative_tokens"] = int(speculation.get("num_speculative_tokens") or 0)
-    return EngineSettings(**{**values, "engine_version": engine_version})
+    return sorted(name for name in extra if name in _UNPLANNED and extra[name] not in (None, False, 0, {}))
 
 
 def _converted(shape: ModelShape, settings: EngineSettings, gpu: GPUClass) -> str:
@@ -186,21 +239,45 @@ def _converted(shape: ModelShape, settings: EngineSettings, gpu: GPUClass) -> st
 # ---------------------------------------------------------------------------------------------- GPU classes
 
 
-def _classes(llm: LLMDeployment, nodes: Sequence[Object]) -> Sequence[GPUClass] | Unknown:
-    """Classes that a pod may land on; those that hold all GPUs of a pod on one node, where there are any."""
+@dataclass(frozen=True, slots=True)
+class _Classes:
+    """Classes that a pod may land on, and those that it could be sent to by naming their product."""
+
+    allowed: Sequence[GPUClass]
+    others: Sequence[GPUClass] = ()
+
+
+def _classes(llm: LLMDeployment, nodes: Sequence[Object]) -> _Classes | Unknown:
+    """By what the nodes offer and say; only those that hold all GPUs of a pod on one node, where there are any."""
     gpu = llm.spec.resources.gpu
-    there = [_as_whole(node, gpu.resource_name) for node in nodes if _offers(node, gpu.resource_name)]
-    allowed = [node for node in there if _labels(llm).items() <= _node_labels(node).items()]
+    resource = gpu.resource_name
+    there = [node for node in nodes if _offers(node, resource)]
+    selected = [node for node in there if llm.spec.scheduling.node_selector.items() <= _node_labels(node).items()]
+    allowed = [n for n in selected if not gpu.product or _node_labels(n).get(_PRODUCT_LABEL) == gpu.product]
+    classes = _of(allowed, resource)
     if gpu.memory_gib is not None:
-        return [_given(gpu.memory_gib, gpu.product, gpu_classes(allowed, resource=gpu.resource_name))]
+        return _Classes([_given(gpu.memory_gib, gpu.product, classes)])
     if not allowed:
         return _by_product(llm, bool(there))
-    if shared := next((n for n in allowed if _node_labels(n).get(_SHARING_LABEL, "none") not in ("none", "")), None):
+    if shared := next((n for n in allowed if _is_shared(n)), None):
         return Unknown("GPUsShared", _shared_message(shared))
-    classes = gpu_classes(allowed, resource=gpu.resource_name)
-    if sum(found.count for found in classes) < sum(_count(node, gpu.resource_name) for node in allowed):
+    if sum(found.count for found in classes) < sum(_count(node, resource) for node in allowed):
         return Unknown("GPUMemoryUnknown", _unlabelled_message(llm, allowed))
-    return [found for found in classes if found.per_node >= llm.gpus_per_pod] or classes
+    fitting = [found for found in classes if found.per_node >= llm.gpus_per_pod] or classes
+    return _Classes(fitting, _of([node for node in selected if _can_be_named(node, resource)], resource))
+
+
+def _of(nodes: Sequence[Object], resource: str) -> Sequence[GPUClass]:
+    return gpu_classes([_as_whole(node, resource) for node in nodes], resource=resource)
+
+
+def _can_be_named(node: Object, resource: str) -> bool:
+    """Whether spec.resources.gpu.product can choose this node: a MIG slice's label is not the one that it selects."""
+    return _PRODUCT_LABEL in _node_labels(node) and not _is_shared(node) and not resource.startswith(_MIG)
+
+
+def _is_shared(node: Object) -> bool:
+    return _node_labels(node).get(_SHARING_LABEL, "none") not in ("none", "")
 
 
 def _given(memory_gib: float, product: str | None, present: Sequence[GPUClass]) -> GPUClass:
@@ -219,19 +296,14 @@ def _known(product: str) -> GPUClass | None:
         return None
 
 
-def _by_product(llm: LLMDeployment, others: bool) -> Sequence[GPUClass] | Unknown:
+def _by_product(llm: LLMDeployment, others: bool) -> _Classes | Unknown:
     """No node for the pods yet: one may be added, so the product's own figures are used where they are known."""
     gpu = llm.spec.resources.gpu
     if known := _known(gpu.product or ""):
-        return [known]
+        return _Classes([known])
     where = "fits spec.scheduling.nodeSelector and spec.resources.gpu.product" if others else "is there"
     message = f"No node that offers {gpu.resource_name} {where}, so the memory of the GPUs is not known. "
     return Unknown("GPUMemoryUnknown", f"{message}Set spec.resources.gpu.memoryGiB, or add such a node.")
-
-
-def _labels(llm: LLMDeployment) -> dict[str, str]:
-    product = llm.spec.resources.gpu.product
-    return dict(llm.spec.scheduling.node_selector) | ({_PRODUCT_LABEL: product} if product else {})
 
 
 def _node_labels(node: Object) -> Mapping[str, str]:
@@ -252,7 +324,7 @@ def _as_whole(node: Object, resource: str) -> Object:
 
     The feature discovery writes nvidia.com/mig-3g.40gb.memory beside nvidia.com/gpu.memory, which is the whole card.
     """
-    if not resource.startswith("nvidia.com/mig-"):
+    if not resource.startswith(_MIG):
         return node
     labels = dict(_node_labels(node))
     for name in ("product", "memory"):
@@ -272,7 +344,7 @@ def _shared_message(node: Object) -> str:
 
 def _unlabelled_message(llm: LLMDeployment, nodes: Sequence[Object]) -> str:
     resource = llm.spec.resources.gpu.resource_name
-    dark = [n["metadata"]["name"] for n in nodes if not gpu_classes([n], resource=resource)]
+    dark = [n["metadata"]["name"] for n in nodes if not _of([n], resource)]
     return (
         f"The memory of the GPUs of node {dark[0]} is not known. Install NVIDIA's GPU feature discovery, which labels "
         "nodes with nvidia.com/gpu.memory, set spec.resources.gpu.memoryGiB, or name labelled nodes in "
@@ -293,25 +365,63 @@ def _representative(plans: Sequence[tuple[GPUClass, Plan]]) -> tuple[GPUClass, P
 
 def _mixed(plans: Sequence[tuple[GPUClass, Plan]], shown: GPUClass) -> dict[str, Any]:
     """What differs between the classes: a pod may land on a GPU on which the model does not fit."""
-    verdicts = {plan.verdict for _, plan in plans}
-    if len(verdicts) == 1:
+    if len({answer.verdict for _, answer in plans}) == 1:
         return {}
-    bad = [(gpu, plan) for gpu, plan in plans if plan.verdict == "DoesNotFit"]
+    bad = [(gpu, answer) for gpu, answer in plans if answer.verdict == "DoesNotFit"]
     if not bad:
         return {"verdict": "Tight", "reason": "DependsOnGPU", "message": _tight_on(plans)}
-    gpu, plan = bad[-1]
-    good = next(plan for found, plan in plans if found == shown)
+    gpu, worst = bad[-1]
+    good = next(answer for found, answer in plans if found == shown)
     message = (
-        f"A pod may land on {gpu.product}, where the model does not fit: {_sentence(plan.message)} It "
+        f"A pod may land on {gpu.product}, where the model does not fit: {_sentence(worst.message)} It "
         f"{'fits' if good.verdict == FITS else 'is tight'} on {shown.product}."
     )
-    suggestion = {
-        "changes": {"resources.gpu.product": shown.product},
-        "message": f"set resources.gpu.product: {shown.product}",
-        "verdict": good.verdict,
-        "concurrencyAtMaxModelLen": round(good.kv.concurrency, 2),
-    }
-    return {"verdict": "Tight", "reason": "DependsOnGPU", "message": message, "suggestions": [suggestion]}
+    return {"verdict": "Tight", "reason": "DependsOnGPU", "message": message}
+
+
+def _narrowed(
+    shape: ModelShape, settings: EngineSettings, plans: Sequence[tuple[GPUClass, Plan]], gpu: GPUClass, *, named: bool
+) -> list[dict[str, Any]]:
+    """Changes that fit wherever a pod may land after them.
+
+    Args:
+        gpu: the class that is shown.
+        named: whether the spec can choose that class by its product.
+    """
+    shown = next(answer for found, answer in plans if found == gpu)
+    others = [found for found, _ in plans if found != gpu]
+    if all(answer.verdict == FITS for _, answer in plans):
+        return []
+    if shown.verdict == FITS:
+        only = {"message": "set", "verdict": FITS, "concurrencyAtMaxModelLen": round(shown.kv.concurrency, 2)}
+        return [_on_one({"changes": {}, **only}, gpu)] if named else []
+    everywhere, elsewhere = [], []
+    for one in (suggestion.to_json() for suggestion in shown.suggestions):
+        (everywhere if _fits_on_all(shape, settings, others, one["changes"]) else elsewhere).append(one)
+    return [*everywhere, *(_on_one({**one, "message": f"{one['message']} and"}, gpu) for one in elsewhere if named)]
+
+
+_PRODUCT_FIELD = "resources.gpu.product"
+
+
+def _fits_on_all(
+    shape: ModelShape, settings: EngineSettings, classes: Sequence[GPUClass], changes: Mapping[str, Any]
+) -> bool:
+    if _PRODUCT_FIELD in changes:
+        return True  # it was planned for that product, and no other is left
+    values = {_snake(key.removeprefix("engine.")): value for key, value in changes.items() if key.startswith("engine.")}
+    if len(values) < len(changes):
+        return False
+    return all(plan(shape, replace(settings, **values), gpu).verdict == FITS for gpu in classes)
+
+
+def _snake(name: str) -> str:
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
+
+
+def _on_one(suggestion: dict[str, Any], gpu: GPUClass) -> dict[str, Any]:
+    changes = {**suggestion["changes"], _PRODUCT_FIELD: gpu.product}
+    return {**suggestion, "changes": changes, "message": f"{suggestion['message']} {_PRODUCT_FIELD}: {gpu.product}"}
 
 
 def _tight_on(plans: Sequence[tuple[GPUClass, Plan]]) -> str:

@@ -7,9 +7,11 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 from triton_vllm_operator.api import names
+from triton_vllm_operator.api.chosen import Chosen
 from triton_vllm_operator.api.conditions import Condition, find
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.desired import repository
@@ -43,12 +45,14 @@ class Planned:
     """What is known before the children are applied.
 
     Attributes:
+        llm: with what was chosen for fields that the spec leaves open.
         conditions: ModelResolved and Fits.
-        facts: status.model and status.plan, where there are any.
+        facts: status.model, status.plan and status.chosen, where there are any.
         hold: why no pods are made, or None.
         after: seconds until another look.
     """
 
+    llm: LLMDeployment
     conditions: tuple[Condition, ...]
     facts: Mapping[str, Any] = field(default_factory=dict)
     hold: Finding | None = None
@@ -85,23 +89,26 @@ class Planning:
     async def __call__(self, cluster: Cluster, llm: LLMDeployment, obj: Object, engine_version: str) -> Planned:
         """Bring the inspection and the plan of one LLMDeployment forward. `obj`: as read from the API server."""
         live = cluster.inspections.owned_by(Key(llm.namespace, llm.name))
+        status = obj.get("status", {})
+        chosen = _chosen_before(cluster, llm, status)
+        stands = llm.with_chosen(chosen or fit.nothing_chosen(llm))
         if skipped := self._skipped(llm):
             await self._delete(cluster, inspection.leftovers(live))
-            return Planned((_unknown(MODEL_RESOLVED, skipped), _unknown(fit.FITS, skipped)))
-        status = obj.get("status", {})
+            return _planned(stands, _unknown(MODEL_RESOLVED, skipped), _unknown(fit.FITS, skipped))
         model = await self._model(cluster, llm, status, live)
-        enforced = llm.spec.planning.mode == "Enforce" and not _runs(cluster, llm)
+        enforced = llm.spec.planning.mode == "Enforce" and not _runs(cluster, stands)
         if model.read is None:
             why = fit.Unknown(model.condition.reason, f"There is no plan: {model.condition.message}")
             held = model.hold if enforced else None
-            return Planned((model.condition, fit.condition(why)), model.facts, held, model.after)
-        decided = await self._decide(cluster, llm, status.get("plan", {}), model.read, engine_version, enforced)
+            return _planned(stands, model.condition, fit.condition(why), model.facts, held, model.after)
+        decided = await self._decide(cluster, llm, status, model.read, engine_version, chosen)
         told = fit.condition(decided)
         if isinstance(decided, fit.Unknown):
-            return Planned((model.condition, told), model.facts)
+            return _planned(stands, model.condition, told, model.facts)
         hold = Finding(told.reason, told.message, stalled=True) if enforced and decided.forbids else None
         facts = {**model.facts, "plan": dict(decided.plan)}
-        return Planned((model.condition, told), facts, hold, REPLAN_S if hold else None)
+        settled = llm.with_chosen(decided.chosen)
+        return _planned(settled, model.condition, told, facts, hold, REPLAN_S if hold else None)
 
     def _skipped(self, llm: LLMDeployment) -> fit.Unknown | None:
         if llm.spec.planning.mode == "Off":
@@ -158,18 +165,19 @@ class Planning:
         self,
         cluster: Cluster,
         llm: LLMDeployment,
-        before: Mapping[str, Any],
+        status: Mapping[str, Any],
         read: inspection.Resolved,
         engine_version: str,
-        enforced: bool,
+        chosen: Chosen | None,
     ) -> fit.Decision | fit.Unknown:
-        kept = fit.kept(llm, engine_version, before)
-        if kept is not None and not (kept.forbids and enforced):
+        if chosen is not None and (kept := fit.kept(status, engine_version, chosen)):
             return kept
         try:
-            return fit.decide(llm, read.shape, engine_version, await self._all_nodes(cluster))
+            nodes = await self._all_nodes(cluster)
         except Forbidden as error:
             return fit.Unknown("NodesNotReadable", f"The operator may not list nodes: {error.reason}.")
+        # A search takes up to a second, in which other reconciles and probes go on.
+        return await asyncio.to_thread(fit.decide, llm, read.shape, engine_version, nodes, chosen)
 
     async def _all_nodes(self, cluster: Cluster) -> list[Object]:
         now = asyncio.get_running_loop().time()
@@ -179,12 +187,43 @@ class Planning:
         return self._nodes
 
 
+def _planned(
+    llm: LLMDeployment,
+    model: Condition,
+    fits: Condition,
+    facts: Mapping[str, Any] = MappingProxyType({}),
+    hold: Finding | None = None,
+    after: float | None = None,
+) -> Planned:
+    """While pods are held back nothing is chosen yet: status.chosen is what the children were made with."""
+    chosen = {"chosen": llm.chosen.to_json()} if llm.chosen is not None and hold is None else {}
+    return Planned(llm, (model, fits), {**facts, **chosen}, hold, after)
+
+
+def _chosen_before(cluster: Cluster, llm: LLMDeployment, status: Mapping[str, Any]) -> Chosen | None:
+    """What the running Deployment was made with, else what the status says; None where the spec asks for a choice.
+
+    A Deployment without the record was made by an operator that chose nothing.
+    """
+    live = _deployment(cluster, llm)
+    if live is None:
+        return fit.recorded(llm, status.get("chosen"))
+    if (text := live["metadata"].get("annotations", {}).get(names.CHOSEN_ANNOTATION)) is not None:
+        return fit.recorded(llm, text)
+    nothing = fit.nothing_chosen(llm)
+    return nothing if _runs(cluster, llm.with_chosen(nothing)) else None
+
+
 def _runs(cluster: Cluster, llm: LLMDeployment) -> bool:
     """The Deployment has the wanted configuration already, so a verdict would come too late to keep it back."""
+    template = (_deployment(cluster, llm) or {}).get("spec", {}).get("template", {}).get("metadata", {})
+    return bool(template.get("annotations", {}).get(names.CONFIG_HASH_ANNOTATION) == repository.content_hash(llm))
+
+
+def _deployment(cluster: Cluster, llm: LLMDeployment) -> Object | None:
     live = cluster.stores[kinds.DEPLOYMENT].get(llm.namespace, llm.name)
-    annotations = live["spec"]["template"]["metadata"].get("annotations", {}) if live is not None else {}
     owned = any(ref.get("uid") == llm.uid for ref in (live or {}).get("metadata", {}).get("ownerReferences", []))
-    return owned and annotations.get(names.CONFIG_HASH_ANNOTATION) == repository.content_hash(llm)
+    return live if owned else None
 
 
 async def _claim_problem(cluster: Cluster, llm: LLMDeployment) -> fit.Unknown | None:

@@ -84,6 +84,7 @@ class Reconciler:
             planned = await self.planning(cluster, llm, obj, engine_version)
             if planned.hold is not None:
                 return await self._hold(cluster, obj, planned, advisory)
+            llm = planned.llm
             await self._apply_children(cluster, llm, image)
         except Refusal as refusal:
             return await self._refuse(cluster, obj, refusal)
