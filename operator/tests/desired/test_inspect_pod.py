@@ -73,6 +73,40 @@ def test_what_reaches_the_hub_is_passed_on_and_nothing_else() -> None:
     }
 
 
+def test_a_certificate_that_a_variable_names_is_mounted_and_nothing_else_is() -> None:
+    additions = {
+        "env": [{"name": "SSL_CERT_FILE", "value": "/etc/ca/ca.crt"}, {"name": "CACHE", "value": "/scratch/x"}],
+        "volumes": [
+            {"name": "ca", "configMap": {"name": "company-ca"}},
+            {"name": "scratch", "emptyDir": {}},
+            {"name": "data", "persistentVolumeClaim": {"claimName": "data"}},
+            {"name": "other", "secret": {"secretName": "other"}},
+        ],
+        "volumeMounts": [
+            {"name": "ca", "mountPath": "/etc/ca", "readOnly": True},
+            {"name": "scratch", "mountPath": "/scratch"},
+            {"name": "data", "mountPath": "/data"},
+            {"name": "other", "mountPath": "/etc/cafe"},
+        ],
+    }
+    spec = pod(SAMPLES["shortest"] | {"podTemplate": additions})["spec"]
+    [only] = spec["containers"]
+    assert {"name": "SSL_CERT_FILE", "value": "/etc/ca/ca.crt"} in only["env"]
+    assert [mount["name"] for mount in only["volumeMounts"]] == ["tmp", "ca"]
+    assert [volume["name"] for volume in spec["volumes"]] == ["tmp", "ca"]
+    assert spec["volumes"][1] == {"name": "ca", "configMap": {"name": "company-ca"}}
+
+
+def test_a_claim_is_never_mounted_for_a_variable() -> None:
+    additions = {
+        "env": [{"name": "HF_TOKEN_PATH", "value": "/data/token"}],
+        "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}],
+        "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+    }
+    spec = pod(SAMPLES["shortest"] | {"podTemplate": additions})["spec"]
+    assert [volume["name"] for volume in spec["volumes"]] == ["tmp"]
+
+
 def test_another_token_image_or_model_is_another_pod() -> None:
     base = SAMPLES["shortest"]
     token = {"model": {**base["model"], "tokenSecretRef": {"name": "hf"}}}

@@ -27,10 +27,17 @@ WEIGHTS = b"\0" * 2**22
 
 
 class _Hub(server.Hub):
-    """The cluster's hub, with whatever repositories are in its folder."""
+    """The cluster's hub, with whatever repositories are in its folder when they are first asked for."""
+
+    def __init__(self, folder: Path, token: str) -> None:
+        super().__init__(folder, token)
+        self._found: dict[str, list[Path]] = {}
 
     def files(self, repository: str) -> list[Path]:
-        return sorted(path for path in (self.folder / repository).rglob("*") if path.is_file())
+        if repository not in self._found:
+            files = (path for path in (self.folder / repository).rglob("*") if path.is_file())
+            self._found[repository] = sorted(files)
+        return self._found[repository]
 
 
 @dataclass
@@ -165,6 +172,31 @@ def test_offline_mode_reaches_no_hub(hub: Running) -> None:
     llama(hub.folder / "demo" / "llama")
     assert hub.failure("demo/llama", HF_HUB_OFFLINE="1").reason == "HubUnreachable"
     assert hub.sent == []
+
+
+def test_a_thousand_shards_are_read_over_the_network_within_the_time_to_tell(hub: Running) -> None:
+    folder = llama(hub.folder / "demo" / "llama")
+    (folder / "model.safetensors").unlink()
+    for number in range(1000):
+        named = {f"model.layers.0.mlp.experts.{number}.up_proj.weight": [1, 1]}
+        (folder / f"model-{number}.safetensors").write_bytes(header(named))
+    began = time.monotonic()
+    told = hub.failure("demo/llama")
+    took = time.monotonic() - began
+    assert told.reason == "CheckpointIncomplete", "all were read, and hold one layer of two"
+    assert len([path for path, _ in hub.sent if "/resolve/" in path]) == 1001
+    assert took < 45
+
+
+def test_a_network_that_swallows_everything_is_told_before_anything_else_waits_for_it(tmp_path: Path) -> None:
+    with socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler) as silent:  # it never accepts
+        running = Running(f"http://127.0.0.1:{silent.server_address[1]}", tmp_path)
+        began = time.monotonic()
+        told = running.failure("demo/llama", "--first-answer=3")
+        assert time.monotonic() - began < 8
+    assert told.reason == "HubUnreachable"
+    assert "within 3 s" in told.message
+    assert "network policies" in told.message
 
 
 class _Dripping(socketserver.BaseRequestHandler):

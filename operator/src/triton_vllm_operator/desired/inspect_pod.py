@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
 from triton_vllm_operator.api import names
@@ -19,11 +20,15 @@ from triton_vllm_operator.desired.inputs import Defaults
 from triton_vllm_operator.desired.layout import MODEL_DIR
 from triton_vllm_operator.desired.objects import child
 
+Objects = list[dict[str, Any]]
+
 # A claim's files belong to the serving pods' group, and another fsGroup would change the owner of all of them.
 _USER = 1000
 _DEADLINE_SECONDS = 300  # the program ends by itself long before; this is for a pod that never gets that far
 # How the hub is reached; other variables of the server would change what Python runs.
-_NETWORK_VARIABLE = re.compile(r"HF_(?!HOME$)\w+|(HTTPS?|NO|ALL)_PROXY", re.IGNORECASE)
+_NETWORK_VARIABLE = re.compile(
+    r"HF_(?!HOME$)\w+|(HTTPS?|NO|ALL)_PROXY|SSL_CERT_(FILE|DIR)|(REQUESTS|CURL)_CA_BUNDLE", re.IGNORECASE
+)
 
 
 def inspect_pod(llm: LLMDeployment, image: str, pull_policy: str, defaults: Defaults) -> dict[str, Any]:
@@ -41,6 +46,8 @@ def inspect_pod(llm: LLMDeployment, image: str, pull_policy: str, defaults: Defa
 
 def _pod_spec(llm: LLMDeployment, image: str, pull_policy: str, defaults: Defaults) -> dict[str, Any]:
     additions = llm.spec.pod_template
+    env = _env(llm, defaults)
+    mounts, volumes = _files_of(env, llm)
     secrets = [*additions.image_pull_secrets, *({"name": name} for name in defaults.image_pull_secrets)]
     found = {
         "restartPolicy": "Never",
@@ -56,8 +63,8 @@ def _pod_spec(llm: LLMDeployment, image: str, pull_policy: str, defaults: Defaul
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [_container(llm, image, pull_policy, defaults)],
-        "volumes": _volumes(llm),
+        "containers": [_container(llm, image, pull_policy, env, mounts)],
+        "volumes": _volumes(llm) + volumes,
         # Where every node has GPUs, it must be allowed onto them. It needs no particular one.
         "tolerations": [
             {"key": llm.spec.resources.gpu.resource_name, "operator": "Exists"},
@@ -69,20 +76,18 @@ def _pod_spec(llm: LLMDeployment, image: str, pull_policy: str, defaults: Defaul
     return {key: value for key, value in found.items() if value not in (None, [])}
 
 
-def _container(llm: LLMDeployment, image: str, pull_policy: str, defaults: Defaults) -> dict[str, Any]:
-    mounts: list[dict[str, Any]] = [{"name": "tmp", "mountPath": "/tmp"}]
-    if claim(llm):
-        mounts.append({"name": "model", "mountPath": MODEL_DIR, "readOnly": True})
+def _container(llm: LLMDeployment, image: str, pull_policy: str, env: Objects, mounts: Objects) -> dict[str, Any]:
+    model = [{"name": "model", "mountPath": MODEL_DIR, "readOnly": True}] if claim(llm) else []
     return {
         "name": names.INSPECTION_CONTAINER,
         "image": image,
         **({"imagePullPolicy": pull_policy} if pull_policy else {}),
         "command": ["python3", "-m", "triton_vllm_operator.inspect"],
         "args": _arguments(llm),
-        "env": _env(llm, defaults),
+        "env": env,
         **({"envFrom": llm.spec.pod_template.env_from} if llm.spec.pod_template.env_from else {}),
         "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
-        "volumeMounts": mounts,
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, *model, *mounts],
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -114,6 +119,22 @@ def _env(llm: LLMDeployment, defaults: Defaults) -> list[dict[str, Any]]:
 
 def _network(env: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in env.items() if _NETWORK_VARIABLE.fullmatch(name)}
+
+
+def _files_of(env: Objects, llm: LLMDeployment) -> tuple[Objects, Objects]:
+    """Mounts and volumes of the files that these variables name, such as the certificate of a mirror's authority.
+
+    Only from ConfigMaps and Secrets: a claim could bind the pod to another node than the GPUs'.
+    """
+    named = [PurePosixPath(str(entry.get("value", ""))) for entry in env]
+    plain = {volume.name: volume for volume in llm.spec.pod_template.volumes if volume.config_map or volume.secret}
+    mounts = [
+        mount
+        for mount in llm.spec.pod_template.volume_mounts
+        if mount["name"] in plain and any(path.is_relative_to(mount["mountPath"]) for path in named)
+    ]
+    used = {mount["name"] for mount in mounts}
+    return mounts, [v.model_dump(by_alias=True, exclude_none=True) for name, v in plain.items() if name in used]
 
 
 def _volumes(llm: LLMDeployment) -> list[dict[str, Any]]:

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from triton_vllm_operator.inspect import model
 from triton_vllm_operator.inspect.folder import Folder
-from triton_vllm_operator.inspect.hub import Hub
+from triton_vllm_operator.inspect.hub import Hub, endpoint
 from triton_vllm_operator.plan.inspection import Failure, Outcome, Resolved, write
 
 LIMIT_S = 45.0
+FIRST_ANSWER_S = 10.0  # a network without a way out swallows packets and names for minutes
 TERMINATION_MESSAGE = "/dev/termination-log"
 
 
@@ -27,12 +28,14 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument("--revision", help="branch, tag or commit of the repository (its default branch)")
     parser.add_argument("--told-as", help="what messages call the model (the repository or the folder)")
     parser.add_argument("--message-file", type=Path, default=Path(TERMINATION_MESSAGE), help="(%(default)s)")
+    first = "seconds until the hub must have said which commit it has (%(default)s)"
+    parser.add_argument("--first-answer", type=float, default=FIRST_ANSWER_S, help=first)
     parser.add_argument("--limit", type=float, default=LIMIT_S, help="seconds until it gives up (%(default)s)")
     return parser
 
 
-def inspect(given: argparse.Namespace) -> Outcome:
-    """Read the model that the command line names."""
+def inspect(given: argparse.Namespace, found: threading.Event) -> Outcome:
+    """Read the model that the command line names. `found` is set once it is known to be there."""
     told_as = given.told_as or given.repository or str(given.folder)
     try:
         source: model.Source
@@ -42,7 +45,15 @@ def inspect(given: argparse.Namespace) -> Outcome:
             source = Folder.open(given.folder, told_as)
     except model.Unreadable as error:
         return error.failure
+    found.set()
     return model.inspect(source, told_as)
+
+
+def no_answer(given: argparse.Namespace) -> Failure:
+    """What is said when the hub is silent."""
+    text = f"{endpoint()} has not answered for {given.repository} within {given.first_answer:.0f} s."
+    advice = "Check the hub, HF_ENDPOINT, proxies, DNS and network policies of the namespace."
+    return Failure("HubUnreachable", f"{text} {advice}")
 
 
 def too_slow(given: argparse.Namespace) -> Failure:
@@ -57,7 +68,7 @@ def too_slow(given: argparse.Namespace) -> Failure:
 def main(arguments: Sequence[str]) -> int:
     """Inspect, tell, and end within the limit whatever the other side does."""
     given = command_line().parse_args(arguments)
-    told = threading.Lock()
+    told, found = threading.Lock(), threading.Event()
 
     def tell(outcome: Outcome) -> int:
         if not told.acquire(blocking=False):  # the other one is telling: it ends the process
@@ -69,7 +80,9 @@ def main(arguments: Sequence[str]) -> int:
 
     # Requests and parsing cannot be interrupted from outside, so the process is ended under them.
     _after(given.limit, lambda: os._exit(tell(too_slow(given))))
-    return tell(inspect(given))
+    if given.repository:
+        _after(given.first_answer, lambda: found.is_set() or os._exit(tell(no_answer(given))))
+    return tell(inspect(given, found))
 
 
 def _after(seconds: float, act: Callable[[], object]) -> None:

@@ -24,6 +24,11 @@ _LARGEST_CHUNK = 64 * 2**10
 T = TypeVar("T")
 
 
+def endpoint() -> str:
+    """Address of the hub."""
+    return str(constants.ENDPOINT)
+
+
 @dataclass(frozen=True)
 class Hub:
     """One repository at one commit. `token`: the user's, or None."""
@@ -44,7 +49,7 @@ class Hub:
 
     def read(self, name: str, first: int, count: int) -> bytes:
         """See `model.Source`."""
-        url = hf_hub_url(self.repository, name, revision=self.commit or None, endpoint=constants.ENDPOINT)
+        url = hf_hub_url(self.repository, name, revision=self.commit or None, endpoint=endpoint())
         headers = {**build_hf_headers(token=self.token or False), "Range": f"bytes={first}-{first + count - 1}"}
         headers["Accept-Encoding"] = "identity"  # a compressed answer could unpack to any size
         with _told(self.repository, self.commit, self.token, name):
@@ -99,7 +104,7 @@ def _told(repository: str, revision: str | None, token: str | None, name: str = 
 
 
 def _failure(error: Exception, repository: str, revision: str | None, token: str | None, name: str) -> Failure:
-    where, status = constants.ENDPOINT, _status(error)
+    where, status = endpoint(), _status(error)
     if isinstance(error, hub_errors.GatedRepoError):
         return _gated(repository, token)
     if token and status in (401, 403):
@@ -123,7 +128,7 @@ def _failure(error: Exception, repository: str, revision: str | None, token: str
 
 
 def _gated(repository: str, token: str | None) -> Failure:
-    page = f"{constants.ENDPOINT}/{repository}"
+    page = f"{endpoint()}/{repository}"
     if token:
         advice = f"Accept its terms at {page} with the account of the token, or use another token."
         return Failure("TokenRefused", f"{repository} is gated and the given token does not open it. {advice}")
