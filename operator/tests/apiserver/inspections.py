@@ -41,9 +41,14 @@ def container(view: View) -> dict[str, Any]:
 
 def says(view: View, pod: str, outcome: Outcome) -> None:
     """What the kubelet writes when the program has ended."""
+    view.fake_pod_status(pod, pod_that_said(outcome))
+
+
+def pod_that_said(outcome: Outcome) -> Object:
+    """The status of an inspection pod that has ended."""
     code = 0 if isinstance(outcome, Resolved) else 1
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     ended = {"exitCode": code, "reason": "Completed", "message": write(outcome), "finishedAt": now, "startedAt": now}
     state = {"name": "inspect", "image": "i", "imageID": "", "ready": False, "restartCount": 0}
     statuses = [{**state, "state": {"terminated": ended}}]
-    view.fake_pod_status(pod, {"phase": "Failed" if code else "Succeeded", "containerStatuses": statuses})
+    return {"phase": "Failed" if code else "Succeeded", "containerStatuses": statuses}

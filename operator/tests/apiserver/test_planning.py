@@ -109,8 +109,8 @@ def test_a_model_that_does_not_fit_makes_no_pods_until_the_spec_lets_it_fit(
 
 def test_advice_makes_the_pods_all_the_same(view: View, operator: OperatorProcess) -> None:
     view.apply(llm("a", planning={"mode": "Advise"}, engine=ONE_GPU))
-    view.wait_children()
     says(view, inspection(view), LARGE)
+    view.wait_children()
     eventually("advice", lambda: fits(view) == ("False", "DoesNotFit"))
     assert len(view.children()) == 5
     assert view.condition("a")["reason"] != "DoesNotFit"
@@ -159,6 +159,18 @@ def test_a_secret_that_is_missing_is_told_before_a_serving_pod_exists(view: View
     told = view.wait_reason("a", "SecretNotFound")
     assert "Secret hub-token does not exist" in told["message"]
     assert view.children() == {}
+    view.fake_pod_status(pod, {"phase": "Failed", "reason": "DeadlineExceeded", "containerStatuses": []})
+    inspection(view, attempt=1)
+    assert view.condition("a")["reason"] == "SecretNotFound", "the deadline of the pod has disproved nothing"
+    assert view.children() == {}
+
+
+def test_advice_about_a_model_that_cannot_be_read_holds_nothing_back(view: View, operator: OperatorProcess) -> None:
+    view.apply(llm("a", planning={"mode": "Advise"}))
+    says(view, inspection(view), Failure("ModelGated", "org/model is gated. Give a token."))
+    view.wait_children()
+    eventually("told", lambda: view.condition("a", "ModelResolved").get("reason") == "ModelGated")
+    assert view.condition("a")["reason"] != "ModelGated"
 
 
 def test_what_runs_already_is_never_taken_away(view: View, start_operator: StartOperator) -> None:

@@ -369,7 +369,7 @@ class PlanningSpec(Model):
     mode: Literal["Enforce", "Advise", "Off"] = field(
         "Enforce",
         description="Enforce makes no pods for a model that cannot be loaded or does not fit the GPUs; "
-        "Advise only says so in the conditions; Off neither reads the model nor plans.",
+        "Advise reads and chooses, and only says so in the conditions; Off neither reads the model nor plans.",
     )
 
 

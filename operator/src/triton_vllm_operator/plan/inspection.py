@@ -24,6 +24,7 @@ MESSAGE_BYTES = 4096
 _LONGEST_SHAPE = 2**20  # bytes of the JSON form: a message of 4096 bytes could unpack to a thousand times its size
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _LONGEST_PAUSE_OF_A_DEFECT_S = 10.0, 300.0, 3600.0
 
+NO_ANSWER = "InspectionFailed"
 #: Failures with which the engine could not load the model either, so that a serving pod would hold GPUs for nothing.
 DEFINITE = frozenset(
     {
@@ -216,12 +217,12 @@ def _outcome(ended: Mapping[str, Any]) -> Outcome:
     except ShapeError:
         how = str(ended.get("reason") or f"exit code {ended.get('exitCode')}")
         last = f" Its last words: {_cut(said[-500:])}" if said else ""
-        return Failure("InspectionFailed", f"The inspection pod ended without an answer: {how}.{last}")
+        return Failure(NO_ANSWER, f"The inspection pod ended without an answer: {how}.{last}")
 
 
 def _pause_s(failure: Failure, number: int) -> float:
     """Seconds from the end of an attempt to the next. What a new commit alone can cure is looked at once an hour."""
-    outside = failure.definite or failure.reason in {"HubUnreachable", "InspectionFailed", "InspectionTimeout"}
+    outside = failure.definite or failure.reason in {"HubUnreachable", NO_ANSWER, "InspectionTimeout"}
     return min(_FIRST_PAUSE_S * 2.0 ** min(number, 20), _LONGEST_PAUSE_S if outside else _LONGEST_PAUSE_OF_A_DEFECT_S)
 
 

@@ -30,6 +30,7 @@ from triton_vllm_operator.runtime.shell import Cluster
 log = logging.getLogger(__name__)
 
 MODEL_RESOLVED = "ModelResolved"
+INSPECTING = "Inspecting"
 # A pod that reads no answer within this time does not hold the serving pods back any longer.
 PATIENCE_S = 60.0
 NODES_KEPT_S = 15.0  # one list of nodes serves all plans of this time
@@ -96,12 +97,18 @@ class Planning:
             await self._delete(cluster, inspection.leftovers(live))
             return _planned(stands, _unknown(MODEL_RESOLVED, skipped), _unknown(fit.FITS, skipped))
         model = await self._model(cluster, llm, status, live)
-        enforced = llm.spec.planning.mode == "Enforce" and not _runs(cluster, stands)
+        waits = not _runs(cluster, stands)
+        enforced = waits and llm.spec.planning.mode == "Enforce"
         if model.read is None:
             why = fit.Unknown(model.condition.reason, f"There is no plan: {model.condition.message}")
-            held = model.hold if enforced else None
+            # Advice waits for the answer too, so that there is something to choose by, but not for a better one.
+            held = model.hold if enforced or (waits and model.condition.reason == INSPECTING) else None
             return _planned(stands, model.condition, fit.condition(why), model.facts, held, model.after)
-        decided = await self._decide(cluster, llm, status, model.read, engine_version, chosen)
+        kept = fit.kept(status, engine_version, chosen) if chosen is not None else None
+        if kept is not None and not (kept.forbids and enforced):
+            decided: fit.Decision | fit.Unknown = kept
+        else:
+            decided = await self._decide(cluster, llm, model.read, engine_version, chosen)
         told = fit.condition(decided)
         if isinstance(decided, fit.Unknown):
             return _planned(stands, model.condition, told, model.facts)
@@ -136,9 +143,12 @@ class Planning:
             return _not_read(refused)
         if isinstance(seen.outcome, inspection.Resolved):
             return _resolved(seen.outcome, inspection.model_status(llm, seen.outcome))
+        before = _told_before(llm, status)
         if seen.outcome is not None:
-            return _failed(seen.outcome, seen.again_s)
-        return _waiting(llm, seen, find(status.get("conditions", []), MODEL_RESOLVED) or {})
+            # A pod that ended without a word, such as one that waited for a Secret to its deadline, disproves nothing.
+            silent = seen.outcome.reason == inspection.NO_ANSWER
+            return _failed(before if silent and before is not None else seen.outcome, seen.again_s)
+        return _waiting(llm, seen, before)
 
     async def _create(self, cluster: Cluster, llm: LLMDeployment, pod: dict[str, Any]) -> fit.Unknown | None:
         """Make the pod; why it was not made, where the namespace does not allow it."""
@@ -165,13 +175,10 @@ class Planning:
         self,
         cluster: Cluster,
         llm: LLMDeployment,
-        status: Mapping[str, Any],
         read: inspection.Resolved,
         engine_version: str,
         chosen: Chosen | None,
     ) -> fit.Decision | fit.Unknown:
-        if chosen is not None and (kept := fit.kept(status, engine_version, chosen)):
-            return kept
         try:
             nodes = await self._all_nodes(cluster)
         except Forbidden as error:
@@ -259,17 +266,24 @@ def _failed(failure: inspection.Failure, again_s: float | None) -> _Model:
     return _Model(Condition(MODEL_RESOLVED, "False", failure.reason, failure.message), hold=hold, after=again_s)
 
 
-def _waiting(llm: LLMDeployment, seen: inspection.Look, before: Mapping[str, Any]) -> _Model:
-    """The pod has not ended. A failure that was told before stands until it is proven wrong."""
+def _told_before(llm: LLMDeployment, status: Mapping[str, Any]) -> inspection.Failure | None:
+    """A definite failure that was told of this spec: it stands until it is proven wrong."""
+    before = find(status.get("conditions", []), MODEL_RESOLVED) or {}
+    if before.get("status") != "False" or before.get("observedGeneration") != llm.generation:
+        return None
+    return inspection.Failure(before["reason"], before["message"])
+
+
+def _waiting(llm: LLMDeployment, seen: inspection.Look, before: inspection.Failure | None) -> _Model:
+    """The pod has not ended."""
     if seen.pod is not None and (stuck := _stuck(llm, seen.pod)):
         return _failed(stuck, None)
-    if before.get("status") == "False" and before.get("observedGeneration") == llm.generation:
-        told = Condition(MODEL_RESOLVED, "False", before["reason"], before["message"])
-        return _Model(told, hold=Finding(told.reason, told.message, stalled=True))
+    if before is not None:
+        return _failed(before, None)
     left = PATIENCE_S - seen.age_s
     message = "A pod reads the model's config.json and the headers of its weights."
-    hold = Finding("Inspecting", message, stalled=False) if left > 0 else None
-    return _Model(Condition(MODEL_RESOLVED, "Unknown", "Inspecting", message), hold=hold, after=left if hold else None)
+    hold = Finding(INSPECTING, message, stalled=False) if left > 0 else None
+    return _Model(Condition(MODEL_RESOLVED, "Unknown", INSPECTING, message), hold=hold, after=left if hold else None)
 
 
 def _stuck(llm: LLMDeployment, pod: Object | Mapping[str, Any]) -> inspection.Failure | None:
