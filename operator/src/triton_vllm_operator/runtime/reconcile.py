@@ -9,16 +9,13 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Any, Protocol
 
-from pydantic import ValidationError
-
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.conditions import Condition, find
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.desired import pod, repository, services
 from triton_vllm_operator.desired.children import children
 from triton_vllm_operator.desired.inputs import Defaults, ServingImage
-from triton_vllm_operator.engine import arguments, releases, security, server_flags
-from triton_vllm_operator.engine.problems import Problem
+from triton_vllm_operator.engine import security
 from triton_vllm_operator.kube import kinds
 from triton_vllm_operator.kube.errors import Forbidden, Invalid
 from triton_vllm_operator.kube.kinds import Key, Object
@@ -26,6 +23,7 @@ from triton_vllm_operator.observed import findings, gather, pods, status
 from triton_vllm_operator.observed.gpus import gpu_use
 from triton_vllm_operator.observed.observation import Observation
 from triton_vllm_operator.plan.actions import Apply, Delete, actions, foreign_owner
+from triton_vllm_operator.plan.wanted import Refusal, Wanted, understand
 from triton_vllm_operator.runtime.planning import Planned, Planning
 from triton_vllm_operator.runtime.queue import Result
 from triton_vllm_operator.runtime.shell import Cluster
@@ -43,14 +41,6 @@ class Probe(Protocol):
 
     async def ask(self, ip: str, model: str) -> str:
         """What came instead of a token, or ""."""
-
-
-@dataclass(eq=False)
-class Refusal(Exception):
-    """The spec cannot work as it stands: the reason and message of its conditions."""
-
-    reason: str
-    message: str
 
 
 def _now() -> str:
@@ -80,8 +70,9 @@ class Reconciler:
             self._proven.pop(key, None)  # owner references let Kubernetes collect the children
             return Result("Gone", gone=obj is None)
         try:
-            llm, image, advisory, engine_version = await self._understand(cluster, obj)
-            planned = await self.planning(cluster, llm, obj, engine_version)
+            wanted, advisory = await self._understand(cluster, obj)
+            image = wanted.image
+            planned = await self.planning(cluster, wanted.llm, obj, wanted.engine_version)
             if planned.hold is not None:
                 return await self._hold(cluster, obj, planned, advisory)
             llm = planned.llm
@@ -103,23 +94,12 @@ class Reconciler:
 
     # ---------------------------------------------------------------- what is wanted
 
-    async def _understand(self, cluster: Cluster, obj: Object) -> tuple[LLMDeployment, ServingImage, Condition, str]:
-        """The spec, the image it means, what is known against that image, and its vLLM; Refusal where it cannot run."""
-        try:
-            llm = LLMDeployment.parse(obj)
-        except ValidationError as error:
-            raise Refusal("InvalidSpec", _validation_message(error)) from error
-        server = llm.spec.server
-        resolved = releases.resolve(server.image, server.release, default_image=self.default_image)
-        if isinstance(resolved, Problem):
-            raise Refusal(resolved.reason, resolved.message)
-        known = security.assess(resolved.row, date.fromisoformat(self.clock()[:10]))
-        opted_out = known.verdict is security.Verdict.REFUSE_UNLESS_OPTED_OUT and await _opted_out(cluster, llm)
-        problems = [*_problems(llm, resolved), *security.problems(known, opted_out=opted_out)]
-        if refused := [p for p in problems if p.refuse]:
-            raise Refusal(refused[0].reason, " ".join(p.message for p in refused))
-        image = ServingImage(resolved.image, resolved.release, stock=resolved.row.line == "nvidia")
-        return llm, image, security.condition(known, opted_out=opted_out), resolved.vllm_version
+    async def _understand(self, cluster: Cluster, obj: Object) -> tuple[Wanted, Condition]:
+        """What is asked for, and what is known against its image; Refusal where it cannot run."""
+        wanted = understand(obj, self.default_image, date.fromisoformat(self.clock()[:10]))
+        opted_out = wanted.needs_opt_out and await _opted_out(cluster, wanted.llm)
+        wanted.refuse(opted_out=opted_out)
+        return wanted, wanted.advisory(opted_out=opted_out)
 
     # ---------------------------------------------------------------- what is written
 
@@ -234,13 +214,6 @@ class Reconciler:
         return replace(seen, answers=answers)
 
 
-def _problems(llm: LLMDeployment, resolved: releases.Resolved) -> list[Problem]:
-    return [
-        *arguments.check(llm.spec.engine.extra_args, resolved.contract_version),
-        *server_flags.check(llm.spec.server.extra_args, resolved.row.server_code),
-    ]
-
-
 async def _opted_out(cluster: Cluster, llm: LLMDeployment) -> bool:
     """Whether the namespace takes the risk of a release below the second floor."""
     found = await cluster.client.find(kinds.NAMESPACE, None, llm.namespace)
@@ -286,10 +259,3 @@ def _look_again(seen: Observation, finding: findings.Finding | None) -> float | 
     if gather.pods_in_creation(seen):
         return 4.0  # a volume that cannot be mounted is told by an event of the pod, which is not watched
     return 30.0 if finding.reason == "InsufficientGPUs" else None
-
-
-def _validation_message(error: ValidationError) -> str:
-    """Each field with what is wrong, for a spec that this version of the operator does not understand."""
-    told = [f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors(include_url=False)]
-    what = "; ".join(told[:10])
-    return f"This version of the operator does not understand the spec: {what}. Correct it, or update the operator."
