@@ -21,7 +21,6 @@ from triton_vllm_operator.desired.children import children
 from triton_vllm_operator.desired.inputs import Defaults
 from triton_vllm_operator.plan import fit
 
-
 MODEL: dict[str, Any] = {"model": {"uri": "hf://org/model"}}
 
 
