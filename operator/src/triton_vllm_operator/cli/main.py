@@ -15,7 +15,7 @@ from rich.console import Console
 
 from triton_vllm_operator.capacity import ModelShape, Plan, ShapeError, with_suggestions
 from triton_vllm_operator.cli import models, render, request, tables
-from triton_vllm_operator.cli.problems import BAD_INPUT, DOES_NOT_FIT, FITS, TIGHT, InputProblem
+from triton_vllm_operator.cli.problems import BAD_INPUT, DOES_NOT_FIT, FITS, NOT_READY, TIGHT, InputProblem
 
 app = typer.Typer(
     name="kubectl-llm",
@@ -116,6 +116,29 @@ def render_command(
     except (InputProblem, ShapeError) as error:
         raise _refused(error) from None
     typer.echo(render.text(found), nl=False)
+
+
+@app.command("explain")
+def explain_command(
+    name: Annotated[str, typer.Argument(help="Name of the LLMDeployment.")],
+    namespace: Annotated[str | None, typer.Option("--namespace", "-n", help="(that of the context)")] = None,
+    kubeconfig: Annotated[str | None, typer.Option(help="Path of a kubeconfig.")] = None,
+    context: Annotated[str | None, typer.Option(help="Context of the kubeconfig.")] = None,
+) -> None:
+    """Say why an LLMDeployment is not Ready, in the order in which things must come true.
+
+    Reads the LLMDeployment, its Deployment and pods, and what they wait for. Exit codes: 0 Ready, 2 bad input or no
+    access, 3 not Ready.
+    """
+    from triton_vllm_operator.cli import explain  # the Kubernetes client takes longer to import than all the rest
+
+    try:
+        steps = explain.steps(name, namespace, kubeconfig, context)
+    except InputProblem as error:
+        raise _refused(error) from None
+    for step in steps:
+        typer.echo(f"{step.mark:>2}  {step.name:<8}  {step.text}")
+    raise typer.Exit(0 if steps[-1].name == "Ready" and steps[-1].mark == "ok" else NOT_READY)
 
 
 @app.command("shape")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 #: Exit codes, documented in ``docs/capacity.md``. 1 is left to defects.
 FITS, BAD_INPUT, TIGHT, DOES_NOT_FIT = 0, 2, 3, 4
+#: Of ``explain``.
+NOT_READY = 3
 
 
 class InputProblem(Exception):
