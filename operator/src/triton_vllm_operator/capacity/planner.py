@@ -226,12 +226,13 @@ def _start_memory(settings: EngineSettings, gpu: GPUClass, requested: int) -> tu
     if beside >= BASELINE_GIB[2] * GIB:
         return None
     verdict: Verdict = "DoesNotFit" if beside < BASELINE_GIB[0] * GIB else "Tight"
+    highest = 1 - (BASELINE_GIB[2] + 0.05) / gpu.memory_gib
+    advice = f"use gpuMemoryUtilization {highest:.2f} or less" if highest >= 0.01 else "use a larger GPU"
     return (
         verdict,
         "UtilizationTooHigh",
         f"the engine asks for {requested / GIB:.2f} of {gpu.memory_gib:.2f} GiB, but the CUDA context needs about "
-        f"{BASELINE_GIB[1]:.2f} GiB beside it; use gpuMemoryUtilization "
-        f"{1 - (BASELINE_GIB[2] + 0.05) / gpu.memory_gib:.2f} or less",
+        f"{BASELINE_GIB[1]:.2f} GiB beside it; {advice}",
     )
 
 
