@@ -17,9 +17,9 @@ class Chosen(Model):
     max_num_seqs: int | None = field(description="spec.engine.maxNumSeqs.")
 
     @property
-    def values(self) -> dict[str, int]:
+    def values(self) -> dict[str, Any]:
         """Fields of spec.engine and what was chosen for them."""
-        found: dict[str, int] = self.model_dump(exclude={"basis"}, exclude_none=True)
+        found: dict[str, Any] = self.model_dump(exclude={"basis"}, exclude_none=True)
         return found
 
     def to_json(self) -> dict[str, Any]:

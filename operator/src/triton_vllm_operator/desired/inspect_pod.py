@@ -18,12 +18,10 @@ from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.desired.engine_args import claim, source
 from triton_vllm_operator.desired.inputs import Defaults
 from triton_vllm_operator.desired.layout import MODEL_DIR
-from triton_vllm_operator.desired.objects import child
+from triton_vllm_operator.desired.objects import child, restricted_container, restricted_pod
 
 Objects = list[dict[str, Any]]
 
-# A claim's files belong to the serving pods' group, and another fsGroup would change the owner of all of them.
-_USER = 1000
 _DEADLINE_SECONDS = 300  # the program ends by itself long before; this is for a pod that never gets that far
 # How the hub is reached; other variables of the server would change what Python runs.
 _NETWORK_VARIABLE = re.compile(
@@ -55,14 +53,7 @@ def _pod_spec(llm: LLMDeployment, image: str, pull_policy: str, defaults: Defaul
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": 1,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": _USER,
-            "runAsGroup": _USER,
-            "fsGroup": _USER,
-            "fsGroupChangePolicy": "OnRootMismatch",
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": restricted_pod(),
         "containers": [_container(llm, image, pull_policy, env, mounts)],
         "volumes": _volumes(llm) + volumes,
         # Where every node has GPUs, it must be allowed onto them. It needs no particular one.
@@ -89,11 +80,7 @@ def _container(llm: LLMDeployment, image: str, pull_policy: str, env: Objects, m
         "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, *model, *mounts],
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "securityContext": restricted_container(),
     }
 
 

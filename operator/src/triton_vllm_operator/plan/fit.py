@@ -395,7 +395,8 @@ def _narrowed(
     if shown.verdict == FITS:
         only = {"message": "set", "verdict": FITS, "concurrencyAtMaxModelLen": round(shown.kv.concurrency, 2)}
         return [_on_one({"changes": {}, **only}, gpu)] if named else []
-    everywhere, elsewhere = [], []
+    everywhere: list[dict[str, Any]] = []
+    elsewhere: list[dict[str, Any]] = []
     for one in (suggestion.to_json() for suggestion in shown.suggestions):
         (everywhere if _fits_on_all(shape, settings, others, one["changes"]) else elsewhere).append(one)
     return [*everywhere, *(_on_one({**one, "message": f"{one['message']} and"}, gpu) for one in elsewhere if named)]
