@@ -79,6 +79,7 @@ class Cluster:
         steps.add("node programs", lambda log: _built(NODE_PROGRAMS))
         steps.add("helm", lambda log: _built([parts.HELM]), ["node programs"])
         steps.add("base image", self._find_base, ["Docker engine"])
+        steps.add("clusters of checkouts that are gone", self._remove_orphans, ["Docker engine"])
         steps.add("network", lambda log: network.ensure(self.engine, mine, log), ["Docker engine"])
         steps.add("registry", self._start_registry, ["network"])  # builds its own program: images wait for it
         steps.add("node image", self._find_node_image, ["base image", "Kubernetes programs", "node programs"])
@@ -186,14 +187,17 @@ class Cluster:
     def down(self) -> None:
         """Remove this checkout's cluster, those of checkouts that are gone, and the engine when nobody uses it."""
         mine = state.load(self._proposed.key)
-        gone = [other for other in state.every() if not Path(other.checkout).exists()]
-        for one in filter(None, (mine, *gone)):
-            self._remove(one)
+        for one in filter(None, (mine, *state.orphans())):
+            say(self._remove(one))
         if not state.every():
             engine.stop()
             say("the engine is stopped; caches stay in " + str(settings.cache_root()))
 
-    def _remove(self, one: State) -> None:
+    def _remove_orphans(self, log: Path) -> str:
+        """Docker starts the clusters of checkouts that are gone again with itself: they would run for ever."""
+        return ", ".join(self._remove(one) for one in state.orphans()) or "none"
+
+    def _remove(self, one: State) -> str:
         log = one.logs / "down.log"
         engine.ensure(self.engine, log)
         kind.delete(self.engine, one, log)
@@ -201,7 +205,7 @@ class Cluster:
             self.engine.docker("rm", "--force", "--volumes", one.registry_container)
         network.remove(self.engine, one)
         shutil.rmtree(one.folder)
-        say(f"cluster {one.name} is removed")
+        return f"cluster {one.name} of {one.checkout} is removed"
 
 
 def _built(wanted: Iterable[parts.Part]) -> str:

@@ -7,7 +7,7 @@ from itertools import permutations
 from pathlib import Path
 from typing import Any
 
-from e2e.cluster import machine, registry, settings, shell
+from e2e.cluster import dns, machine, registry, settings, shell
 from e2e.cluster.engine import Engine
 from e2e.cluster.state import State
 
@@ -145,9 +145,10 @@ def advertise_gpus(kubectl: Kubectl, mine: State) -> None:
 
 
 def settle(engine: Engine, kubectl: Kubectl, mine: State, *, stock: bool) -> None:
-    """Everything that nodes forget on a restart: routes, the registry's address, advertised GPUs."""
+    """Everything that nodes forget on a restart, theirs or Docker's: routes, names, the registry, advertised GPUs."""
     if not stock:
         set_routes(engine, kubectl)
     for node in names(mine).values():
+        dns.mend(engine, node)
         registry.tell_node(engine, mine, node)
     advertise_gpus(kubectl, mine)

@@ -11,7 +11,6 @@ import platform
 import re
 import shutil
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +50,8 @@ class Part:
 
 
 KUBERNETES = Part("kubernetes", "k8s.io/kubernetes", kubernetes=True)
+KUBERNETES_NEXT = Part("kubernetes-next", "k8s.io/kubernetes", kubernetes=True)
+"""The newest version, of which only the API server and the controller manager are built: no cluster runs it."""
 ETCD = Part("etcd", "go.etcd.io/etcd/server/v3")
 COREDNS = Part("coredns", "github.com/coredns/coredns")
 KIND = Part("kind", "sigs.k8s.io/kind")
@@ -138,8 +139,9 @@ def is_built(part: Part) -> bool:
 def _compile(part: Part, target: Path) -> None:
     require_go()
     log = settings.cache_root() / "logs" / f"build-{part.module}.log"
-    scratch = Path(tempfile.mkdtemp(prefix=f"{part.module}-", dir=target.parent))
-    scratch.chmod(0o755)
+    scratch = target.with_suffix(".new")  # nobody else writes it: the caller holds the lock
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
     try:
         _go(["build", "-trimpath", "-ldflags", part.ldflags, "-o", f"{scratch}/", *part.packages], part.folder, log)
         for package in part.packages:
@@ -184,7 +186,7 @@ def module_dir(part: Part, module: str) -> Path:
 
 def api_parts() -> dict[str, Part]:
     """Supported API server versions (without v) and the part that builds each."""
-    return {part.version.removeprefix("v"): part for part in (KUBERNETES,)}
+    return {part.version.removeprefix("v"): part for part in (KUBERNETES, KUBERNETES_NEXT)}
 
 
 def binaries(version: str = settings.KUBERNETES) -> dict[str, Path]:

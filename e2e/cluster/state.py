@@ -116,6 +116,11 @@ def every() -> list[State]:
     return [State(**json.loads(file.read_text())) for file in sorted(folders)]
 
 
+def orphans() -> list[State]:
+    """Recorded states of checkouts that are gone. Docker may have made a folder anew to mount something of it."""
+    return [one for one in every() if not (Path(one.checkout) / "pyproject.toml").is_file()]
+
+
 def save(state: State) -> None:
     state.folder.mkdir(parents=True, exist_ok=True)
     scratch = state.folder / "state.json.new"

@@ -55,3 +55,6 @@ def test_a_killed_docker_daemon_is_started_again_and_takes_no_container_with_it(
     os.kill(daemon, signal.SIGKILL)
     assert answers(served, environment.prepare())
     assert served.pod(NAME)["metadata"]["uid"] == pod
+    cluster = Cluster()
+    for node in (cluster.state.worker, cluster.state.control_plane):
+        assert cluster.engine.docker("exec", node, "getent", "hosts", cluster.state.registry_container)

@@ -1,8 +1,30 @@
-"""Options of the whole test suite."""
+"""Options of the whole test suite, and which API server a test runs against."""
+
+from __future__ import annotations
 
 import pytest
+
+from e2e.cluster import parts, settings
+from tests.apiserver.fixtures import TOLD
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """``--oracle-cases N``: how many shapes x settings are compared with vLLM's own code."""
     parser.addoption("--oracle-cases", type=int, default=1104, help="shapes x settings asked of vLLM (default 1104)")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests of the API server's own behaviour, marked every_version, meet every supported one; the rest the default.
+
+    What we do with children is the same on all of them, and each version takes the tests' whole time once more.
+    """
+    if "plane" in metafunc.fixturenames:
+        everywhere = metafunc.definition.get_closest_marker("every_version")
+        versions = sorted(parts.api_parts()) if everywhere else [settings.KUBERNETES]
+        metafunc.parametrize("plane", versions, indirect=True, scope="session")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """How long each API server took to start."""
+    for line in config.stash.get(TOLD, []):
+        terminalreporter.write_line(line)

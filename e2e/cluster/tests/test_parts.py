@@ -110,6 +110,17 @@ def test_a_part_is_built_once_however_many_ask(part: Part, program: Program) -> 
     assert (part.folder / "builds").read_text() == "x"
 
 
+def test_what_a_killed_build_left_is_not_in_the_next(part: Part, program: Program, cache: Path) -> None:
+    program("go", FAKE_GO)
+    folder = parts.folder_of(part)
+    left = folder.with_suffix(".new")
+    left.mkdir(parents=True)
+    (left / "half a program").touch()
+    built = parts.build(part)
+    assert sorted(folder.iterdir()) == sorted(built.values())
+    assert not left.exists()
+
+
 def test_a_failed_build_leaves_nothing_and_names_its_log(part: Part, program: Program, cache: Path) -> None:
     program("go", FAKE_GO)
     (part.folder / "broken").touch()
@@ -131,7 +142,25 @@ def test_go_that_is_missing_or_too_old_is_said_with_what_to_do(
         parts.require_go()
 
 
-@pytest.mark.parametrize("part", parts.EVERY, ids=lambda part: part.module)
+KNOWN = (*parts.EVERY, parts.KUBERNETES_NEXT)
+
+
+def test_every_module_folder_is_a_part() -> None:
+    folders = {folder.name for folder in (settings.NODE_FILES / "go").iterdir()}
+    assert folders == {part.module for part in KNOWN}
+
+
+def test_the_api_server_comes_in_the_clusters_version_and_in_a_newer_one() -> None:
+    default, newest = sorted(parts.api_parts())
+    assert default == settings.KUBERNETES
+    assert int(newest.split(".")[1]) > int(default.split(".")[1])
+    for part in parts.api_parts().values():
+        assert {"kube-apiserver", "kube-controller-manager"} <= {parts.program_name(name) for name in part.packages}
+    with pytest.raises(ValueError, match=rf"no API server 1\.0: known are {default}, {newest}"):
+        parts.binaries("1.0")
+
+
+@pytest.mark.parametrize("part", KNOWN, ids=lambda part: part.module)
 def test_every_module_of_the_repository_is_pinned(part: Part) -> None:
     assert re.fullmatch(r"v\d+(\.\d+\.\d+)?", part.version)
     assert part.packages

@@ -110,3 +110,13 @@ def test_names_fit_the_kernels_limit_for_interfaces_and_lie_apart_from_docker(mi
     assert {mine.worker, mine.control_plane} == {f"{mine.name}-worker", f"{mine.name}-control-plane"}
     assert mine.kubeconfig.parent == mine.folder
     assert not mine.logs.is_relative_to(mine.folder)  # logs outlive `make down`
+
+
+def test_a_checkout_that_is_gone_is_an_orphan_though_docker_made_its_folder_anew(tmp_path: Path) -> None:
+    here, gone = tmp_path / "here", tmp_path / "gone"
+    here.mkdir()
+    (here / "pyproject.toml").touch()
+    (gone / "e2e/node/audit-policy.yaml").mkdir(parents=True)
+    state.claim(here)
+    orphan = state.claim(gone)
+    assert state.orphans() == [orphan]

@@ -17,9 +17,11 @@ from typing import Any
 logger = logging.getLogger("triton_vllm")
 
 TICK_SECONDS = 0.5
-# Silent for so long: ask for a token.
-PROBE_AFTER_SECONDS = 3.0
-# Something is wanted and nothing came for so long: not ready. Longer than any one step of an engine takes.
+# Silent for so long: ask for a token. After each answer the queues between vLLM's processes are polled without a pause
+# for a second: the longer the silence, the less an idle pod costs. A process that is stopped or gone is seen at once.
+PROBE_AFTER_SECONDS = 20.0
+# Something is wanted and nothing came for so long: not ready. Longer than any one step of an engine takes. With two
+# readiness probes (4 s) an engine that is dead or stopped is out of the Service within 15 s.
 STALL_SECONDS = 7.0
 # ... and for so long: give up.
 GIVE_UP_SECONDS = 40.0
@@ -57,17 +59,21 @@ class EngineWatch:
     """Watches one engine from the loop in which it lives.
 
     ``probe`` asks for one token; ``busy`` says whether requests wait for the engine; ``give_up`` ends the process,
-    with the reason.
+    with the reason; ``halted`` names the engine's processes that are stopped or gone.
     """
 
     engine: Any
     probe: Callable[[], Awaitable[None]]
     busy: Callable[[], bool]
     give_up: Callable[[str], Awaitable[None]]
+    halted: Callable[[], frozenset[int]] = frozenset
     clock: Callable[[], float] = time.monotonic
     _progress: Progress = field(init=False)
     _asking: asyncio.Task[None] | None = field(init=False, default=None)
     _failure: str = field(init=False, default="")
+    # Halted processes when a token was asked for, and those without which the engine has answered.
+    _missing: frozenset[int] = field(init=False, default=frozenset())
+    _spared: frozenset[int] = field(init=False, default=frozenset())
 
     def __post_init__(self) -> None:
         self._progress = Progress(self.clock())
@@ -92,9 +98,12 @@ class EngineWatch:
         now = self.clock()
         if self.engine.errored:
             return "the engine has died"
+        halted = self.halted()
         if self._asking is not None and self._asking.done():
             self._failure, self._asking = _outcome(self._asking), None
-        if self._asking is None and self._progress.silent(now) >= PROBE_AFTER_SECONDS:
+            self._spared = self._missing & halted
+        if self._asking is None and (halted - self._spared or self._progress.silent(now) >= PROBE_AFTER_SECONDS):
+            self._missing = halted
             self._asking = asyncio.ensure_future(self.probe())
         self._progress.look(now, self._asking is not None or self.busy())
         stalled = self._progress.stalled(now)

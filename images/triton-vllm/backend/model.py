@@ -19,6 +19,7 @@ from backend.inputs import INPUTS, OUTPUTS
 from backend.metrics import Copier, Mirror, Reader
 from backend.openai import build_application
 from backend.parameters import SamplingRules, parameter_fields
+from backend.processes import below, halted
 from backend.resources import prepare_cpu, read_limits
 from backend.service import UNHEALTHY, Service
 from backend.settings import is_true, read_model
@@ -68,12 +69,14 @@ class TritonPythonModel:
 
     async def _watch(self, application: Any | None) -> None:
         numbers = itertools.count()
+        workers = below(os.getpid())
         self._front: Any = None
         watch = EngineWatch(
             self._engine,
             probe=lambda: first_token(self._engine, self._tasks, f"probe-{next(numbers)}"),
             busy=lambda: bool(self._service.active),
             give_up=self._give_up,
+            halted=lambda: halted(workers),
         )
         self._watching = [asyncio.ensure_future(watch.run()), asyncio.ensure_future(self._watch_cancellation())]
         try:

@@ -24,6 +24,7 @@ from typing import IO
 from backend import report
 from backend.diagnosis import diagnose
 from backend.preflight import SHARED_MEMORY, Command, check
+from backend.processes import processes
 
 STUB_NAME = "triton_python_b"  # the kernel cuts names at 15 characters
 LOOK_SECONDS = 0.5
@@ -120,18 +121,6 @@ def raise_stack_limit() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_STACK)
     wanted = STACK_BYTES if most == resource.RLIM_INFINITY else min(STACK_BYTES, most)
     resource.setrlimit(resource.RLIMIT_STACK, (wanted, most))
-
-
-def processes() -> Iterator[tuple[int, int, str, str]]:
-    """(process id, parent, state, name) of every process that can be seen."""
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                text = Path("/proc", entry, "stat").read_text()
-            except OSError:
-                continue  # it has just ended
-            name, rest = text[text.index("(") + 1 : text.rindex(")")], text[text.rindex(")") + 2 :].split()
-            yield int(entry), int(rest[1]), rest[0], name
 
 
 def zombies(parent: int, name: str) -> Iterator[int]:

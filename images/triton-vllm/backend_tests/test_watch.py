@@ -20,7 +20,15 @@ class Bench:
         self.messages: asyncio.Queue[str] = asyncio.Queue()
         self.engine = SimpleNamespace(errored=False, engine_core=SimpleNamespace(get_output_async=self.messages.get))
         self.given_up: list[str] = []
-        self.watch = EngineWatch(self.engine, self._probe, lambda: self.busy, self._give_up, clock=lambda: self.now)
+        self.halted: frozenset[int] = frozenset()
+        self.watch = EngineWatch(
+            self.engine,
+            self._probe,
+            lambda: self.busy,
+            self._give_up,
+            halted=lambda: self.halted,
+            clock=lambda: self.now,
+        )
 
     async def _probe(self) -> None:
         self.probes += 1
@@ -67,8 +75,9 @@ async def test_speaking_engine_is_never_asked() -> None:
     assert bench.probes == 0
 
 
-async def test_frozen_idle_engine_is_unready_within_15_seconds_and_given_up_within_60() -> None:
+async def test_stopped_idle_engine_is_unready_within_15_seconds_and_given_up_within_60() -> None:
     bench = Bench()
+    bench.halted = frozenset({7})
     while not bench.watch.problem():
         assert await bench.step(0.5) == ""
     assert bench.now <= 15 - 2 * 2  # the kubelet looks every two seconds, twice
@@ -77,6 +86,29 @@ async def test_frozen_idle_engine_is_unready_within_15_seconds_and_given_up_with
         pass
     assert "has given nothing for" in reason
     assert bench.now <= 60
+
+
+async def test_idle_engine_that_hangs_is_found_by_the_next_question() -> None:
+    bench = Bench()
+    while not bench.watch.problem():
+        assert await bench.step(0.5) == ""
+    assert bench.now <= PROBE_AFTER_SECONDS + STALL_SECONDS + 1
+    assert bench.probes == 1
+
+
+async def test_a_halted_process_that_the_engine_does_not_need_is_asked_about_once() -> None:
+    bench = Bench()
+    bench.halted = frozenset({7})
+    await bench.step(0.5)
+    await bench.message()
+    assert bench.answer is not None
+    bench.answer.set_result(None)
+    await bench.step(0.5)
+    bench.halted = frozenset({7, 8})  # the answer was given before this one stopped
+    for _ in range(6):
+        await bench.step(0.5)
+        await bench.message()
+    assert bench.probes == 2
 
 
 async def test_frozen_busy_engine_counts_from_its_last_message() -> None:

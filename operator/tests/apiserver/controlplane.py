@@ -17,7 +17,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -90,6 +90,9 @@ class ControlPlane:
     etcd: Process
     apiserver: Process
     controllers: Process | None
+    controllers_url: str = ""
+    ready_s: float = 0.0
+    """Seconds from the start of the first process until all are ready and prepared."""
 
     @property
     def kubeconfig(self) -> Path:
@@ -111,13 +114,18 @@ class ControlPlane:
     def request(
         self, method: str, path: str, body: Any = None, content_type: str = "application/json"
     ) -> tuple[int, dict[str, Any]]:
-        """One request as the administrator: HTTP status and the answer. A tenth of the processor time of kubectl."""
+        """One request as the administrator: HTTP status and the answer, {} when it is no JSON (a path not served).
+
+        A tenth of the processor time of kubectl.
+        """
         headers = {"Authorization": f"Bearer {ADMIN_TOKEN}", "Content-Type": content_type}
         connection = self.connect()
         try:
             connection.request(method, path, json.dumps(body) if body is not None else None, headers)
             answer = connection.getresponse()
-            return answer.status, json.loads(answer.read() or b"{}")
+            text = answer.read()
+            told = "json" in (answer.headers["Content-Type"] or "")
+            return answer.status, json.loads(text) if told else {}
         finally:
             connection.close()
 
@@ -148,29 +156,40 @@ class ControlPlane:
         return path
 
     def wait_ready(self) -> None:
-        """Until /readyz says ok and the default namespace is there."""
-        context = ssl.create_default_context(cafile=str(self.ca))
+        """Until the API server says ok and the default namespace is there."""
+        self._wait([f"{self.url}/readyz", f"{self.url}/api/v1/namespaces/default"], self._trust)
+
+    def start_controllers(self) -> None:
+        """Start the controller manager and wait until it says ok."""
+        if self.controllers is not None:
+            self.controllers.start()
+            # It makes itself a certificate.
+            self._wait([f"{self.controllers_url}/healthz"], ssl._create_unverified_context())
+
+    def _wait(self, urls: Sequence[str], context: ssl.SSLContext) -> None:
+        """Until all answer with success. RuntimeError with the end of its log when a process ends."""
         until = time.monotonic() + START_S
         while time.monotonic() < until:
-            self.etcd.require_alive()
-            self.apiserver.require_alive()
-            if all(self._answers(path, context) for path in ("/readyz", "/api/v1/namespaces/default")):
+            for process in filter(None, (self.etcd, self.apiserver, self.controllers)):
+                process.require_alive()
+            if all(_answers(url, context) for url in urls):
                 return
             time.sleep(0.05)
-        raise TimeoutError(f"kube-apiserver was not ready within {START_S:.0f} s: {self.apiserver.log}")
-
-    def _answers(self, path: str, context: ssl.SSLContext) -> bool:
-        request = urllib.request.Request(self.url + path, headers={"Authorization": f"Bearer {ADMIN_TOKEN}"})
-        try:
-            with urllib.request.urlopen(request, timeout=2, context=context):
-                return True
-        except (urllib.error.URLError, OSError):
-            return False
+        raise TimeoutError(f"the control plane was not ready within {START_S:.0f} s: {self.folder}")
 
     def stop(self) -> None:
         for process in (self.controllers, self.apiserver, self.etcd):
             if process is not None:
                 process.stop()
+
+
+def _answers(url: str, context: ssl.SSLContext) -> bool:
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {ADMIN_TOKEN}"})
+    try:
+        with urllib.request.urlopen(request, timeout=2, context=context):
+            return True
+    except (urllib.error.URLError, OSError):
+        return False
 
 
 @contextmanager
@@ -180,19 +199,23 @@ def control_plane(
     controllers: bool = True,
     audit_policy: Mapping[str, Any] | None = None,
     flags: Sequence[str] = (),
+    prepare: Callable[[ControlPlane], object] = lambda _: None,
 ) -> Iterator[ControlPlane]:
     """Start everything in a folder of its own and remove it afterwards.
 
-    `flags` are added to kube-apiserver's command line.
+    `flags` are added to kube-apiserver's command line. `prepare` comes before the controllers: they look for new kinds
+    every 30 s only, and until then nothing of such a kind is collected.
     """
     folder = Path(tempfile.mkdtemp(prefix="control-plane-"))
     plane = _prepare(folder, programs, controllers, audit_policy or AUDIT_POLICY, flags)
+    began = time.monotonic()
     try:
         plane.etcd.start()
         plane.apiserver.start()
-        if plane.controllers is not None:
-            plane.controllers.start()
         plane.wait_ready()
+        prepare(plane)
+        plane.start_controllers()
+        plane.ready_s = time.monotonic() - began
         yield plane
     finally:
         plane.stop()
@@ -220,6 +243,7 @@ def _prepare(
         controllers=Process(_controllers(folder, programs, manager), folder / "controllers.log")
         if controllers
         else None,
+        controllers_url=f"https://127.0.0.1:{manager}",
     )
     plane.kubeconfig_for("admin", ADMIN_TOKEN)
     return plane
@@ -285,7 +309,7 @@ def _controllers(folder: Path, programs: Mapping[str, Path], port: int) -> list[
         "--use-service-account-credentials=false",
         f"--service-account-private-key-file={folder / 'accounts.key'}",
         f"--root-ca-file={folder / 'serving.crt'}",
-        "--controllers=*,-nodeipam,-nodelifecycle,-cloud-node-lifecycle,-service-lb-controller,-node-route-controller",
+        "--controllers=*,-node-ipam-controller,-node-lifecycle-controller",
         "--kube-api-qps=500",
         "--kube-api-burst=1000",
         "--concurrent-deployment-syncs=20",

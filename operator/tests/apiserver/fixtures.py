@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
-import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
+import yaml
 
 from e2e.cluster import parts
 from tests.apiserver import rights
@@ -20,32 +20,30 @@ from triton_vllm_operator.kube import login
 from triton_vllm_operator.kube.client import Client
 
 CRD = Path(__file__).parents[3] / "crds" / "llmdeployments.yaml"
+KIND = "/apis/serving.triton-vllm.dev/v1alpha1/llmdeployments"
 StartOperator = Callable[..., OperatorProcess]
+
+TOLD = pytest.StashKey[list[str]]()
+"""Lines for the end of the test run."""
 
 _numbers = itertools.count()
 
 
-@pytest.fixture(scope="session", params=sorted(parts.api_parts()))
+@pytest.fixture(scope="session")
 def plane(request: pytest.FixtureRequest) -> Iterator[ControlPlane]:
-    """etcd, kube-apiserver and kube-controller-manager with our CRD, for every supported version."""
-    with control_plane(parts.binaries(request.param)) as running:
-        install_crd(running)
+    """etcd, kube-apiserver and kube-controller-manager with our CRD, of the version that the parameter names."""
+    with control_plane(parts.binaries(request.param), prepare=install_crd) as running:
+        told = request.config.stash.setdefault(TOLD, [])
+        told.append(f"the control plane of {request.param} was ready in {running.ready_s:.1f} s")
         yield running
 
 
 def install_crd(running: ControlPlane) -> None:
     """Our CRD, and wait until it is served."""
-    running.kubectl("create", "-f", str(CRD))
-    eventually("the CRD is served", lambda: _serves(running))
-
-
-def _serves(running: ControlPlane) -> bool:
-    """The API server has taken up our kind. `kubectl wait` fails at once on a CRD that has no status yet."""
-    try:
-        running.kubectl("get", "llmdeployments.serving.triton-vllm.dev", "-A")
-    except subprocess.CalledProcessError:
-        return False
-    return True
+    crd = yaml.safe_load(CRD.read_text())
+    status, answer = running.request("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd)
+    assert status == 201, answer
+    eventually("the CRD is served", lambda: running.request("GET", KIND)[0] == 200)
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ import pytest
 from tests.apiserver.controlplane import ControlPlane
 from tests.apiserver.view import llm
 
+pytestmark = pytest.mark.every_version
+
 GOOD = "hf://org/model"
 # What is wrong -> (spec, field in the message, what is allowed as the message says it).
 BAD: dict[str, tuple[dict[str, Any], str, str]] = {

@@ -7,9 +7,13 @@ import signal
 import time
 from typing import Any
 
+import pytest
+
 from tests.apiserver.controlplane import ControlPlane
-from tests.apiserver.fixtures import StartOperator
+from tests.apiserver.fixtures import StartOperator, install_crd
 from tests.apiserver.operators import TOY, eventually
+
+pytestmark = pytest.mark.every_version
 
 # As in a pod: the process's user has no entry in the password file.
 NAMELESS = """
@@ -100,13 +104,9 @@ def test_a_crd_that_is_removed_and_put_back_is_served_again(
 ) -> None:
     operator = start_operator(program=TOY)
     eventually("ready", operator.ready)
-    crd = json.loads(plane.kubectl("get", "crd", "llmdeployments.serving.triton-vllm.dev", "-o", "json"))
-    for field in ("uid", "resourceVersion", "creationTimestamp", "generation", "managedFields"):
-        crd["metadata"].pop(field, None)
     plane.kubectl("delete", "crd", "llmdeployments.serving.triton-vllm.dev")
     time.sleep(3)
-    plane.kubectl("create", "-f", "-", stdin=json.dumps(crd))
-    plane.kubectl("wait", "--for=condition=Established", "crd/llmdeployments.serving.triton-vllm.dev")
+    install_crd(plane)
     plane.kubectl("apply", "-f", "-", stdin=llm(namespace, "a"))
     eventually("child", lambda: bool(data_of(plane, namespace, "a-toy")))
     assert operator.get("/healthz")[0] == 200

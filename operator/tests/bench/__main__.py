@@ -144,8 +144,7 @@ def unlabelled(plane: ControlPlane) -> list[str]:
 
 
 def run(size: int, bench: Bench, *, crowded: bool) -> None:
-    with control_plane(parts.binaries(), controllers=False) as plane:
-        install_crd(plane)
+    with control_plane(parts.binaries(), controllers=False, prepare=install_crd) as plane:
         if crowded:
             cluster.fill(plane, NODES, FOREIGN_PODS)
         names = [f"m{number}" for number in range(size)]

@@ -42,10 +42,8 @@ def jobs(plane: ControlPlane, proofs: set[str], seed: int) -> list[Job]:
 
 @contextmanager
 def served_plane() -> Iterator[ControlPlane]:
-    with control_plane(parts.binaries()) as plane:
-        install_crd(plane)
-        with kubelet(plane, PREFIX):
-            yield plane
+    with control_plane(parts.binaries(), prepare=install_crd) as plane, kubelet(plane, PREFIX):
+        yield plane
 
 
 def run(proofs: set[str], seed: int, parallel: int) -> list[Row]:

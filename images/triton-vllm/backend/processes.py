@@ -1,0 +1,40 @@
+"""What the kernel says of processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+# Stopped, traced, ended.
+_HALTED = frozenset("TtZX")
+
+
+def processes() -> Iterator[tuple[int, int, str, str]]:
+    """(process id, parent, state, name) of every process that can be seen."""
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and (found := _read(int(entry))):
+            yield found
+
+
+def below(ancestor: int) -> frozenset[int]:
+    """Ids of the processes that ``ancestor`` started, and those that they started."""
+    parents = {pid: parent for pid, parent, _, _ in processes()}
+    found: set[int] = {ancestor}
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return frozenset(found - {ancestor})
+
+
+def halted(pids: Iterable[int]) -> frozenset[int]:
+    """Those that do not run on: stopped, or ended."""
+    return frozenset(pid for pid in pids if (found := _read(pid)) is None or found[2] in _HALTED)
+
+
+def _read(pid: int) -> tuple[int, int, str, str] | None:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None  # it has ended
+    name, rest = text[text.index("(") + 1 : text.rindex(")")], text[text.rindex(")") + 2 :].split()
+    return pid, int(rest[1]), rest[0], name

@@ -1,0 +1,52 @@
+"""A stop loses no request."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+
+from testing.grpc_stream import GrpcStream
+from testing.server import TINY_ENGINE, Answer, running, shared_memory, tiny_model, wait_until, write_model
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
+
+
+def test_stop_under_load_loses_nothing_and_leaves_nothing(tmp_path: Path) -> None:
+    segments = shared_memory()
+    write_model(tmp_path / "models", "llm", {**TINY_ENGINE, "model": str(tiny_model()), "max_num_seqs": 4})
+    answers: list[Answer] = []
+    streams: list[int] = []
+    with running(tmp_path, tmp_path / "models", "--exit-timeout-secs=240") as server:
+        wanted = {"max_tokens": 300, "ignore_eos": True, "return_num_output_tokens": True}
+
+        def ask() -> None:
+            answers.append(server.generate(**wanted))
+
+        def follow() -> None:
+            streams.append(sum(event["num_output_tokens"] for event in server.stream(**wanted)))
+
+        threads = [threading.Thread(target=target) for target in (ask, follow) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        grpc = GrpcStream(server)
+        sampling = json.dumps({"max_tokens": 300, "ignore_eos": True})
+        grpc.send(text_input="Hello", stream=True, sampling_parameters=sampling, return_num_output_tokens=True)
+        # Four run, five wait in the engine's queue.
+        wait_until(lambda: server.metric("vllm:num_requests_waiting") == 5)
+        server.process.send_signal(signal.SIGTERM)
+        for thread in threads:
+            thread.join(240)
+        counts = [result.as_numpy("num_output_tokens") for result in grpc.collect()]
+        grpc.close()
+        assert server.wait_exit(60) == 0
+        assert server.processes("") == []
+    assert [answer.status for answer in answers] == [200] * 4
+    assert [answer.body["num_output_tokens"] for answer in answers] == [300] * 4
+    assert streams == [300] * 4
+    assert sum(count[0] for count in counts if count is not None) == 300
+    assert (tmp_path / "termination").read_text() == ""
+    assert shared_memory() <= segments

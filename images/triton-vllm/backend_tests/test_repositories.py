@@ -1,0 +1,91 @@
+"""The repositories that the operator generates load in the real tritonserver and answer; beside them, embeddings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pytest
+import yaml
+
+from testing.server import Server, running, tiny_model, write_model
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
+
+GOLDEN = sorted((Path(__file__).parents[3] / "operator/tests/desired/golden").glob("*.yaml"))
+# What this machine cannot do, whatever the model: it has no GPU.
+NEEDS_GPU: dict[str, Any] = {"quantization": None, "kv_cache_dtype": "auto", "tensor_parallel_size": 1}
+NEEDS_GPU |= {"pipeline_parallel_size": 1}
+NAME = "llama"  # the model of every golden file
+
+
+def generated(file: Path) -> dict[PurePosixPath, str]:
+    """Path below the model's folder -> text, as the pod of a golden file mounts it."""
+    documents = {document["kind"]: document for document in yaml.safe_load_all(file.read_text())}
+    container = documents["Deployment"]["spec"]["template"]["spec"]["containers"][0]
+    option = next(argument for argument in container["args"] if argument.startswith("--model-repository="))
+    repository = PurePosixPath(option.split("=", 1)[1])
+    mounts = [mount for mount in container["volumeMounts"] if mount["name"] == "repository"]
+    paths = {mount["subPath"]: PurePosixPath(mount["mountPath"]).relative_to(repository) for mount in mounts}
+    data = documents["ConfigMap"]["data"]
+    assert set(paths) == set(data), "every file of the ConfigMap is mounted"
+    assert {path.parts[0] for path in paths.values()} == {NAME}
+    return {path.relative_to(NAME): data[key] for key, path in paths.items()}
+
+
+def fitted(engine: dict[str, Any]) -> dict[str, Any]:
+    """The same engine arguments for a tiny model on a CPU."""
+    changed = {name: value for name, value in NEEDS_GPU.items() if name in engine}
+    return (
+        engine | changed | {"model": str(tiny_model()), "max_model_len": min(2048, engine.get("max_model_len", 2048))}
+    )
+
+
+@pytest.mark.parametrize("file", GOLDEN, ids=lambda file: file.stem)
+def test_a_generated_repository_loads_and_answers(file: Path, tmp_path: Path) -> None:
+    for path, text in generated(file).items():
+        target = tmp_path / "models" / NAME / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(json.dumps(fitted(json.loads(text))) if path.name == "model.json" else text)
+    with running(tmp_path, tmp_path / "models", model=NAME) as server:
+        answer = server.generate("Hello", model=NAME, max_tokens=4, ignore_eos=True, return_num_output_tokens=True)
+    assert answer.status == 200
+    assert answer.body["num_output_tokens"] == 4
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A model for embeddings."""
+    folder = tmp_path_factory.mktemp("embedding")
+    write_model(
+        folder / "models", "embedding", {"model": str(tiny_model("embedding")), "max_num_seqs": 8, "max_model_len": 512}
+    )
+    with running(folder, folder / "models", model="embedding") as started:
+        yield started
+
+
+def test_embedding_request(server: Server) -> None:
+    request = json.dumps({"input": "Hello world"})
+    answer = server.generate("", model="embedding", embedding_request=request, return_num_input_tokens=True)
+    assert answer.status == 200, answer
+    assert len(json.loads(answer.body["text_output"])) == 128
+    assert answer.body["num_input_tokens"] >= 2
+    tokens = json.dumps({"input": [5, 6, 7]})
+    assert server.generate("", model="embedding", embedding_request=tokens).status == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"embedding_request": "{}"}, "'input' must be text or a list of token ids"),
+        ({"embedding_request": '{"input": [1.5]}'}, "'input' must be text or a list of token ids"),
+        ({"embedding_request": "x"}, "embedding_request is not JSON"),
+        ({}, "this model generates no text: use embedding_request"),
+    ],
+)
+def test_bad_embedding_requests(server: Server, body: dict[str, Any], words: str) -> None:
+    answer = server.generate("Hello", model="embedding", **body)
+    assert answer.status == 400
+    assert words in answer.error
