@@ -58,7 +58,7 @@ def test_a_claim_is_mounted_read_only_for_the_same_group_as_the_servers() -> Non
 
 def test_what_reaches_the_hub_is_passed_on_and_nothing_else() -> None:
     theirs = [
-        {"name": "HTTPS_PROXY", "value": "http://proxy.example:3128"},
+        {"name": "HTTPS_PROXY", "value": "http://127.0.0.1:3128"},
         {"name": "HF_ENDPOINT", "value": "http://mirror"},
         {"name": "LD_PRELOAD", "value": "/x.so"},
         {"name": "PYTHONPATH", "value": "/x"},
@@ -68,7 +68,7 @@ def test_what_reaches_the_hub_is_passed_on_and_nothing_else() -> None:
     assert env == {
         "HOME": "/tmp",
         "HF_HOME": "/tmp/huggingface",
-        "HTTPS_PROXY": "http://proxy.example:3128",
+        "HTTPS_PROXY": "http://127.0.0.1:3128",
         "HF_ENDPOINT": "http://mirror",
     }
 
