@@ -88,6 +88,12 @@ _KNOWN: tuple[tuple[str, str, str], ...] = (
         "look at the lines of the engine above; the container starts again",
     ),
     (
+        # The exception of a worker, or of a process that did not become one; the engine core only says that it ended.
+        r"(?:\(Worker[^)]*\) .*?|^)((?:\w+\.)*\w*(?:Error|Exception): (?!.*root cause).*)",
+        "the engine failed: {0}",
+        "see the engine's lines in the log",
+    ),
+    (
         r"EngineCore.*?((?:\w+\.)*\w*(?:Error|Exception): .*)",
         "the engine failed: {0}",
         "see the engine's lines in the log",

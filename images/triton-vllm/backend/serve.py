@@ -146,31 +146,37 @@ def remove_segments(folder: Path = SHARED_MEMORY) -> int:
 
     A segment is mapped a moment after it is made: what is not mapped is looked at again before it goes.
     """
-    left = [path for path in folder.iterdir() if SEGMENTS.match(path.name) and _is_own(path)]
+    left = {inode: path for path in folder.iterdir() if SEGMENTS.match(path.name) and (inode := _own_inode(path))}
     for _ in range(SEGMENT_LOOKS):
         if not left:
             return 0
         time.sleep(SEGMENT_SECONDS)
-        used = {path for maps in Path("/proc").glob("[0-9]*/maps") for path in _mapped(maps, folder)}
-        left = [path for path in left if str(path) not in used]
-    for path in left:
+        used = {inode for maps in Path("/proc").glob("[0-9]*/maps") for inode in _mapped(maps, folder)}
+        left = {inode: path for inode, path in left.items() if inode not in used}
+    for path in left.values():
         path.unlink(missing_ok=True)
     return len(left)
 
 
-def _is_own(path: Path) -> bool:
+def _own_inode(path: Path) -> int:
+    """The file's number; 0 when it is somebody else's or has just gone."""
     try:
-        return path.stat().st_uid == os.getuid()
+        found = path.stat()
     except FileNotFoundError:
-        return False  # it has just gone
+        return 0
+    return found.st_ino if found.st_uid == os.getuid() else 0
 
 
-def _mapped(maps: Path, folder: Path) -> list[str]:
+def _mapped(maps: Path, folder: Path) -> list[int]:
+    """Numbers of the files of ``folder`` that a process has mapped.
+
+    Not their names: a semaphore is mapped under a name for the moment and gets its own by a link.
+    """
     try:
-        text = maps.read_text(errors="replace")
+        lines = maps.read_text(errors="replace").splitlines()
     except OSError:
         return []
-    return [part for line in text.splitlines() if (part := line[line.find("/") :]).startswith(f"{folder}/")]
+    return [int(words[4]) for line in lines if (words := line.split(None, 5))[5:] and words[5].startswith(f"{folder}/")]
 
 
 def main(arguments: list[str]) -> int:

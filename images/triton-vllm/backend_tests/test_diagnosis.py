@@ -50,6 +50,26 @@ LOGS = {
         ],
         "the engine failed: AssertionError: heads must be divisible",
     ),
+    "exception of a worker": (
+        [
+            "(Worker_TP1 pid=1600) ERROR 11-24 19:48:50 [multiproc_executor.py:903] ValueError: 3 heads on 2 ranks",
+            "(EngineCore pid=1555) ERROR 11-24 19:48:52 [core.py:1510] Exception: WorkerProc initialization failed due "
+            "to an exception in a background process. See stack trace for root cause.",
+            "RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}",
+        ],
+        "the engine failed: ValueError: 3 heads on 2 ranks",
+    ),
+    "worker that did not start": (
+        [
+            'E1124 14:49:34.215305 30803 server.cc:241] "CudaDriverHelper has not been initialized."',
+            "FileNotFoundError: [Errno 2] No such file or directory",
+            "(EngineCore pid=1555) ERROR 11-24 19:48:52 [core.py:1510] Exception: WorkerProc initialization failed due "
+            "to an exception in a background process. See stack trace for root cause.",
+            "Exception: WorkerProc initialization failed due to an exception in a background process. See stack trace "
+            "for root cause.",
+        ],
+        "the engine failed: FileNotFoundError: [Errno 2] No such file or directory",
+    ),
     "configuration that Triton refuses": (
         [
             "E1124 14:49:34.370454 30803 model_repository_manager.cc:1460] \"Poll failed for model directory 'llm': "

@@ -18,11 +18,10 @@ GOLDEN = sorted((Path(__file__).parents[3] / "operator/tests/desired/golden").gl
 # What this machine cannot do, whatever the model: it has no GPU.
 NEEDS_GPU: dict[str, Any] = {"quantization": None, "kv_cache_dtype": "auto", "tensor_parallel_size": 1}
 NEEDS_GPU |= {"pipeline_parallel_size": 1}
-NAME = "llama"  # the model of every golden file
 
 
-def generated(file: Path) -> dict[PurePosixPath, str]:
-    """Path below the model's folder -> text, as the pod of a golden file mounts it."""
+def generated(file: Path) -> tuple[str, dict[PurePosixPath, str]]:
+    """The model's name; path in the repository -> text, as the pod of a golden file mounts it."""
     documents = {document["kind"]: document for document in yaml.safe_load_all(file.read_text())}
     container = documents["Deployment"]["spec"]["template"]["spec"]["containers"][0]
     option = next(argument for argument in container["args"] if argument.startswith("--model-repository="))
@@ -31,8 +30,8 @@ def generated(file: Path) -> dict[PurePosixPath, str]:
     paths = {mount["subPath"]: PurePosixPath(mount["mountPath"]).relative_to(repository) for mount in mounts}
     data = documents["ConfigMap"]["data"]
     assert set(paths) == set(data), "every file of the ConfigMap is mounted"
-    assert {path.parts[0] for path in paths.values()} == {NAME}
-    return {path.relative_to(NAME): data[key] for key, path in paths.items()}
+    (name,) = {path.parts[0] for path in paths.values()}
+    return name, {path: data[key] for key, path in paths.items()}
 
 
 def fitted(engine: dict[str, Any]) -> dict[str, Any]:
@@ -45,12 +44,13 @@ def fitted(engine: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("file", GOLDEN, ids=lambda file: file.stem)
 def test_a_generated_repository_loads_and_answers(file: Path, tmp_path: Path) -> None:
-    for path, text in generated(file).items():
-        target = tmp_path / "models" / NAME / path
+    name, files = generated(file)
+    for path, text in files.items():
+        target = tmp_path / "models" / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(json.dumps(fitted(json.loads(text))) if path.name == "model.json" else text)
-    with running(tmp_path, tmp_path / "models", model=NAME) as server:
-        answer = server.generate("Hello", model=NAME, max_tokens=4, ignore_eos=True, return_num_output_tokens=True)
+    with running(tmp_path, tmp_path / "models", model=name) as server:
+        answer = server.generate("Hello", model=name, max_tokens=4, ignore_eos=True, return_num_output_tokens=True)
     assert answer.status == 200
     assert answer.body["num_output_tokens"] == 4
 

@@ -17,3 +17,13 @@ def test_only_unused_segments_of_ours_go(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["psm_used", "somebodys_file"]
     assert remove_segments(tmp_path) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["somebodys_file"]
+
+
+def test_a_semaphore_in_use_stays_though_it_was_mapped_under_another_name(tmp_path: Path) -> None:
+    made, final = tmp_path / "sem.aB3dEf", tmp_path / "sem.mp-1"
+    made.write_bytes(bytes(32))
+    final.hardlink_to(made)
+    with made.open("r+b") as file, mmap.mmap(file.fileno(), 32):
+        made.unlink()
+        assert remove_segments(tmp_path) == 0
+    assert remove_segments(tmp_path) == 1
