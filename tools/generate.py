@@ -42,9 +42,10 @@ def chart_text() -> str:
 def requirements_text() -> str:
     """What the operator's image installs, with hashes, from uv.lock.
 
-    numpy, ml-dtypes and rapidjson are for the tensors of tritonclient, which the operator never touches.
+    numpy, ml-dtypes and rapidjson are for the tensors of tritonclient, hf-xet is for downloads of whole weights: the
+    operator never touches either.
     """
-    unused = ["numpy", "ml-dtypes", "python-rapidjson"]
+    unused = ["numpy", "ml-dtypes", "python-rapidjson", "hf-xet"]
     command = ["uv", "export", "--frozen", "--no-dev", "--no-emit-project", "--no-header", "--no-annotate"]
     command += [option for name in unused for option in ("--no-emit-package", name)]
     return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout

@@ -11,6 +11,8 @@ from e2e.tests.deployments import Namespace, eventually, llm
 
 SECONDS = 10.0
 """From the cause being visible to the reason in the status."""
+FROM_APPLY = 15.0
+"""From `kubectl apply` to the reason, for what the inspection of the model finds."""
 TOKEN = {"tokenSecretRef": {"name": "hub-token", "key": "token"}}
 
 
@@ -27,13 +29,17 @@ def broken(namespace: Namespace) -> Namespace:
 
 
 def seen(namespace: Namespace, name: str, kind: str, cause: str) -> None:
-    """Wait until Kubernetes itself tells the cause: in the pod's status."""
+    """Wait until Kubernetes itself tells the cause: in the status of a serving pod, or of an inspection pod."""
     path = {
         "waiting": "{.items[*].status.containerStatuses[*].state.waiting.reason}",
         "condition": "{.items[*].status.conditions[?(@.type=='PodScheduled')].message}",
     }[kind]
-    told = ["get", "pods", "-l", f"app.kubernetes.io/instance={name}", "-o", f"jsonpath={path}"]
-    eventually(f"pod of {name} says {cause}", lambda: cause in namespace.kubectl(*told), 90, every=0.2)
+    labels = (f"app.kubernetes.io/instance={name}", f"serving.triton-vllm.dev/inspects={name}")
+
+    def told() -> bool:
+        return any(cause in namespace.kubectl("get", "pods", "-l", one, "-o", f"jsonpath={path}") for one in labels)
+
+    eventually(f"pod of {name} says {cause}", told, 90, every=0.2)
 
 
 def heals(namespace: Namespace, client: Client, name: str) -> None:
@@ -79,10 +85,11 @@ def test_a_node_that_does_not_exist_is_told_as_the_scheduler_tells_it(broken: Na
     broken.kubectl("delete", "llm", "no-node")
 
 
-def test_a_model_that_the_hub_does_not_have_ends_with_the_hubs_words(broken: Namespace) -> None:
+def test_a_model_that_the_hub_does_not_have_is_told_before_a_gpu_is_held(broken: Namespace) -> None:
     broken.apply(llm("no-model", uri="hf://demo/nothing-here"))
-    message = broken.wait_reason("no-model", "ServerFailed", 300)
+    message = broken.wait_reason("no-model", "ModelNotFound", FROM_APPLY)
     assert "demo/nothing-here" in message
+    assert broken.pods("no-model") == []
     broken.patch("no-model", {"model": {"uri": "hf://demo/second-llama"}})
     broken.wait_ready("no-model")
     broken.kubectl("delete", "llm", "no-model")

@@ -64,7 +64,14 @@ def test_every_condition_is_about_the_spec_and_agrees(served: Namespace) -> None
     assert obj is not None
     found = {one["type"]: one["status"] for one in obj["status"]["conditions"]}
     assert found.pop("SecurityAdvisory") in ("True", "False")
-    assert found == {"Ready": "True", "Available": "True", "Reconciling": "False", "Stalled": "False"}
+    assert found == {
+        "Ready": "True",
+        "Available": "True",
+        "Reconciling": "False",
+        "Stalled": "False",
+        "ModelResolved": "True",
+        "Fits": "True",
+    }
     assert {one["observedGeneration"] for one in obj["status"]["conditions"]} == {obj["metadata"]["generation"]}
 
 

@@ -42,6 +42,18 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch]
+{{- if .Values.planning.enabled }}
+# The short pods that read a model before serving pods may hold GPUs: made whole, deleted when read, never changed. This
+# is no more than the right to create and delete Deployments, above, already gives in the same namespaces: whoever may
+# make pods there may mount the Secrets there. Without it (planning.enabled: false) nothing is planned.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [create, delete]
+# Whether the claim of a pvc:// model has a volume: such a pod must not be the first one to use it.
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  verbs: [get]
+{{- end }}
 # Whether the namespace allows releases with known CVEs; read only for such a release.
 - apiGroups: [""]
   resources: [namespaces]

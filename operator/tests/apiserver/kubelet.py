@@ -1,4 +1,7 @@
-"""A stand-in for nodes: writes into every pod of some namespaces what a kubelet writes once a server is ready."""
+"""A stand-in for nodes: writes into every pod of some namespaces what a kubelet writes once a server is ready.
+
+Every inspection pod finds a model that needs four H100.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.apiserver.controlplane import ControlPlane
+from tests.apiserver.inspections import SELECTOR, pod_that_said
 from tests.apiserver.view import Object
+from tests.plan.test_fit import LLAMA_70B
+from triton_vllm_operator.capacity import ModelShape
 from triton_vllm_operator.kube import kinds
+from triton_vllm_operator.plan.inspection import Resolved
 
 POLL_S = 0.25
+MODEL = Resolved("c" * 40, ModelShape.from_config(LLAMA_70B))
 
 
 def pod_ready() -> Object:
@@ -73,5 +81,6 @@ def _serve(plane: ControlPlane, pod: Object) -> None:
     path = kinds.POD.path(meta["namespace"], meta["name"])
     if "deletionTimestamp" in meta:
         plane.request("DELETE", path, {"gracePeriodSeconds": 0})
-    elif pod["status"].get("phase") != "Running":
-        plane.request("PATCH", f"{path}/status", {"status": pod_ready()}, "application/merge-patch+json")
+    elif pod["status"].get("phase") == "Pending":
+        status = pod_that_said(MODEL) if SELECTOR in meta["labels"] else pod_ready()
+        plane.request("PATCH", f"{path}/status", {"status": status}, "application/merge-patch+json")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 from triton_vllm_operator.runtime.command import start
-from triton_vllm_operator.runtime.reconcile import Reconciler
+from triton_vllm_operator.runtime.main import reconciler
 
 
 class FakeProbe:
@@ -19,4 +19,6 @@ class FakeProbe:
 
 
 if __name__ == "__main__":
-    start(Reconciler(FakeProbe()), sys.argv[1:])
+    made = reconciler(sys.argv[1:])
+    made.probe = FakeProbe()
+    start(made, sys.argv[1:])

@@ -35,18 +35,19 @@ class Right(NamedTuple):
 
 
 @cache
-def rendered() -> str:
-    """The chart's rights for one namespace, as JSON text."""
+def rendered(*values: str) -> str:
+    """The chart's rights for one namespace, as JSON text. `values`: NAME=VALUE of the chart."""
     helm = parts.build(parts.HELM)["helm"]
-    command = [str(helm), "template", RELEASE, str(CHART), "--namespace", SPACE, "--set", f"namespaces={{{SPACE}}}"]
+    command = [str(helm), "template", RELEASE, str(CHART), "--namespace", SPACE]
+    command += [word for value in (f"namespaces={{{SPACE}}}", *values) for word in ("--set", value)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     found = [obj for obj in yaml.safe_load_all(done.stdout) if obj and obj["kind"] in PLURALS]
     return json.dumps(found)
 
 
-def granted() -> set[Right]:
+def granted(*values: str) -> set[Right]:
     """What all roles together allow."""
-    rules = [rule for obj in json.loads(rendered()) for rule in obj.get("rules", [])]
+    rules = [rule for obj in json.loads(rendered(*values)) for rule in obj.get("rules", [])]
     return {
         Right(group, resource, verb)
         for rule in rules

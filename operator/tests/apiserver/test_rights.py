@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import json
 import subprocess
+from typing import Any
 
 import pytest
 
 from tests.apiserver import rights
 from tests.apiserver.fixtures import StartOperator
+from tests.apiserver.inspections import IMAGE, inspection, inspections, says
 from tests.apiserver.kubelet import pod_ready, pod_waiting
 from tests.apiserver.operators import PROVEN, OperatorProcess, eventually
 from tests.apiserver.rights import Right
 from tests.apiserver.view import Object, View, llm
+from tests.plan.test_fit import LLAMA_8B
+from triton_vllm_operator.capacity import ModelShape
+from triton_vllm_operator.plan.inspection import Resolved
 
 
 def test_no_right_is_a_wildcard_or_about_secrets_or_rights() -> None:
@@ -32,12 +37,20 @@ def test_no_right_is_a_wildcard_or_about_secrets_or_rights() -> None:
         assert right.verb not in {"escalate", "bind", "impersonate", "deletecollection"}
 
 
-def test_pods_are_never_made_by_the_operator_itself() -> None:
-    assert {right.verb for right in rights.granted() if right.resource == "pods"} <= {"get", "list", "watch"}
+def test_pods_are_made_and_deleted_but_never_changed_or_entered() -> None:
+    verbs = {right.verb for right in rights.granted() if right.resource.startswith("pods")}
+    assert verbs == {"list", "watch", "create", "delete"}
+
+
+def test_without_planning_the_operator_makes_no_pods_itself() -> None:
+    allowed = rights.granted("planning.enabled=false")
+    assert {right.verb for right in allowed if right.resource.startswith("pods")} == {"list", "watch"}
+    assert "persistentvolumeclaims" not in {right.resource for right in allowed}
 
 
 def test_every_right_is_used_and_every_use_is_granted(view: View, start_operator: StartOperator) -> None:
-    first = start_operator(program=PROVEN)
+    first = start_operator(*IMAGE, program=PROVEN)
+    read_models(view)
     live_through_everything(view)
     assert first.stop() == 0
     start_operator(program=PROVEN)
@@ -76,12 +89,29 @@ SHORT = {
 }
 
 
+def read_models(view: View) -> None:
+    """A model of the hub is read; for a model on a claim, the claim must have a volume first."""
+    view.apply(llm("read"))
+    says(view, inspection(view), Resolved("c" * 40, ModelShape.from_config(LLAMA_8B)))
+    eventually("the pod that has said it goes", lambda: inspections(view) == [])
+    view.apply(llm("claimed", model={"uri": "pvc://models/llama"}))
+    eventually("the claim is looked for", lambda: Right("", "persistentvolumeclaims", "get") in used(view))
+    assert {one["spec"]["containers"][0]["name"] for one in view.pods()} == {"server"}
+    view.kubectl("delete", "llm", "read", "claimed")
+    eventually("they are gone", lambda: not view.children() and not view.pods())
+
+
+def unread(**spec: Any) -> Object:
+    """An LLMDeployment whose model is not read: its serving pods come at once."""
+    return llm("a", planning={"mode": "Off"}, **spec)
+
+
 def live_through_everything(view: View) -> None:
     """One LLMDeployment through all that makes the operator ask for something, and one that needs an opt-out."""
     view.apply(llm("unsafe", server={"release": "26.03"}))
     view.wait_reason("unsafe", "ReleaseNeedsOptOut")
     view.kubectl("delete", "llm", "unsafe")
-    view.apply(llm("a"))
+    view.apply(unread())
     view.wait_children()
     eventually("a pod", lambda: len(view.pods()) == 1)
     pod = str(view.pods()[0]["metadata"]["name"])
@@ -96,7 +126,9 @@ def live_through_everything(view: View) -> None:
     for kind in ("configmap", "service", "pdb", "deployment"):
         leave_behind(view, kind)
     eventually("leftovers are gone", lambda: all("left" not in name for _, name in view.children()))
-    view.apply(llm("a", service={"disruptionBudget": {"enabled": False}}))
+    view.kubectl(
+        "patch", "llm", "a", "--type=merge", "-p", '{"spec": {"service": {"disruptionBudget": {"enabled": false}}}}'
+    )
     eventually("no budget", lambda: "PodDisruptionBudget" not in view.kinds())
 
 

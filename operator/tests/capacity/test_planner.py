@@ -64,6 +64,12 @@ def test_utilization_must_leave_room_for_the_context_beside_it() -> None:
     assert planned(samples.QWEN25_7B, 24, gpu_memory_utilization=1 - beside / 24).verdict == "Tight"
 
 
+def test_a_card_smaller_than_the_context_is_told_as_too_small() -> None:
+    answer = planned(samples.QWEN25_7B, 0.25)
+    assert answer.verdict == "DoesNotFit"
+    assert answer.message.endswith("use a larger GPU")
+
+
 def test_weights_known_only_from_config_are_never_promised() -> None:
     answer = planned(samples.QWEN25_7B_AWQ, 24)
     assert (answer.verdict, answer.reason) == ("Tight", "WeightsEstimated")

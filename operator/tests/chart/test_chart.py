@@ -26,6 +26,7 @@ EVERY_VALUE: dict[str, Any] = {
         "imagePullSecrets": ["pull-serving"],
         "env": {"HF_ENDPOINT": "http://hub.models", "ODD": 'a "b" = $c: {{d}}'},
     },
+    "planning": {"enabled": False},
     "namespaces": ["team-a", "team-b"],
     "crds": {"annotations": {"argocd.argoproj.io/sync-wave": "-1"}},
     "serviceAccount": {"annotations": {"note": "x"}},
@@ -133,6 +134,23 @@ def test_the_operator_understands_its_arguments(helm: Helm) -> None:
     assert given.defaults.image_pull_policy == "Always"
     assert given.defaults.image_pull_secrets == ("pull-serving",)
     assert command_line().parse_args(arguments).serving_image == EVERY_VALUE["serving"]["image"]
+    assert given.planning.image is None
+
+
+def test_the_pods_that_read_models_have_the_operators_own_image(helm: Helm) -> None:
+    values = {name: EVERY_VALUE[name] for name in ("image", "serving")}
+    container = helm.template(values).container
+    planning = reconciler(container["args"]).planning
+    assert (planning.image, planning.pull_policy) == (container["image"], "Always")
+    assert planning.defaults.env == EVERY_VALUE["serving"]["env"]
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_pods_may_be_made_only_where_models_are_read(helm: Helm, enabled: bool) -> None:
+    rendered = helm.template({"planning": {"enabled": enabled}})
+    rules = [rule for role in rendered.of("ClusterRole") for rule in role["rules"] if "pods" in rule["resources"]]
+    assert ("create" in {verb for rule in rules for verb in rule["verbs"]}) is enabled
+    assert not {"get", "patch", "update"} & {verb for rule in rules for verb in rule["verbs"]}
     assert parse(helm.template().container["args"]).namespaces == ()
 
 

@@ -15,6 +15,7 @@ from tests.chart.helm import Helm
 from tests.desired.build import DEFAULTS, IMAGE, STOCK, llm
 from tests.desired.samples import SAMPLES
 from triton_vllm_operator.desired.children import children
+from triton_vllm_operator.desired.inspect_pod import inspect_pod
 
 Object = dict[str, Any]
 NEEDED: list[Object] = [
@@ -64,6 +65,13 @@ def test_every_serving_pod_is_admitted(plane: ControlPlane, restricted: str, sam
     admitted(plane, restricted, template)
     assert read_only(template)
     assert template["spec"]["automountServiceAccountToken"] is False
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_every_inspection_pod_is_admitted(plane: ControlPlane, restricted: str, sample: str) -> None:
+    made = inspect_pod(llm(SAMPLES[sample]), "registry.example/operator:1", "", DEFAULTS)
+    admitted(plane, restricted, made)
+    assert read_only(made)
 
 
 @pytest.mark.parametrize(

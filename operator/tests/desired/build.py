@@ -12,6 +12,7 @@ from tests.desired.samples import SAMPLES, resource
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.desired.children import children
 from triton_vllm_operator.desired.inputs import Defaults, ServingImage
+from triton_vllm_operator.desired.inspect_pod import inspect_pod
 
 GOLDEN = Path(__file__).parent / "golden"
 IMAGE = ServingImage("registry.example/triton-vllm:vllm-0.32.0", "vllm-0.32.0", stock=False)
@@ -30,6 +31,13 @@ def built(name: str) -> str:
     return yaml.safe_dump_all(children(llm(SAMPLES[name]), image, DEFAULTS), sort_keys=False, width=120)
 
 
+def inspection(name: str) -> str:
+    """The inspection pod of a sample as a YAML document."""
+    pod = inspect_pod(llm(SAMPLES[name]), "registry.example/triton-vllm-operator:1.0.0", "IfNotPresent", DEFAULTS)
+    return yaml.safe_dump(pod, sort_keys=False, width=120)
+
+
 if __name__ == "__main__":
     for sample in SAMPLES:
+        (GOLDEN / "inspection" / f"{sample}.yaml").write_text(inspection(sample))
         (GOLDEN / f"{sample}.yaml").write_text(built(sample))

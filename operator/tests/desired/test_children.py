@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.desired.build import DEFAULTS, GOLDEN, IMAGE, STOCK, built, llm
 from tests.desired.samples import SAMPLES
 from triton_vllm_operator.api import names
+from triton_vllm_operator.api.chosen import Chosen
 from triton_vllm_operator.desired import pod, repository
 from triton_vllm_operator.desired.children import children
 from triton_vllm_operator.desired.engine_args import engine_args, model_json
@@ -99,6 +100,27 @@ def test_absent_engine_fields_are_left_to_vllm() -> None:
         "tensor_parallel_size": 1,
         "pipeline_parallel_size": 1,
     }
+
+
+def test_what_was_chosen_is_written_out_and_recorded_without_touching_what_the_spec_says() -> None:
+    chosen = Chosen(basis="0" * 16, tensor_parallel_size=4, max_model_len=8192, max_num_seqs=256)
+    made = llm({"model": {"uri": "hf://org/model"}, "engine": {"maxModelLen": 1024}}).with_chosen(chosen)
+    written = engine_args(made)
+    assert (written["tensor_parallel_size"], written["max_model_len"], written["max_num_seqs"]) == (4, 1024, 256)
+    assert made.gpus_per_pod == 4
+    [deployment] = [obj for obj in children(made, IMAGE, DEFAULTS) if obj["kind"] == "Deployment"]
+    assert json.loads(deployment["metadata"]["annotations"][names.CHOSEN_ANNOTATION]) == chosen.to_json()
+    assert names.CHOSEN_ANNOTATION not in deployment["spec"]["template"]["metadata"]["annotations"]
+
+
+def test_a_record_alone_restarts_no_pod() -> None:
+    plain = llm(SHORTEST)
+    recorded = plain.with_chosen(Chosen(basis="0" * 16))
+    templates = [
+        next(obj for obj in children(one, IMAGE, DEFAULTS) if obj["kind"] == "Deployment")["spec"]
+        for one in (plain, recorded)
+    ]
+    assert templates[0] == templates[1]
 
 
 def test_a_revision_in_the_uri_is_pinned() -> None:

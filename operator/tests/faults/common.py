@@ -60,14 +60,14 @@ def namespace(plane: ControlPlane) -> Iterator[str]:
 
 
 @contextmanager
-def stage(plane: ControlPlane) -> Iterator[Stage]:
+def stage(plane: ControlPlane, *options: str) -> Iterator[Stage]:
     """A stage whose operator is not started yet. It holds no Lease, so that its restart is not delayed."""
     with namespace(plane) as name, proxy(plane) as made, tempfile.TemporaryDirectory() as folder:
         operator = OperatorProcess(
             kubeconfig=plane.kubeconfig_for(name, ADMIN_TOKEN, made.url),
             log=Path(folder) / "operator.log",
             program=PROVEN,
-            options=("--namespace", name, "--lease-namespace", name, "--no-leader-election"),
+            options=("--namespace", name, "--lease-namespace", name, "--no-leader-election", *options),
         )
         try:
             yield Stage(View(plane, name), made, operator)

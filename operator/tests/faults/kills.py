@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.apiserver.controlplane import ControlPlane
+from tests.apiserver.inspections import IMAGE as IMAGE_OF_OPERATOR
 from tests.apiserver.operators import eventually
 from tests.apiserver.view import Object, View, llm
 from tests.faults.common import Row, Stage, births_and_deaths, essence, stage
@@ -22,16 +23,24 @@ BACK_S = 60.0
 QUIET_S = 2.0  # no write for so long after the end state: the reference has ended
 BEFORE_S = 40.0
 IMAGE = {"release": "vllm-0.32.0", "image": "registry.example/triton-vllm:one"}
+H100 = {"gpu": {"product": "NVIDIA-H100-80GB-HBM3"}}
+"""GPUs whose memory is known without a node."""
+LONGER = {"resources": H100, "engine": {"maxModelLen": 65536, "gpuMemoryUtilization": 0.8}}
+"""What makes another choice: of the batch and of the number of GPUs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """`before` is applied and served first, then `act` happens; `ready`: the CR says so at the end."""
+    """`before` is applied and served first, then `act` happens; `ready`: the CR says so at the end.
+
+    `options`: more of the operator's.
+    """
 
     name: str
     before: Object | None
     act: Callable[[View, str], None]
     ready: bool = True
+    options: tuple[str, ...] = ()
 
 
 def _applied(**spec: Any) -> Callable[[View, str], None]:
@@ -77,6 +86,14 @@ SCENARIOS = (
     Scenario("budget switched off", {}, _applied(service={"disruptionBudget": {"enabled": False}})),
     Scenario("delete", {}, remove, ready=False),
     Scenario("delete and create", {}, _again),
+    Scenario("planned create", None, _applied(resources=H100), options=IMAGE_OF_OPERATOR),
+    Scenario("planned, another choice", {"resources": H100}, _applied(**LONGER), options=IMAGE_OF_OPERATOR),
+    Scenario(
+        "planned, another model",
+        {"resources": H100},
+        _applied(resources=H100, model={"uri": "hf://org/other"}),
+        options=IMAGE_OF_OPERATOR,
+    ),
 )
 
 
@@ -191,7 +208,7 @@ LABEL = "serving.triton-vllm.dev/llmdeployment"
 
 def run(plane: ControlPlane, scenario: Scenario, points: int | None = None) -> Row:
     """One scenario with a kill after each of its writes, or after the first `points`."""
-    with stage(plane) as made:
+    with stage(plane, *scenario.options) as made:
         runs = Runs(scenario, made)
         try:
             reference = runs.reference()

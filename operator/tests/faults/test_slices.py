@@ -11,7 +11,7 @@ from tests.faults.proxy import FAULTS, Fault
 # A busy machine may need minutes for what takes seconds; each wait inside has a bound of its own.
 pytestmark = pytest.mark.timeout(900)
 
-SCENARIOS = [scenario for scenario in kills.SCENARIOS if scenario.name in ("create", "engine change")]
+SCENARIOS = [scenario for scenario in kills.SCENARIOS if scenario.name in ("create", "engine change", "planned create")]
 OUTAGES = [fault for fault in FAULTS if fault.name in ("503", "half-open, all silent")]
 
 

@@ -12,6 +12,13 @@ FIELD_MANAGER: Final = "triton-vllm-operator"
 MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
 INSTANCE_LABEL: Final = f"{GROUP}/llmdeployment"
 CONFIG_HASH_ANNOTATION: Final = f"{GROUP}/config-hash"
+# On the pods that read a model's shape; they must not have INSTANCE_LABEL, by which Services select serving pods.
+INSPECTS_LABEL: Final = f"{GROUP}/inspects"
+INSPECTION_LABEL: Final = f"{GROUP}/inspection"
+ATTEMPT_ANNOTATION: Final = f"{GROUP}/attempt"
+INSPECTION_CONTAINER: Final = "inspect"
+# On the Deployment: what was chosen for it, in the same write as its effect.
+CHOSEN_ANNOTATION: Final = f"{GROUP}/chosen"
 APPLIED_HASH_ANNOTATION: Final = f"{GROUP}/applied-hash"
 
 # The longest child name is NAME-headless and a Service name has at most 63 characters.
@@ -28,6 +35,16 @@ def labels(name: str) -> dict[str, str]:
         "app.kubernetes.io/instance": name,
         MANAGED_BY_LABEL: FIELD_MANAGER,
         INSTANCE_LABEL: name,
+    }
+
+
+def inspection_labels(name: str, content: str) -> dict[str, str]:
+    """Labels of a pod that reads the model of the LLMDeployment `name`; `content` tells what it reads, and how."""
+    return {
+        "app.kubernetes.io/name": "triton-vllm-inspection",
+        MANAGED_BY_LABEL: FIELD_MANAGER,
+        INSPECTS_LABEL: name,
+        INSPECTION_LABEL: content,
     }
 
 

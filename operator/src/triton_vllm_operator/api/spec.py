@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field
 
 from triton_vllm_operator.api import names
+from triton_vllm_operator.api.chosen import Chosen
 from triton_vllm_operator.api.schema import Model, Quantity, cel, embedded, field
 
 HF_URI_PATTERN = (
@@ -94,7 +95,7 @@ class ModelSpec(Model):
 
 
 class EngineSpec(Model):
-    """Arguments of the vLLM engine. Absent means vLLM's own default, unless a default is given here."""
+    """Arguments of the vLLM engine. Absent means vLLM's own default, unless a field says otherwise."""
 
     model_config = Model.model_config | {
         "json_schema_extra": cel(
@@ -112,18 +113,19 @@ class EngineSpec(Model):
         le=1,
         description="Part of each GPU's memory that the engine may use, above 0 and at most 1.",
     )
-    tensor_parallel_size: int = field(
-        1,
+    tensor_parallel_size: int | None = field(
         ge=1,
         le=64,
-        description="GPUs over which each layer is split. A pod holds tensorParallelSize x pipelineParallelSize GPUs.",
+        description="GPUs over which each layer is split. A pod holds tensorParallelSize x pipelineParallelSize GPUs. "
+        "Default: the fewest on which the model fits, see status.chosen; 1 where that is not known.",
     )
     pipeline_parallel_size: int = field(
         1, ge=1, le=64, description="Groups of GPUs over which the layers are spread, one after the other."
     )
     max_model_len: int | None = field(
         ge=1,
-        description="Longest sequence in tokens, prompt and answer together. Default: the model's own limit.",
+        description="Longest sequence in tokens, prompt and answer together. Default: the model's own limit, or the "
+        "longest that fits, see status.chosen.",
     )
     dtype: Literal["auto", "half", "float16", "bfloat16", "float", "float32"] | None = field(
         description="Data type of weights and activations."
@@ -213,6 +215,12 @@ class GPUSpec(Model):
         max_length=63,
         pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
         description="Only nodes whose label nvidia.com/gpu.product has this value, for example NVIDIA-H100-80GB-HBM3.",
+    )
+    memory_gib: float | None = field(
+        alias="memoryGiB",
+        gt=0,
+        le=4096,
+        description="Memory of one GPU in GiB, for planning on nodes whose labels do not tell it.",
     )
 
 
@@ -355,6 +363,16 @@ class ServiceSpec(Model):
     )
 
 
+class PlanningSpec(Model):
+    """Whether the operator learns what the model needs before pods may hold GPUs."""
+
+    mode: Literal["Enforce", "Advise", "Off"] = field(
+        "Enforce",
+        description="Enforce makes no pods for a model that cannot be loaded or does not fit the GPUs; "
+        "Advise reads and chooses, and only says so in the conditions; Off neither reads the model nor plans.",
+    )
+
+
 class LLMDeploymentSpec(Model):
     """What is wanted: one model, served by Triton and vLLM."""
 
@@ -366,6 +384,9 @@ class LLMDeploymentSpec(Model):
     scheduling: SchedulingSpec = field(SchedulingSpec(), description="Where pods may run.")
     pod_template: PodTemplateSpec = field(PodTemplateSpec(), description="A small typed set of additions to the pods.")
     service: ServiceSpec = field(ServiceSpec(), description="How clients inside the cluster reach the pods.")
+    planning: PlanningSpec = field(
+        PlanningSpec(), description="Whether the operator learns what the model needs before pods may hold GPUs."
+    )
 
 
 class LLMDeployment(Model):
@@ -377,6 +398,7 @@ class LLMDeployment(Model):
     generation: int
     deleting: bool
     spec: LLMDeploymentSpec
+    chosen: Chosen | None = None
 
     @classmethod
     def parse(cls, obj: dict[str, Any]) -> Self:
@@ -395,6 +417,13 @@ class LLMDeployment(Model):
             spec=LLMDeploymentSpec.model_validate(obj.get("spec") or {}),
         )
 
+    def with_chosen(self, chosen: Chosen) -> Self:
+        """The same with what was chosen for fields that the spec leaves open. What the spec says wins."""
+        engine = self.spec.engine
+        open_fields = {name: value for name, value in chosen.values.items() if getattr(engine, name) is None}
+        spec = self.spec.model_copy(update={"engine": engine.model_copy(update=open_fields)})
+        return self.model_copy(update={"spec": spec, "chosen": chosen})
+
     @property
     def model_name(self) -> str:
         """The served model name."""
@@ -403,4 +432,4 @@ class LLMDeployment(Model):
     @property
     def gpus_per_pod(self) -> int:
         """GPUs that one pod holds: tensor parallel size x pipeline parallel size."""
-        return self.spec.engine.tensor_parallel_size * self.spec.engine.pipeline_parallel_size
+        return (self.spec.engine.tensor_parallel_size or 1) * self.spec.engine.pipeline_parallel_size

@@ -1,9 +1,10 @@
 """The typed `status` of an LLMDeployment: the source of its part of the CRD."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
+from triton_vllm_operator.api.chosen import Chosen
 from triton_vllm_operator.api.schema import Model, field
 
 
@@ -33,13 +34,85 @@ class EndpointsStatus(Model):
     metrics: str | None = field(description="URL of the Prometheus metrics of one pod behind the Service.")
 
 
+class ModelStatus(Model):
+    """What the inspection read of the model. Nothing is read again for the same `uri`, `revision` and claim."""
+
+    uri: str = Field(description="spec.model.uri that was read.")
+    revision: str | None = field(description="Revision that was asked for.")
+    commit: str | None = field(description="Commit of the repository that was read.")
+    architecture: str = Field(description="First of `architectures` in config.json, the engine's model class.")
+    model_type: str | None = field(description="`model_type` in config.json.")
+    dtype: str | None = field(description="Data type of the checkpoint.")
+    quantization: str | None = field(description="Quantization method of the checkpoint, by vLLM's name.")
+    layers: int = Field(description="Decoder layers.")
+    attention_heads: int | None = field(description="Query heads.")
+    kv_heads: int | None = field(description="Key and value heads.")
+    vocab_size: int | None = field(description="Rows of the embedding table.")
+    max_model_len: int | None = field(description="Longest sequence in tokens that the model itself allows.")
+    weights_bytes: int | None = field(description="Bytes of all tensors; absent when there are no safetensors headers.")
+    bytes_by_dtype: dict[str, int] | None = field(description="Bytes of the tensors by safetensors data type.")
+    shape: str = Field(
+        max_length=4096, description="The whole shape, as docs/fit.md says: its JSON form, zlib, base64."
+    )
+
+
+class IntervalStatus(Model):
+    """Bytes that cannot be known exactly before the engine runs."""
+
+    low: int = Field(description="At least.")
+    expected: int = Field(description="Most likely.")
+    high: int = Field(description="At most.")
+
+
+class PerGPUStatus(Model):
+    """What one GPU's memory is spent on, in bytes, on the fullest rank."""
+
+    total_bytes: int = Field(description="Memory of the GPU.")
+    requested_bytes: int = Field(description="gpuMemoryUtilization of it.")
+    weights_bytes: int = Field(description="Weights of one rank.")
+    non_torch_bytes: IntervalStatus = Field(description="CUDA context and libraries.")
+    activation_bytes: IntervalStatus = Field(description="Peak of the profiling run.")
+    cuda_graph_bytes: IntervalStatus = Field(description="CUDA graphs.")
+    kv_cache_bytes: IntervalStatus = Field(description="What is left for the KV cache.")
+
+
+class SuggestionStatus(Model):
+    """A change of the spec that was planned and fits."""
+
+    changes: dict[str, Any] = Field(
+        description="Field below spec -> its new value.",
+        json_schema_extra={"x-kubernetes-preserve-unknown-fields": True},
+    )
+    message: str = Field(description="The change in words.")
+    verdict: str = Field(description="Verdict with the change.")
+    concurrency_at_max_model_len: float = Field(description="Full-length requests at once with the change.")
+
+
+class PlanStatus(Model):
+    """What was planned before pods could hold GPUs, as `kubectl llm plan -o json` prints it."""
+
+    verdict: Literal["Fits", "Tight", "DoesNotFit"] = Field(description="Whether the model fits the GPUs.")
+    reason: str = Field(description="Why, in one CamelCase word.")
+    message: str = Field(description="Why, in a sentence.")
+    gpu: str = Field(description="Product of the GPUs that were planned for.")
+    engine_version: str = Field(description="vLLM version whose arithmetic was used.")
+    gpus_per_replica: int = Field(description="tensorParallelSize x pipelineParallelSize.")
+    per_gpu: PerGPUStatus = Field(alias="perGPU", description="What one GPU's memory is spent on.")
+    block_size: int = Field(description="Tokens in one block of the KV cache.")
+    blocks: int = Field(description="Blocks of the KV cache.")
+    kv_cache_tokens: int = Field(description="Tokens that the KV cache holds.")
+    max_model_len: int = Field(description="Longest sequence in tokens.")
+    concurrency_at_max_model_len: float = Field(description="Requests of maxModelLen tokens at once before queueing.")
+    suggestions: list[SuggestionStatus] = field([], description="Changes that fit, smallest first.")
+
+
 class LLMDeploymentStatus(Model):
     """What is true now, written by the operator alone."""
 
     observed_generation: int = field(0, ge=0, description="metadata.generation that this status is about.")
     conditions: list[ConditionStatus] = field(
         [],
-        description="Ready, Available, Reconciling, Stalled and SecurityAdvisory.",
+        description="Ready, Available, Reconciling, Stalled, SecurityAdvisory, ModelResolved and Fits.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
     replicas: int = field(0, ge=0, description="Pods that exist.")
@@ -51,3 +124,9 @@ class LLMDeploymentStatus(Model):
     release: str | None = field(description="Triton release of the serving image.")
     image: str | None = field(description="Serving image.")
     endpoints: EndpointsStatus | None = field(description="Addresses inside the cluster.")
+    model: ModelStatus | None = field(description="What was read of the model.")
+    plan: PlanStatus | None = field(description="What the model needs and whether it fits.")
+    chosen: Chosen | None = field(
+        description="What was chosen for fields of spec.engine that the spec leaves open. It stands until the model, "
+        "spec.engine, spec.resources.gpu, spec.scheduling.nodeSelector or the asked revision changes."
+    )

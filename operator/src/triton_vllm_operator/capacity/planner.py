@@ -44,6 +44,7 @@ class Plan:
     verdict: Verdict
     reason: str
     message: str
+    gpu: str
     engine_version: str
     gpus_per_replica: int
     total_bytes: int
@@ -64,6 +65,7 @@ class Plan:
             "verdict": self.verdict,
             "reason": self.reason,
             "message": self.message,
+            "gpu": self.gpu,
             "engineVersion": self.engine_version,
             "gpusPerReplica": self.gpus_per_replica,
             "perGPU": {
@@ -102,6 +104,7 @@ def plan(shape: ModelShape, settings: EngineSettings, gpu: GPUClass) -> Plan:
         verdict=verdict,
         reason=reason,
         message=message,
+        gpu=gpu.product,
         engine_version=settings.engine_version,
         gpus_per_replica=settings.gpus,
         total_bytes=gpu.memory_bytes,
@@ -223,12 +226,13 @@ def _start_memory(settings: EngineSettings, gpu: GPUClass, requested: int) -> tu
     if beside >= BASELINE_GIB[2] * GIB:
         return None
     verdict: Verdict = "DoesNotFit" if beside < BASELINE_GIB[0] * GIB else "Tight"
+    highest = 1 - (BASELINE_GIB[2] + 0.05) / gpu.memory_gib
+    advice = f"use gpuMemoryUtilization {highest:.2f} or less" if highest >= 0.01 else "use a larger GPU"
     return (
         verdict,
         "UtilizationTooHigh",
         f"the engine asks for {requested / GIB:.2f} of {gpu.memory_gib:.2f} GiB, but the CUDA context needs about "
-        f"{BASELINE_GIB[1]:.2f} GiB beside it; use gpuMemoryUtilization "
-        f"{1 - (BASELINE_GIB[2] + 0.05) / gpu.memory_gib:.2f} or less",
+        f"{BASELINE_GIB[1]:.2f} GiB beside it; {advice}",
     )
 
 
@@ -269,6 +273,7 @@ def _refused(refused: Refusal, settings: EngineSettings, gpu: GPUClass, resolved
         verdict="DoesNotFit",
         reason=refused.reason,
         message=refused.message,
+        gpu=gpu.product,
         engine_version=settings.engine_version,
         gpus_per_replica=settings.gpus,
         total_bytes=gpu.memory_bytes,

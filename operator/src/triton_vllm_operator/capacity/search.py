@@ -7,7 +7,7 @@ the user: nothing to buy first (length, cache dtype, utilization), then more GPU
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from .gpus import GPUClass
 from .planner import Plan, Suggestion, Verdict, plan
@@ -156,9 +156,13 @@ def _legal_parallel(shape: ModelShape, settings: EngineSettings, gpu: GPUClass) 
 
 
 def _more_gpus(shape: ModelShape, settings: EngineSettings, gpu: GPUClass) -> Suggestion | None:
-    limit = gpu.per_node or 8
-    sizes = tuple(size for size in TENSOR_SIZES if settings.tensor_parallel_size < size <= limit)
+    sizes = tuple(size for size in _sizes_of_a_node(settings, gpu) if size > settings.tensor_parallel_size)
     return _first_size(shape, settings, gpu, sizes)
+
+
+def _sizes_of_a_node(settings: EngineSettings, gpu: GPUClass) -> tuple[int, ...]:
+    """Tensor parallel sizes with which one node holds a whole replica; eight GPUs where the node is not known."""
+    return tuple(size for size in TENSOR_SIZES if size * settings.pipeline_parallel_size <= (gpu.per_node or 8))
 
 
 def _first_size(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, sizes: Sequence[int]) -> Suggestion | None:
@@ -179,16 +183,20 @@ def _other_classes(
     shape: ModelShape, settings: EngineSettings, gpu: GPUClass, cluster: Sequence[GPUClass]
 ) -> Iterator[Suggestion | None]:
     for other in sorted(cluster, key=lambda item: item.memory_bytes):
-        if (other.product, other.memory_bytes) == (gpu.product, gpu.memory_bytes):
+        if (other.product, other.memory_bytes) == (gpu.product, gpu.memory_bytes) or not _holds(other, settings):
             continue
-        free = f"{other.free} of {other.count} free" if other.count else "in this cluster"
         yield _fits(
             shape,
             settings,
             other,
             {"resources.gpu.product": other.product},
-            f"use resources.gpu.product: {other.product} ({free})",
+            f"set resources.gpu.product: {other.product}",
         )
+
+
+def _holds(gpu: GPUClass, settings: EngineSettings) -> bool:
+    """Whether one node has the GPUs of a replica, as far as nodes are known."""
+    return not gpu.per_node or gpu.per_node >= settings.gpus
 
 
 def _fp8_weights(shape: ModelShape, settings: EngineSettings, gpu: GPUClass) -> Suggestion | None:
@@ -220,33 +228,50 @@ def choose(
     """Settings with every absent value written out, so that the plan and the engine cannot drift apart.
 
     The tensor parallel size becomes the smallest that the rules allow and that fits the wanted length (the model's own
-    when none is wanted) with ``concurrency`` full-length requests; when none does, the largest and the longest length
-    that does. Lengths are then rounded down to a multiple of 1,024. Without any fit the settings come back resolved
-    but otherwise unchanged, so that their plan says why.
+    when none is wanted) with ``concurrency`` full-length requests; when none does, the smallest with the longest length
+    that does. Lengths are then rounded down to a multiple of 1,024. What is only Tight is chosen where nothing fits for
+    certain. Without either the settings come back resolved but otherwise unchanged, so that their plan says why.
     """
-    sizes = _allowed_sizes(settings, gpu) if choose_parallel else (settings.tensor_parallel_size,)
-    best: EngineSettings | None = None
-    for size in sizes:
-        candidate = replace(settings, tensor_parallel_size=size)
-        answer = plan(shape, candidate, gpu)
-        if answer.verdict == "Fits" and answer.kv_low.concurrency >= concurrency:
-            return written_out(shape, candidate, gpu)
-        if settings.max_model_len is None:
-            best = _longest(shape, candidate, gpu, concurrency) or best
-    return written_out(shape, best or settings, gpu)
+    given = (settings.tensor_parallel_size,)
+    sizes = (_sizes_of_a_node(settings, gpu) or given) if choose_parallel else given
+    candidates = [replace(settings, tensor_parallel_size=size) for size in sizes]
+    for accepted in (("Fits",), ("Fits", "Tight")):
+        need = _Need(accepted, concurrency)
+        if found := _first_choice(shape, candidates, gpu, need):
+            return written_out(shape, found, gpu)
+    return written_out(shape, settings, gpu)
 
 
-def _allowed_sizes(settings: EngineSettings, gpu: GPUClass) -> tuple[int, ...]:
-    limit = gpu.per_node or 8
-    return tuple(size for size in TENSOR_SIZES if size <= limit) or (settings.tensor_parallel_size,)
+@dataclass(frozen=True, slots=True)
+class _Need:
+    """What a choice must come to: a verdict, and full-length requests even with the smallest KV cache."""
+
+    verdicts: tuple[Verdict, ...]
+    concurrency: float
+
+    def met(self, answer: Plan) -> bool:
+        return answer.verdict in self.verdicts and answer.kv_low.concurrency >= self.concurrency
 
 
-def _longest(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, concurrency: float) -> EngineSettings | None:
+def _first_choice(
+    shape: ModelShape, candidates: Sequence[EngineSettings], gpu: GPUClass, need: _Need
+) -> EngineSettings | None:
+    """The first candidate that meets the need; else, if the length is open, the one that does with the longest."""
+    shorter: list[EngineSettings] = []
+    for candidate in candidates:
+        if need.met(plan(shape, candidate, gpu)):
+            return candidate
+        if candidate.max_model_len is None and (found := _longest(shape, candidate, gpu, need)):
+            shorter.append(found)
+    return max(shorter, key=lambda found: found.max_model_len or 0, default=None)
+
+
+def _longest(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, need: _Need) -> EngineSettings | None:
     low, high = 0, shape.max_position // 1024
     while low < high:
         middle = (low + high + 1) // 2
         answer = plan(shape, replace(settings, max_model_len=middle * 1024), gpu)
-        if answer.verdict == "Fits" and answer.kv_low.concurrency >= concurrency:
+        if need.met(answer):
             low = middle
         else:
             high = middle - 1

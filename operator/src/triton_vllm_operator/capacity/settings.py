@@ -35,6 +35,7 @@ class EngineSettings:
     quantization: str | None = None
     enforce_eager: bool = False
     enable_prefix_caching: bool | None = None
+    enable_chunked_prefill: bool | None = None
     enable_expert_parallel: bool = False
     kv_cache_memory_bytes: int | None = None
     num_gpu_blocks_override: int | None = None
@@ -127,7 +128,8 @@ def batch_limits(
     seqs = settings.max_num_seqs or default_seqs
     tokens = settings.max_num_batched_tokens
     if tokens is None:
-        tokens = max(default_tokens, length) if shape.is_encoder_decoder else default_tokens
+        whole_prompts = shape.is_encoder_decoder or settings.enable_chunked_prefill is False
+        tokens = max(default_tokens, length) if whole_prompts else default_tokens
         tokens = min(seqs * length, tokens)
     if settings.max_num_seqs is None:
         seqs = min(seqs, tokens)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,8 +14,8 @@ import yaml
 from rich.console import Console
 
 from triton_vllm_operator.capacity import ModelShape, Plan, ShapeError, with_suggestions
-from triton_vllm_operator.cli import models, request, tables
-from triton_vllm_operator.cli.problems import BAD_INPUT, DOES_NOT_FIT, FITS, TIGHT, InputProblem
+from triton_vllm_operator.cli import models, render, request, tables
+from triton_vllm_operator.cli.problems import BAD_INPUT, DOES_NOT_FIT, FITS, NOT_READY, TIGHT, InputProblem
 
 app = typer.Typer(
     name="kubectl-llm",
@@ -79,6 +80,67 @@ def plan(
     raise typer.Exit(_EXIT[answer.verdict])
 
 
+@app.command("render")
+def render_command(
+    filename: Annotated[
+        Path, typer.Option("--filename", "-f", help="A file with LLMDeployments; - is standard input.")
+    ],
+    namespace: Annotated[str, typer.Option("--namespace", "-n", help="Of those that name none.")] = "default",
+    serving_image: Annotated[
+        str | None, typer.Option(help="The chart's serving.image, for those that name none (NVIDIA's newest).")
+    ] = None,
+    operator_image: Annotated[
+        str | None, typer.Option(help="The operator's own image: prints the pod that reads the model too.")
+    ] = None,
+    shape: ShapeFile = None,
+    model_dir: ModelDir = None,
+    gpu: Annotated[
+        str | None, typer.Option(help="GPU product of the nodes, to choose what the spec leaves open.")
+    ] = None,
+    gpus: Annotated[int, typer.Option(min=1, max=request.MAX_GPUS, help="GPUs of a node.")] = 8,
+) -> None:
+    """Print every object that the operator would apply. No cluster, no network.
+
+    What the spec leaves open is chosen as in the cluster when the model (--shape or --model-dir) and --gpu are given.
+    The API server checks more than this command: the rules between fields are in the CRD.
+    """
+    try:
+        cluster = None
+        if gpu is not None or shape is not None or model_dir is not None:
+            if gpu is None:
+                raise InputProblem("give --gpu PRODUCT with the model")
+            cluster = render.Cluster(_shape(shape, model_dir), gpu, gpus)
+        operator = render.Operator(namespace, serving_image, operator_image)
+        today = datetime.now(UTC).date()
+        found = [obj for llm in render.read(filename) for obj in render.objects(llm, operator, cluster, today)]
+    except (InputProblem, ShapeError) as error:
+        raise _refused(error) from None
+    typer.echo(render.text(found), nl=False)
+
+
+@app.command("explain")
+def explain_command(
+    name: Annotated[str, typer.Argument(help="Name of the LLMDeployment.")],
+    namespace: Annotated[str | None, typer.Option("--namespace", "-n", help="(that of the context)")] = None,
+    kubeconfig: Annotated[str | None, typer.Option(help="Path of a kubeconfig.")] = None,
+    context: Annotated[str | None, typer.Option(help="Context of the kubeconfig.")] = None,
+) -> None:
+    """Say why an LLMDeployment is not Ready, in the order in which things must come true.
+
+    Reads the LLMDeployment, its Deployment and pods, and what they wait for. Exit codes: 0 Ready, 2 bad input or no
+    access, 3 not Ready.
+    """
+    from triton_vllm_operator.cli import explain  # the Kubernetes client takes longer to import than all the rest
+
+    try:
+        steps = explain.steps(name, namespace, kubeconfig, context)
+    except InputProblem as error:
+        raise _refused(error) from None
+    for step in steps:
+        typer.echo(f"{step.mark:>2}  {step.name:<8}  {step.text}")
+    raise typer.Exit(0 if steps[-1].name == "Ready" and steps[-1].mark == "ok" else NOT_READY)
+
+
 @app.command("shape")
 def shape_command(
     model_dir: Annotated[Path, typer.Option(help="A directory with config.json and safetensors files.")],
@@ -102,7 +164,7 @@ def _shape(shape: Path | None, model_dir: Path | None) -> ModelShape:
 def _refused(error: Exception) -> typer.Exit:
     reason = f"{error.reason}: " if isinstance(error, ShapeError) else ""
     typer.echo(f"error: {reason}{error}", err=True)
-    return typer.Exit(BAD_INPUT)
+    return typer.Exit(error.code if isinstance(error, InputProblem) else BAD_INPUT)
 
 
 def _print(answer: Plan, output: Output) -> None:

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-
-class InputProblem(Exception):
-    """Input that cannot be used. The text goes to standard error and the exit code is ``BAD_INPUT``."""
-
-
 #: Exit codes, documented in ``docs/capacity.md``. 1 is left to defects.
 FITS, BAD_INPUT, TIGHT, DOES_NOT_FIT = 0, 2, 3, 4
+#: Of ``explain``.
+NOT_READY = 3
+
+
+class InputProblem(Exception):
+    """Input that cannot be used. The text goes to standard error; ``code`` is the exit code."""
+
+    code = BAD_INPUT
+
+
+class NothingApplied(InputProblem):
+    """Input of which the operator would apply nothing, because the model does not fit."""
+
+    code = DOES_NOT_FIT

@@ -1,5 +1,6 @@
 """The Deployment: one engine a pod."""
 
+import json
 from typing import Any
 
 from triton_vllm_operator.api import names
@@ -28,4 +29,11 @@ def deployment(llm: LLMDeployment, image: ServingImage, defaults: Defaults) -> d
         "selector": {"matchLabels": names.selector(llm.name)},
         "template": template,
     }
-    return child(llm, "apps/v1", "Deployment", llm.name) | {"spec": spec}
+    return child(llm, "apps/v1", "Deployment", llm.name, **_chosen(llm)) | {"spec": spec}
+
+
+def _chosen(llm: LLMDeployment) -> dict[str, Any]:
+    """The record of what was chosen. Not on the pods: it restarts none."""
+    if llm.chosen is None:
+        return {}
+    return {"annotations": {names.CHOSEN_ANNOTATION: json.dumps(llm.chosen.to_json(), sort_keys=True)}}

@@ -31,7 +31,8 @@ def claim(llm: LLMDeployment) -> tuple[str, str] | None:
 def engine_args(llm: LLMDeployment) -> dict[str, Any]:
     """Arguments of vLLM's AsyncEngineArgs; typed fields come after, and so win over, extra arguments."""
     model, revision = source(llm)
-    typed: dict[str, Any] = llm.spec.engine.model_dump(exclude=_NOT_ARGUMENTS, exclude_none=True)
+    given: dict[str, Any] = llm.spec.engine.model_dump(exclude=_NOT_ARGUMENTS, exclude_none=True)
+    typed = {"tensor_parallel_size": 1, **given}  # as many workers as GPUs were asked for
     identity = {"model": model, "served_model_name": llm.model_name} | ({"revision": revision} if revision else {})
     return {**llm.spec.engine.extra_args, **typed, **identity}
 

@@ -19,9 +19,9 @@ from triton_vllm_operator.desired.layout import (
     REPOSITORY_DIR,
     STOP_MARGIN_SECONDS,
 )
+from triton_vllm_operator.desired.objects import restricted_container, restricted_pod
 
 CONTAINER = "server"
-_USER = 1000  # user triton-server of NVIDIA's image, and ours
 _STARTUP_PERIOD_SECONDS = 2
 _STARTUP_BUDGET_SECONDS = 45 * 60
 _LOG_FLAGS = {
@@ -38,14 +38,7 @@ def pod_spec(llm: LLMDeployment, image: ServingImage, defaults: Defaults, config
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": grace_period_seconds(llm),
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": _USER,
-            "runAsGroup": _USER,
-            "fsGroup": _USER,
-            "fsGroupChangePolicy": "OnRootMismatch",
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": restricted_pod(),
         "containers": [_server(llm, image, defaults)],
         "volumes": _volumes(llm, config_map),
         **_init_process(image),
@@ -80,11 +73,7 @@ def _server(llm: LLMDeployment, image: ServingImage, defaults: Defaults) -> dict
         **_probes(llm, image),
         "lifecycle": {"preStop": {"sleep": {"seconds": ENDPOINT_REMOVAL_SECONDS}}},
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "securityContext": restricted_container(),
     }
 
 

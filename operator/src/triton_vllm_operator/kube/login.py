@@ -9,6 +9,14 @@ from kubernetes.aio import config as untyped_config
 from kubernetes.aio.client import Configuration
 
 config: Any = untyped_config
+NoLogin: type[Exception] = config.ConfigException
+
+
+def namespace(kubeconfig: str | None = None, context: str | None = None) -> str:
+    """The namespace of the kubeconfig's context, as kubectl takes it; "default" where it names none."""
+    contexts, current = config.list_kube_config_contexts(config_file=kubeconfig)
+    chosen = next((one for one in contexts if one["name"] == context), current)
+    return str(chosen["context"].get("namespace") or "default")
 
 
 async def load(kubeconfig: str | None = None, context: str | None = None) -> Configuration:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from triton_vllm_operator.kube.client import Client
 from triton_vllm_operator.kube.errors import Expired, KubeError, Retry, from_status
 from triton_vllm_operator.kube.kinds import Object
-from triton_vllm_operator.kube.store import Place, Store
+from triton_vllm_operator.kube.store import OWNER_LABEL, Place, Store
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,8 @@ class Reflector:
 
     @property
     def name(self) -> str:
-        return f"{self.store.kind.plural}/{self.namespace or '*'}"
+        role = "" if self.store.label == OWNER_LABEL else f"[{self.store.label}]"
+        return f"{self.store.kind.plural}{role}/{self.namespace or '*'}"
 
     async def run(self) -> None:
         """Never returns; cancel it."""

@@ -20,10 +20,10 @@ Trim = Callable[[Object], Object]
 Changed = Callable[[Key], None]
 
 
-def owner_of(obj: Object) -> Key | None:
+def owner_of(obj: Object, label: str = OWNER_LABEL) -> Key | None:
     """The LLMDeployment that an object belongs to, by our label; None without it."""
     meta = obj["metadata"]
-    name = meta.get("labels", {}).get(OWNER_LABEL)
+    name = meta.get("labels", {}).get(label)
     return Key(meta.get("namespace", ""), name) if name else None
 
 
@@ -47,8 +47,9 @@ class Store:
     API promises for one resource since Kubernetes 1.35 and which holds for every server on etcd before.
     """
 
-    def __init__(self, kind: Kind, *, trim: Trim = without_managed_fields) -> None:
+    def __init__(self, kind: Kind, *, trim: Trim = without_managed_fields, label: str = OWNER_LABEL) -> None:
         self.kind = kind
+        self.label = label  # has the owner's name as its value
         self._trim = trim
         self._entries: dict[Place, _Entry] = {}
         self._by_owner: dict[Key, set[Place]] = {}
@@ -118,7 +119,9 @@ class Store:
     def _entry(self, obj: Object) -> _Entry:
         body = self._trim(obj)
         meta = body["metadata"]
-        return _Entry(int(meta["resourceVersion"]), meta.get("uid", ""), owner_of(body), json.dumps(body).encode())
+        return _Entry(
+            int(meta["resourceVersion"]), meta.get("uid", ""), owner_of(body, self.label), json.dumps(body).encode()
+        )
 
     def _set(self, place: Place, entry: _Entry) -> None:
         self._unset(place)

@@ -1,12 +1,15 @@
 """The status of an LLMDeployment, computed from one observation."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.conditions import Condition, merge
 from triton_vllm_operator.observed.findings import Finding
 from triton_vllm_operator.observed.observation import Observation
+
+# Conditions that a refused spec leaves as they were.
+_KEPT = ("Available", "SecurityAdvisory", "ModelResolved", "Fits")
 
 
 def conditions(seen: Observation, finding: Finding | None) -> list[Condition]:
@@ -61,6 +64,7 @@ def status(
     previous: Mapping[str, Any],
     facts: Mapping[str, Any],
     now: str,
+    more: Sequence[Condition] = (),
 ) -> dict[str, Any]:
     """The whole status to write.
 
@@ -69,8 +73,9 @@ def status(
         previous: the status as read, for the times of its conditions.
         facts: what the spec alone decides: release, image, endpoints.
         now: RFC 3339 time.
+        more: conditions that were known before the children were looked at.
     """
-    current = [*conditions(seen, finding), advisory]
+    current = [*conditions(seen, finding), advisory, *more]
     return {
         "observedGeneration": seen.llm.generation,
         "conditions": merge(previous.get("conditions", []), current, seen.llm.generation, now),
@@ -87,8 +92,31 @@ def status(
 def refused_status(previous: Mapping[str, Any], reason: str, message: str, generation: int, now: str) -> dict[str, Any]:
     """The status of a refused spec: new conditions, everything else as it was.
 
-    Available and SecurityAdvisory are kept: what was deployed before goes on serving.
+    Available and what is known of image and model are kept: what was deployed before goes on serving.
     """
-    kept = [c for c in previous.get("conditions", []) if c.get("type") in ("Available", "SecurityAdvisory")]
+    kept = [c for c in previous.get("conditions", []) if c.get("type") in _KEPT]
     fresh = merge(previous.get("conditions", []), refused(reason, message), generation, now)
     return {**previous, "observedGeneration": generation, "conditions": kept + fresh}
+
+
+def held_status(
+    previous: Mapping[str, Any],
+    hold: Finding,
+    current: Sequence[Condition],
+    facts: Mapping[str, Any],
+    generation: int,
+    now: str,
+) -> dict[str, Any]:
+    """The status while no pods are made: children, and what is true of them, are left as they are.
+
+    Args:
+        current: the conditions besides Ready, Reconciling and Stalled that were just computed.
+        facts: model and plan, as far as they are known; nothing is chosen yet.
+    """
+    ready = Condition("Ready", "False", hold.reason, hold.message)
+    fresh = merge(previous.get("conditions", []), [ready, *_progress(hold), *current], generation, now)
+    told = {c["type"] for c in fresh}
+    kept = [c for c in previous.get("conditions", []) if c.get("type") in _KEPT and c.get("type") not in told]
+    body = {key: value for key, value in previous.items() if key not in ("model", "plan", "chosen")}
+    every = sorted(kept + fresh, key=lambda c: str(c["type"]))
+    return {**body, **facts, "observedGeneration": generation, "conditions": every}

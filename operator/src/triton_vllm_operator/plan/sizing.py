@@ -11,8 +11,8 @@ from triton_vllm_operator.capacity.settings import Speculation
 
 #: Fields of ``spec.engine`` that the planner takes under the same name.
 _FIELDS = (
-    "tensor_parallel_size", "pipeline_parallel_size", "max_model_len", "gpu_memory_utilization",
-    "max_num_batched_tokens", "max_num_seqs", "block_size", "quantization", "enable_prefix_caching",
+    "pipeline_parallel_size", "max_model_len", "gpu_memory_utilization", "max_num_batched_tokens", "max_num_seqs",
+    "block_size", "quantization", "enable_prefix_caching", "enable_chunked_prefill",
 )  # fmt: skip
 #: Arguments of ``spec.engine.extraArgs`` that the planner takes under the same name, with their type.
 _EXTRA: dict[str, type] = {
@@ -29,6 +29,7 @@ def engine_settings(engine: EngineSpec, engine_version: str) -> EngineSettings:
     values |= {name: _typed(name, value, _EXTRA[name]) for name, value in engine.extra_args.items() if name in _EXTRA}
     return EngineSettings(
         engine_version=engine_version,
+        tensor_parallel_size=engine.tensor_parallel_size or 1,
         dtype=engine.dtype or "auto",
         kv_cache_dtype=engine.kv_cache_dtype or "auto",
         enforce_eager=bool(engine.enforce_eager),

@@ -28,6 +28,8 @@ def command_line() -> argparse.ArgumentParser:
     add("--http-port", type=int, default=8080, help="port of probes and metrics (%(default)s)")
     add("--log-format", choices=("text", "json"), default="text", help="(%(default)s)")
     add("--log-level", choices=("DEBUG", "INFO", "WARNING", "ERROR"), default="INFO", help="(%(default)s)")
+    add("--operator-image", help="image of this program, for the pods that read a model before it is served")
+    add("--operator-image-pull-policy", choices=("Always", "IfNotPresent", "Never"), default="", help="of those pods")
     add("--serving-image", help="image of an LLMDeployment that names none (NVIDIA's newest)")
     add("--serving-image-pull-policy", choices=("Always", "IfNotPresent", "Never"), default="", help="of every server")
     add("--serving-image-pull-secret", action="append", default=[], help="name of a Secret; may be repeated")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from triton_vllm_operator.desired.inputs import Defaults
 from triton_vllm_operator.runtime.command import command_line, start
+from triton_vllm_operator.runtime.planning import Planning
 from triton_vllm_operator.runtime.probe import TokenProbe
 from triton_vllm_operator.runtime.reconcile import Reconciler
 
@@ -19,7 +20,8 @@ def reconciler(arguments: Sequence[str]) -> Reconciler:
         env=dict(given.serving_env),
         image_pull_secrets=tuple(given.serving_image_pull_secret),
     )
-    return Reconciler(TokenProbe(), given.serving_image, defaults)
+    planning = Planning(given.operator_image, given.operator_image_pull_policy, defaults)
+    return Reconciler(TokenProbe(), given.serving_image, defaults, planning=planning)
 
 
 def main() -> None:

@@ -9,16 +9,13 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Any, Protocol
 
-from pydantic import ValidationError
-
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.conditions import Condition, find
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.desired import pod, repository, services
 from triton_vllm_operator.desired.children import children
 from triton_vllm_operator.desired.inputs import Defaults, ServingImage
-from triton_vllm_operator.engine import arguments, releases, security, server_flags
-from triton_vllm_operator.engine.problems import Problem
+from triton_vllm_operator.engine import security
 from triton_vllm_operator.kube import kinds
 from triton_vllm_operator.kube.errors import Forbidden, Invalid
 from triton_vllm_operator.kube.kinds import Key, Object
@@ -26,6 +23,8 @@ from triton_vllm_operator.observed import findings, gather, pods, status
 from triton_vllm_operator.observed.gpus import gpu_use
 from triton_vllm_operator.observed.observation import Observation
 from triton_vllm_operator.plan.actions import Apply, Delete, actions, foreign_owner
+from triton_vllm_operator.plan.wanted import Refusal, Wanted, understand
+from triton_vllm_operator.runtime.planning import Planned, Planning
 from triton_vllm_operator.runtime.queue import Result
 from triton_vllm_operator.runtime.shell import Cluster
 
@@ -42,14 +41,6 @@ class Probe(Protocol):
 
     async def ask(self, ip: str, model: str) -> str:
         """What came instead of a token, or ""."""
-
-
-@dataclass(eq=False)
-class Refusal(Exception):
-    """The spec cannot work as it stands: the reason and message of its conditions."""
-
-    reason: str
-    message: str
 
 
 def _now() -> str:
@@ -69,6 +60,7 @@ class Reconciler:
     default_image: str | None = None
     defaults: Defaults = field(default_factory=Defaults)
     clock: Callable[[], str] = _now
+    planning: Planning = field(default_factory=Planning)
     _proven: dict[Key, frozenset[str]] = field(default_factory=dict)
 
     async def __call__(self, cluster: Cluster, key: Key) -> Result:
@@ -78,36 +70,36 @@ class Reconciler:
             self._proven.pop(key, None)  # owner references let Kubernetes collect the children
             return Result("Gone", gone=obj is None)
         try:
-            llm, image, advisory = await self._understand(cluster, obj)
+            wanted, advisory = await self._understand(cluster, obj)
+            image = wanted.image
+            planned = await self.planning(cluster, wanted.llm, obj, wanted.engine_version)
+            if planned.hold is not None:
+                return await self._hold(cluster, obj, planned, advisory)
+            llm = planned.llm
             await self._apply_children(cluster, llm, image)
         except Refusal as refusal:
             return await self._refuse(cluster, obj, refusal)
         seen = await self._observe(cluster, llm, obj)
         finding = findings.first_finding(seen)
-        facts = {"release": image.release, "image": image.reference, "endpoints": services.endpoints(llm)}
-        fresh = status.status(seen, finding, advisory, obj.get("status", {}), facts, self.clock())
+        facts = {
+            "release": image.release,
+            "image": image.reference,
+            "endpoints": services.endpoints(llm),
+            **planned.facts,
+        }
+        more = planned.conditions
+        fresh = status.status(seen, finding, advisory, obj.get("status", {}), facts, self.clock(), more)
         await self._write_status(cluster, obj, fresh)
-        return Result(finding.reason if finding else "Ready", after=_look_again(seen, finding))
+        return Result(finding.reason if finding else "Ready", after=_sooner(_look_again(seen, finding), planned.after))
 
     # ---------------------------------------------------------------- what is wanted
 
-    async def _understand(self, cluster: Cluster, obj: Object) -> tuple[LLMDeployment, ServingImage, Condition]:
-        """The spec, the image it means and what is known against that image; Refusal where it cannot run."""
-        try:
-            llm = LLMDeployment.parse(obj)
-        except ValidationError as error:
-            raise Refusal("InvalidSpec", _validation_message(error)) from error
-        server = llm.spec.server
-        resolved = releases.resolve(server.image, server.release, default_image=self.default_image)
-        if isinstance(resolved, Problem):
-            raise Refusal(resolved.reason, resolved.message)
-        known = security.assess(resolved.row, date.fromisoformat(self.clock()[:10]))
-        opted_out = known.verdict is security.Verdict.REFUSE_UNLESS_OPTED_OUT and await _opted_out(cluster, llm)
-        problems = [*_problems(llm, resolved), *security.problems(known, opted_out=opted_out)]
-        if refused := [p for p in problems if p.refuse]:
-            raise Refusal(refused[0].reason, " ".join(p.message for p in refused))
-        image = ServingImage(resolved.image, resolved.release, stock=resolved.row.line == "nvidia")
-        return llm, image, security.condition(known, opted_out=opted_out)
+    async def _understand(self, cluster: Cluster, obj: Object) -> tuple[Wanted, Condition]:
+        """What is asked for, and what is known against its image; Refusal where it cannot run."""
+        wanted = understand(obj, self.default_image, date.fromisoformat(self.clock()[:10]))
+        opted_out = wanted.needs_opt_out and await _opted_out(cluster, wanted.llm)
+        wanted.refuse(opted_out=opted_out)
+        return wanted, wanted.advisory(opted_out=opted_out)
 
     # ---------------------------------------------------------------- what is written
 
@@ -154,6 +146,16 @@ class Reconciler:
         # A foreign object is not watched, so nothing tells that it has gone.
         return Result(refusal.reason, after=5.0 if refusal.reason == "NameTaken" else 30.0)
 
+    async def _hold(self, cluster: Cluster, obj: Object, planned: Planned, advisory: Condition) -> Result:
+        """No pods are made; what is there stays as it is."""
+        assert planned.hold is not None
+        generation, current = obj["metadata"].get("generation", 0), [advisory, *planned.conditions]
+        fresh = status.held_status(
+            obj.get("status", {}), planned.hold, current, planned.facts, generation, self.clock()
+        )
+        await self._write_status(cluster, obj, fresh)
+        return Result(planned.hold.reason, after=planned.after)
+
     async def _write_status(self, cluster: Cluster, obj: Object, fresh: dict[str, Any]) -> None:
         """One write when something changed, none otherwise; an event when Ready changed its reason."""
         before = obj.get("status", {})
@@ -162,6 +164,7 @@ class Reconciler:
         version = {key: obj["metadata"][key] for key in ("name", "namespace", "resourceVersion")}
         body = {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": version, "status": fresh}
         await cluster.client.apply_status(body)
+        await _tell_fit(cluster, obj, fresh["conditions"])
         was, ready = find(before.get("conditions", []), "Ready"), find(fresh["conditions"], "Ready")
         if ready is not None and (was is None or was["reason"] != ready["reason"]):
             stalled = find(fresh["conditions"], "Stalled") or {}
@@ -211,13 +214,6 @@ class Reconciler:
         return replace(seen, answers=answers)
 
 
-def _problems(llm: LLMDeployment, resolved: releases.Resolved) -> list[Problem]:
-    return [
-        *arguments.check(llm.spec.engine.extra_args, resolved.contract_version),
-        *server_flags.check(llm.spec.server.extra_args, resolved.row.server_code),
-    ]
-
-
 async def _opted_out(cluster: Cluster, llm: LLMDeployment) -> bool:
     """Whether the namespace takes the risk of a release below the second floor."""
     found = await cluster.client.find(kinds.NAMESPACE, None, llm.namespace)
@@ -230,6 +226,21 @@ async def _tell(cluster: Cluster, obj: Object, ready: Mapping[str, Any], kind: s
     meta = obj["metadata"]
     log.info("%s/%s: %s: %s", meta["namespace"], meta["name"], ready["reason"], ready["message"])
     await cluster.events.post(obj, kind=kind, reason=ready["reason"], action="Reconcile", note=ready["message"])
+
+
+async def _tell_fit(cluster: Cluster, obj: Object, conditions: list[dict[str, Any]]) -> None:
+    """An event for a new verdict, unless Ready says the same in its own."""
+    was = find(obj.get("status", {}).get("conditions", []), "Fits") or {}
+    fits, ready = find(conditions, "Fits") or {}, find(conditions, "Ready") or {}
+    decided = fits.get("status") in ("True", "False") or fits.get("reason") == "Tight"
+    if decided and fits["reason"] not in (was.get("reason"), ready.get("reason")):
+        kind = "Normal" if fits["status"] == "True" else "Warning"
+        await cluster.events.post(obj, kind=kind, reason=fits["reason"], action="Plan", note=fits["message"])
+
+
+def _sooner(*times: float | None) -> float | None:
+    """The shortest of the waits that are asked for."""
+    return min((time for time in times if time is not None), default=None)
 
 
 def _ready_since(obj: Object) -> str:
@@ -248,10 +259,3 @@ def _look_again(seen: Observation, finding: findings.Finding | None) -> float | 
     if gather.pods_in_creation(seen):
         return 4.0  # a volume that cannot be mounted is told by an event of the pod, which is not watched
     return 30.0 if finding.reason == "InsufficientGPUs" else None
-
-
-def _validation_message(error: ValidationError) -> str:
-    """Each field with what is wrong, for a spec that this version of the operator does not understand."""
-    told = [f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors(include_url=False)]
-    what = "; ".join(told[:10])
-    return f"This version of the operator does not understand the spec: {what}. Correct it, or update the operator."

@@ -16,13 +16,14 @@ from typing import Any
 
 from prometheus_client.core import Metric
 
+from triton_vllm_operator.api import names
 from triton_vllm_operator.kube import kinds, login
 from triton_vllm_operator.kube.client import Client
 from triton_vllm_operator.kube.errors import Conflict, KubeError
 from triton_vllm_operator.kube.events import EventRecorder
 from triton_vllm_operator.kube.kinds import Key, Kind, Object
 from triton_vllm_operator.kube.reflector import Reflector
-from triton_vllm_operator.kube.store import OWNED, Store, owner_of
+from triton_vllm_operator.kube.store import Store, owner_of
 from triton_vllm_operator.runtime import health
 from triton_vllm_operator.runtime.leader import Leader, LeaseSettings
 from triton_vllm_operator.runtime.metrics import Metrics, gauge
@@ -42,11 +43,12 @@ GRACE_S = 10.0  # how far kopf's watch may lag behind a list
 
 @dataclass
 class Cluster:
-    """What a reconcile may use: the client, the stores of children by kind, and the events."""
+    """What a reconcile may use: the client, the stores of children by kind, the inspection pods, and the events."""
 
     client: Client
     events: EventRecorder
     stores: dict[Kind, Store]
+    inspections: Store = field(default_factory=lambda: Store(kinds.POD, label=names.INSPECTS_LABEL))
 
     def children(self, kind: Kind, owner: Key) -> list[Object]:
         """The owner's children of one kind, by name, as last seen or as answered to our own last write."""
@@ -124,22 +126,24 @@ class Shell:
     def on(cls, client: Client, reconcile: Reconcile, settings: Settings, metrics: Metrics) -> Shell:
         """The operator on a client that is already there; call it in the event loop that will run it."""
         stores = {kind: Store(kind) for kind in CHILDREN}
+        cluster = Cluster(client, EventRecorder(client, settings.identity), stores)
+        watched = [*stores.values(), cluster.inspections]
         shell = cls(
             settings=settings,
             reconcile=reconcile,
-            cluster=Cluster(client, EventRecorder(client, settings.identity), stores),
+            cluster=cluster,
             metrics=metrics,
             queue=KeyedQueue(settings.queue, observer=metrics),
             leader=Leader(client, LeaseSettings(settings.lease_namespace, settings.lease_name), settings.identity),
             reflectors=[
-                Reflector(client, store, namespace, OWNED) for store in stores.values() for namespace in settings.scopes
+                Reflector(client, store, namespace, store.label) for store in watched for namespace in settings.scopes
             ],
             watch=KopfWatch(settings, lambda key, version: shell.found(key, version)),
             port=asyncio.get_running_loop().create_future(),
         )
         if settings.leader_election:
             client.fence_with(shell.leader.check)
-        for store in stores.values():
+        for store in watched:
             store.subscribe(shell.queue.add)
         metrics.live(shell._gauges)
         return shell

@@ -1,0 +1,71 @@
+"""Before a GPU is held the model is read and planned, and the engine runs with what was chosen."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from e2e.hub import manifests
+from e2e.tests.deployments import Namespace, eventually, llm
+
+NAME = "open"
+TOLD_SECONDS = 15.0
+"""From `kubectl apply` to the reason."""
+TOKEN = {"tokenSecretRef": {"name": "hub-token", "key": "token"}}
+
+
+@pytest.fixture(scope="module")
+def served(namespace: Namespace) -> Namespace:
+    """A deployment that leaves everything open that can be."""
+    namespace.apply(llm(NAME, engine={"maxModelLen": None}))
+    namespace.wait_ready(NAME)
+    return namespace
+
+
+def inspections(namespace: Namespace, name: str) -> list[object]:
+    told = namespace.kubectl("get", "pods", "-l", f"serving.triton-vllm.dev/inspects={name}", "-o", "json")
+    found: list[object] = json.loads(told)["items"]
+    return found
+
+
+def test_a_model_that_was_read_and_fits_says_so_with_its_numbers(served: Namespace) -> None:
+    status = (served.get("llm", NAME) or {})["status"]
+    assert served.condition(NAME, "ModelResolved")["reason"] == "Resolved"
+    assert served.condition(NAME, "Fits")["reason"] == "Fits"
+    assert (status["model"]["architecture"], status["model"]["layers"]) == ("LlamaForCausalLM", 2)
+    assert status["plan"]["perGPU"]["weightsBytes"] > 0
+    assert inspections(served, NAME) == []
+
+
+def test_the_engine_runs_with_what_was_chosen(served: Namespace) -> None:
+    status = (served.get("llm", NAME) or {})["status"]
+    report = served.report(NAME)["KVCache"]
+    for name in ("maxModelLen", "maxNumSeqs", "maxNumBatchedTokens"):
+        assert report[name] == status["chosen"][name], name
+    assert report["workers"] == status["chosen"]["tensorParallelSize"] == status["gpusPerReplica"]
+    assert status["chosen"]["maxModelLen"] == status["plan"]["maxModelLen"] == 2048
+
+
+def test_a_model_that_does_not_fit_makes_no_pod_until_it_does(namespace: Namespace) -> None:
+    namespace.apply(llm("large", resources={"gpu": {"memoryGiB": 0.25}}))
+    namespace.wait_reason("large", "DoesNotFit", TOLD_SECONDS)
+    assert namespace.condition("large", "Fits")["status"] == "False"
+    assert namespace.pods("large") == []
+    namespace.patch("large", {"resources": {"gpu": {"memoryGiB": 24}}})
+    eventually("a pod", lambda: len(namespace.pods("large")) == 1, 15)
+    namespace.kubectl("delete", "llm", "large")
+
+
+def test_a_gated_model_is_told_by_what_it_lacks(namespace: Namespace) -> None:
+    namespace.apply(llm("no-token", uri="hf://gated/tiny-llama"))
+    message = namespace.wait_reason("no-token", "ModelGated", TOLD_SECONDS)
+    assert "spec.model.tokenSecretRef" in message
+    namespace.kubectl("create", "secret", "generic", "hub-token", "--from-literal=token=wrong")
+    namespace.apply(llm("bad-token", uri="hf://gated/tiny-llama", model=TOKEN))
+    namespace.wait_reason("bad-token", "TokenRefused", TOLD_SECONDS)
+    assert namespace.pods("no-token") + namespace.pods("bad-token") == []
+    right = ["create", "secret", "generic", "hub-token", f"--from-literal=token={manifests.TOKEN}", "--dry-run=client"]
+    namespace.kubectl("apply", "-f", "-", stdin=namespace.kubectl(*right, "-o", "json"))
+    eventually("the next attempt reads it", lambda: namespace.condition("bad-token", "Fits")["status"] == "True", 60)
+    namespace.kubectl("delete", "llm", "no-token", "bad-token")

@@ -1,0 +1,131 @@
+"""The inspection pod: reads config.json and safetensors headers, and says the model's shape in its last message.
+
+It runs in the LLMDeployment's namespace with that namespace's own token or claim, so the operator itself reads no
+Secret and needs no way out of the cluster. It asks for no GPU and sees no weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from triton_vllm_operator.api import names
+from triton_vllm_operator.api.spec import LLMDeployment
+from triton_vllm_operator.desired.engine_args import claim, source
+from triton_vllm_operator.desired.inputs import Defaults
+from triton_vllm_operator.desired.layout import MODEL_DIR
+from triton_vllm_operator.desired.objects import child, restricted_container, restricted_pod
+
+Objects = list[dict[str, Any]]
+
+_DEADLINE_SECONDS = 300  # the program ends by itself long before; this is for a pod that never gets that far
+# How the hub is reached; other variables of the server would change what Python runs.
+_NETWORK_VARIABLE = re.compile(
+    r"HF_(?!HOME$)\w+|(HTTPS?|NO|ALL)_PROXY|SSL_CERT_(FILE|DIR)|(REQUESTS|CURL)_CA_BUNDLE", re.IGNORECASE
+)
+
+
+def inspect_pod(llm: LLMDeployment, image: str, pull_policy: str, defaults: Defaults) -> dict[str, Any]:
+    """The pod without the number of its attempt.
+
+    Args:
+        image: the operator's own image.
+        pull_policy: of that image; "" leaves it to Kubernetes.
+    """
+    spec = _pod_spec(llm, image, pull_policy, defaults)
+    content = hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:8]
+    head = child(llm, "v1", "Pod", f"{llm.name}-inspect-{content}", labels=names.inspection_labels(llm.name, content))
+    return head | {"spec": spec}
+
+
+def _pod_spec(llm: LLMDeployment, image: str, pull_policy: str, defaults: Defaults) -> dict[str, Any]:
+    additions = llm.spec.pod_template
+    env = _env(llm, defaults)
+    mounts, volumes = _files_of(env, llm)
+    secrets = [*additions.image_pull_secrets, *({"name": name} for name in defaults.image_pull_secrets)]
+    found = {
+        "restartPolicy": "Never",
+        "activeDeadlineSeconds": _DEADLINE_SECONDS,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": 1,
+        "securityContext": restricted_pod(),
+        "containers": [_container(llm, image, pull_policy, env, mounts)],
+        "volumes": _volumes(llm) + volumes,
+        # Where every node has GPUs, it must be allowed onto them. It needs no particular one.
+        "tolerations": [
+            {"key": llm.spec.resources.gpu.resource_name, "operator": "Exists"},
+            *llm.spec.scheduling.tolerations,
+        ],
+        "imagePullSecrets": secrets,
+        "serviceAccountName": additions.service_account_name,
+    }
+    return {key: value for key, value in found.items() if value not in (None, [])}
+
+
+def _container(llm: LLMDeployment, image: str, pull_policy: str, env: Objects, mounts: Objects) -> dict[str, Any]:
+    model = [{"name": "model", "mountPath": MODEL_DIR, "readOnly": True}] if claim(llm) else []
+    return {
+        "name": names.INSPECTION_CONTAINER,
+        "image": image,
+        **({"imagePullPolicy": pull_policy} if pull_policy else {}),
+        "command": ["python3", "-m", "triton_vllm_operator.inspect"],
+        "args": _arguments(llm),
+        "env": env,
+        **({"envFrom": llm.spec.pod_template.env_from} if llm.spec.pod_template.env_from else {}),
+        "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, *model, *mounts],
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "securityContext": restricted_container(),
+    }
+
+
+def _arguments(llm: LLMDeployment) -> list[str]:
+    if found := claim(llm):
+        folder = f"{MODEL_DIR}/{found[1]}" if found[1] else MODEL_DIR
+        return [f"--folder={folder}", f"--told-as={llm.spec.model.uri}"]
+    repository, revision = source(llm)
+    return [f"--repository={repository}", *([f"--revision={revision}"] if revision else [])]
+
+
+def _env(llm: LLMDeployment, defaults: Defaults) -> list[dict[str, Any]]:
+    """Ours by name, then the user's, both only as far as they tell how to reach the hub."""
+    plain = {"HOME": "/tmp", "HF_HOME": "/tmp/huggingface", **_network(defaults.env)}
+    found: dict[str, dict[str, Any]] = {name: {"name": name, "value": value} for name, value in plain.items()}
+    if token := llm.spec.model.token_secret_ref:
+        reference = {"secretKeyRef": {"name": token.name, "key": token.key}}
+        found["HF_TOKEN"] = {"name": "HF_TOKEN", "valueFrom": reference}
+    theirs = [entry for entry in llm.spec.pod_template.env if _NETWORK_VARIABLE.fullmatch(entry["name"])]
+    given = {entry["name"] for entry in theirs}
+    return [found[name] for name in sorted(found) if name not in given] + theirs
+
+
+def _network(env: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in env.items() if _NETWORK_VARIABLE.fullmatch(name)}
+
+
+def _files_of(env: Objects, llm: LLMDeployment) -> tuple[Objects, Objects]:
+    """Mounts and volumes of the files that these variables name, such as the certificate of a mirror's authority.
+
+    Only from ConfigMaps and Secrets: a claim could bind the pod to another node than the GPUs'.
+    """
+    named = [PurePosixPath(str(entry.get("value", ""))) for entry in env]
+    plain = {volume.name: volume for volume in llm.spec.pod_template.volumes if volume.config_map or volume.secret}
+    mounts = [
+        mount
+        for mount in llm.spec.pod_template.volume_mounts
+        if mount["name"] in plain and any(path.is_relative_to(mount["mountPath"]) for path in named)
+    ]
+    used = {mount["name"] for mount in mounts}
+    return mounts, [v.model_dump(by_alias=True, exclude_none=True) for name, v in plain.items() if name in used]
+
+
+def _volumes(llm: LLMDeployment) -> list[dict[str, Any]]:
+    volumes: list[dict[str, Any]] = [{"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}}]
+    if found := claim(llm):
+        volumes.append({"name": "model", "persistentVolumeClaim": {"claimName": found[0], "readOnly": True}})
+    return volumes

@@ -1,0 +1,54 @@
+"""Inspection pods as a test sees them, and what a kubelet would write when one of them has ended."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from tests.apiserver.operators import eventually
+from tests.apiserver.view import Object, View
+from triton_vllm_operator.plan.inspection import Outcome, Resolved, write
+
+IMAGE = ("--operator-image=registry.example/operator:1",)
+"""What makes an operator inspect models."""
+SELECTOR = "serving.triton-vllm.dev/inspects"
+
+
+def inspections(view: View) -> list[Object]:
+    """Those that are not being deleted."""
+    items: list[Object] = json.loads(view.kubectl("get", "pods", "-l", SELECTOR, "-o", "json"))["items"]
+    return [item for item in items if "deletionTimestamp" not in item["metadata"]]
+
+
+def inspection(view: View, attempt: int = 0) -> str:
+    """Name of the only inspection pod, once it is that attempt."""
+
+    def there() -> bool:
+        found = inspections(view)
+        return len(found) == 1 and found[0]["metadata"]["name"].endswith(f"-{attempt}")
+
+    eventually(f"attempt {attempt} alone", there)
+    return str(inspections(view)[0]["metadata"]["name"])
+
+
+def container(view: View) -> dict[str, Any]:
+    """The container of the only inspection pod."""
+    [pod] = inspections(view)
+    [found] = pod["spec"]["containers"]
+    return dict(found)
+
+
+def says(view: View, pod: str, outcome: Outcome) -> None:
+    """What the kubelet writes when the program has ended."""
+    view.fake_pod_status(pod, pod_that_said(outcome))
+
+
+def pod_that_said(outcome: Outcome) -> Object:
+    """The status of an inspection pod that has ended."""
+    code = 0 if isinstance(outcome, Resolved) else 1
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    ended = {"exitCode": code, "reason": "Completed", "message": write(outcome), "finishedAt": now, "startedAt": now}
+    state = {"name": "inspect", "image": "i", "imageID": "", "ready": False, "restartCount": 0}
+    statuses = [{**state, "state": {"terminated": ended}}]
+    return {"phase": "Failed" if code else "Succeeded", "containerStatuses": statuses}

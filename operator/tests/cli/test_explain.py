@@ -1,0 +1,114 @@
+"""``kubectl llm explain``: the order in which things must come true, on an API server in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.fake import clock
+from tests.fake.world import World
+from tests.plan.test_fit import LLAMA_70B, decided, node
+from triton_vllm_operator.cli import explain
+from triton_vllm_operator.cli.explain import Step
+from triton_vllm_operator.cli.main import app
+from triton_vllm_operator.cli.problems import InputProblem
+from triton_vllm_operator.kube import kinds
+from triton_vllm_operator.kube.kinds import Key, Object
+from triton_vllm_operator.plan import fit
+
+T4 = ("Tesla-T4", 15360, "7", "5")
+LABELS = {"serving.triton-vllm.dev/llmdeployment": "a"}
+
+
+def explained(spec: Object, *more: Object, status: Object | None = None, generation: int = 1) -> list[Step]:
+    """The steps after one reconcile, beside `more` objects; `status`: fields that replace what the operator wrote."""
+
+    async def run() -> list[Step]:
+        made = World.of(0)
+        made.chaos.calm()
+        kind = kinds.LLM_DEPLOYMENT
+        body = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": {"name": "a", "namespace": "team"}}
+        made.api.create({**body, "spec": spec}, "user")
+        await made.shell.reconcile(made.shell.cluster, Key("team", "a"))
+        for obj in more:
+            made.api.create(obj, "user")
+
+        def change(obj: Object) -> None:
+            obj["status"] = {**obj["status"], **(status or {})}
+
+        made.api.change((kind, "team", "a"), "user", change)
+        made.api.objects[kind, "team", "a"]["metadata"]["generation"] = generation
+        return await explain.look(made.shell.cluster.client, "team", "a")
+
+    found: list[Step] = clock.run(run())
+    return found
+
+
+def pod(**status: Any) -> Object:
+    meta = {"name": "a-1", "namespace": "team", "labels": LABELS}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": {}, "status": {"phase": "Pending", **status}}
+
+
+def by_name(steps: list[Step], name: str) -> list[Step]:
+    return [step for step in steps if step.name == name]
+
+
+MODEL = {"model": {"uri": "hf://org/model"}}
+
+
+def test_the_steps_come_in_the_order_in_which_they_must_come_true() -> None:
+    steps = explained(MODEL)
+    assert [step.name for step in steps] == ["Operator", "Image", "Model", "Plan", "Pods", "Ready"]
+    assert steps[0].mark == "ok"
+    assert steps[-1].mark == "no"
+
+
+def test_a_spec_that_is_refused_is_told_before_the_image() -> None:
+    steps = explained({**MODEL, "engine": {"extraArgs": {"no_such_argument": 1}}})
+    [spec] = by_name(steps, "Spec")
+    assert (spec.mark, steps.index(spec)) == ("no", 1)
+    assert spec.text.startswith("ArgumentUnknown: ")
+
+
+def test_a_plan_that_does_not_fit_is_told_with_the_change_that_does() -> None:
+    told = fit.condition(decided(LLAMA_70B, node(T4), engine={"tensorParallelSize": 1, "maxModelLen": 2048}))
+    conditions = [{"type": told.type, "status": told.status, "reason": told.reason, "message": told.message}]
+    [step] = by_name(explained(MODEL, status={"conditions": conditions}), "Plan")
+    assert step.mark == "no"
+    assert step.text.startswith("DoesNotFit: On Tesla-T4: ")
+
+
+def test_every_trouble_of_the_pods_is_told_and_who_holds_the_gpus() -> None:
+    condition = {
+        "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+        "message": "0/1 nodes are available: 1 Insufficient nvidia.com/gpu.",
+    }  # fmt: skip
+    gpus = {"apiVersion": "v1", "kind": "Node", **node(T4, gpus=0)}
+    steps = by_name(explained(MODEL, pod(conditions=[condition]), gpus), "Pods")
+    assert [step.text.split(":")[0] for step in steps] == ["InsufficientGPUs", "RollingOut"]
+    assert "No node offers nvidia.com/gpu" in steps[0].text
+
+
+def test_an_operator_that_has_not_looked_is_told_first() -> None:
+    first = explained(MODEL, generation=7)[0]
+    assert (first.mark, first.name) == ("no", "Operator")
+    assert "generation 7" in first.text
+
+
+def test_a_name_that_is_not_there_is_bad_input() -> None:
+    async def run() -> None:
+        made = World.of(0)
+        made.chaos.calm()
+        with pytest.raises(InputProblem, match="namespace team has no LLMDeployment b"):
+            await explain.look(made.shell.cluster.client, "team", "b")
+
+    clock.run(run())
+
+
+def test_without_a_kubeconfig_it_says_so(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["explain", "a", f"--kubeconfig={tmp_path / 'nothing'}"])
+    assert result.exit_code == 2
+    assert "no cluster" in result.stderr

@@ -1,0 +1,228 @@
+"""The inspection of a repository, against the test cluster's own hub on loopback; the command runs as a process."""
+
+from __future__ import annotations
+
+import json
+import os
+import socketserver
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from e2e.hub import server
+from tests.inspect.files import header, llama, shape, tensors
+from triton_vllm_operator.plan.inspection import Failure, Outcome, Resolved, read
+
+SOURCES = Path(__file__).parents[2] / "src"
+TOKEN = "hf_secret"
+WEIGHTS = b"\0" * 2**22
+
+
+class _Hub(server.Hub):
+    """The cluster's hub, with whatever repositories are in its folder when they are first asked for."""
+
+    def __init__(self, folder: Path, token: str) -> None:
+        super().__init__(folder, token)
+        self._found: dict[str, list[Path]] = {}
+
+    def files(self, repository: str) -> list[Path]:
+        if repository not in self._found:
+            files = (path for path in (self.folder / repository).rglob("*") if path.is_file())
+            self._found[repository] = sorted(files)
+        return self._found[repository]
+
+
+@dataclass
+class Running:
+    """A hub. `sent`: bytes of the bodies of each answer, by path."""
+
+    address: str
+    folder: Path
+    sent: list[tuple[str, int]] = field(default_factory=list)
+    ranges: bool = True
+
+    def inspect(self, repository: str, *options: str, **env: str) -> Outcome:
+        """What the command says, in a process of its own as in the pod."""
+        message = self.folder / "termination-log"
+        command = [sys.executable, "-m", "triton_vllm_operator.inspect", f"--repository={repository}"]
+        environment = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "PYTHONPATH": str(SOURCES)}
+        environment |= {"HF_ENDPOINT": self.address, **env}
+        done = subprocess.run(
+            [*command, f"--message-file={message}", *options],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=90,
+        )
+        outcome = read(message.read_text())
+        assert done.returncode == (0 if isinstance(outcome, Resolved) else 1), done.stderr
+        assert TOKEN not in done.stdout + done.stderr + message.read_text()
+        return outcome
+
+    def failure(self, repository: str, *options: str, **env: str) -> Failure:
+        outcome = self.inspect(repository, *options, **env)
+        assert isinstance(outcome, Failure), outcome
+        return outcome
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Running]:
+    running = Running("", tmp_path)
+
+    class Handler(server.Handler):
+        hub = _Hub(tmp_path, TOKEN)
+
+        def log_message(self, *_: object) -> None:
+            """Quiet."""
+
+        def _send_range(self, content: bytes, headers: dict[str, str], *, body: bool) -> None:
+            if not running.ranges:
+                del self.headers["Range"]
+            super()._send_range(content, headers, body=body)
+
+        def _send(self, status: HTTPStatus, content: bytes, headers: dict[str, str], *, body: bool) -> None:
+            running.sent.append((self.path, len(content)))
+            super()._send(status, content, headers, body=body)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
+        running.address = f"http://127.0.0.1:{httpd.server_address[1]}"
+        thread = threading.Thread(target=httpd.serve_forever)
+        thread.start()
+        yield running
+        httpd.shutdown()
+        thread.join()
+
+
+def test_a_public_model_is_read_at_the_commit_without_its_weights(hub: Running) -> None:
+    llama(hub.folder / "demo" / "llama", weights=WEIGHTS)
+    outcome = hub.inspect("demo/llama")
+    assert outcome == Resolved(server.COMMIT, shape())
+    assert sum(size for _, size in hub.sent) < 2**19
+    assert all(server.COMMIT in path for path, _ in hub.sent if "/resolve/" in path)
+
+
+def test_shards_are_read_by_ranges_too(hub: Running) -> None:
+    llama(hub.folder / "demo" / "llama", shards=20, weights=b"\0" * 2**20)
+    assert hub.inspect("demo/llama", "--revision=v1") == Resolved(server.COMMIT, shape())
+    assert max(size for _, size in hub.sent) <= 256 * 2**10
+
+
+def test_a_server_that_ignores_ranges_is_read_only_as_far_as_needed(hub: Running) -> None:
+    hub.ranges = False
+    folder = llama(hub.folder / "demo" / "llama")
+    (folder / "model.safetensors").write_bytes(header(tensors(), padding=2**20) + WEIGHTS)
+    assert hub.inspect("demo/llama") == Resolved(server.COMMIT, shape())
+
+
+def test_a_gated_model_opens_with_the_right_token_only(hub: Running) -> None:
+    llama(hub.folder / "gated" / "llama")
+    without, wrong = hub.failure("gated/llama"), hub.failure("gated/llama", HF_TOKEN="hf_other")
+    assert (without.reason, wrong.reason) == ("ModelGated", "TokenRefused")
+    assert "spec.model.tokenSecretRef" in without.message
+    assert f"{hub.address}/gated/llama" in wrong.message
+    assert hub.inspect("gated/llama", HF_TOKEN=TOKEN) == Resolved(server.COMMIT, shape())
+
+
+def test_an_unknown_repository_and_revision_are_told_apart(hub: Running) -> None:
+    llama(hub.folder / "demo" / "llama")
+    unknown, revision = hub.failure("demo/nothing"), hub.failure("demo/llama", "--revision=v9")
+    assert (unknown.reason, revision.reason) == ("ModelNotFound", "RevisionNotFound")
+    assert "demo/nothing" in unknown.message
+    assert "'v9'" in revision.message
+
+
+def test_a_repository_without_config_and_a_name_that_is_none(hub: Running) -> None:
+    folder = llama(hub.folder / "demo" / "llama")
+    (folder / "config.json").unlink()
+    assert hub.failure("demo/llama").reason == "FileMissing"
+    assert hub.failure("demo/a--b..c").reason == "ModelNotFound"
+
+
+def test_a_truncated_header_is_told(hub: Running) -> None:
+    folder = llama(hub.folder / "demo" / "llama")
+    (folder / "model.safetensors").write_bytes(header(tensors())[:200])
+    assert hub.failure("demo/llama").reason == "SafetensorsTruncated"
+
+
+def test_a_hostile_config_is_told_as_in_a_folder(hub: Running) -> None:
+    folder = llama(hub.folder / "demo" / "llama")
+    (folder / "config.json").write_text(json.dumps({"a": "x" * 5 * 2**20}))
+    assert hub.failure("demo/llama").reason == "ConfigTooLarge"
+
+
+def test_nobody_at_the_address_is_told_within_seconds() -> None:
+    with socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler, bind_and_activate=False) as free:
+        free.server_bind()  # and never listens: connections are refused
+        running = Running(f"http://127.0.0.1:{free.server_address[1]}", Path(os.environ.get("TMPDIR", "/tmp")))
+        began = time.monotonic()
+        told = running.failure("demo/llama")
+    assert told.reason == "HubUnreachable"
+    assert time.monotonic() - began < 30
+
+
+def test_offline_mode_reaches_no_hub(hub: Running) -> None:
+    llama(hub.folder / "demo" / "llama")
+    assert hub.failure("demo/llama", HF_HUB_OFFLINE="1").reason == "HubUnreachable"
+    assert hub.sent == []
+
+
+def test_a_thousand_shards_are_read_over_the_network_within_the_time_to_tell(hub: Running) -> None:
+    folder = llama(hub.folder / "demo" / "llama")
+    (folder / "model.safetensors").unlink()
+    for number in range(1000):
+        named = {f"model.layers.0.mlp.experts.{number}.up_proj.weight": [1, 1]}
+        (folder / f"model-{number}.safetensors").write_bytes(header(named))
+    began = time.monotonic()
+    told = hub.failure("demo/llama")
+    took = time.monotonic() - began
+    assert told.reason == "CheckpointIncomplete", "all were read, and hold one layer of two"
+    assert len([path for path, _ in hub.sent if "/resolve/" in path]) == 1001
+    assert took < 45
+
+
+def test_a_network_that_swallows_everything_is_told_before_anything_else_waits_for_it(tmp_path: Path) -> None:
+    with socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler) as silent:  # it never accepts
+        running = Running(f"http://127.0.0.1:{silent.server_address[1]}", tmp_path)
+        began = time.monotonic()
+        told = running.failure("demo/llama", "--first-answer=3")
+        assert time.monotonic() - began < 8
+    assert told.reason == "HubUnreachable"
+    assert "within 3 s" in told.message
+    assert "network policies" in told.message
+
+
+class _Dripping(socketserver.BaseRequestHandler):
+    """Answers one byte at a time and never ends."""
+
+    def handle(self) -> None:
+        self.request.recv(65536)
+        self.request.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n{")
+        try:
+            while True:
+                self.request.sendall(b" ")
+                time.sleep(0.2)
+        except OSError:
+            return
+
+
+def test_a_hub_that_drips_is_given_up_at_the_limit(tmp_path: Path) -> None:
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+
+    with Server(("127.0.0.1", 0), _Dripping) as dripping:
+        thread = threading.Thread(target=dripping.serve_forever)
+        thread.start()
+        running = Running(f"http://127.0.0.1:{dripping.server_address[1]}", tmp_path)
+        told = running.failure("demo/llama", "--limit=4")
+        dripping.shutdown()
+        thread.join()
+    assert told.reason == "HubUnreachable"
+    assert "within 4 s" in told.message

@@ -1,0 +1,226 @@
+"""What inspection pods say, and what their state means: decided by the live pods alone."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.desired.samples import resource
+from tests.inspect.files import shape
+from triton_vllm_operator.api import names
+from triton_vllm_operator.api.spec import LLMDeployment
+from triton_vllm_operator.capacity import ModelShape, ShapeError
+from triton_vllm_operator.desired.inputs import Defaults
+from triton_vllm_operator.desired.inspect_pod import inspect_pod
+from triton_vllm_operator.plan import inspection
+from triton_vllm_operator.plan.inspection import Failure, Look, Resolved, look
+
+NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
+GATED = Failure("ModelGated", "Give a token.")
+
+
+def llm(**spec: Any) -> LLMDeployment:
+    return LLMDeployment.parse(resource("llama", {"model": {"uri": "hf://org/model"}, **spec}))
+
+
+def wanted(**spec: Any) -> dict[str, Any]:
+    return inspect_pod(llm(**spec), "operator:1", "", Defaults())
+
+
+def pod(number: int = 0, status: dict[str, Any] | None = None, **meta: Any) -> dict[str, Any]:
+    """A live pod of an attempt, made a minute ago."""
+    made = inspection.with_attempt(wanted(), number)
+    times = {"creationTimestamp": _before(60), "uid": f"u{number}"}
+    return made | {"metadata": made["metadata"] | times | meta, "status": status or {"phase": "Running"}}
+
+
+def ended(message: str, seconds_ago: float = 1, **more: Any) -> dict[str, Any]:
+    terminated = {"message": message, "finishedAt": _before(seconds_ago), "exitCode": 1, "reason": "Error", **more}
+    state = {"name": names.INSPECTION_CONTAINER, "state": {"terminated": terminated}}
+    return {"phase": "Failed", "containerStatuses": [state]}
+
+
+def _before(seconds: float) -> str:
+    return (NOW - timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def looked(*pods: dict[str, Any]) -> Look:
+    return look(wanted(), pods, "7f1f5ab5-34b2-4d0c-8d6f-8c3b3a3d2f10", NOW)
+
+
+def names_of(pods: Any) -> list[str]:
+    return [one["metadata"]["name"] for one in pods]
+
+
+# ------------------------------------------------------------------------------------------------- messages
+
+
+def deep_model(layers: int) -> ModelShape:
+    """A model in which every other layer differs from its neighbour, and every tenth is of a kind of its own."""
+    one = shape().to_json()["layers"][0]
+    body = shape().to_json()
+    body["layers"] = [
+        {
+            **one,
+            "count": 1,
+            "caches": [{**one["caches"][0], "window": (4096 if i % 2 else 0) + (i if i % 10 == 0 else 0)}],
+        }
+        for i in range(layers)
+    ]
+    return ModelShape.from_json(body)
+
+
+@pytest.mark.parametrize("layers", [2, 62, 126, 200])
+def test_a_deep_model_fits_a_termination_message_and_comes_back_whole(layers: int) -> None:
+    told = Resolved("0" * 40, deep_model(layers))
+    message = inspection.write(told)
+    assert len(message) <= inspection.MESSAGE_BYTES
+    assert inspection.read(message) == told
+
+
+def test_a_shape_that_no_message_holds_is_said_to_be_too_large() -> None:
+    body = shape().to_json()
+    one = body["layers"][0]
+    body["layers"] = [
+        {**one, "count": 1, "weights": [{**one["weights"][0], "sizeBytes": (i * 7919**3) % 2**40}]}
+        for i in range(1, 900)
+    ]
+    told = inspection.read(inspection.write(Resolved("", ModelShape.from_json(body))))
+    assert isinstance(told, Failure)
+    assert (told.reason, told.definite) == ("ShapeTooLarge", False)
+
+
+@given(st.text(max_size=5000), st.text(max_size=200))
+def test_any_failure_fits_and_is_one_printable_line(message: str, reason: str) -> None:
+    text = inspection.write(Failure(reason, message))
+    assert len(text) <= inspection.MESSAGE_BYTES
+    told = inspection.read(text)
+    assert isinstance(told, Failure)
+    assert told.message.isprintable()
+
+
+def _bomb() -> str:
+    packed = base64.b64encode(zlib.compress(b" " * 2**21, 9)).decode()
+    return json.dumps({"format": inspection.FORMAT, "shape": packed})
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "",
+        "{",
+        "[]",
+        "Traceback ...",
+        '{"format":"other"}',
+        json.dumps({"format": inspection.FORMAT, "shape": "!"}),
+        _bomb(),
+    ],
+)
+def test_what_no_inspection_wrote_is_an_error(message: str) -> None:
+    with pytest.raises(ShapeError):
+        inspection.read(message)
+
+
+# ----------------------------------------------------------------------------------------------------- pods
+
+
+def test_the_first_look_makes_the_pod() -> None:
+    found = looked()
+    assert found.create is not None
+    assert found.create["metadata"]["name"] == f"{wanted()['metadata']['name']}-0"
+    assert found.outcome is None
+
+
+def test_a_running_pod_is_waited_for() -> None:
+    assert looked(pod()) == Look(pod=pod(), age_s=60.0)
+
+
+def test_a_resolved_model_is_read() -> None:
+    told = Resolved("c" * 40, shape())
+    assert looked(pod(status=ended(inspection.write(told)))) == Look(outcome=told)
+
+
+def test_a_sidecar_that_goes_on_does_not_hide_the_answer() -> None:
+    status = ended(inspection.write(GATED)) | {"phase": "Running"}
+    assert looked(pod(status=status)).outcome == GATED
+
+
+@pytest.mark.parametrize(("number", "pause"), [(0, 10), (1, 20), (4, 160), (5, 300), (40, 300)])
+def test_a_failure_is_tried_again_after_growing_pauses(number: int, pause: float) -> None:
+    early = looked(pod(number, ended(inspection.write(GATED), pause - 4)))
+    assert (early.outcome, early.create, early.again_s) == (GATED, None, 4.0)
+    due = looked(pod(number, ended(inspection.write(GATED), pause)))
+    assert due.create is not None
+    assert inspection.attempt(due.create) == number + 1
+    assert due.outcome == GATED, "the failure stands until it is proven wrong"
+
+
+def test_what_only_a_new_commit_cures_is_looked_at_once_an_hour() -> None:
+    told = inspection.write(Failure("ConfigNotJson", "no"))
+    assert looked(pod(20, ended(told, 3000))).again_s == 600.0
+
+
+def test_the_newest_attempt_counts_and_the_older_ones_go() -> None:
+    found = looked(pod(0, ended(inspection.write(GATED), 99)), pod(1))
+    assert found.pod == pod(1)
+    assert names_of(found.delete) == [pod(0)["metadata"]["name"]]
+
+
+def test_a_pod_that_reads_something_else_goes() -> None:
+    other = inspection.with_attempt(wanted(model={"uri": "hf://org/other"}), 0)
+    found = looked(other)
+    assert names_of(found.delete) == [other["metadata"]["name"]]
+    assert found.create is not None
+
+
+def test_a_pod_of_a_former_namesake_says_nothing() -> None:
+    foreign = pod(status=ended(inspection.write(GATED)), ownerReferences=[{"uid": "other"}])
+    found = looked(foreign)
+    assert found.outcome is None
+    assert names_of(found.delete) == [foreign["metadata"]["name"]]
+
+
+def test_a_pod_that_somebody_deletes_is_followed_by_the_next() -> None:
+    found = looked(pod(2, deletionTimestamp=_before(1)))
+    assert found.create is not None
+    assert inspection.attempt(found.create) == 3
+    assert found.delete == ()
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        (ended("", reason="OOMKilled"), "OOMKilled"),
+        (ended("ModuleNotFoundError: No module named x"), "No module named x"),
+        ({"phase": "Failed", "reason": "Evicted", "message": "low on memory", "conditions": []}, "low on memory"),
+        ({"phase": "Failed", "reason": "DeadlineExceeded"}, "DeadlineExceeded"),
+    ],
+)
+def test_a_pod_that_ends_without_an_answer_holds_nothing_back(status: dict[str, Any], told: str) -> None:
+    outcome = looked(pod(status=status)).outcome
+    assert isinstance(outcome, Failure)
+    assert (outcome.reason, outcome.definite) == ("InspectionFailed", False)
+    assert told in outcome.message
+
+
+# ------------------------------------------------------------------------------------------------- the cache
+
+
+def test_what_was_read_is_found_again_for_the_same_model_only() -> None:
+    read = Resolved("c" * 40, shape())
+    asked = llm(model={"uri": "hf://org/model@v1"})
+    model = inspection.model_status(asked, read)
+    assert inspection.cached(asked, model) == read
+    assert inspection.cached(llm(model={"uri": "hf://org/model", "revision": "v1"}), model) == read
+    assert inspection.cached(llm(model={"uri": "hf://org/model@v2"}), model) is None
+    assert inspection.cached(llm(model={"uri": "hf://org/model"}), model) is None
+    assert inspection.cached(llm(model={"uri": "pvc://models/llama"}), model) is None
+    assert inspection.cached(asked, {**model, "shape": "older form"}) is None
+    assert inspection.cached(asked, {}) is None
