@@ -81,7 +81,7 @@ class Cluster:
         steps.add("base image", self._find_base, ["Docker engine"])
         steps.add("clusters of checkouts that are gone", self._remove_orphans, ["Docker engine"])
         steps.add("network", lambda log: network.ensure(self.engine, mine, log), ["Docker engine"])
-        steps.add("registry", self._start_registry, ["network"])  # builds its own program: images wait for it
+        steps.add("registry", self._start_registry, ["network"])  # builds its own program
         steps.add("node image", self._find_node_image, ["base image", "Kubernetes programs", "node programs"])
         steps.add("cluster", self._start_cluster, ["network", "node image"])
         steps.add("nodes", self._settle_nodes, ["cluster"])
@@ -90,8 +90,8 @@ class Cluster:
     def image_steps(self, steps: Steps, names: Iterable[str]) -> None:
         """Add the steps that build and push images; they run beside the cluster's own."""
         for name in names:
-            steps.add(f"build {name}", self._build_step(name), ["base image", "registry"])
-            steps.add(f"push {name}", self._push_step(name), [f"build {name}"])
+            steps.add(f"build {name}", self._build_step(name), ["base image"])
+            steps.add(f"push {name}", self._push_step(name), [f"build {name}", "registry"])
 
     def _find_base(self, log: Path) -> str:
         self._base = bases.python(self.engine, log)

@@ -7,7 +7,9 @@ There is no kubelet and no scheduler: pods stay Pending unless a test writes the
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
+import random
 import shutil
 import signal
 import socket
@@ -28,6 +30,7 @@ import yaml
 
 ADMIN_TOKEN = "admin-of-this-test-cluster"
 START_S = 120.0
+PORTS = range(10240, 20000)
 # A test run that is killed takes its servers with it.
 ORPHANED = ("setpriv", "--pdeathsig", "KILL", "--") if shutil.which("setpriv") else ()
 AUDIT_POLICY: dict[str, Any] = {
@@ -39,15 +42,17 @@ AUDIT_POLICY: dict[str, Any] = {
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now. All are held open until all are known, so that they differ."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for held in sockets:
-            held.bind(("127.0.0.1", 0))
-        return [held.getsockname()[1] for held in sockets]
-    finally:
-        for held in sockets:
-            held.close()
+    """Ports that nobody listens on now, below those that the kernel gives to connections in the meantime."""
+    return list(itertools.islice(filter(_is_free, random.sample(PORTS, len(PORTS))), count))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as tried:
+        try:
+            tried.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 @dataclass
