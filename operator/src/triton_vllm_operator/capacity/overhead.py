@@ -32,6 +32,8 @@ _FLUSH_BUFFER = 50 * MIB
 #: FlashAttention 3 may cut a decode into this many parts inside a CUDA graph and keeps a 32-bit result of each.
 _GRAPH_SPLITS = 32
 _HOPPER = 9
+#: Bytes alive for each logit in the V1 runner's sampler, as its source counts them, and what CUDA's sort may add.
+_V1_LOGIT, _SORTED_LOGIT, _SORT_WORKSPACE = 14, 28, 12
 #: Largest workspace, in tokens, that MLA's chunked prefill is profiled with.
 _MLA_WORKSPACE_TOKENS = 64 * 1024
 
@@ -110,6 +112,8 @@ def activation(shape: ModelShape, settings: EngineSettings, resolved: Resolved) 
     more_streams = 2 * resolved.max_num_batched_tokens * shape.hidden_size * 2
     low = int(0.85 * steady)
     high = int(1.12 * max(expected, _CUBLAS_WORKSPACE + experts + forward + more_streams)) + 64 * MIB
+    if resolved.rules.v1_sorts_logits and not resolved.v2_runner:
+        high += min(resolved.max_num_seqs, resolved.max_num_batched_tokens) * shape.vocab_size * _SORT_WORKSPACE
     return Interval(low, expected + encoder // 2, high + 2 * encoder)
 
 
@@ -169,14 +173,16 @@ def sampler_bytes(shape: ModelShape, settings: EngineSettings, resolved: Resolve
     """One row of logits per request, in the forms that are alive together, and the hidden states beside them.
 
     V1 runner: 16-bit logits, their 32-bit copy, probabilities and random noise; where it still sorts for top-k and
-    top-p, sorted values and their 64-bit places too. V2 runner: 16-bit logits and, up to 0.27, their 32-bit copy.
+    top-p, instead of noise sorted values, their 64-bit places, masks and the values put back. V2 runner: 16-bit
+    logits and, up to 0.27, their 32-bit copy.
     """
     rules = resolved.rules
     rows = min(resolved.max_num_seqs, resolved.max_num_batched_tokens)
     if resolved.v2_runner:
         per_logit, copies, table = rules.v2_bytes_per_logit, 1, 0
     else:
-        per_logit, copies, table = rules.v1_bytes_per_logit, 2, min(rows, _MULTIPROCESSORS) * shape.vocab_size * 4
+        per_logit = _SORTED_LOGIT if rules.v1_sorts_logits else _V1_LOGIT
+        copies, table = 2, min(rows, _MULTIPROCESSORS) * shape.vocab_size * 4
     hidden = (resolved.max_num_batched_tokens + copies * rows) * shape.hidden_size * 2
     return rows * shape.vocab_size * per_logit + hidden + table
 
