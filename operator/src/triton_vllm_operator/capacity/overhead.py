@@ -129,7 +129,7 @@ def _dense_width(shape: ModelShape, tp: int) -> int:
     """Gate and up projection and their product, of the widest dense layer or shared expert."""
     parts = {part.size_bytes for layer in shape.layers for part in layer.weights if part.group == "mlp"}
     bits = shape.quantization.weight_bits if shape.quantization is not None else 16
-    inner = max(parts, default=0) * 8 // (3 * bits * shape.hidden_size)
+    inner = max(parts, default=0) * 8 // max(3 * bits * shape.hidden_size, 1)
     return 3 * min(inner, shape.intermediate_size or inner) // tp
 
 
