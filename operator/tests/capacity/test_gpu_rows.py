@@ -12,6 +12,7 @@ from tests.gpu.cases import CASES
 from tests.gpu.compare import Compared, compare, read, settings
 from tests.gpu.models import MODELS
 from triton_vllm_operator.capacity import ModelShape, gpu_by_product, plan
+from triton_vllm_operator.capacity.overhead import baseline
 
 ROWS = read(Path(__file__).with_name("gpu_rows.jsonl"))
 FOUND = compare(ROWS)
@@ -74,6 +75,14 @@ def test_a_second_profile_run_needs_what_a_warm_start_is_planned_with(one: Compa
     planned = plan(shape, warm, gpu_by_product(one.row["gpu"])).overhead.activation
     rank = one.row["ranks"][0]
     assert planned.low <= rank["again"]["peak"] + rank["kept"] <= planned.high
+
+
+@pytest.mark.parametrize("one", MEASURED, ids=name)
+def test_what_is_held_before_the_engine_looks_lies_in_its_interval(one: Compared) -> None:
+    case = next(case for case in CASES if case.name == name(one))
+    planned = baseline(settings(case, one.row["vllm"]))
+    for rank in one.row["ranks"]:
+        assert planned.low <= rank["start"]["total"] - rank["start"]["free"] <= planned.high
 
 
 def test_blocks_follow_exactly_from_the_measured_memory() -> None:

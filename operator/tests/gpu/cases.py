@@ -29,26 +29,29 @@ class Case:
         return dict(self.settings)
 
 
-def _cases() -> tuple[Case, ...]:
-    small: Settings = {"max_num_batched_tokens": 2048, "max_num_seqs": 256}
-    eager: Settings = {"enforce_eager": True}
-    edge: Settings = {"max_model_len": 8192}
-    llama, moe, latent, hybrid = "llama-3.1-8b", "qwen3-30b-a3b, 16 layers", "deepseek-v2-lite", (
-        "qwen3-next, 24 layers, 128 experts")  # fmt: skip
+_LLAMA, _MOE, _LATENT = "llama-3.1-8b", "qwen3-30b-a3b, 16 layers", "deepseek-v2-lite"
+_HYBRID = "qwen3-next, 24 layers, 128 experts"
+_SMALL: Settings = {"max_num_batched_tokens": 2048, "max_num_seqs": 256}
+_EAGER: Settings = {"enforce_eager": True}
+_EDGE: Settings = {"max_model_len": 8192}
+_PLAIN_REDUCE: Settings = {"compilation_config": {"pass_config": {"fuse_allreduce_rms": False}}}
+
+
+def _families() -> tuple[Case, ...]:
     return (
         # one dense model: both runners, every setting that moves a term
-        Case("llama", llama, graphs=True),
-        Case("llama-v1", llama, runner="v1", graphs=True),
-        Case("llama-eager", llama, eager),
-        Case("llama-v1-eager", llama, eager, "v1"),
-        Case("llama-small", llama, small, graphs=True),
-        Case("llama-v1-small", llama, small, "v1", graphs=True),
+        Case("llama", _LLAMA, graphs=True),
+        Case("llama-v1", _LLAMA, runner="v1", graphs=True),
+        Case("llama-eager", _LLAMA, _EAGER),
+        Case("llama-v1-eager", _LLAMA, _EAGER, "v1"),
+        Case("llama-small", _LLAMA, _SMALL, graphs=True),
+        Case("llama-v1-small", _LLAMA, _SMALL, "v1", graphs=True),
         # mixture of experts, MLA, hybrid: one of each
         Case("qwen3-moe", "qwen3-30b-a3b", {"max_model_len": 32768}, graphs=True),
-        Case("deepseek-lite", latent, graphs=True),
+        Case("deepseek-lite", _LATENT, graphs=True),
         Case("mixtral", "mixtral-8x7b, 16 layers", graphs=True),
         Case("gpt-oss", "gpt-oss-20b", graphs=True),
-        Case("qwen3-next", hybrid, graphs=True),
+        Case("qwen3-next", _HYBRID, graphs=True),
         Case("gemma-3-27b", "gemma-3-27b", graphs=True),
         Case("qwen3", "qwen3-8b"),
         Case("qwen2.5-7b", "qwen2.5-7b"),
@@ -60,49 +63,53 @@ def _cases() -> tuple[Case, ...]:
         Case("mistral", "mistral-7b"),
         Case("phi-4", "phi-4"),
         # no compiler: the forward pass and the sampler alone
-        Case("deepseek-lite-eager", latent, eager),
-        Case("llama-32k-eager", llama, {**eager, "max_num_batched_tokens": 32768}),
-        Case("llama-small-eager", llama, {**small, **eager}),
-        Case("gemma-2-eager", "gemma-2-9b", eager),
-        Case("qwen2.5-32b-awq", "qwen2.5-32b awq", eager),
-        Case("qwen3-fp8-blocks", "qwen3-8b fp8 blocks", eager),
-        Case("qwen3-moe-eager", moe, eager),
-        Case("mixtral-small", "mixtral-8x7b, 16 layers", {**small, **eager}),
-        Case("gpt-oss-small", "gpt-oss-20b", {**small, **eager}),
-        Case("deepseek-lite-v1", latent, eager, "v1"),
-        Case("qwen3-moe-fp8", "qwen3-30b-a3b fp8 blocks", eager),
-        Case("mamba", "mamba-codestral-7b", {"max_num_seqs": 256, **eager}),
-        Case("deepseek-v3", "deepseek-v3, 6 layers", {"max_model_len": 32768, **eager}),
-        # small batches and other families, compiled
-        Case("qwen1.5-moe", "qwen1.5-moe-a2.7b"),
-        Case("deepseek-lite-small", latent, small),
-        Case("llama-fp8", "llama-3.1-8b fp8"),
-        Case("qwen3-moe-small", moe, small),
-        Case(
-            "qwen3-next-small",
-            hybrid,
-            {**small, "enable_prefix_caching": True, "additional_config": {"gdn_prefill_backend": "triton"}},
-        ),
-        Case("llama-8-layers-v1", "llama-3.1-8b, 8 layers", runner="v1"),
-        Case("llama-64-layers-v1", "llama-3.1-8b, 64 layers", runner="v1"),
-        Case("llama-v1-16-seqs", llama, {"max_num_seqs": 16}, "v1"),
-        Case("qwen2.5-7b-v1", "qwen2.5-7b", runner="v1"),
-        Case("llama-16k", llama, {"max_num_batched_tokens": 16384}),
-        Case("llama-kv-fp8", llama, {"kv_cache_dtype": "fp8"}),
-        Case("gemma-2", "gemma-2-9b"),
-        Case("gemma-3-1b", "gemma-3-1b"),
-        # at the edge: room for one request or not, and starts that the engine refuses
-        Case("edge-below", llama, {**eager, **edge, "gpu_memory_utilization": 0.214}),
-        Case("edge-above", llama, {**eager, **edge, "gpu_memory_utilization": 0.218}),
-        Case("edge-v1", llama, {**eager, **edge, "gpu_memory_utilization": 0.228}, "v1"),
-        Case("no-memory", llama, {**eager, **edge, "gpu_memory_utilization": 0.18}),
-        Case("no-context", llama, {**eager, **edge, "gpu_memory_utilization": 0.999}),
-        Case("too-long", llama, {**eager, "gpu_memory_utilization": 0.3}),
-        # two GPUs; the fused all-reduce is off, so its workspace is not in the figures
-        Case("llama-tp2", llama, {"tensor_parallel_size": 2, **eager, **_PLAIN_REDUCE}, set="two"),
-        Case("llama-pp2", llama, {"pipeline_parallel_size": 2, **eager}, set="two"),
+        Case("deepseek-lite-eager", _LATENT, _EAGER),
+        Case("llama-32k-eager", _LLAMA, {**_EAGER, "max_num_batched_tokens": 32768}),
+        Case("llama-small-eager", _LLAMA, {**_SMALL, **_EAGER}),
+        Case("gemma-2-eager", "gemma-2-9b", _EAGER),
+        Case("qwen2.5-32b-awq", "qwen2.5-32b awq", _EAGER),
+        Case("qwen3-fp8-blocks", "qwen3-8b fp8 blocks", _EAGER),
+        Case("qwen3-moe-eager", _MOE, _EAGER),
+        Case("mixtral-small", "mixtral-8x7b, 16 layers", {**_SMALL, **_EAGER}),
+        Case("gpt-oss-small", "gpt-oss-20b", {**_SMALL, **_EAGER}),
+        Case("deepseek-lite-v1", _LATENT, _EAGER, "v1"),
+        Case("qwen3-moe-fp8", "qwen3-30b-a3b fp8 blocks", _EAGER),
+        Case("mamba", "mamba-codestral-7b", {"max_num_seqs": 256, **_EAGER}),
+        Case("deepseek-v3", "deepseek-v3, 6 layers", {"max_model_len": 32768, **_EAGER}),
     )
 
 
-_PLAIN_REDUCE: Settings = {"compilation_config": {"pass_config": {"fuse_allreduce_rms": False}}}
-CASES = _cases()
+def _settings() -> tuple[Case, ...]:
+    return (
+        # small batches and other families, compiled
+        Case("qwen1.5-moe", "qwen1.5-moe-a2.7b"),
+        Case("deepseek-lite-small", _LATENT, _SMALL),
+        Case("llama-fp8", "llama-3.1-8b fp8"),
+        Case("qwen3-moe-small", _MOE, _SMALL),
+        Case(
+            "qwen3-next-small",
+            _HYBRID,
+            {**_SMALL, "enable_prefix_caching": True, "additional_config": {"gdn_prefill_backend": "triton"}},
+        ),
+        Case("llama-8-layers-v1", "llama-3.1-8b, 8 layers", runner="v1"),
+        Case("llama-64-layers-v1", "llama-3.1-8b, 64 layers", runner="v1"),
+        Case("llama-v1-16-seqs", _LLAMA, {"max_num_seqs": 16}, "v1"),
+        Case("qwen2.5-7b-v1", "qwen2.5-7b", runner="v1"),
+        Case("llama-16k", _LLAMA, {"max_num_batched_tokens": 16384}),
+        Case("llama-kv-fp8", _LLAMA, {"kv_cache_dtype": "fp8"}),
+        Case("gemma-2", "gemma-2-9b"),
+        Case("gemma-3-1b", "gemma-3-1b"),
+        # at the edge: room for one request or not, and starts that the engine refuses
+        Case("edge-below", _LLAMA, {**_EAGER, **_EDGE, "gpu_memory_utilization": 0.214}),
+        Case("edge-above", _LLAMA, {**_EAGER, **_EDGE, "gpu_memory_utilization": 0.218}),
+        Case("edge-v1", _LLAMA, {**_EAGER, **_EDGE, "gpu_memory_utilization": 0.228}, "v1"),
+        Case("no-memory", _LLAMA, {**_EAGER, **_EDGE, "gpu_memory_utilization": 0.18}),
+        Case("no-context", _LLAMA, {**_EAGER, **_EDGE, "gpu_memory_utilization": 0.999}),
+        Case("too-long", _LLAMA, {**_EAGER, "gpu_memory_utilization": 0.3}),
+        # two GPUs; the fused all-reduce is off, so its workspace is not in the figures
+        Case("llama-tp2", _LLAMA, {"tensor_parallel_size": 2, **_EAGER, **_PLAIN_REDUCE}, set="two"),
+        Case("llama-pp2", _LLAMA, {"pipeline_parallel_size": 2, **_EAGER}, set="two"),
+    )
+
+
+CASES = (*_families(), *_settings())
