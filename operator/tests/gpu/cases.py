@@ -21,7 +21,6 @@ class Case:
     runner: Literal["", "v1", "v2"] = ""
     graphs: bool = False
     warm_after: str = ""
-    trace: bool = True
     set: str = "main"
 
     def engine_arguments(self) -> Settings:
@@ -97,6 +96,7 @@ def _settings() -> tuple[Case, ...]:
         Case("qwen2.5-7b-v1", "qwen2.5-7b", runner="v1"),
         Case("llama-16k", _LLAMA, {"max_num_batched_tokens": 16384}),
         Case("llama-kv-fp8", _LLAMA, {"kv_cache_dtype": "fp8"}),
+        Case("llama-warm", _LLAMA, warm_after="llama"),
         Case("gemma-2", "gemma-2-9b"),
         Case("gemma-3-1b", "gemma-3-1b"),
         # at the edge: room for one request or not, and starts that the engine refuses

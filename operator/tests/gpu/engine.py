@@ -163,7 +163,7 @@ def _watch_worker(case: Case, folder: Path) -> None:
         row: Row = {}
         try:
             row["before_profile"] = _memory()
-            peaks = _watch_profile(self.model_runner, trace=case.trace)
+            peaks = _watch_profile(self.model_runner)
             available: int = measure(self)
             row.update(peaks)
             row["after_profile"] = _memory()
@@ -213,7 +213,7 @@ def _write(folder: Path, worker: Any, more: Row) -> None:
     path.write_text(json.dumps(row | more))
 
 
-def _watch_profile(runner: Any, trace: bool) -> Row:
+def _watch_profile(runner: Any) -> Row:
     """Peaks of the forward pass and of the sampler apart, and what was live at the highest, from torch's history."""
     import torch
 
@@ -236,14 +236,14 @@ def _watch_profile(runner: Any, trace: bool) -> Row:
             events = torch.cuda.memory._snapshot()["device_traces"]
             torch.cuda.memory._record_memory_history(enabled=None)
             del runner._dummy_sampler_run
-            found.update(_peaks(events, found.pop("sampler_from_us", 2**62), trace))
+            found.update(_peaks(events, found.pop("sampler_from_us", 2**62)))
 
     runner._dummy_sampler_run = sampled
     runner.profile_run = profiled
     return found
 
 
-def _peaks(devices: list[list[Row]], sampler_from: int, trace: bool) -> Row:
+def _peaks(devices: list[list[Row]], sampler_from: int) -> Row:
     events = max(devices, key=len, default=[])
     live: dict[int, Row] = {}
     now, best = 0, {"forward": 0, "sampler": 0}
@@ -260,12 +260,13 @@ def _peaks(devices: list[list[Row]], sampler_from: int, trace: bool) -> Row:
         elif event["action"] == "free_completed" and event["addr"] in live:
             now -= live.pop(event["addr"])["size"]
     found: Row = {"peaks": best, "kept": now, "events": len(events)}
-    if trace:
-        largest = sorted(at_best, key=lambda event: -event["size"])[:12]
-        found["at_peak"] = [{"size": event["size"], "where": list(_frames(event))} for event in largest]
-        kept = sorted(live.values(), key=lambda event: -event["size"])[:6]
-        found["kept_by"] = [{"size": event["size"], "where": list(_frames(event))} for event in kept]
+    found["at_peak"], found["kept_by"] = _largest(at_best, 12), _largest(list(live.values()), 6)
     return found
+
+
+def _largest(events: list[Row], count: int) -> list[Row]:
+    largest = sorted(events, key=lambda event: -int(event["size"]))[:count]
+    return [{"size": event["size"], "where": list(_frames(event))} for event in largest]
 
 
 def _frames(event: Row) -> Iterator[str]:
