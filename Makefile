@@ -10,7 +10,7 @@ VENV := .venv/bin/python
 export PYTHONDONTWRITEBYTECODE := 1
 export PATH := $(dir $(UV)):$(PATH)
 
-.PHONY: help demo test down env gen verify test-unit test-apiserver test-engine test-oracle test-e2e faults bench-operator bench-capacity
+.PHONY: help demo test down env gen verify test-unit test-apiserver test-engine test-oracle test-e2e faults bench-operator bench-capacity bench-gpu
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -53,6 +53,9 @@ test-oracle: $(VENV) ## the planner against vLLM's own code
 
 bench-capacity: $(VENV) ## measure the planner's figures and write them into operator/docs/capacity.md
 	@PYTHONPATH=operator:operator/src $(VENV) -m tests.capacity.figures
+
+bench-gpu: ## start engines on this host's GPUs, where PYTHON has vLLM, and print plan beside measured (ARGS="--help")
+	@cd operator && PYTHONPATH=src:. $(PYTHON) -m tests.gpu $(ARGS)
 
 test-e2e: $(VENV) ## the whole cluster
 	@$(VENV) -m pytest -q -m e2e e2e

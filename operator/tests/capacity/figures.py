@@ -11,6 +11,8 @@ from statistics import median
 
 from tests.capacity import samples
 from tests.capacity.rows import GIB, Scored, scored
+from tests.gpu.compare import compare, read
+from tests.gpu.compare import table as gpu_table
 from tests.oracle import test_kv, test_weights
 from tests.oracle.conftest import VARIANTS, ask
 from tests.oracle.engine import Answered
@@ -91,6 +93,21 @@ def _worst(rows: Sequence[Scored]) -> list[object]:
     return ["", "median / worst", "", "", verdicts, *bounds]
 
 
+def gpu_rows() -> str:
+    """Starts on a real GPU: each measured term with its planned interval."""
+    rows = read(Path(__file__).with_name("gpu_rows.jsonl"))
+    found = compare(rows)
+    errors = [abs(one.error) for one in found if one.started]
+    outside = sum(bool(one.wrong) for one in found)
+    card = "{gpu}, driver {driver}, vLLM {vllm}, torch {torch}".format_map(rows[0])
+    return (
+        f"{len(found)} starts on one {card} (llama-tp2: on two), GiB with the planned interval in brackets:\n\n"
+        f"{gpu_table(found)}\n"
+        f"Outside their plan: {outside}. Error of the expected KV cache over the {len(errors)} that started: median "
+        f"{median(errors):.2%}, worst {max(errors):.1%}.\n"
+    )
+
+
 def times() -> str:
     """Processor time of one plan and of one search for the smallest change, in milliseconds, warm."""
     small, others = gpu_by_product("NVIDIA-L4"), [gpu_by_product("NVIDIA-L40S"), gpu_by_product("NVIDIA-H200")]
@@ -127,6 +144,7 @@ def main() -> None:
         "Against vLLM's own code (`operator/tests/oracle`):\n", oracle(),
         "Available KV cache against logged rows (error of the expected size; the rules get our weights and the row's "
         "own share):\n", logged_rows(),
+        gpu_rows(),
         "Processor time:\n", times(),
     ]  # fmt: skip
     write(DOCUMENT, "\n".join(parts))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from triton_vllm_operator.capacity import EngineSettings, ModelShape, gpu_by_product, plan
@@ -74,4 +76,41 @@ def test_a_warm_compile_cache_has_no_benchmark_peak() -> None:
 @pytest.mark.parametrize(("seqs", "count"), [(1, 2), (4, 4), (256, 51), (1024, 51)])
 def test_captured_batch_sizes(seqs: int, count: int) -> None:
     settings = EngineSettings(max_num_seqs=seqs, engine_version="0.32.0")
-    assert capture_sizes(settings, resolve(LLAMA, settings, H200), LLAMA) == count
+    assert len(capture_sizes(settings, resolve(LLAMA, settings, H200), LLAMA)) == count
+
+
+def test_the_sampler_keeps_fewer_copies_of_the_logits_in_newer_engines() -> None:
+    logits = 1024 * LLAMA.vocab_size
+    warm: dict[str, Any] = {"enforce_eager": True, "max_num_batched_tokens": 2048}
+    v1 = [spent(engine_version=version, use_v2_model_runner=False, **warm).activation.expected
+          for version in ("0.16.0", "0.17.0", "0.25.1")]  # fmt: skip
+    v2 = [spent(engine_version=version, use_v2_model_runner=True, max_num_seqs=1024, **warm).activation.expected
+          for version in ("0.27.0", "0.28.0")]  # fmt: skip
+    assert v1[0] - v1[1] == (28 - 14) * logits
+    assert v1[1] == v1[2]
+    assert v1[2] > v2[0]
+    assert v2[0] - v2[1] <= (6 - 2) * logits  # the forward pass is what is left
+
+
+def test_the_buffers_of_experts_outlive_the_forward_pass() -> None:
+    shape = ModelShape.from_config(samples.MIXTRAL_8X7B)
+    rows = 8192 * shape.experts.per_token if shape.experts else 0
+    kept = rows * (14336 + 28672) * 2
+    eager: dict[str, Any] = {"enforce_eager": True, "max_num_seqs": 4096}
+    old, new = (spent(shape, engine_version=version, **eager).activation for version in ("0.12.0", "0.13.0"))
+    assert new.expected - old.expected == kept
+
+
+def test_graphs_on_hopper_grow_with_layers_heads_and_captured_sizes() -> None:
+    def graphs(seqs: int = 1024, **fields: object) -> int:
+        shape = ModelShape.from_config({**samples.LLAMA_31_8B, **fields})
+        return spent(shape, engine_version="0.32.0", max_num_seqs=seqs).cuda_graph.expected
+
+    assert graphs(num_hidden_layers=64) > graphs() > graphs(num_hidden_layers=8)
+    assert graphs(num_attention_heads=64, head_dim=128) > graphs()
+    assert graphs(16) < graphs(256) < graphs()
+
+
+def test_tokens_cut_over_ranks_leave_no_more_logits_than_one_rank_has() -> None:
+    eager: dict[str, Any] = {"enforce_eager": True, "max_num_batched_tokens": 2048}
+    assert spent(tensor_parallel_size=2, **eager).activation.expected <= spent(**eager).activation.expected

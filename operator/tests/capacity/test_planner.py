@@ -14,7 +14,7 @@ from triton_vllm_operator.capacity import (
     gpu_of_memory,
     plan,
 )
-from triton_vllm_operator.capacity.overhead import BASELINE_GIB
+from triton_vllm_operator.capacity.overhead import baseline
 
 from . import samples
 from .samples import Config
@@ -60,8 +60,13 @@ def test_what_the_overhead_decides_is_tight_and_says_what_settles_it() -> None:
 def test_utilization_must_leave_room_for_the_context_beside_it() -> None:
     assert planned(samples.QWEN25_7B, 24, gpu_memory_utilization=0.999).reason == "UtilizationTooHigh"
     assert planned(samples.QWEN25_7B, 24, gpu_memory_utilization=0.999).verdict == "DoesNotFit"
-    beside = (BASELINE_GIB[0] + BASELINE_GIB[2]) / 2
+    one, two = baseline(EngineSettings()), baseline(EngineSettings(tensor_parallel_size=2))
+    beside = (one.low + one.high) / 2**31
     assert planned(samples.QWEN25_7B, 24, gpu_memory_utilization=1 - beside / 24).verdict == "Tight"
+    beside = (one.high + two.high) / 2**31
+    share = {"gpu_memory_utilization": 1 - beside / 24}
+    assert planned(samples.QWEN25_7B, 24, **share).verdict == "Fits"
+    assert planned(samples.QWEN25_7B, 24, tensor_parallel_size=2, **share).reason == "UtilizationTooHigh"
 
 
 def test_a_card_smaller_than_the_context_is_told_as_too_small() -> None:

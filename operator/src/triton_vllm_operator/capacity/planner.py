@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from .gpus import GPUClass
 from .kv import KVLayout, KVResult, capacity, layout
-from .overhead import BASELINE_GIB, GIB, Interval, Overhead, overhead
+from .overhead import GIB, Interval, Overhead, baseline, overhead, weight_rounding
 from .rules import Refusal, refusal
 from .settings import EngineSettings, Resolved, resolve
 from .shape import LayerShape, ModelShape
@@ -94,8 +94,8 @@ def plan(shape: ModelShape, settings: EngineSettings, gpu: GPUClass) -> Plan:
     if refused is not None:
         return _refused(refused, settings, gpu, resolved, requested)
     weights = _weights(shape, settings, resolved)
-    spent = overhead(shape, settings, resolved)
-    available = _available(settings, requested, max(weights), spent.total)
+    spent = overhead(shape, settings, resolved, gpu)
+    available = _available(settings, requested, max(weights), spent.total, weight_rounding(shape, settings))
     kv_layout = layout(shape.layers, resolved.kv, draft_layers(shape, settings))
     low, expected, high = (_capacity(kv_layout, resolved, settings, weights, bytes_, max(weights))
                            for bytes_ in (available.low, available.expected, available.high))  # fmt: skip
@@ -146,12 +146,12 @@ def _weights(shape: ModelShape, settings: EngineSettings, resolved: Resolved) ->
     return tuple(2 * size if wide else size for size in sizes)
 
 
-def _available(settings: EngineSettings, requested: int, weights: int, spent: Interval) -> Interval:
+def _available(settings: EngineSettings, requested: int, weights: int, spent: Interval, rounding: int) -> Interval:
     if settings.kv_cache_memory_bytes is not None:
         given = settings.kv_cache_memory_bytes
         return Interval(given, given, given)
     left = requested - weights
-    return Interval(left - spent.high, left - spent.expected, left - spent.low)
+    return Interval(left - spent.high - rounding, left - spent.expected, left - spent.low)
 
 
 def _capacity(
@@ -222,17 +222,17 @@ def _judge(
 def _start_memory(settings: EngineSettings, gpu: GPUClass, requested: int) -> tuple[Verdict, str, str] | None:
     if settings.device == "cpu" or settings.kv_cache_memory_bytes is not None:
         return None
-    beside = gpu.memory_bytes - requested
-    if beside >= BASELINE_GIB[2] * GIB:
+    beside, context = gpu.memory_bytes - requested, baseline(settings)
+    if beside >= context.high:
         return None
-    verdict: Verdict = "DoesNotFit" if beside < BASELINE_GIB[0] * GIB else "Tight"
-    highest = 1 - (BASELINE_GIB[2] + 0.05) / gpu.memory_gib
+    verdict: Verdict = "DoesNotFit" if beside < context.low else "Tight"
+    highest = 1 - (context.high / GIB + 0.05) / gpu.memory_gib
     advice = f"use gpuMemoryUtilization {highest:.2f} or less" if highest >= 0.01 else "use a larger GPU"
     return (
         verdict,
         "UtilizationTooHigh",
         f"the engine asks for {requested / GIB:.2f} of {gpu.memory_gib:.2f} GiB, but the CUDA context needs about "
-        f"{BASELINE_GIB[1]:.2f} GiB beside it; {advice}",
+        f"{context.expected / GIB:.2f} GiB beside it; {advice}",
     )
 
 

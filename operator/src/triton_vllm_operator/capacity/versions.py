@@ -24,6 +24,9 @@ class EngineRules:
 
     ``v2_runner``: which models run on the V2 model runner by default, together with ``v2_architectures``.
     ``v2_estimates_graphs``: whether that runner subtracts an estimate of its CUDA graphs from the KV budget.
+    ``v1_sorts_logits``: the V1 runner's sampler sorts all logits for top-k and top-p.
+    ``v2_bytes_per_logit``: bytes alive per logit when the V2 runner's sampler is profiled.
+    ``keeps_expert_workspace``: the buffers for routed experts outlive the forward pass.
     ``counts_flight``: sliding and chunked layers are charged for every batch in flight, not for one.
     ``group_padding_factor``: pad the smaller layer type when the larger has fewer than this factor more; 0 never.
     ``hybrid_prefix_caching``: prefix caching (and with it the aligned state cache) is on by default for hybrids.
@@ -37,6 +40,9 @@ class EngineRules:
     v2_runner: RunnerPolicy
     v2_architectures: tuple[str, ...]
     v2_estimates_graphs: bool
+    v1_sorts_logits: bool
+    v2_bytes_per_logit: int
+    keeps_expert_workspace: bool
     tokens_from_concurrency: bool
     counts_flight: bool
     reserves_null_block: bool
