@@ -83,6 +83,7 @@ class Cluster:
         steps.add("network", lambda log: network.ensure(self.engine, mine, log), ["Docker engine"])
         steps.add("registry", self._start_registry, ["network"])  # builds its own program
         steps.add("node image", self._find_node_image, ["base image", "Kubernetes programs", "node programs"])
+        steps.add("caches of Go", lambda log: parts.clear_workshop(), ["helm", "node image", "registry"])
         steps.add("cluster", self._start_cluster, ["network", "node image"])
         steps.add("nodes", self._settle_nodes, ["cluster"])
         return steps

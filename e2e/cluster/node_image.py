@@ -80,9 +80,9 @@ def _build(engine: Engine, name: str, scratch: Path, log: Path) -> None:
 
 
 def _copy_kind_files(target: Path) -> None:
-    """kind's own base files from its Go module, writable (the module cache is not)."""
-    source = parts.module_dir(parts.KIND, "sigs.k8s.io/kind") / "images/base/files"
-    shutil.copytree(source, target, copy_function=shutil.copyfile)
+    """kind's own base files from its Go module, writable (the module's are not)."""
+    with parts.module_dir(parts.KIND, "sigs.k8s.io/kind") as source:
+        shutil.copytree(source / "images/base/files", target, copy_function=shutil.copyfile)
     for folder in (target, *(path for path in target.rglob("*") if path.is_dir())):
         folder.chmod(0o755)
 

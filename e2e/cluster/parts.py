@@ -5,12 +5,15 @@ A module's `tool` lines name the programs; go.mod and go.sum pin every dependenc
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import platform
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -136,14 +139,46 @@ def is_built(part: Part) -> bool:
     return folder_of(part).exists()
 
 
-def _compile(part: Part, target: Path) -> None:
+def workshop() -> Path:
+    """Where Go keeps modules and compiled packages while parts are built: 10 GB for all of them."""
+    return settings.cache_root() / "go"
+
+
+@contextmanager
+def _at_work() -> Iterator[dict[str, str]]:
+    """Go's environment in the workshop, which nobody clears meanwhile."""
     require_go()
+    with shell.locked(workshop().with_suffix(".lock"), fcntl.LOCK_SH):
+        yield {
+            "CGO_ENABLED": "0",
+            "GOCACHE": str(workshop() / "build"),
+            "GOFLAGS": "-buildvcs=false -mod=readonly -modcacherw",
+            "GOMODCACHE": str(workshop() / "modules"),
+            "GOWORK": "off",
+        }
+
+
+def clear_workshop() -> str:
+    """Remove what only builds need, unless one runs; a few words about what happened."""
+    if not workshop().exists():
+        return "nothing to clear"
+    try:
+        with shell.locked(workshop().with_suffix(".lock"), fcntl.LOCK_EX | fcntl.LOCK_NB):
+            shutil.rmtree(workshop())
+    except BlockingIOError:
+        return "in use"
+    return "cleared"
+
+
+def _compile(part: Part, target: Path) -> None:
     log = settings.cache_root() / "logs" / f"build-{part.module}.log"
     scratch = target.with_suffix(".new")  # nobody else writes it: the caller holds the lock
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
+    command = ["nice", "-n", "5", "go", "build", "-trimpath", "-ldflags", part.ldflags, "-o", f"{scratch}/"]
     try:
-        _go(["build", "-trimpath", "-ldflags", part.ldflags, "-o", f"{scratch}/", *part.packages], part.folder, log)
+        with _at_work() as environment:
+            shell.logged([*command, *part.packages], log, cwd=part.folder, env=environment)
         for package in part.packages:
             (scratch / built_name(package)).rename(scratch / program_name(package))
         scratch.rename(target)
@@ -151,37 +186,23 @@ def _compile(part: Part, target: Path) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _go(arguments: list[str], folder: Path, log: Path) -> None:
-    shell.logged(
-        ["nice", "-n", "5", "go", *arguments],
-        log,
-        cwd=folder,
-        env={"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false -mod=readonly", "GOWORK": "off"},
-    )
+@contextmanager
+def module_dir(part: Part, module: str) -> Iterator[Path]:
+    """Folder of `module`'s sources, at the version that `part` pins, for the time of the block."""
+    with _at_work() as environment:
+        _go(part, environment, "mod", "download", module)
+        yield Path(_go(part, environment, "list", "-m", "-f", "{{.Dir}}", module).strip())
 
 
-def module_dir(part: Part, module: str) -> Path:
-    """Folder of `module`'s sources in Go's module cache, at the version that `part` pins."""
-    require_go()
+def _go(part: Part, environment: dict[str, str], *arguments: str) -> str:
+    """The output of go in the folder of `part`; CommandFailed with its error."""
+    command = ["go", *arguments]
     done = subprocess.run(
-        ["go", "mod", "download", module],
-        cwd=part.folder,
-        env={**os.environ, "GOWORK": "off"},
-        capture_output=True,
-        text=True,
-        check=False,
+        command, cwd=part.folder, env={**os.environ, **environment}, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise shell.CommandFailed(["go", "mod", "download", module], done.returncode, done.stderr.strip(), None)
-    listed = subprocess.run(
-        ["go", "list", "-m", "-f", "{{.Dir}}", module],
-        cwd=part.folder,
-        env={**os.environ, "GOWORK": "off"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return Path(listed.stdout.strip())
+        raise shell.CommandFailed(command, done.returncode, done.stderr.strip(), None)
+    return done.stdout
 
 
 def api_parts() -> dict[str, Part]:
@@ -197,5 +218,8 @@ def binaries(version: str = settings.KUBERNETES) -> dict[str, Path]:
     parts = api_parts()
     if version not in parts:
         raise ValueError(f"no API server {version}: known are {', '.join(sorted(parts))}")
+    missing = not all(is_built(part) for part in (ETCD, KUBERNETES, parts[version]))
     programs = {**build(ETCD), **build(KUBERNETES), **build(parts[version])}
+    if missing:
+        clear_workshop()
     return {name: programs[name] for name in ("etcd", *API_PROGRAMS)}

@@ -130,9 +130,12 @@ def tail(log: Path, lines: int = TAIL_LINES) -> str:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file `path` alone; other threads and processes wait. It is freed when its holder dies."""
+def locked(path: Path, how: int = fcntl.LOCK_EX) -> Iterator[None]:
+    """Hold the lock file `path`, alone or as `how` says; others wait. It is freed when its holder dies.
+
+    BlockingIOError with LOCK_NB where it cannot be had at once.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        fcntl.flock(handle, how)
         yield

@@ -131,6 +131,35 @@ def test_a_failed_build_leaves_nothing_and_names_its_log(part: Part, program: Pr
     assert [path for path in (cache / "parts").iterdir() if path.is_dir()] == []
 
 
+FAKE_MODULES = """
+import os
+if sys.argv[1:3] == ["env", "GOVERSION"]:
+    print("go1.26.1")
+elif sys.argv[1] == "list":
+    print(os.environ["GOMODCACHE"] + "/" + sys.argv[-1])
+elif sys.argv[-1] == "example.com/gone":
+    sys.exit("no such module")
+"""
+
+
+def test_the_workshop_stands_while_somebody_is_at_work_and_goes_then(part: Part, program: Program) -> None:
+    program("go", FAKE_MODULES)
+    assert parts.clear_workshop() == "nothing to clear"
+    with parts.module_dir(part, "example.com/module") as folder:
+        assert folder == parts.workshop() / "modules/example.com/module"
+        folder.mkdir(parents=True)
+        assert parts.clear_workshop() == "in use"
+        assert folder.exists()
+    assert parts.clear_workshop() == "cleared"
+    assert not parts.workshop().exists()
+
+
+def test_a_module_that_cannot_be_had_is_told_in_the_words_of_go(part: Part, program: Program) -> None:
+    program("go", FAKE_MODULES)
+    with pytest.raises(shell.CommandFailed, match="no such module"), parts.module_dir(part, "example.com/gone"):
+        pass
+
+
 def test_go_that_is_missing_or_too_old_is_said_with_what_to_do(
     program: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
