@@ -12,6 +12,7 @@ from pathlib import Path
 from e2e.cluster import settings, steps
 
 PYTEST = (sys.executable, "-m", "pytest", "-q")
+PARALLEL = ("-n", "auto", "--dist", "worksteal")
 FOLDERS = ("operator/tests", "images", "tools", "e2e")
 HEARTBEAT_SECONDS = 60.0
 
@@ -28,9 +29,9 @@ class Stage:
 SOUND = ("verify", "unit")
 STAGES = (
     Stage("verify", (sys.executable, "-m", "tools.verify")),
-    Stage("unit", (*PYTEST, "-m", "not apiserver and not engine and not oracle and not e2e", *FOLDERS)),
+    Stage("unit", (*PYTEST, *PARALLEL, "-m", "not apiserver and not engine and not oracle and not e2e", *FOLDERS)),
     Stage("demo", (sys.executable, "-m", "e2e.demo"), SOUND),
-    Stage("API server", (*PYTEST, "-m", "apiserver", "-n", "2", "--dist", "worksteal", "operator/tests"), SOUND),
+    Stage("API server", (*PYTEST, *PARALLEL, "-m", "apiserver", "operator/tests"), SOUND),
     Stage("whole cluster", (*PYTEST, "-m", "e2e", "-s", "--durations=15", "e2e"), ("demo",)),
     Stage("oracle", (*PYTEST, "-m", "oracle", "operator/tests"), ("API server",)),
     Stage("engine", (*PYTEST, "-m", "engine", "--durations=15", "images", "operator/tests"), ("oracle",)),

@@ -316,7 +316,7 @@ def test_a_change_of_what_it_depends_on_chooses_anew(view: View, operator: Opera
     time.sleep(NODES_KEPT_S + 1)  # the list of nodes is used for so long
     view.kubectl("patch", "llm", "a", "--type=merge", "-p", '{"spec": {"engine": {"maxModelLen": 4096}}}')
     eventually("fewer of the larger GPUs", lambda: gpus(view) == "2")
-    assert status(view)["chosen"]["tensorParallelSize"] == 2
+    eventually("the status says so", lambda: status(view)["chosen"]["tensorParallelSize"] == 2)
     assert "maxModelLen" not in status(view)["chosen"]
 
 
