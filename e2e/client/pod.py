@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,13 +63,36 @@ class Client:
         self.env.apply({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": pod})
         self.env.kubectl("wait", "--for=condition=Ready", "pod/client", "-n", NAMESPACE, "--timeout=60s")
 
-    def send(self, requests: Iterable[dict[str, Any]], concurrency: int = 1) -> tuple[float, list[Answer]]:
-        """Send requests ({"url", "json"}) from the pod: seconds for all of them, and each one's answer in order."""
-        plan = json.dumps({"concurrency": concurrency, "requests": list(requests)})
+    def send(
+        self, requests: Iterable[dict[str, Any]], concurrency: int = 1, every: float = 0.0
+    ) -> tuple[float, list[Answer]]:
+        """Send requests ({"url", "json"}) from the pod: seconds for all of them, and each one's answer in order.
+
+        `every`: seconds from the start of one to that of the next, at least.
+        """
+        plan = json.dumps({"concurrency": concurrency, "every": every, "requests": list(requests)})
         command = ["exec", "-i", "-n", NAMESPACE, "client", "--", "python3", "/scripts/requests.py"]
         told = json.loads(self.env.kubectl(*command, stdin=plan, timeout=300))
         answers = [Answer(one["status"], one["body"], tuple(one["arrivals"])) for one in told["answers"]]
         return told["seconds"], answers
+
+    @contextmanager
+    def steadily(self, url: str, body: dict[str, Any]) -> Iterator[list[Answer]]:
+        """POST five times a second while the block runs: so few that they do not slow down what happens meanwhile."""
+        answers: list[Answer] = []
+        over = threading.Event()
+
+        def send() -> None:
+            while not over.is_set():
+                answers.extend(self.send([{"url": url, "json": body}] * 50, concurrency=2, every=0.2)[1])
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        try:
+            yield answers
+        finally:
+            over.set()
+            sender.join()
 
     def post(self, url: str, body: dict[str, Any]) -> Answer:
         """One POST with a JSON body."""

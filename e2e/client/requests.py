@@ -1,8 +1,9 @@
 """Sends HTTP requests from a pod of the serving image: a JSON plan on standard input, JSON answers on standard output.
 
-The plan: {"concurrency": N, "requests": [{"url": ..., "json": {...}}, ...]}. A request without "json" is a GET. The
-answers: {"seconds": of the whole, "answers": [{"status": 200, "body": text, "arrivals": [seconds of each chunk]}]};
-status 0 with the error as body where no HTTP answer came.
+The plan: {"concurrency": N, "every": S, "requests": [{"url": ..., "json": {...}}, ...]}. Each request starts at least S
+seconds after the one before it; one without "json" is a GET. The answers: {"seconds": of the whole, "answers":
+[{"status": 200, "body": text, "arrivals": [seconds of each chunk]}]}; status 0 with the error as body where no HTTP
+answer came.
 """
 
 from __future__ import annotations
@@ -20,8 +21,11 @@ TIMEOUT_SECONDS = 120
 NAME_SECONDS = 30
 
 
-async def send(session: aiohttp.ClientSession, turn: asyncio.Semaphore, request: dict[str, Any]) -> dict[str, Any]:
-    """One request, when its turn comes."""
+async def send(
+    session: aiohttp.ClientSession, turn: asyncio.Semaphore, request: dict[str, Any], after: float
+) -> dict[str, Any]:
+    """One request, `after` so many seconds and when its turn comes."""
+    await asyncio.sleep(after)
     async with turn:
         begun = time.monotonic()
         chunks: list[bytes] = []
@@ -58,7 +62,8 @@ async def send_all(plan: dict[str, Any]) -> dict[str, Any]:
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
         begun = time.monotonic()
-        answers = await asyncio.gather(*(send(session, turn, request) for request in plan["requests"]))
+        sent = (send(session, turn, one, number * plan["every"]) for number, one in enumerate(plan["requests"]))
+        answers = await asyncio.gather(*sent)
         return {"seconds": time.monotonic() - begun, "answers": answers}
 
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
-from e2e.client import Answer, Client
+from e2e.client import Client
 from e2e.cluster import shell
 from e2e.environment import OPERATOR_NAMESPACE, RELEASE, Environment
 from e2e.tests.deployments import Namespace, eventually, llm
 
 NAME = "llama"
+HELLO = {"text_input": "Hello"}
 
 
 @pytest.fixture(scope="module")
@@ -24,25 +23,6 @@ def served(namespace: Namespace) -> Iterator[Namespace]:
     namespace.wait_ready(NAME)
     yield namespace
     namespace.env.install()
-
-
-@contextmanager
-def load(namespace: Namespace, client: Client) -> Iterator[list[Answer]]:
-    """One request after the other while the block runs."""
-    answers: list[Answer] = []
-    over = threading.Event()
-
-    def send() -> None:
-        while not over.is_set():
-            answers.extend(client.send([{"url": namespace.url(NAME), "json": {"text_input": "Hello"}}] * 20)[1])
-
-    sender = threading.Thread(target=send)
-    sender.start()
-    try:
-        yield answers
-    finally:
-        over.set()
-        sender.join()
 
 
 def operator_pods(env: Environment) -> dict[str, str]:
@@ -78,7 +58,7 @@ def test_the_operator_may_do_its_work_and_nothing_more(env: Environment) -> None
 def test_an_upgrade_replaces_the_operator_and_no_model_pod(env: Environment, served: Namespace, client: Client) -> None:
     before, operator = served.pod(NAME), operator_pods(env)
     children = _versions(served)
-    with load(served, client) as answers:
+    with client.steadily(served.url(NAME), HELLO) as answers:
         env.install("--set-string=podAnnotations.upgraded=once")
         eventually("a new operator alone", lambda: not set(operator_pods(env)) & set(operator), 60)
         served.patch(NAME, {"replicas": 1})
@@ -108,7 +88,7 @@ def test_uninstalling_leaves_the_model_running_and_installing_again_takes_it_up(
     env: Environment, served: Namespace, client: Client
 ) -> None:
     before = served.pod(NAME)["metadata"]["uid"]
-    with load(served, client) as answers:
+    with client.steadily(served.url(NAME), HELLO) as answers:
         env.helm("uninstall", RELEASE, f"--namespace={OPERATOR_NAMESPACE}", "--wait")
         eventually("the operator is gone", lambda: operator_pods(env) == {}, 60)
         assert served.get("llm", NAME) is not None, "the CRD and its objects stay"

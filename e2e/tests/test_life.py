@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 
-from e2e.client import Answer, Client
+from e2e.client import Client
 from e2e.cluster import shell
 from e2e.tests.deployments import Namespace, eventually, llm
 
@@ -35,24 +33,11 @@ def test_kubectl_scale_adds_a_pod_and_takes_it_away(served: Namespace) -> None:
 
 def test_a_changed_engine_argument_rolls_the_pod_without_a_failed_request(served: Namespace, client: Client) -> None:
     before = served.pod(NAME)["metadata"]["uid"]
-    answers: list[Answer] = []
-    rolled = threading.Event()
-
-    def load() -> None:
-        body = {"text_input": "Hello", "parameters": {"max_tokens": 8}}
-        while not rolled.is_set():
-            answers.extend(client.send([{"url": served.url(NAME), "json": body}] * 50, concurrency=2)[1])
-
-    sender = threading.Thread(target=load)
-    sender.start()
-    try:
+    with client.steadily(served.url(NAME), {"text_input": "Hello", "parameters": {"max_tokens": 8}}) as answers:
         served.patch(NAME, {"engine": {"maxModelLen": 640}})
         served.wait_generation(NAME)
         served.wait_ready(NAME)
         eventually("the old pod is gone", lambda: before not in _uids(served), 60)
-    finally:
-        rolled.set()
-        sender.join()
     assert len(answers) > 100
     assert [answer.body for answer in answers if answer.status != 200] == []
     assert served.report(NAME)["KVCache"]["maxModelLen"] == 640
