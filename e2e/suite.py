@@ -19,10 +19,11 @@ HEARTBEAT_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Stage:
-    """One command with a name; it starts once all stages that it comes `after` have passed."""
+    """One command with a name. It starts once all that it `needs` have passed and all that it is `after` have ended."""
 
     name: str
     command: tuple[str, ...]
+    needs: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
 
 
@@ -33,8 +34,8 @@ STAGES = (
     Stage("demo", (sys.executable, "-m", "e2e.demo"), SOUND),
     Stage("API server", (*PYTEST, *PARALLEL, "-m", "apiserver", "operator/tests"), SOUND),
     Stage("whole cluster", (*PYTEST, "-m", "e2e", "-s", "--durations=15", "e2e"), ("demo",)),
-    Stage("oracle", (*PYTEST, "-m", "oracle", "operator/tests"), ("API server",)),
-    Stage("engine", (*PYTEST, "-m", "engine", "--durations=15", "images", "operator/tests"), ("oracle",)),
+    Stage("oracle", (*PYTEST, "-m", "oracle", "operator/tests"), SOUND, ("API server",)),
+    Stage("engine", (*PYTEST, "-m", "engine", "--durations=15", "images", "operator/tests"), SOUND, ("oracle",)),
 )
 
 
@@ -55,14 +56,14 @@ class Suite:
         self.results: dict[str, Result] = {}
 
     def run(self) -> bool:
-        """Whether all passed. A stage after one that failed is not tried; the others are."""
+        """Whether all passed. A stage that needs one that failed is not tried; the others are."""
         self._logs.mkdir(parents=True, exist_ok=True)
         waiting, running = list(self._stages), dict[Future[bool], tuple[Stage, float]]()
         with ThreadPoolExecutor(max_workers=len(self._stages)) as pool:
             while waiting or running:
                 for stage in [one for one in waiting if self._decided(one)]:
                     waiting.remove(stage)
-                    if all(self.results[name].passed for name in stage.after):
+                    if all(self.results[name].passed for name in stage.needs):
                         steps.say(f"=== {stage.name}: started; {self.log(stage)}")
                         running[pool.submit(self._passes, stage)] = (stage, time.monotonic())
                     else:
@@ -80,7 +81,7 @@ class Suite:
         return self._logs / f"{stage.name.replace(' ', '-')}.log"
 
     def _decided(self, stage: Stage) -> bool:
-        return all(name in self.results for name in stage.after)
+        return all(name in self.results for name in (*stage.needs, *stage.after))
 
     def _passes(self, stage: Stage) -> bool:
         with self.log(stage).open("wb") as log:

@@ -11,8 +11,8 @@ import pytest
 from e2e.suite import STAGES, Stage, Suite
 
 
-def stage(name: str, code: str, *after: str) -> Stage:
-    return Stage(name, (sys.executable, "-c", code), after)
+def stage(name: str, code: str, *needs: str) -> Stage:
+    return Stage(name, (sys.executable, "-c", code), needs)
 
 
 def test_stages_that_wait_for_nothing_run_side_by_side(tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_a_failure_is_shown_stops_what_needs_it_and_nothing_else(
         stage("broken", "import sys; print('why it broke'); sys.exit(3)"),
         stage("needs it", "print('never')", "broken"),
         stage("needs that", "print('never')", "needs it"),
-        stage("sound", "print('all well')"),
+        Stage("sound", (sys.executable, "-c", "print('all well')"), after=("broken",)),
     )
     suite = Suite(stages, tmp_path)
     assert not suite.run()
@@ -60,4 +60,4 @@ def test_the_project_is_tested_whole() -> None:
     commands = [" ".join(one.command) for one in STAGES]
     for mark in ("apiserver", "engine", "oracle", "e2e"):
         assert sum(f"-m {mark} " in command for command in commands) == 1
-    assert {name for one in STAGES for name in one.after} < {one.name for one in STAGES}
+    assert {name for one in STAGES for name in (*one.needs, *one.after)} < {one.name for one in STAGES}
