@@ -1,4 +1,8 @@
-"""`make test`: every check and test of the project, the quick ones first, what waits beside what computes."""
+"""`make test`: every check and test of the project, the quick ones first.
+
+Stages that start engines have the machine for themselves: beside others they take longer, and some of their tests give
+the operator seconds.
+"""
 
 from __future__ import annotations
 
@@ -31,11 +35,11 @@ SOUND = ("verify", "unit")
 STAGES = (
     Stage("verify", (sys.executable, "-m", "tools.verify")),
     Stage("unit", (*PYTEST, *PARALLEL, "-m", "not apiserver and not engine and not oracle and not e2e", *FOLDERS)),
-    Stage("demo", (sys.executable, "-m", "e2e.demo"), SOUND),
     Stage("API server", (*PYTEST, *PARALLEL, "-m", "apiserver", "operator/tests"), SOUND),
-    Stage("whole cluster", (*PYTEST, "-m", "e2e", "-s", "--durations=15", "e2e"), ("demo",)),
     Stage("oracle", (*PYTEST, "-m", "oracle", "operator/tests"), SOUND, ("API server",)),
     Stage("engine", (*PYTEST, "-m", "engine", "--durations=15", "images", "operator/tests"), SOUND, ("oracle",)),
+    Stage("demo", (sys.executable, "-m", "e2e.demo"), SOUND, ("engine",)),
+    Stage("whole cluster", (*PYTEST, "-m", "e2e", "-s", "--durations=15", "e2e"), ("demo",)),
 )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from e2e.cluster import engine, machine, nodes, packages, parts, settings, shell, state
 from e2e.cluster.state import State
 
-COLD_DISK_GIB = 25.0
+COLD_DISK_GIB = 28.0
 WARM_DISK_GIB = 6.0
 MEMORY_GIB = 8.0
 GIB = 1024**3
