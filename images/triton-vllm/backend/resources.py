@@ -23,11 +23,12 @@ NO_LIMIT = 1 << 60
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Memory in bytes (None: no limit), CPUs as a quota (None: no quota), and the CPUs that may be used."""
+    """Memory in bytes (None: no limit), CPUs as a quota (None: no quota), the CPUs that may be used, of how many."""
 
     memory_bytes: int | None
     cpu_quota: float | None
     cpus: tuple[int, ...]
+    node_cpus: int
 
     @property
     def threads(self) -> int:
@@ -41,7 +42,7 @@ def read_limits(root: Path = Path("/sys/fs/cgroup")) -> Limits:
     memory = _number(root / "memory.max") or _number(root / "memory/memory.limit_in_bytes")
     if memory is not None and memory >= NO_LIMIT:
         memory = None
-    return Limits(memory, _cpu_quota(root), tuple(sorted(os.sched_getaffinity(0))))
+    return Limits(memory, _cpu_quota(root), tuple(sorted(os.sched_getaffinity(0))), os.cpu_count() or 1)
 
 
 def _cpu_quota(root: Path) -> float | None:
@@ -99,13 +100,13 @@ def _workers(arguments: dict[str, Any]) -> int:
 def _bind_threads(workers: int, limits: Limits, environment: MutableMapping[str, str]) -> None:
     """One set of cores for each worker when they are this container's own; else only a number of threads.
 
-    With a quota (and no CPU set of its own) every container of the node sees the same cores: binding would put all of
-    them on the first ones.
+    A container without a CPU set of its own sees all cores of the node, as every other one does: binding would put all
+    of them on the first ones.
     """
     if "VLLM_CPU_OMP_THREADS_BIND" in environment:
         return
     threads = limits.threads
-    if threads < len(limits.cpus) or len(limits.cpus) < workers:
+    if len(limits.cpus) == limits.node_cpus or threads < len(limits.cpus) or len(limits.cpus) < workers:
         environment["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
         environment.setdefault("OMP_NUM_THREADS", str(max(1, threads // workers)))
         return
