@@ -9,14 +9,14 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.fake import clock
-from tests.fake.world import World
+from tests.fake.world import World, served
 from tests.plan.test_fit import LLAMA_70B, decided, node
 from triton_vllm_operator.cli import explain
 from triton_vllm_operator.cli.explain import Step
 from triton_vllm_operator.cli.main import app
 from triton_vllm_operator.cli.problems import InputProblem
 from triton_vllm_operator.kube import kinds
-from triton_vllm_operator.kube.kinds import Key, Object
+from triton_vllm_operator.kube.kinds import Object
 from triton_vllm_operator.plan import fit
 
 T4 = ("Tesla-T4", 15360, "7", "5")
@@ -27,12 +27,8 @@ def explained(spec: Object, *more: Object, status: Object | None = None, generat
     """The steps after one reconcile, beside `more` objects; `status`: fields that replace what the operator wrote."""
 
     async def run() -> list[Step]:
-        made = World.of(0)
-        made.chaos.calm()
+        made = await served(spec)
         kind = kinds.LLM_DEPLOYMENT
-        body = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": {"name": "a", "namespace": "team"}}
-        made.api.create({**body, "spec": spec}, "user")
-        await made.shell.reconcile(made.shell.cluster, Key("team", "a"))
         for obj in more:
             made.api.create(obj, "user")
 

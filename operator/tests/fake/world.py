@@ -52,15 +52,21 @@ class World:
         return cls(api, chaos, shell, transport)
 
 
-async def reconciled(spec: Object) -> tuple[list[Object], Object]:
-    """The children and the status after one reconcile of a new LLMDeployment, on an API server without faults."""
+async def served(spec: Object) -> World:
+    """An API server without faults after one reconcile of a new LLMDeployment `a` in namespace `team`."""
     made = World.of(0)
     made.chaos.calm()
     kind = kinds.LLM_DEPLOYMENT
     body = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": {"name": "a", "namespace": "team"}}
     made.api.create({**body, "spec": spec}, "user")
     await made.shell.reconcile(made.shell.cluster, Key("team", "a"))
+    return made
+
+
+async def reconciled(spec: Object) -> tuple[list[Object], Object]:
+    """The children and the status in such a world."""
+    made = await served(spec)
     children = [obj for kind in CHILD_KINDS for obj in made.api.all(kind)]
-    found = made.api.get(kind, "team", "a")
+    found = made.api.get(kinds.LLM_DEPLOYMENT, "team", "a")
     assert found is not None
     return children, found["status"]
