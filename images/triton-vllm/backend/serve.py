@@ -23,6 +23,7 @@ from typing import IO
 
 from backend import report
 from backend.diagnosis import diagnose
+from backend.health import GAVE_UP
 from backend.preflight import SHARED_MEMORY, Command, check
 from backend.processes import processes
 
@@ -93,8 +94,11 @@ class Supervisor:
             time.sleep(LOOK_SECONDS)
         end_descendants()
         code = self._server.returncode
+        lines = self._tail.lines()
+        # tritonserver sometimes aborts when it finds its stub gone, before it is seen here: the exit code stays the same.
+        stub_died = stub_died or any(GAVE_UP in line for line in lines)
         if stub_died or (code != 0 and not self._stopping):
-            self._explain(stub_died, code)
+            _explain(lines, stub_died, code)
         return 1 if stub_died else code if code >= 0 else 128 - code
 
     def _stub_is_dead(self) -> bool:
@@ -105,15 +109,17 @@ class Supervisor:
         self._dead_since = self._dead_since or time.monotonic()
         return time.monotonic() - self._dead_since >= DEAD_STUB_SECONDS
 
-    def _explain(self, stub_died: bool, code: int) -> None:
-        found = diagnose(self._tail.lines())
-        if found is not None:
-            report.failure(found.cause, hint=found.hint, engine_line=found.line)
-        elif stub_died:
-            report.failure("the process of the backend has died", hint=_DEAD_STUB_HINT)
-        else:
-            told = f"signal {-code}" if code < 0 else f"code {code}"
-            report.failure(f"tritonserver ended with {told}", hint="see the lines of the log above")
+
+def _explain(lines: list[str], stub_died: bool, code: int) -> None:
+    """Report why the server ended with ``code`` (negative: a signal), from the end of its log."""
+    found = diagnose(lines)
+    if found is not None:
+        report.failure(found.cause, hint=found.hint, engine_line=found.line)
+    elif stub_died:
+        report.failure("the process of the backend has died", hint=_DEAD_STUB_HINT)
+    else:
+        told = f"signal {-code}" if code < 0 else f"code {code}"
+        report.failure(f"tritonserver ended with {told}", hint="see the lines of the log above")
 
 
 def raise_stack_limit() -> None:

@@ -99,3 +99,10 @@ def test_start_without_a_gpu_tells_nothing() -> None:
         "Error: Failed to initialize NVML",
     ]
     assert diagnose(lines) is None
+
+
+@pytest.mark.parametrize("process", ["(EngineCore pid=1555)", "(Worker_TP1 pid=1600)"])
+def test_what_the_engine_warns_of_and_goes_on_without_is_no_cause(process: str) -> None:
+    line = f"{process} WARNING 11-24 19:48:50 [utils.py:9] Failed to create oneDNN linear. Exception: could not create a"
+    assert diagnose([line]) is None
+    assert diagnose([line.replace("WARNING", "ERROR")]) is not None
