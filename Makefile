@@ -46,7 +46,7 @@ bench-operator: $(VENV) ## how small and fast the operator is at 300, 1,000 and 
 	@cd operator && PYTHONPATH=src:.:.. ../$(VENV) -m tests.bench
 
 test-engine: $(VENV) ## the serving backend in a real tritonserver with a real vLLM
-	@$(VENV) -m pytest -q -m engine images operator/tests
+	@$(VENV) -m pytest -q -n 2 --dist loadfile -m engine images operator/tests
 
 test-oracle: $(VENV) ## the planner against vLLM's own code
 	@$(VENV) -m pytest -q -m oracle operator/tests
@@ -58,7 +58,8 @@ bench-gpu: ## start engines on this host's GPUs, where PYTHON has vLLM, and prin
 	@cd operator && PYTHONPATH=src:. $(PYTHON) -m tests.gpu $(ARGS)
 
 test-e2e: $(VENV) ## the whole cluster
-	@$(VENV) -m pytest -q -m e2e e2e
+	@$(VENV) -m pytest -q -n 2 --dist loadfile -m "e2e and not alone" e2e
+	@$(VENV) -m pytest -q -m alone e2e
 
 $(UV):
 	@$(PYTHON) -m venv $(CACHE)/uv-$(UV_VERSION)

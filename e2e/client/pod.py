@@ -43,9 +43,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Client:
-    """Sends requests from inside the cluster."""
+    """Sends requests from inside the cluster, from a pod of this name."""
 
     env: Environment
+    name: str = "client"
 
     def start(self) -> None:
         """Make the pod, and wait until it runs."""
@@ -58,10 +59,10 @@ class Client:
             "data": {"requests.py": SCRIPT.read_text()},
         }
         self.env.apply(manifests.namespace(NAMESPACE), script)
-        meta = {"name": "client", "namespace": NAMESPACE}
-        self.env.kubectl("delete", "pod", "client", "-n", NAMESPACE, "--ignore-not-found", "--grace-period=1")
+        meta = {"name": self.name, "namespace": NAMESPACE}
+        self.env.kubectl("delete", "pod", self.name, "-n", NAMESPACE, "--ignore-not-found", "--grace-period=1")
         self.env.apply({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": pod})
-        self.env.kubectl("wait", "--for=condition=Ready", "pod/client", "-n", NAMESPACE, "--timeout=60s")
+        self.env.kubectl("wait", "--for=condition=Ready", f"pod/{self.name}", "-n", NAMESPACE, "--timeout=60s")
 
     def send(
         self, requests: Iterable[dict[str, Any]], concurrency: int = 1, every: float = 0.0
@@ -71,7 +72,7 @@ class Client:
         `every`: seconds from the start of one to that of the next, at least.
         """
         plan = json.dumps({"concurrency": concurrency, "every": every, "requests": list(requests)})
-        command = ["exec", "-i", "-n", NAMESPACE, "client", "--", "python3", "/scripts/requests.py"]
+        command = ["exec", "-i", "-n", NAMESPACE, self.name, "--", "python3", "/scripts/requests.py"]
         told = json.loads(self.env.kubectl(*command, stdin=plan, timeout=300))
         answers = [Answer(one["status"], one["body"], tuple(one["arrivals"])) for one in told["answers"]]
         return told["seconds"], answers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from e2e import environment
 from e2e.client import Client
+from e2e.cluster import settings, shell
 from e2e.environment import Environment
 from e2e.hub import manifests
 from e2e.tests.deployments import Namespace
@@ -16,8 +18,8 @@ from e2e.tests.deployments import Namespace
 HERE = Path(__file__).parent
 TEST_SECONDS = 1200
 """A limit against hangs alone: engines start at the speed of a shared machine."""
-LAST = ("test_chart", "test_repair", "test_traces")
-"""Files that disturb the whole cluster; they run after all others, in this order."""
+ALONE = ("test_chart", "test_repair", "test_traces")
+"""Files that disturb the whole cluster: they run alone, after all others, in this order."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -26,19 +28,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.e2e)
             item.add_marker(pytest.mark.timeout(TEST_SECONDS))
-    items.sort(key=lambda item: LAST.index(item.path.stem) + 1 if item.path.stem in LAST else 0)
+            if item.path.stem in ALONE:
+                item.add_marker(pytest.mark.alone)
+    items.sort(key=lambda item: ALONE.index(item.path.stem) + 1 if item.path.stem in ALONE else 0)
 
 
 @pytest.fixture(scope="session")
 def env() -> Environment:
     """The cluster of this checkout, or with CLUSTER=existing the current context; the chart is installed."""
-    return environment.prepare()
+    with shell.locked(settings.cache_root() / "tests.lock"):  # several pytest processes may start at once
+        return environment.prepare()
 
 
 @pytest.fixture(scope="session")
 def client(env: Environment) -> Client:
-    """A pod that sends requests."""
-    made = Client(env)
+    """A pod that sends requests, for this pytest process alone."""
+    made = Client(env, f"client-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}")
     made.start()
     return made
 

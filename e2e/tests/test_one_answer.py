@@ -107,6 +107,12 @@ def test_the_engine_runs_with_the_arguments_of_the_spec(served: Namespace) -> No
     assert {name: ready[name] for name in ENGINE if name != "seed"} == {k: v for k, v in ENGINE.items() if k != "seed"}
 
 
+def test_the_start_did_not_look_at_model_classes_that_the_image_knows(served: Namespace) -> None:
+    pod = served.pod(NAME)["metadata"]["name"]
+    looked = "import os, pathlib; print(len([*pathlib.Path(os.environ['VLLM_CACHE_ROOT'], 'modelinfos').iterdir()]))"
+    assert int(served.kubectl("exec", pod, "--", "python3", "-c", looked)) > 100
+
+
 def test_the_http_client_of_triton_sees_the_model(served: Namespace) -> None:
     with served.forward(NAME, 8000) as address:
         server = http.InferenceServerClient(address)

@@ -1,13 +1,21 @@
-"""Imports what a start of the engine imports, so that its bytecode is written into the image.
+"""Does once, while the image is built, what each start of the engine would do again.
 
-The root file system of a pod is read-only and packages are installed without bytecode (all of it is 1 GB): without
-this, each process of each start compiles torch and vLLM again. What cannot be imported where the image is built (a
-module that wants a GPU, one that another version of vLLM lacks) is told and left out: it is compiled at the start.
+Imports what a start imports, so that its bytecode is written into the image. The root file system of a pod is read-only
+and packages are installed without bytecode (all of it is 1 GB): without this, each process of each start compiles torch
+and vLLM again. Then has vLLM look at all of its model classes and keeps what it finds in share/vllm/modelinfos: without
+that, a start imports the engine in one more process to look at the class of its model.
+
+What cannot be imported where the image is built (a module that wants a GPU, one that another version of vLLM lacks) is
+told and left out: it is compiled, or looked at, at the start.
 """
 
 import importlib
 import os
 import sys
+from pathlib import Path
+
+# backend/caches.py reads it there.
+KEPT = Path(sys.prefix) / "share/vllm"
 
 MODULES = [
     "uvicorn",
@@ -43,12 +51,28 @@ WORKERS = {
 }
 
 
+def inspect_models() -> int:
+    """Have vLLM look at every model class that it knows, in this process; returns how many it could."""
+    from vllm.model_executor.models import registry
+
+    # vLLM starts a process for each, so that none of them initializes CUDA in the server.
+    registry._run_in_subprocess = lambda function: function()  # type: ignore[assignment]
+    for architecture, model in registry.ModelRegistry.models.items():
+        try:
+            model.inspect_model_cls()
+        except Exception as error:  # noqa: BLE001 - whatever a module of a model raises
+            sys.stdout.write(f"not looked at {architecture}: {type(error).__name__}: {error}\n")
+    return sum(1 for _ in (KEPT / "modelinfos").iterdir())
+
+
 def main() -> None:
+    os.environ["VLLM_CACHE_ROOT"] = str(KEPT)
     for name in MODULES + WORKERS[os.environ["DEVICE"]]:
         try:
             importlib.import_module(name)
         except (ImportError, AttributeError, RuntimeError, OSError) as error:
             sys.stdout.write(f"no bytecode of {name}: {type(error).__name__}: {error}\n")
+    sys.stdout.write(f"{inspect_models()} model classes looked at\n")
 
 
 if __name__ == "__main__":

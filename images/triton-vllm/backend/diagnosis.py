@@ -110,8 +110,8 @@ _KNOWN: tuple[tuple[str, str, str], ...] = (
     ),
 )
 _PATTERNS = tuple((re.compile(pattern), cause, hint) for pattern, cause, hint in _KNOWN)
-# tritonserver writes the first three at every start without a GPU. What vLLM only warns of it goes on without, also when
-# an exception is told in the line.
+# tritonserver writes the first three at every start without a GPU. What vLLM only warns of, it goes on without, also
+# when the line tells an exception.
 _HARMLESS = re.compile(
     r"CudaDriverHelper has not been initialized|Failed to initialize NVML|pinned_memory_manager"
     r"|^(?:\([^)]*\) )?(?:DEBUG|INFO|WARNING) \d\d-\d\d "

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO
 
 from backend import report
+from backend.caches import give_model_infos
 from backend.diagnosis import diagnose
 from backend.health import GAVE_UP
 from backend.preflight import SHARED_MEMORY, Command, check
@@ -95,7 +96,7 @@ class Supervisor:
         end_descendants()
         code = self._server.returncode
         lines = self._tail.lines()
-        # tritonserver sometimes aborts when it finds its stub gone, before it is seen here: the exit code stays the same.
+        # Sometimes tritonserver aborts over the stub that has gone before it is seen here: the exit code is the same.
         stub_died = stub_died or any(GAVE_UP in line for line in lines)
         if stub_died or (code != 0 and not self._stopping):
             _explain(lines, stub_died, code)
@@ -195,6 +196,7 @@ def main(arguments: list[str]) -> int:
     if problem := check(Command.parse(arguments), os.environ):
         report.failure(problem.cause, hint=problem.hint, phase_name="Preflight")
         return 1
+    give_model_infos(os.environ)
     report.phase("Preflight", time.monotonic() - begun, **({"removedSegments": removed} if removed else {}))
     supervisor = Supervisor(arguments)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

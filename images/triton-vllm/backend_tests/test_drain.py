@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from testing.grpc_stream import GrpcStream
-from testing.server import TINY_ENGINE, Answer, running, shared_memory, tiny_model, wait_until, write_model
+from testing.server import TINY_ENGINE, Answer, left_in_shared_memory, running, tiny_model, wait_until, write_model
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 
 
 def test_stop_under_load_loses_nothing_and_leaves_nothing(tmp_path: Path) -> None:
-    segments = shared_memory()
+    segments = left_in_shared_memory()
     write_model(tmp_path / "models", "llm", {**TINY_ENGINE, "model": str(tiny_model()), "max_num_seqs": 4})
     answers: list[Answer] = []
     streams: list[int] = []
@@ -49,4 +49,4 @@ def test_stop_under_load_loses_nothing_and_leaves_nothing(tmp_path: Path) -> Non
     assert streams == [300] * 4
     assert sum(count[0] for count in counts if count is not None) == 300
     assert (tmp_path / "termination").read_text() == ""
-    assert shared_memory() <= segments
+    assert left_in_shared_memory() <= segments

@@ -10,7 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from testing.server import TINY_ENGINE, Answer, Server, running, shared_memory, tiny_model, wait_until, write_model
+from testing.server import (
+    TINY_ENGINE,
+    Answer,
+    Server,
+    left_in_shared_memory,
+    running,
+    tiny_model,
+    wait_until,
+    write_model,
+)
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 
@@ -45,7 +54,7 @@ def test_ready_while_busy_and_idle(server: Server) -> None:
 
 
 def test_frozen_engine_is_not_ready_and_thawed_is_again_then_killed_server_leaves_nothing(tmp_path: Path) -> None:
-    segments = shared_memory()
+    segments = left_in_shared_memory()
     with running(tmp_path, models(tmp_path)) as server:
         assert server.health().status == 200
         # OpenAI's protocol is off unless openai.json is there.
@@ -66,7 +75,7 @@ def test_frozen_engine_is_not_ready_and_thawed_is_again_then_killed_server_leave
         assert server.wait_exit(60) == 128 + signal.SIGKILL
         assert server.processes("") == []
         assert server.termination_message["cause"] == "tritonserver ended with signal 9"
-    assert shared_memory() <= segments
+    assert left_in_shared_memory() <= segments
 
 
 def test_dead_engine_answers_those_who_wait_and_ends_the_container(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from testing.server import (
     Server,
     environment,
     lay_out_backend,
-    shared_memory,
+    left_in_shared_memory,
     tiny_model,
     wait_until,
     write_model,
@@ -172,7 +172,7 @@ def kill_itself(backends: Path) -> None:
 
 
 def test_loading_server_stops_at_once(tmp_path: Path) -> None:
-    segments = shared_memory()
+    segments = left_in_shared_memory()
     write_model(tmp_path / "models", "llm", {**TINY_ENGINE, "model": str(tiny_model())})
     server = Server.start(tmp_path, tmp_path / "models")
     try:
@@ -183,7 +183,7 @@ def test_loading_server_stops_at_once(tmp_path: Path) -> None:
         assert (server.folder / "termination").read_text() == ""
     finally:
         server.stop()
-    assert shared_memory() <= segments
+    assert left_in_shared_memory() <= segments
 
 
 def test_start_up_report_has_every_phase_in_order(server: Server) -> None:

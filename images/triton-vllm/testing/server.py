@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -27,6 +29,7 @@ import env as engine_env
 HERE = Path(__file__).resolve().parent.parent
 # Machines that run the tests are small and busy; nothing here waits for its deadline when all is well.
 START_SECONDS = 600
+PORTS = range(20_000, 32_000)
 MINIMAL_CONFIG = 'backend: "vllm"\ninstance_group [{ count: 1, kind: KIND_MODEL }]\n'
 TINY_ENGINE = {"max_model_len": 2048, "max_num_seqs": 16, "kv_cache_memory_bytes": 64 << 20}
 
@@ -73,12 +76,17 @@ def write_model(
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on now."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+    """Ports that nothing listens on now, below those that the kernel gives to connections in the meantime."""
+    return list(itertools.islice(filter(_is_free, random.sample(PORTS, len(PORTS))), count))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as tried:
+        try:
+            tried.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def lay_out_backend(folder: Path) -> Path:
@@ -263,9 +271,18 @@ def running(folder: Path, repository: Path, *flags: str, model: str = "llm", **v
         server.stop()
 
 
-def shared_memory() -> set[str]:
-    """Names of the segments that Triton and vLLM use."""
-    return {path.name for path in Path("/dev/shm").iterdir() if path.name.startswith(("triton_", "psm_"))}
+def left_in_shared_memory() -> set[str]:
+    """Names of segments of Triton and vLLM that no process has mapped: other servers may run beside this one."""
+    maps = "".join(_text(path) for path in Path("/proc").glob("[0-9]*/maps"))
+    ours = [path for path in Path("/dev/shm").iterdir() if path.name.startswith(("triton_", "psm_"))]
+    return {path.name for path in ours if str(path) not in maps}
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""  # the process has ended
 
 
 def _decode(data: bytes) -> Any:
