@@ -175,7 +175,9 @@ def _compile(part: Part, target: Path) -> None:
     scratch = target.with_suffix(".new")  # nobody else writes it: the caller holds the lock
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
-    command = ["nice", "-n", "5", "go", "build", "-trimpath", "-ldflags", part.ldflags, "-o", f"{scratch}/"]
+    # The linker drops the tables of debuggers (-s -w): the compiler need not make them.
+    flags = ["-trimpath", "-gcflags=all=-dwarf=false", "-ldflags", part.ldflags]
+    command = ["nice", "-n", "5", "go", "build", *flags, "-o", f"{scratch}/"]
     try:
         with _at_work() as environment:
             shell.logged([*command, *part.packages], log, cwd=part.folder, env=environment)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from e2e.client import Client
 from e2e.cluster import settings, shell
 from e2e.environment import Environment
 from e2e.hub import manifests
-from e2e.tests.deployments import Namespace
+from e2e.tests.deployments import STANDING, Namespace, llm
 
 HERE = Path(__file__).parent
 TEST_SECONDS = 1200
@@ -51,8 +52,27 @@ def client(env: Environment) -> Client:
 @pytest.fixture(scope="module")
 def namespace(env: Environment, request: pytest.FixtureRequest) -> Iterator[Namespace]:
     """A namespace of the test file's own."""
-    name = request.path.stem.replace("_", "-")
+    made = _namespace(env, request.path.stem.replace("_", "-"))
+    yield made
+    _remove(made)
+
+
+@pytest.fixture(scope="session")
+def standing(env: Environment) -> Iterator[Namespace]:
+    """A namespace with one deployment that serves, for the files that disturb the cluster around it."""
+    made = _namespace(env, "test-standing")
+    made.apply(llm(STANDING))
+    made.wait_ready(STANDING)
+    yield made
+    with contextlib.suppress(shell.CommandFailed):  # test_traces has removed the cluster
+        _remove(made)
+
+
+def _namespace(env: Environment, name: str) -> Namespace:
     env.kubectl("delete", "namespace", name, "--ignore-not-found", "--timeout=90s")
     env.apply(manifests.namespace(name))
-    yield Namespace(env, name)
-    env.kubectl("delete", "namespace", name, "--wait=false")
+    return Namespace(env, name)
+
+
+def _remove(namespace: Namespace) -> None:
+    namespace.env.kubectl("delete", "namespace", namespace.name, "--ignore-not-found", "--wait=false")

@@ -16,6 +16,8 @@ from e2e.environment import Environment
 
 Object = dict[str, Any]
 READY_SECONDS = 600
+STANDING = "llama"
+"""Name of the deployment of the fixture `standing`."""
 REPORT = "STARTUP "
 SMALL = {"cpu": "100m", "memory": "4Gi", "sharedMemory": "256Mi"}
 """Requests that a tiny model on a CPU needs."""

@@ -10,19 +10,16 @@ import pytest
 from e2e.client import Client
 from e2e.cluster import shell
 from e2e.environment import OPERATOR_NAMESPACE, RELEASE, Environment
-from e2e.tests.deployments import Namespace, eventually, llm
+from e2e.tests.deployments import STANDING, Namespace, eventually
 
-NAME = "llama"
 HELLO = {"text_input": "Hello"}
 
 
 @pytest.fixture(scope="module")
-def served(namespace: Namespace) -> Iterator[Namespace]:
+def served(standing: Namespace) -> Iterator[Namespace]:
     """A serving model; the chart is as it was when the tests are over."""
-    namespace.apply(llm(NAME))
-    namespace.wait_ready(NAME)
-    yield namespace
-    namespace.env.install()
+    yield standing
+    standing.env.install()
 
 
 def operator_pods(env: Environment) -> dict[str, str]:
@@ -36,7 +33,7 @@ def test_the_operator_pod_is_restricted_and_its_root_is_read_only(env: Environme
     assert label["pod-security.kubernetes.io/enforce"] == "restricted"
     (pod,) = env.json("get", "pods", "-n", OPERATOR_NAMESPACE, "-l", f"app.kubernetes.io/name={RELEASE}")["items"]
     assert pod["spec"]["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
-    assert served.pod(NAME)["spec"]["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
+    assert served.pod(STANDING)["spec"]["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
 
 
 def test_the_operator_may_do_its_work_and_nothing_more(env: Environment) -> None:
@@ -59,16 +56,16 @@ def test_the_operator_may_do_its_work_and_nothing_more(env: Environment) -> None
 
 
 def test_an_upgrade_replaces_the_operator_and_no_model_pod(env: Environment, served: Namespace, client: Client) -> None:
-    before, operator = served.pod(NAME), operator_pods(env)
+    before, operator = served.pod(STANDING), operator_pods(env)
     children = _versions(served)
-    with client.steadily(served.url(NAME), HELLO) as answers:
+    with client.steadily(served.url(STANDING), HELLO) as answers:
         env.install("--set-string=podAnnotations.upgraded=once")
         eventually("a new operator alone", lambda: not set(operator_pods(env)) & set(operator), 60)
-        served.patch(NAME, {"replicas": 1})
-        served.wait_ready(NAME)
+        served.patch(STANDING, {"replicas": 1})
+        served.wait_ready(STANDING)
     assert answers
     assert {answer.status for answer in answers} == {200}
-    assert served.pod(NAME)["metadata"]["uid"] == before["metadata"]["uid"]
+    assert served.pod(STANDING)["metadata"]["uid"] == before["metadata"]["uid"]
     assert _versions(served) == children, "the new operator wrote to children that had not changed"
 
 
@@ -76,7 +73,7 @@ def _versions(namespace: Namespace) -> dict[str, str]:
     """Generation or resource version of each child; status writes by controllers do not count."""
     kinds = "configmaps,services,poddisruptionbudgets,deployments"
     told = namespace.kubectl(
-        "get", kinds, "-l", f"app.kubernetes.io/instance={NAME}", "-o", "json", "--show-managed-fields"
+        "get", kinds, "-l", f"app.kubernetes.io/instance={STANDING}", "-o", "json", "--show-managed-fields"
     )
     return {f"{o['kind']}/{o['metadata']['name']}": json.dumps(_ours(o)) for o in json.loads(told)["items"]}
 
@@ -90,18 +87,18 @@ def _ours(obj: dict[str, object]) -> list[object]:
 def test_uninstalling_leaves_the_model_running_and_installing_again_takes_it_up(
     env: Environment, served: Namespace, client: Client
 ) -> None:
-    before = served.pod(NAME)["metadata"]["uid"]
-    with client.steadily(served.url(NAME), HELLO) as answers:
+    before = served.pod(STANDING)["metadata"]["uid"]
+    with client.steadily(served.url(STANDING), HELLO) as answers:
         env.helm("uninstall", RELEASE, f"--namespace={OPERATOR_NAMESPACE}", "--wait")
         eventually("the operator is gone", lambda: operator_pods(env) == {}, 60)
-        assert served.get("llm", NAME) is not None, "the CRD and its objects stay"
+        assert served.get("llm", STANDING) is not None, "the CRD and its objects stay"
     assert {answer.status for answer in answers} == {200}
     env.install()
-    served.patch(NAME, {"engine": {"maxModelLen": 1024}, "server": {"logLevel": "Warning"}})
-    served.wait_generation(NAME)
-    served.wait_ready(NAME)
+    served.patch(STANDING, {"engine": {"maxModelLen": 1024}, "server": {"logLevel": "Warning"}})
+    served.wait_generation(STANDING)
+    served.wait_ready(STANDING)
     eventually("rolled by the new operator", lambda: before not in _uids(served), 60)
 
 
 def _uids(namespace: Namespace) -> list[str]:
-    return [pod["metadata"]["uid"] for pod in namespace.pods(NAME)]
+    return [pod["metadata"]["uid"] for pod in namespace.pods(STANDING)]

@@ -11,50 +11,41 @@ from e2e import environment
 from e2e.client import Client
 from e2e.cluster import Cluster, engine
 from e2e.environment import Environment
-from e2e.tests.deployments import Namespace, eventually, llm
-
-NAME = "llama"
+from e2e.tests.deployments import STANDING, Namespace, eventually
 
 pytestmark = pytest.mark.skipif(os.environ.get("CLUSTER") == "existing", reason="the cluster is not ours to break")
 
 
-@pytest.fixture(scope="module")
-def served(namespace: Namespace) -> Namespace:
-    namespace.apply(llm(NAME))
-    namespace.wait_ready(NAME)
-    return namespace
-
-
 def answers(namespace: Namespace, env: Environment) -> bool:
     """Ready, and an answer to a new client pod."""
-    namespace.wait_ready(NAME)
+    namespace.wait_ready(STANDING)
     client = Client(env)
     client.start()
-    return bool(client.post(namespace.url(NAME), {"text_input": "Hello"}).json()["text_output"])
+    return bool(client.post(namespace.url(STANDING), {"text_input": "Hello"}).json()["text_output"])
 
 
-def test_a_killed_operator_is_replaced_and_changes_are_taken_up(env: Environment, served: Namespace) -> None:
+def test_a_killed_operator_is_replaced_and_changes_are_taken_up(env: Environment, standing: Namespace) -> None:
     label = f"app.kubernetes.io/name={environment.RELEASE}"
     env.kubectl("delete", "pod", "-n", environment.OPERATOR_NAMESPACE, "-l", label, "--grace-period=0", "--force")
-    served.kubectl("label", "llm", NAME, "changed=yes")
-    served.kubectl("delete", "service", NAME)
-    eventually("the Service again", lambda: served.get("service", NAME) is not None, 60)
+    standing.kubectl("label", "llm", STANDING, "changed=yes")
+    standing.kubectl("delete", "service", STANDING)
+    eventually("the Service again", lambda: standing.get("service", STANDING) is not None, 60)
 
 
-def test_a_killed_worker_and_registry_are_healed(served: Namespace) -> None:
+def test_a_killed_worker_and_registry_are_healed(standing: Namespace) -> None:
     cluster = Cluster()
     cluster.engine.docker("kill", cluster.state.worker)
     cluster.engine.docker("rm", "--force", cluster.state.registry_container)
-    assert answers(served, environment.prepare())
+    assert answers(standing, environment.prepare())
 
 
 @pytest.mark.skipif(not engine.find().ours, reason="the Docker engine is not ours to kill")
-def test_a_killed_docker_daemon_is_started_again_and_takes_no_container_with_it(served: Namespace) -> None:
-    pod = served.pod(NAME)["metadata"]["uid"]
+def test_a_killed_docker_daemon_is_started_again_and_takes_no_container_with_it(standing: Namespace) -> None:
+    pod = standing.pod(STANDING)["metadata"]["uid"]
     daemon = int((engine.run_dir() / "docker.pid").read_text())
     os.kill(daemon, signal.SIGKILL)
-    assert answers(served, environment.prepare())
-    assert served.pod(NAME)["metadata"]["uid"] == pod
+    assert answers(standing, environment.prepare())
+    assert standing.pod(STANDING)["metadata"]["uid"] == pod
     cluster = Cluster()
     for node in (cluster.state.worker, cluster.state.control_plane):
         assert cluster.engine.docker("exec", node, "getent", "hosts", cluster.state.registry_container)
