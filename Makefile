@@ -24,7 +24,7 @@ test: $(VENV) ## verify, unit, real API server, real Triton and vLLM, whole clus
 down: ## remove the cluster and everything else that runs; caches stay
 	@$(PYTHON) -m e2e.cluster down
 
-env: ## print the shell variables of the cluster: eval "$$(make -s env)"
+env: $(VENV) ## print the shell variables of the cluster: eval "$$(make -s env)"
 	@$(PYTHON) -m e2e.cluster env
 
 gen: $(VENV) ## write the generated files again

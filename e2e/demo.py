@@ -62,7 +62,7 @@ def show(env: environment.Environment, answer: str) -> None:
     steps.say(f"POST {URL}\n{json.dumps(QUESTION)}\n\n{answer}\n\ntext: {json.loads(answer)['text_output']!r}\n")
     steps.say(
         "Try next:\n"
-        '  eval "$(make -s env)"              # KUBECONFIG, kubectl and helm for this shell\n'
+        '  eval "$(make -s env)"              # KUBECONFIG, kubectl, kubectl llm and helm for this shell\n'
         f"  kubectl -n {NAMESPACE} get llm,pods\n"
         f"  kubectl -n {NAMESPACE} scale llm/{NAME} --replicas=2\n"
         f"  kubectl -n {NAMESPACE} describe llm/{NAME}\n"
