@@ -62,7 +62,10 @@ def inspect_models() -> int:
             model.inspect_model_cls()
         except Exception as error:  # noqa: BLE001 - whatever a module of a model raises
             sys.stdout.write(f"not looked at {architecture}: {type(error).__name__}: {error}\n")
-    return sum(1 for _ in (KEPT / "modelinfos").iterdir())
+    kept = list((KEPT / "modelinfos").iterdir())
+    for file in kept:
+        file.chmod(0o644)  # vLLM writes it for its own user alone; a pod runs as another
+    return len(kept)
 
 
 def main() -> None:
