@@ -19,7 +19,7 @@ READY_SECONDS = 600
 STANDING = "llama"
 """Name of the deployment of the fixture `standing`."""
 REPORT = "STARTUP "
-SMALL = {"cpu": "100m", "memory": "4Gi", "sharedMemory": "256Mi"}
+SMALL = {"cpu": "100m", "memory": "3Gi", "sharedMemory": "256Mi"}
 """Requests that a tiny model on a CPU needs."""
 
 

@@ -16,7 +16,7 @@ WORKERS = "import glob; print(sum(b'Worker' in open(p, 'rb').read() for p in glo
 @pytest.fixture(scope="module")
 def served(namespace: Namespace) -> Namespace:
     """One deployment with one GPU and one with two, applied at once."""
-    namespace.apply(llm("one"), llm("two", engine={"tensorParallelSize": 2}))
+    namespace.apply(llm("one"), llm("two", engine={"tensorParallelSize": 2}, resources={"memory": "4Gi"}))
     namespace.wait_ready("one", "two")
     return namespace
 
