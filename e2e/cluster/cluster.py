@@ -131,7 +131,7 @@ class Cluster:
 
     def _settle_nodes(self, log: Path) -> str:
         image, mine = self._chosen_image(), self.state
-        if not nodes.api_answers(self.kubectl) or not nodes.all_ready(self.kubectl):
+        if not nodes.api_answers(self.kubectl) or not nodes.all_ready(self.engine, self.kubectl, mine):
             log.write_text(self.kubectl("describe", "nodes"))
             raise shell.CommandFailed(["kubectl", "wait", "node", "--all"], 1, "the nodes do not become Ready", log)
         nodes.settle(self.engine, self.kubectl, mine, stock=image.stock)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,24 @@ def test_every_node_is_patched_with_its_own_number_and_labelled(mine: State, pro
     assert patched == {mine.control_plane: str(count["control-plane"]), mine.worker: str(count["worker"])}
     assert f"nvidia.com/gpu.count={count['worker']}" in labelled[mine.worker]
     assert "nvidia.com/gpu.memory=81559" in labelled[mine.control_plane]
+
+
+@pytest.mark.parametrize(
+    ("status", "heartbeat", "ready"),
+    [
+        ("True", "2026-11-26T16:00:03Z", True),
+        ("True", "2026-11-26T16:00:02Z", True),  # whole seconds: the kubelet may have said it just after the start
+        ("True", "2026-11-26T15:59:59Z", False),  # the word of the kubelet that has died
+        ("Unknown", "2026-11-26T16:00:03Z", False),
+    ],
+)
+def test_a_node_is_ready_by_the_word_of_the_kubelet_that_runs_now(status: str, heartbeat: str, ready: bool) -> None:
+    conditions = [
+        {"type": "MemoryPressure", "status": "False", "lastHeartbeatTime": heartbeat},
+        {"type": "Ready", "status": status, "lastHeartbeatTime": heartbeat},
+    ]
+    started = datetime.fromisoformat("2026-11-26T16:00:02.123456789Z")
+    assert nodes.is_ready({"status": {"conditions": conditions}}, started) is ready
 
 
 def test_labels_are_values_that_kubernetes_takes() -> None:

@@ -67,6 +67,7 @@ class Controllers:
             "replicas": pods,
             "updatedReplicas": updated,
             "readyReplicas": ready,
+            "availableReplicas": ready,
         }
         if deployment.get("status") != status:
             self.api.change(_place(deployment), NAMES["Deployment"], lambda obj: obj.update(status=status))

@@ -57,7 +57,7 @@ def unschedulable(message: str) -> dict[str, Any]:
 
 
 def deployment(ready: int = 0, **more: Any) -> dict[str, Any]:
-    counts = {"replicas": 1, "updatedReplicas": 1, "readyReplicas": ready, "observedGeneration": 3}
+    counts = {"replicas": 1, "updatedReplicas": 1, "availableReplicas": ready, "observedGeneration": 3}
     return {"metadata": {"generation": 3}, "status": counts | more}
 
 
@@ -110,6 +110,7 @@ CASES: list[tuple[str, Observation, str, bool, str]] = [
     ("starting", look(pod(**container(state={"running": {}}))), "Starting", False, "loads the model"),
     ("rolling", look(pod("new"), pod("old", ready=True, config="other"), ready=1), "RollingOut", False, "previous configuration"),
     ("scaling", look(), "Scaling", False, "Waiting until 1"),
+    ("ready just now", look(pod(ready=True), deployment=deployment(readyReplicas=1)), "Scaling", False, "reached by the"),
     ("no token", look(pod(ready=True), ready=1), "NoToken", False, "not answered"),
     ("bad token", look(pod(ready=True), ready=1, answers={"uid-p/0": "HTTP 500: x"}), "NoToken", False, "HTTP 500"),
 ]

@@ -10,6 +10,10 @@ from triton_vllm_operator.desired.inputs import Defaults, ServingImage
 from triton_vllm_operator.desired.objects import child
 from triton_vllm_operator.desired.pod import pod_spec
 
+# A Service's address reaches a pod a moment after it is ready: the controller of EndpointSlices and kube-proxy on every
+# node act at most once a second each. Only then does an old pod go, and is the deployment called Ready.
+MIN_READY_SECONDS = 3
+
 
 def deployment(llm: LLMDeployment, image: ServingImage, defaults: Defaults) -> dict[str, Any]:
     """The Deployment. A changed model repository has a new name, which changes the template and so rolls the pods."""
@@ -23,6 +27,7 @@ def deployment(llm: LLMDeployment, image: ServingImage, defaults: Defaults) -> d
     }
     spec = {
         "replicas": llm.spec.replicas,
+        "minReadySeconds": MIN_READY_SECONDS,
         "revisionHistoryLimit": 3,
         # A ready pod goes only when its successor is ready: an update never takes away what serves.
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},

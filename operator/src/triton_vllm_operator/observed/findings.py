@@ -167,7 +167,8 @@ def not_settled(seen: Observation) -> Finding | None:
     if waiting is not None and waiting.node:
         message = f"Pod {waiting.name} pulls its image, loads the model or starts the engine."
         return Finding("Starting", f"{message} kubectl logs -f {waiting.name} shows how far it is.", stalled=False)
-    return Finding("Scaling", f"Waiting until {wanted} pods are ready.", stalled=False)
+    pods = "1 pod is" if wanted == 1 else f"{wanted} pods are"
+    return Finding("Scaling", f"Waiting until {pods} ready and reached by the Service.", stalled=False)
 
 
 def no_token(seen: Observation) -> Finding | None:

@@ -58,7 +58,7 @@ class Observation:
 
     @property
     def deployment_settled(self) -> bool:
-        """The Deployment's controller has seen the newest spec and every wanted pod is updated and ready."""
+        """The Deployment's controller has seen the newest spec; the Service reaches all wanted pods, which run it."""
         if self.deployment is None:
             return False
         seen = self.deployment_status("observedGeneration") >= self.deployment["metadata"].get("generation", 0)
@@ -67,5 +67,5 @@ class Observation:
             seen
             and self.deployment_status("replicas") == wanted
             and self.deployment_status("updatedReplicas") == wanted
-            and self.deployment_status("readyReplicas") == wanted
+            and self.deployment_status("availableReplicas") == wanted
         )
