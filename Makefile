@@ -7,7 +7,9 @@ UV_VERSION := 0.13.9
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/triton-vllm-operator
 UV := $(CACHE)/uv-$(UV_VERSION)/bin/uv
 VENV := .venv/bin/python
-export PYTHONDONTWRITEBYTECODE := 1
+# Bytecode is kept, but not in the tree.
+export PYTHONPYCACHEPREFIX := $(CACHE)/bytecode
+unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(dir $(UV)):$(PATH)
 
 .PHONY: help demo test down env gen verify test-unit test-apiserver test-engine test-oracle test-e2e faults bench-operator bench-capacity bench-gpu
