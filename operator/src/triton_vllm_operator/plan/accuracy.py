@@ -107,7 +107,7 @@ def _differences(planned: Plan, report: Report) -> Iterator[_Difference]:
         yield _Difference("MaxModelLenDiffers", f"maxModelLen is {lengths[1]} instead of {lengths[0]}")
     weights = (planned["perGPU"]["weightsBytes"], report.memory.weights)
     if weights[1] is not None and _off(weights[0], weights[1]):
-        yield _term("weightsBytes", weights[0], weights[1])
+        yield _term("weightsBytes", *weights)
     tokens = _off(planned["kvCacheTokens"], report.tokens)
     if tokens or (not _off(*lengths) and _off(planned["concurrencyAtMaxModelLen"], report.concurrency)):
         yield from _kv_cache(planned, report)
@@ -139,21 +139,23 @@ def _spent(planned: Plan, got: Memory) -> Iterator[_Difference]:
         "activationBytes": got.activation,
         "cudaGraphBytes": got.cuda_graph,
     }
-    known = [(key, _expected(planned[key]), value) for key, value in measured.items() if value is not None]
+    known = [(key, abs(value - _expected(planned[key])), value) for key, value in measured.items() if value is not None]
     matters = TOLERANCE * abs(planned["kvCacheBytes"]["expected"])
-    for number, (key, expected, value) in enumerate(sorted(known, key=lambda term: -abs(term[2] - term[1]))):
-        told = key == "weightsBytes" and _off(expected, value)
-        if not told and (number == 0 or abs(value - expected) > matters):
-            yield _term(key, expected, value)
+    for number, (key, difference, value) in enumerate(sorted(known, key=lambda term: -term[1])):
+        told = key == "weightsBytes" and _off(planned[key], value)
+        if not told and (number == 0 or difference > matters):
+            yield _term(key, planned[key], value)
 
 
 def _expected(planned: Any) -> int:
     return int(planned["expected"] if isinstance(planned, Mapping) else planned)
 
 
-def _term(key: str, planned: int, got: int) -> _Difference:
+def _term(key: str, planned: Any, got: int) -> _Difference:
+    """`planned`: bytes, or the interval of a term that cannot be known exactly."""
     reason, name = _TERMS[key]
-    return _Difference(reason, f"{name} {_gib(got)} instead of {_gib(planned)}")
+    interval = f" ({_gib(planned['low'])} to {_gib(planned['high'])})" if isinstance(planned, Mapping) else ""
+    return _Difference(reason, f"{name} {_gib(got)} instead of {_gib(_expected(planned))}{interval}")
 
 
 def _off(planned: float, got: float) -> bool:
