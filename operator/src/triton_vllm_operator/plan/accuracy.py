@@ -102,30 +102,31 @@ def _versions(planned: Plan, report: Report) -> str:
 
 def _differences(planned: Plan, report: Report) -> Iterator[_Difference]:
     """The first one names the condition's reason."""
-    lengths = (planned["maxModelLen"], report.max_model_len)
-    if _off(*lengths):
-        yield _Difference("MaxModelLenDiffers", f"maxModelLen is {lengths[1]} instead of {lengths[0]}")
-    weights = (planned["perGPU"]["weightsBytes"], report.memory.weights)
-    if weights[1] is not None and _off(weights[0], weights[1]):
-        yield _term("weightsBytes", *weights)
-    tokens = _off(planned["kvCacheTokens"], report.tokens)
-    if tokens or (not _off(*lengths) and _off(planned["concurrencyAtMaxModelLen"], report.concurrency)):
+    length, weights = planned["maxModelLen"], planned["perGPU"]["weightsBytes"]
+    if _off(length, report.max_model_len):
+        text = f"maxModelLen is {report.max_model_len} instead of {length}"
+        yield _Difference("MaxModelLenDiffers", text)
+    if report.memory.weights is not None and _off(weights, report.memory.weights):
+        yield _term("weightsBytes", weights, report.memory.weights)
+    same_length = not _off(length, report.max_model_len)
+    other_requests = same_length and _off(planned["concurrencyAtMaxModelLen"], report.concurrency)
+    if other_requests or _off(planned["kvCacheTokens"], report.tokens):
         yield from _kv_cache(planned, report)
 
 
 def _kv_cache(planned: Plan, report: Report) -> Iterator[_Difference]:
     """Why the KV cache holds more or less: it has other bytes, or a byte of it holds other tokens."""
-    bytes_ = (planned["perGPU"]["kvCacheBytes"]["expected"], report.memory.kv_cache)
-    if bytes_[1] is None:
+    expected, got = planned["perGPU"]["kvCacheBytes"]["expected"], report.memory.kv_cache
+    if got is None:
         yield _Difference("KVCacheDiffers", f"the KV cache has {report.blocks} blocks instead of {planned['blocks']}")
         return
-    if _off(bytes_[0], bytes_[1]):
+    if _off(expected, got):
         yield from _spent(planned["perGPU"], report.memory)
-        yield _Difference("KVCacheDiffers", f"KV cache {_gib(bytes_[1])} instead of {_gib(bytes_[0])}")
-    if bytes_[0] <= 0 or bytes_[1] <= 0 or _off(planned["kvCacheTokens"] / bytes_[0], report.tokens / bytes_[1]):
+        yield _Difference("KVCacheDiffers", f"KV cache {_gib(got)} instead of {_gib(expected)}")
+    if min(expected, got) <= 0 or _off(planned["kvCacheTokens"] / expected, report.tokens / got):
         text = (
-            f"{_gib(bytes_[1])} of KV cache hold {report.blocks} blocks of {report.block_size} tokens, planned were "
-            f"{planned['blocks']} of {planned['blockSize']} in {_gib(bytes_[0])}"
+            f"{_gib(got)} of KV cache hold {report.blocks} blocks of {report.block_size} tokens, planned were "
+            f"{planned['blocks']} of {planned['blockSize']} in {_gib(expected)}"
         )
         yield _Difference("KVCacheLayoutDiffers", text)
 
