@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 logger = logging.getLogger("triton_vllm")
@@ -59,9 +59,11 @@ def _numbers(**terms: float | None) -> dict[str, int]:
     return {name: max(int(value), 0) for name, value in terms.items() if value is not None}
 
 
-def fullest(ranks: Iterable[Mapping[str, int]]) -> dict[str, int]:
+def fullest(ranks: Sequence[Mapping[str, int]]) -> dict[str, int]:
     """The terms of the rank with the least KV cache, which all others follow; {} without ranks."""
-    return dict(min(ranks, key=lambda rank: (rank.get("kvCacheBytes", 0), -rank.get("weightsBytes", 0)), default={}))
+    if not ranks:
+        return {}
+    return dict(min(ranks, key=lambda rank: (rank.get("kvCacheBytes", 0), -rank.get("weightsBytes", 0))))
 
 
 async def measured_by(engine: Any) -> dict[str, int]:
