@@ -153,6 +153,7 @@ def test_another_run_is_read_again_and_what_is_off_is_told(
     leading(start_operator)
     pod = serve(view, engine)
     eventually("no report", lambda: accurate(view) == ("Unknown", "ReportNotServed"))
+    view.wait_reason("a", "Serving")
     figures = as_planned(planned(view))
     engine.got(**{**figures, "kvCacheTokens": figures["kvCacheTokens"] // 2})
     view.fake_pod_status(pod, pod_ready(engine.ip, restarts=1))
