@@ -63,7 +63,8 @@ def fullest(ranks: Sequence[Mapping[str, int]]) -> dict[str, int]:
     """The terms of the rank with the least KV cache, which all others follow; {} without ranks."""
     if not ranks:
         return {}
-    return dict(min(ranks, key=lambda rank: (rank.get("kvCacheBytes", 0), -rank.get("weightsBytes", 0))))
+    least = min(ranks, key=lambda rank: (rank.get("kvCacheBytes", 0), -rank.get("weightsBytes", 0)))
+    return dict(least)
 
 
 async def measured_by(engine: Any) -> dict[str, int]:
