@@ -7,7 +7,9 @@ import json
 import pytest
 
 from e2e.hub import manifests
-from e2e.tests.deployments import Namespace, eventually, llm
+from e2e.tests.deployments import Namespace, Object, eventually, llm
+from triton_vllm_operator.capacity import EngineSettings, gpu_of_memory, plan
+from triton_vllm_operator.plan.inspection import unpack
 
 NAME = "open"
 TOLD_SECONDS = 15.0
@@ -45,6 +47,40 @@ def test_the_engine_runs_with_what_was_chosen(served: Namespace) -> None:
         assert report[name] == status["chosen"][name], name
     assert report["workers"] == status["chosen"]["tensorParallelSize"] == status["gpusPerReplica"]
     assert status["chosen"]["maxModelLen"] == status["plan"]["maxModelLen"] == 2048
+
+
+def test_plan_and_engine_agree_exactly(served: Namespace) -> None:
+    eventually("what the engine got is read back", lambda: "actual" in _status(served), TOLD_SECONDS)
+    status, report = _status(served), served.report(NAME)["Serving"]
+    actual, pod = status["actual"], served.pod(NAME)["metadata"]["name"]
+    assert (actual["pod"], actual["restarts"], actual["device"]) == (pod, 0, report["device"])
+    figures = ("blockSize", "blocks", "kvCacheTokens", "maxModelLen", "concurrencyAtMaxModelLen")
+    assert {key: actual[key] for key in (*figures, "perGPU")} == {key: report[key] for key in (*figures, "perGPU")}
+    accurate = served.condition(NAME, "PlanAccurate")
+    assert (accurate["status"], accurate["reason"]) == ("True", "AsPlanned"), accurate["message"]
+    if actual["device"] == "cpu":  # a plan for GPUs has intervals; one for a given KV cache has none
+        planned = _planned_on_cpu(status)
+        assert {key: actual[key] for key in figures} == {key: planned[key] for key in figures}
+
+
+def _status(namespace: Namespace) -> Object:
+    found: Object = (namespace.get("llm", NAME) or {})["status"]
+    return found
+
+
+def _planned_on_cpu(status: Object) -> Object:
+    """The planner's answer for the KV cache that the engine has."""
+    chosen = status["chosen"]
+    settings = EngineSettings(
+        engine_version=status["plan"]["engineVersion"],
+        tensor_parallel_size=chosen["tensorParallelSize"],
+        max_model_len=chosen["maxModelLen"],
+        max_num_seqs=chosen["maxNumSeqs"],
+        max_num_batched_tokens=chosen["maxNumBatchedTokens"],
+        device="cpu",
+        kv_cache_memory_bytes=status["actual"]["perGPU"]["kvCacheBytes"],
+    )
+    return plan(unpack(status["model"]["shape"]), settings, gpu_of_memory(1.0)).to_json()
 
 
 def test_a_model_that_does_not_fit_makes_no_pod_until_it_does(namespace: Namespace) -> None:

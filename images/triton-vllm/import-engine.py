@@ -56,7 +56,7 @@ def inspect_models() -> int:
     from vllm.model_executor.models import registry
 
     # vLLM starts a process for each, so that none of them initializes CUDA in the server.
-    registry._run_in_subprocess = lambda function: function()  # type: ignore[assignment]
+    registry._run_in_subprocess = lambda function: function()
     for architecture, model in registry.ModelRegistry.models.items():
         try:
             model.inspect_model_cls()

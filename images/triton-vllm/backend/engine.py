@@ -9,7 +9,7 @@ import time
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from backend import report
+from backend import memory, report
 from backend.preflight import closest
 from backend.settings import BadModel
 
@@ -73,6 +73,8 @@ async def start_engine(arguments: Any) -> Any:
     from vllm.v1.engine.async_llm import AsyncLLM
 
     begun = time.monotonic()
+    # A class of the user's own stays; the workers then do not say what they measured.
+    arguments.worker_extension_cls = arguments.worker_extension_cls or memory.EXTENSION
     config = arguments.create_engine_config(UsageContext.OPENAI_API_SERVER)
     report.phase("EngineArguments", time.monotonic() - begun, vllm=vllm_version())
     begun = time.monotonic()
@@ -90,14 +92,13 @@ def effective_settings(engine: Any) -> dict[str, Any]:
     """What the engine runs with: the sizes that capacity depends on."""
     config = engine.vllm_config
     cache, scheduler, parallel = config.cache_config, config.scheduler_config, config.parallel_config
-    blocks, block_size = cache.num_gpu_blocks or 0, cache.block_size
-    tokens = blocks * block_size
-    context = config.model_config.max_model_len
     return {
+        "vllm": vllm_version(),
+        "device": config.device_config.device_type,
         "tensorParallelSize": parallel.tensor_parallel_size,
         "pipelineParallelSize": parallel.pipeline_parallel_size,
         "workers": parallel.world_size,
-        "maxModelLen": context,
+        "maxModelLen": config.model_config.max_model_len,
         "maxNumSeqs": scheduler.max_num_seqs,
         "maxNumBatchedTokens": scheduler.max_num_batched_tokens,
         "gpuMemoryUtilization": cache.gpu_memory_utilization,
@@ -105,10 +106,11 @@ def effective_settings(engine: Any) -> dict[str, Any]:
         "dtype": str(config.model_config.dtype).removeprefix("torch."),
         "quantization": config.model_config.quantization,
         "enablePrefixCaching": bool(cache.enable_prefix_caching),
-        "blocks": blocks,
-        "blockSize": block_size,
-        "kvTokens": tokens,
-        "concurrency": round(tokens / context, 2),
+        "blocks": cache.num_gpu_blocks or 0,
+        "blockSize": cache.block_size,
+        # Of the groups of layers, not blocks times block size: a request may hold blocks of several groups.
+        "kvCacheTokens": cache.kv_cache_size_tokens or 0,
+        "concurrencyAtMaxModelLen": round(cache.kv_cache_max_concurrency or 0.0, 4),
     }
 
 

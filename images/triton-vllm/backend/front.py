@@ -1,4 +1,4 @@
-"""The HTTP port of our own: readiness that means tokens, and OpenAI's protocol when it is on."""
+"""The HTTP port of our own: readiness that means tokens, what the engine got, and OpenAI's protocol when it is on."""
 
 from __future__ import annotations
 
@@ -19,19 +19,22 @@ PORT_VARIABLE = "TRITON_VLLM_HTTP_PORT"
 ADDRESS_VARIABLE = "TRITON_VLLM_HTTP_ADDRESS"
 READY_PATH = "/health/ready"
 LIVE_PATH = "/health/live"
+REPORT_PATH = "/report"
 
 Receive = Callable[[], Any]
 Send = Callable[[Mapping[str, Any]], Any]
 
 
 class Front:
-    """Answers ``/health/ready`` (200, or 503 with the reason) and ``/health/live`` (200 while the loop turns).
+    """Answers ``/health/ready`` (200, or 503 with the reason), ``/health/live`` (200 while the loop turns) and
+    ``/report`` with ``report``: what the engine runs with and what it got.
 
     ``application`` answers the paths of OpenAI's protocol, None: they are off.
     """
 
-    def __init__(self, problem: Callable[[], str], application: Any | None = None) -> None:
+    def __init__(self, problem: Callable[[], str], report: Mapping[str, Any], application: Any | None = None) -> None:
         self._problem = problem
+        self._report = dict(report)
         self._application = application
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
@@ -50,8 +53,10 @@ class Front:
     def _answer(self, path: str) -> tuple[int, dict[str, Any]]:
         if path == LIVE_PATH:
             return 200, {"live": True}
+        if path == REPORT_PATH:
+            return 200, self._report
         if path != READY_PATH:
-            known = [READY_PATH, LIVE_PATH, *(sorted(PATHS) if self._application is not None else ())]
+            known = [READY_PATH, LIVE_PATH, REPORT_PATH, *(sorted(PATHS) if self._application is not None else ())]
             return 404, {"error": f"no such path; there are {', '.join(known)}"}
         problem = self._problem()
         return (503, {"ready": False, "reason": problem}) if problem else (200, {"ready": True})

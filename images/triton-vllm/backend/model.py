@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from backend import bridge, front, report
+from backend import bridge, front, memory, report
 from backend.engine import EngineLoop, effective_settings, engine_arguments, first_token, start_engine
 from backend.errors import Unavailable
 from backend.health import FAREWELL_SECONDS, GAVE_UP, EngineWatch
@@ -57,8 +57,10 @@ class TritonPythonModel:
         self._outbox = bridge.Outbox(self._loop.loop)
         self._service = Service(self._engine, self._rules(), self._settings, self._outbox, self._tasks)
         self._metrics = self._copy_metrics(config, args)
-        self._loop.call(self._watch(self._loop.call(self._openai(arguments, args["model_name"]))))
-        report.phase("Serving", time.monotonic() - begun, model=args["model_name"], **effective_settings(self._engine))
+        got = {"model": args["model_name"], **effective_settings(self._engine)}
+        got["perGPU"] = self._loop.call(memory.measured_by(self._engine))
+        self._loop.call(self._watch(self._loop.call(self._openai(arguments, args["model_name"])), got))
+        report.phase("Serving", time.monotonic() - begun, **got)
 
     async def _openai(self, arguments: Any, name: str) -> Any | None:
         if self._settings.openai is None:
@@ -67,7 +69,7 @@ class TritonPythonModel:
             self._engine, arguments, self._settings.openai, name, self._settings.loras, self._tasks
         )
 
-    async def _watch(self, application: Any | None) -> None:
+    async def _watch(self, application: Any | None, got: dict[str, Any]) -> None:
         numbers = itertools.count()
         workers = below(os.getpid())
         self._front: Any = None
@@ -80,7 +82,7 @@ class TritonPythonModel:
         )
         self._watching = [asyncio.ensure_future(watch.run()), asyncio.ensure_future(self._watch_cancellation())]
         try:
-            self._front, self._front_task = await front.serve(front.Front(watch.problem, application))
+            self._front, self._front_task = await front.serve(front.Front(watch.problem, got, application))
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise

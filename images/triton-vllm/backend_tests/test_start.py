@@ -194,7 +194,13 @@ def test_start_up_report_has_every_phase_in_order(server: Server) -> None:
     assert report[0]["seconds"] < PREFLIGHT_SECONDS
     assert report[1]["vllm"]
     cache = report[2]
-    assert cache["kvTokens"] == cache["blocks"] * cache["blockSize"] > 0
-    assert cache["concurrency"] == round(cache["kvTokens"] / cache["maxModelLen"], 2)
+    assert cache["kvCacheTokens"] == cache["blocks"] * cache["blockSize"] > 0
+    assert cache["concurrencyAtMaxModelLen"] == round(cache["kvCacheTokens"] / cache["maxModelLen"], 4)
     assert report[-1]["model"] == "llm"
+    assert report[-1]["perGPU"] == {"kvCacheBytes": TINY_ENGINE["kv_cache_memory_bytes"]}
+    answer = server.request("GET", "/report", port=server.front_port)
+    assert answer.status == 200
+    assert answer.body == {
+        key: value for key, value in report[-1].items() if key not in ("phase", "elapsed", "seconds")
+    }
     assert json.dumps(report)

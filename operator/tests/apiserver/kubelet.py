@@ -21,16 +21,16 @@ POLL_S = 0.25
 MODEL = Resolved("c" * 40, ModelShape.from_config(LLAMA_70B))
 
 
-def pod_ready() -> Object:
+def pod_ready(ip: str = "10.1.2.3", restarts: int = 0) -> Object:
     """The status of a pod that serves, as a kubelet would write it."""
     now = "2026-01-01T00:00:00Z"
     true = {"status": "True", "lastTransitionTime": now}
     return {
         "phase": "Running",
-        "podIP": "10.1.2.3",
-        "podIPs": [{"ip": "10.1.2.3"}],
+        "podIP": ip,
+        "podIPs": [{"ip": ip}],
         "conditions": [{"type": "Ready", **true}, {"type": "PodScheduled", **true}],
-        "containerStatuses": [_container({"running": {"startedAt": now}}, ready=True)],
+        "containerStatuses": [_container({"running": {"startedAt": now}}, ready=True) | {"restartCount": restarts}],
     }
 
 

@@ -9,16 +9,20 @@ import sys
 
 from triton_vllm_operator.runtime.command import start
 from triton_vllm_operator.runtime.main import reconciler
+from triton_vllm_operator.runtime.probe import NoReport, PodProbe
 
 
-class FakeProbe:
-    """There is no kubelet here, so no pod could answer."""
+class FakeProbe(PodProbe):
+    """There is no kubelet here, so no pod could answer. A test may serve a report on an address of this machine."""
 
     async def ask(self, ip: str, model: str) -> str:
         return ""
 
+    async def report(self, ip: str) -> bytes:
+        if not ip.startswith("127."):
+            raise NoReport("ReportNotServed", "its image has none", final=True)
+        return await super().report(ip)
+
 
 if __name__ == "__main__":
-    made = reconciler(sys.argv[1:])
-    made.probe = FakeProbe()
-    start(made, sys.argv[1:])
+    start(reconciler(sys.argv[1:], FakeProbe()), sys.argv[1:])

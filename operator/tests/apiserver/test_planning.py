@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -25,8 +26,8 @@ ONE_GPU = {"tensorParallelSize": 1}
 """Settings with which LARGE fits no GPU."""
 
 
-@pytest.fixture
-def view(plane: ControlPlane, namespace: str) -> Iterator[View]:
+@contextmanager
+def gpu_node(plane: ControlPlane, namespace: str) -> Iterator[View]:
     """A namespace in a cluster with one node of eight H100."""
     name = f"gpu-{namespace}"
     plane.kubectl("create", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "Node", **node(H100, name=name)}))
@@ -34,6 +35,13 @@ def view(plane: ControlPlane, namespace: str) -> Iterator[View]:
     plane.kubectl("patch", "node", name, "--subresource=status", "--type=merge", "-p", status)
     yield View(plane, namespace)
     plane.kubectl("delete", "node", name, "--wait=false")
+
+
+@pytest.fixture
+def view(plane: ControlPlane, namespace: str) -> Iterator[View]:
+    """A namespace in such a cluster."""
+    with gpu_node(plane, namespace) as made:
+        yield made
 
 
 @pytest.fixture

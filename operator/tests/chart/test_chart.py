@@ -14,6 +14,7 @@ from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.desired.services import service
 from triton_vllm_operator.runtime.command import command_line, parse
 from triton_vllm_operator.runtime.main import reconciler
+from triton_vllm_operator.runtime.probe import PodProbe
 
 CRD = CHART.parents[1] / "crds" / "llmdeployments.yaml"
 EVERY_VALUE: dict[str, Any] = {
@@ -129,7 +130,7 @@ def test_the_operator_understands_its_arguments(helm: Helm) -> None:
     settings = parse(arguments)
     assert settings.namespaces == ("team-a", "team-b")
     assert (settings.log_format, settings.log_level, settings.lease_name) == ("text", "DEBUG", "triton-vllm-operator")
-    given = reconciler(arguments)
+    given = reconciler(arguments, PodProbe())
     assert given.defaults.env == EVERY_VALUE["serving"]["env"]
     assert given.defaults.image_pull_policy == "Always"
     assert given.defaults.image_pull_secrets == ("pull-serving",)
@@ -140,7 +141,7 @@ def test_the_operator_understands_its_arguments(helm: Helm) -> None:
 def test_the_pods_that_read_models_have_the_operators_own_image(helm: Helm) -> None:
     values = {name: EVERY_VALUE[name] for name in ("image", "serving")}
     container = helm.template(values).container
-    planning = reconciler(container["args"]).planning
+    planning = reconciler(container["args"], PodProbe()).planning
     assert (planning.image, planning.pull_policy) == (container["image"], "Always")
     assert planning.defaults.env == EVERY_VALUE["serving"]["env"]
 

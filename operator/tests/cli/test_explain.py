@@ -77,6 +77,14 @@ def test_a_plan_that_does_not_fit_is_told_with_the_change_that_does() -> None:
     assert step.text.startswith("DoesNotFit: On Tesla-T4: ")
 
 
+def test_an_engine_that_got_something_else_than_planned_is_told_and_is_no_obstacle() -> None:
+    off = {"type": "PlanAccurate", "status": "False", "reason": "WeightsDiffer", "message": "m"}
+    ready = {"type": "Ready", "status": "True", "reason": "Serving", "message": "m"}
+    steps = explained(MODEL, status={"conditions": [off, ready]})
+    assert by_name(steps, "Engine") == [Step("?", "Engine", "WeightsDiffer: m")]
+    assert (steps[-1].name, steps[-1].mark) == ("Ready", "ok")
+
+
 def test_every_trouble_of_the_pods_is_told_and_who_holds_the_gpus() -> None:
     condition = {
         "type": "PodScheduled", "status": "False", "reason": "Unschedulable",

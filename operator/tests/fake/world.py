@@ -14,6 +14,7 @@ from triton_vllm_operator.kube import kinds
 from triton_vllm_operator.kube.client import Client
 from triton_vllm_operator.kube.kinds import Key, Object
 from triton_vllm_operator.runtime.metrics import Metrics
+from triton_vllm_operator.runtime.probe import NoReport
 from triton_vllm_operator.runtime.reconcile import Reconciler
 from triton_vllm_operator.runtime.settings import Settings
 from triton_vllm_operator.runtime.shell import Shell
@@ -22,10 +23,13 @@ CHILD_KINDS = (kinds.CONFIG_MAP, kinds.SERVICE, kinds.PDB, kinds.DEPLOYMENT)
 
 
 class Answers:
-    """Every pod answers with a token."""
+    """Every pod answers with a token, and has no report."""
 
     async def ask(self, ip: str, model: str) -> str:
         return ""
+
+    async def report(self, ip: str) -> bytes:
+        raise NoReport("ReportNotServed", "its image has none", final=True)
 
 
 @dataclass

@@ -27,6 +27,7 @@ _UNSEEN = {
 }
 _Embedded = Callable[[str], dict[str, Any]]
 _READY = '.status.conditions[?(@.type=="Ready")]'
+_CONCURRENCY = ".status.actual.concurrencyAtMaxModelLen"
 
 
 def structural(model: type[BaseModel], embedded: _Embedded) -> dict[str, Any]:
@@ -152,10 +153,12 @@ def _columns() -> list[dict[str, Any]]:
         _column("Reason", f"{_READY}.reason", "Why it is ready or not."),
         _column("Age", ".metadata.creationTimestamp", "Time since it was created.", type="date"),
         _column("Desired", ".spec.replicas", "Pods that are wanted.", type="integer", priority=1),
+        _column("KV tokens", ".status.actual.kvCacheTokens", "Tokens that a pod's KV cache holds.", "integer", 1),
+        _column("Concurrency", _CONCURRENCY, "Full-length requests that a pod takes at once.", "number", 1),
         _column("Endpoint", ".status.endpoints.http", "Address inside the cluster.", priority=1),
     ]
 
 
-def _column(name: str, path: str, description: str, *, type: str = "string", priority: int = 0) -> dict[str, Any]:
+def _column(name: str, path: str, description: str, type: str = "string", priority: int = 0) -> dict[str, Any]:
     column = {"name": name, "type": type, "jsonPath": path, "description": description}
     return column | ({"priority": priority} if priority else {})

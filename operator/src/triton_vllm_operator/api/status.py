@@ -106,13 +106,41 @@ class PlanStatus(Model):
     suggestions: list[SuggestionStatus] = field([], description="Changes that fit, smallest first.")
 
 
+class PerGPUActual(Model):
+    """What the engine measured while it started, in bytes, on the rank with the least KV cache."""
+
+    requested_bytes: int | None = field(description="gpuMemoryUtilization of the GPU's memory: the sum of the others.")
+    weights_bytes: int | None = field(description="Weights of one rank.")
+    non_torch_bytes: int | None = field(description="What its libraries took besides.")
+    activation_bytes: int | None = field(description="Peak of the profiling run.")
+    cuda_graph_bytes: int | None = field(description="Estimate of the CUDA graphs, as far as it was set aside.")
+    kv_cache_bytes: int | None = field(description="What was left or given for the KV cache.")
+
+
+class ActualStatus(Model):
+    """What the engine got, as it says itself; of the pods with the newest configuration, the one with the least."""
+
+    pod: str = Field(description="Pod whose engine said it.")
+    restarts: int = Field(description="Restarts of that pod's server when it said it.")
+    engine_version: str = Field(description="vLLM version that runs.")
+    device: Literal["cuda", "cpu"] = Field(description="What the engine runs on.")
+    per_gpu: PerGPUActual | None = field(
+        alias="perGPU", description="What was measured of one rank's memory; absent where nothing was."
+    )
+    block_size: int = Field(description="Tokens in one block of the KV cache.")
+    blocks: int = Field(description="Blocks of the KV cache.")
+    kv_cache_tokens: int = Field(description="Tokens that the KV cache holds.")
+    max_model_len: int = Field(description="Longest sequence in tokens.")
+    concurrency_at_max_model_len: float = Field(description="Requests of maxModelLen tokens at once before queueing.")
+
+
 class LLMDeploymentStatus(Model):
     """What is true now, written by the operator alone."""
 
     observed_generation: int = field(0, ge=0, description="metadata.generation that this status is about.")
     conditions: list[ConditionStatus] = field(
         [],
-        description="Ready, Available, Reconciling, Stalled, SecurityAdvisory, ModelResolved and Fits.",
+        description="Ready, Available, Reconciling, Stalled, SecurityAdvisory, ModelResolved, Fits and PlanAccurate.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
     replicas: int = field(0, ge=0, description="Pods that exist.")
@@ -126,6 +154,7 @@ class LLMDeploymentStatus(Model):
     endpoints: EndpointsStatus | None = field(description="Addresses inside the cluster.")
     model: ModelStatus | None = field(description="What was read of the model.")
     plan: PlanStatus | None = field(description="What the model needs and whether it fits.")
+    actual: ActualStatus | None = field(description="What the engine got, to be compared with status.plan.")
     chosen: Chosen | None = field(
         description="What was chosen for fields of spec.engine that the spec leaves open. It stands until the model, "
         "spec.engine, spec.resources.gpu, spec.scheduling.nodeSelector or the asked revision changes."

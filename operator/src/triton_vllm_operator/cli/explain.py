@@ -19,7 +19,7 @@ from triton_vllm_operator.kube.kinds import Object
 from triton_vllm_operator.observed import findings, gather, pods
 from triton_vllm_operator.observed.gpus import gpu_use
 from triton_vllm_operator.observed.observation import Observation
-from triton_vllm_operator.plan import fit
+from triton_vllm_operator.plan import accuracy, fit
 
 Mark = Literal["ok", "no", "?"]
 
@@ -85,7 +85,11 @@ def _told(obj: Object) -> Iterator[Step]:
 
 
 def _ready(obj: Object) -> Iterator[Step]:
-    if ready := find(obj.get("status", {}).get("conditions", []), "Ready"):
+    conditions = obj.get("status", {}).get("conditions", [])
+    accurate = find(conditions, accuracy.PLAN_ACCURATE) or {}
+    if accurate.get("status") == "False":  # it serves all the same
+        yield Step("?", "Engine", _words(accurate))
+    if ready := find(conditions, "Ready"):
         yield Step("ok" if ready["status"] == "True" else "no", "Ready", _words(ready))
 
 

@@ -14,8 +14,8 @@ import yaml
 from rich.console import Console
 
 from triton_vllm_operator.capacity import ModelShape, Plan, ShapeError, with_suggestions
-from triton_vllm_operator.cli import models, render, request, tables
-from triton_vllm_operator.cli.problems import BAD_INPUT, DOES_NOT_FIT, FITS, NOT_READY, TIGHT, InputProblem
+from triton_vllm_operator.cli import importing, models, render, request, tables
+from triton_vllm_operator.cli.problems import BAD_INPUT, DOES_NOT_FIT, FITS, NOT_READY, REFUSED, TIGHT, InputProblem
 
 app = typer.Typer(
     name="kubectl-llm",
@@ -139,6 +139,37 @@ def explain_command(
     for step in steps:
         typer.echo(f"{step.mark:>2}  {step.name:<8}  {step.text}")
     raise typer.Exit(0 if steps[-1].name == "Ready" and steps[-1].mark == "ok" else NOT_READY)
+
+
+@app.command("import")
+def import_command(
+    path: Annotated[Path, typer.Argument(help="A model repository, the directory of one model, or a config.pbtxt.")],
+    model: Annotated[str | None, typer.Option(help="Only this model of the repository.")] = None,
+    name: Annotated[str | None, typer.Option(help="metadata.name (made of the model's name).")] = None,
+    uri: Annotated[
+        str | None, typer.Option(help="spec.model.uri where model.json names a path: pvc://CLAIM/PATH, hf://ORG/REPO.")
+    ] = None,
+    release: Annotated[str | None, typer.Option(help="spec.server.release (NVIDIA's newest).")] = None,
+    image: Annotated[str | None, typer.Option(help="spec.server.image.")] = None,
+    output: Annotated[
+        Output,
+        typer.Option("--output", "-o", help="json and yaml print only the LLMDeployments; the notes go to stderr."),
+    ] = Output.TABLE,
+) -> None:
+    """Print LLMDeployments for an existing Triton model repository, and what became of each field. No cluster.
+
+    Exit codes: 0 imported, 2 bad input, 3 the operator would refuse an LLMDeployment as it stands.
+    """
+    try:
+        found = importing.read(path, model, name, uri, {"image": image, "release": release})
+    except InputProblem as error:
+        raise _refused(error) from None
+    importing.show(found, output.value)
+    today = datetime.now(UTC).date()
+    refusals = [told for one in found if (told := importing.refusal(one.obj, today))]
+    for told in refusals:
+        typer.echo(f"the operator would refuse it: {told}", err=True)
+    raise typer.Exit(REFUSED if refusals else 0)
 
 
 @app.command("shape")

@@ -6,6 +6,8 @@ from __future__ import annotations
 FITS, BAD_INPUT, TIGHT, DOES_NOT_FIT = 0, 2, 3, 4
 #: Of ``explain``.
 NOT_READY = 3
+#: Of ``import``: the operator would refuse what came out.
+REFUSED = 3
 
 
 class InputProblem(Exception):

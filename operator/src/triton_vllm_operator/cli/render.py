@@ -74,7 +74,7 @@ def objects(obj: Mapping[str, Any], operator: Operator, cluster: Cluster | None,
     Without `cluster` nothing is chosen that the spec leaves open. Errors: InputProblem for what the operator refuses.
     """
     try:
-        wanted = understand(_identified(obj, operator.namespace), operator.serving_image, today)
+        wanted = understand(identified(obj, operator.namespace), operator.serving_image, today)
         wanted.refuse(opted_out=False)
     except Refusal as refusal:
         raise InputProblem(f"{refusal.reason}: {refusal.message}") from None
@@ -99,7 +99,8 @@ def text(found: Sequence[dict[str, Any]]) -> str:
     return told
 
 
-def _identified(obj: Mapping[str, Any], namespace: str) -> dict[str, Any]:
+def identified(obj: Mapping[str, Any], namespace: str) -> dict[str, Any]:
+    """With what the API server would add to its metadata. Errors: InputProblem without metadata.name or spec."""
     meta = obj.get("metadata")
     if not isinstance(meta, dict) or not isinstance(meta.get("name"), str) or not isinstance(obj.get("spec"), dict):
         raise InputProblem(f"a {names.KIND} needs metadata.name and spec")

@@ -9,8 +9,9 @@ CACHE_DIR: Final = "/cache"
 HTTP_PORT: Final = 8000
 GRPC_PORT: Final = 8001
 METRICS_PORT: Final = 8002
-# Our image only: readiness that means tokens.
+# Our image only: readiness that means tokens, and what the engine got.
 HEALTH_PORT: Final = 9000
+REPORT_PATH: Final = "/report"
 
 # Endpoint controllers need a moment to take a stopping pod out of every node's rules.
 ENDPOINT_REMOVAL_SECONDS: Final = 5

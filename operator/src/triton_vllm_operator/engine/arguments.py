@@ -134,12 +134,13 @@ def _check_extra(version: Contract, name: str, value: Any) -> Iterator[Problem]:
     yield from _warnings(f"{EXTRA}.{name}", name, value)
 
 
-def _known_names(version: Contract) -> frozenset[str]:
+def known_names(version: Contract) -> frozenset[str]:
+    """What this version takes, and every argument with a field of its own."""
     return frozenset(version.arguments) | frozenset(typed_fields())
 
 
 def _spelling(version: Contract, name: str, value: Any) -> Problem | None:
-    known = _known_names(version) | rules().owned.keys() | rules().unsafe.keys() | version.last_known.keys()
+    known = known_names(version) | rules().owned.keys() | rules().unsafe.keys() | version.last_known.keys()
     right, new = canonical(name, value, known)
     if right == name or right not in known:
         return None
@@ -147,7 +148,7 @@ def _spelling(version: Contract, name: str, value: Any) -> Problem | None:
         refused = next((found for step in _AFTER_SPELLING if (found := step(version, right, new)) is not None), None)
         if refused is not None:  # the right spelling would only be the next thing to be refused
             return replace(refused, field=f"{EXTRA}.{name}")
-    return problem(f"{EXTRA}.{name}", Reason.ARGUMENT_SPELLING, name=name, instead=f"{_place(right)}: {line(new)}")
+    return problem(f"{EXTRA}.{name}", Reason.ARGUMENT_SPELLING, name=name, instead=f"{place(right)}: {line(new)}")
 
 
 def _too_deep(version: Contract, name: str, value: Any) -> Problem | None:
@@ -201,12 +202,12 @@ def _removed(version: Contract, name: str, value: Any) -> Problem | None:
     last = version.removed(name)
     if last is None:
         return None
-    move = _move(version, name)
-    written = move.written(value)
+    advice = move(version, name)
+    written = advice.written(value)
     usable = written if set(written) <= set(version.arguments) else {}
-    instead = ", ".join(f"{_place(new)}: {line(item)}" for new, item in usable.items())
+    instead = ", ".join(f"{place(new)}: {line(item)}" for new, item in usable.items())
     reason = Reason.ARGUMENT_MOVED if instead else Reason.ARGUMENT_REMOVED
-    values = {"engine": _engine(version), "name": name, "last": last, "why": move.why, "instead": instead}
+    values = {"engine": _engine(version), "name": name, "last": last, "why": advice.why, "instead": instead}
     return problem(f"{EXTRA}.{name}", reason, **values)
 
 
@@ -224,10 +225,10 @@ def _too_new(version: Contract, name: str, value: Any) -> Problem | None:
 def _unknown(version: Contract, name: str, value: Any) -> Problem | None:
     if name in version.arguments:
         return None
-    close = nearest(name, _known_names(version))
+    close = nearest(name, known_names(version))
     if close is None:
         return problem(f"{EXTRA}.{name}", Reason.ARGUMENT_UNKNOWN, engine=_engine(version), name=name)
-    instead = f"{_place(close)}: {line(value)}"
+    instead = f"{place(close)}: {line(value)}"
     return problem(f"{EXTRA}.{name}", Reason.ARGUMENT_MISSPELT, engine=_engine(version), name=name, instead=instead)
 
 
@@ -278,17 +279,18 @@ def _warnings(where: str, name: str, value: Any) -> Iterator[Problem]:
             yield problem(where, Reason.ARGUMENT_RISKY, name=f"{name}: {line(value)}", why=other.why)
 
 
-def _move(version: Contract, name: str) -> Move:
-    """The newest advice that holds for this version."""
+def move(version: Contract, name: str) -> Move:
+    """What became of an argument that this version no longer takes: the newest advice that holds for it."""
     fitting = [
-        move
-        for move in moves().moves
-        if move.argument == name and (move.since is None or not contract.newer(move.since, version.version))
+        one
+        for one in moves().moves
+        if one.argument == name and (one.since is None or not contract.newer(one.since, version.version))
     ]
     return fitting[-1]
 
 
-def _place(name: str) -> str:
+def place(name: str) -> str:
+    """The field of the custom resource for an argument."""
     return typed_fields().get(name, f"{EXTRA}.{name}")
 
 

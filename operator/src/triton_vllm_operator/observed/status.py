@@ -92,9 +92,9 @@ def status(
 def refused_status(previous: Mapping[str, Any], reason: str, message: str, generation: int, now: str) -> dict[str, Any]:
     """The status of a refused spec: new conditions, everything else as it was.
 
-    Available and what is known of image and model are kept: what was deployed before goes on serving.
+    Available and what is known of image, model and engine are kept: what was deployed before goes on serving.
     """
-    kept = [c for c in previous.get("conditions", []) if c.get("type") in _KEPT]
+    kept = [c for c in previous.get("conditions", []) if c.get("type") in (*_KEPT, "PlanAccurate")]
     fresh = merge(previous.get("conditions", []), refused(reason, message), generation, now)
     return {**previous, "observedGeneration": generation, "conditions": kept + fresh}
 

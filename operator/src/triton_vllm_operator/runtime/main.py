@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from triton_vllm_operator.desired.inputs import Defaults
 from triton_vllm_operator.runtime.command import command_line, start
 from triton_vllm_operator.runtime.planning import Planning
-from triton_vllm_operator.runtime.probe import TokenProbe
-from triton_vllm_operator.runtime.reconcile import Reconciler
+from triton_vllm_operator.runtime.probe import PodProbe
+from triton_vllm_operator.runtime.reconcile import Probe, Reconciler
 
 
-def reconciler(arguments: Sequence[str]) -> Reconciler:
+def reconciler(arguments: Sequence[str], probe: Probe) -> Reconciler:
     """The reconciler with the command line's settings of the serving pods. Errors: SystemExit with the usage."""
     given = command_line().parse_args(arguments)
     defaults = Defaults(
@@ -21,12 +21,12 @@ def reconciler(arguments: Sequence[str]) -> Reconciler:
         image_pull_secrets=tuple(given.serving_image_pull_secret),
     )
     planning = Planning(given.operator_image, given.operator_image_pull_policy, defaults)
-    return Reconciler(TokenProbe(), given.serving_image, defaults, planning=planning)
+    return Reconciler(probe, given.serving_image, defaults, planning=planning)
 
 
 def main() -> None:
     """The entry point of the console script."""
-    start(reconciler(sys.argv[1:]), sys.argv[1:])
+    start(reconciler(sys.argv[1:], PodProbe()), sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
@@ -14,6 +14,7 @@ from triton_vllm_operator.api import names
 from triton_vllm_operator.api.chosen import Chosen
 from triton_vllm_operator.api.conditions import Condition, find
 from triton_vllm_operator.api.spec import LLMDeployment
+from triton_vllm_operator.capacity import ModelShape
 from triton_vllm_operator.desired import repository
 from triton_vllm_operator.desired.engine_args import claim
 from triton_vllm_operator.desired.inputs import Defaults
@@ -51,6 +52,7 @@ class Planned:
         facts: status.model, status.plan and status.chosen, where there are any.
         hold: why no pods are made, or None.
         after: seconds until another look.
+        shape: of the model, where it was read.
     """
 
     llm: LLMDeployment
@@ -58,6 +60,7 @@ class Planned:
     facts: Mapping[str, Any] = field(default_factory=dict)
     hold: Finding | None = None
     after: float | None = None
+    shape: ModelShape | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,8 @@ class Planning:
         hold = Finding(told.reason, told.message, stalled=True) if enforced and decided.forbids else None
         facts = {**model.facts, "plan": dict(decided.plan)}
         settled = llm.with_chosen(decided.chosen)
-        return _planned(settled, model.condition, told, facts, hold, REPLAN_S if hold else None)
+        made = _planned(settled, model.condition, told, facts, hold, REPLAN_S if hold else None)
+        return replace(made, shape=model.read.shape)
 
     def _skipped(self, llm: LLMDeployment) -> fit.Unknown | None:
         if llm.spec.planning.mode == "Off":

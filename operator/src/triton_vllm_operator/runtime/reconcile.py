@@ -22,10 +22,12 @@ from triton_vllm_operator.kube.kinds import Key, Object
 from triton_vllm_operator.observed import findings, gather, pods, status
 from triton_vllm_operator.observed.gpus import gpu_use
 from triton_vllm_operator.observed.observation import Observation
+from triton_vllm_operator.plan import accuracy
 from triton_vllm_operator.plan.actions import Apply, Delete, actions, foreign_owner
 from triton_vllm_operator.plan.wanted import Refusal, Wanted, understand
 from triton_vllm_operator.runtime.planning import Planned, Planning
 from triton_vllm_operator.runtime.queue import Result
+from triton_vllm_operator.runtime.readback import Reader, Source
 from triton_vllm_operator.runtime.shell import Cluster
 
 log = logging.getLogger(__name__)
@@ -36,8 +38,8 @@ _ALLOW = "Ask the owner of the namespace for the quota, permission or admission 
 CHILD_KINDS = (kinds.CONFIG_MAP, kinds.SERVICE, kinds.PDB, kinds.DEPLOYMENT)
 
 
-class Probe(Protocol):
-    """Asks a pod for a token; "" means that one came."""
+class Probe(Source, Protocol):
+    """Asks a pod for its report, and for a token."""
 
     async def ask(self, ip: str, model: str) -> str:
         """What came instead of a token, or ""."""
@@ -49,7 +51,7 @@ def _now() -> str:
 
 @dataclass
 class Reconciler:
-    """What every reconcile needs besides the cluster; its only state is which runs of pods have answered.
+    """What every reconcile needs besides the cluster; its only state is what runs of pods have answered.
 
     Attributes:
         default_image: serving image of a spec that names none.
@@ -62,12 +64,17 @@ class Reconciler:
     clock: Callable[[], str] = _now
     planning: Planning = field(default_factory=Planning)
     _proven: dict[Key, frozenset[str]] = field(default_factory=dict)
+    _reader: Reader = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._reader = Reader(self.probe)
 
     async def __call__(self, cluster: Cluster, key: Key) -> Result:
         """Bring one LLMDeployment forward and write its status."""
         obj = await cluster.client.find(kinds.LLM_DEPLOYMENT, key.namespace, key.name)
         if obj is None or "deletionTimestamp" in obj["metadata"]:
             self._proven.pop(key, None)  # owner references let Kubernetes collect the children
+            self._reader.forget(key)
             return Result("Gone", gone=obj is None)
         try:
             wanted, advisory = await self._understand(cluster, obj)
@@ -81,16 +88,20 @@ class Reconciler:
             return await self._refuse(cluster, obj, refusal)
         seen = await self._observe(cluster, llm, obj)
         finding = findings.first_finding(seen)
+        before = obj.get("status", {})
+        back = await self._reader(key, seen, planned, before.get("actual", {}), stock=image.stock)
         facts = {
             "release": image.release,
             "image": image.reference,
             "endpoints": services.endpoints(llm),
             **planned.facts,
+            **back.facts,
         }
-        more = planned.conditions
-        fresh = status.status(seen, finding, advisory, obj.get("status", {}), facts, self.clock(), more)
+        more = [*planned.conditions, back.condition]
+        fresh = status.status(seen, finding, advisory, before, facts, self.clock(), more)
         await self._write_status(cluster, obj, fresh)
-        return Result(finding.reason if finding else "Ready", after=_sooner(_look_again(seen, finding), planned.after))
+        after = _sooner(_look_again(seen, finding), planned.after, back.after)
+        return Result(finding.reason if finding else "Ready", after=after)
 
     # ---------------------------------------------------------------- what is wanted
 
@@ -165,6 +176,7 @@ class Reconciler:
         body = {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": version, "status": fresh}
         await cluster.client.apply_status(body)
         await _tell_fit(cluster, obj, fresh["conditions"])
+        await _tell_inaccurate(cluster, obj, fresh["conditions"])
         was, ready = find(before.get("conditions", []), "Ready"), find(fresh["conditions"], "Ready")
         if ready is not None and (was is None or was["reason"] != ready["reason"]):
             stalled = find(fresh["conditions"], "Stalled") or {}
@@ -236,6 +248,14 @@ async def _tell_fit(cluster: Cluster, obj: Object, conditions: list[dict[str, An
     if decided and fits["reason"] not in (was.get("reason"), ready.get("reason")):
         kind = "Normal" if fits["status"] == "True" else "Warning"
         await cluster.events.post(obj, kind=kind, reason=fits["reason"], action="Plan", note=fits["message"])
+
+
+async def _tell_inaccurate(cluster: Cluster, obj: Object, conditions: list[dict[str, Any]]) -> None:
+    """An event when an engine turns out to have got something else than was planned."""
+    was = find(obj.get("status", {}).get("conditions", []), accuracy.PLAN_ACCURATE) or {}
+    told = find(conditions, accuracy.PLAN_ACCURATE) or {}
+    if told.get("status") == "False" and told["reason"] != was.get("reason"):
+        await cluster.events.post(obj, kind="Warning", reason=told["reason"], action="Compare", note=told["message"])
 
 
 def _sooner(*times: float | None) -> float | None:

@@ -1,0 +1,105 @@
+"""Models of an existing Triton model repository, as files have them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import text_format
+
+from triton_vllm_operator.cli.problems import InputProblem
+from triton_vllm_operator.desired.model_config import messages
+
+CONFIG = "config.pbtxt"
+ENGINE = "model.json"
+MAX_BYTES = 2**20
+#: Most directories of a repository that are looked into.
+MAX_MODELS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class TritonModel:
+    """One model.
+
+    Attributes:
+        name: of its directory, else what config.pbtxt says; "" where neither says it.
+        config: Triton's ModelConfig message.
+        version: directory of the version that Triton serves; "" where there is none.
+        files: JSON objects beside the engine, by file name.
+        other_versions: directories that are not served.
+    """
+
+    name: str
+    config: Any
+    version: str
+    files: Mapping[str, Mapping[str, Any]]
+    other_versions: tuple[str, ...] = ()
+
+
+def read(path: Path) -> list[TritonModel]:
+    """The models of a repository, of one model's directory or of a config.pbtxt alone. Errors: InputProblem."""
+    if path.is_file():
+        return [_model(path, "")]
+    if (path / CONFIG).is_file():
+        return [_model(path / CONFIG, path.resolve().name)]
+    try:
+        folders = sorted(one for one in path.iterdir() if (one / CONFIG).is_file())
+    except OSError as error:
+        raise InputProblem(f"cannot read {path}: {error.strerror or error}") from None
+    if not folders:
+        raise InputProblem(f"{path} is no model repository: neither it nor a directory in it has a {CONFIG}")
+    if len(folders) > MAX_MODELS:
+        raise InputProblem(f"{path} has more than {MAX_MODELS} models")
+    return [_model(folder / CONFIG, folder.name) for folder in folders]
+
+
+def _model(path: Path, name: str) -> TritonModel:
+    config = messages().ModelConfig()
+    try:
+        text_format.Parse(_text(path), config)
+    except (text_format.ParseError, RecursionError) as error:
+        raise InputProblem(f"{path} is no Triton model configuration: {str(error)[:300]}") from None
+    versions = sorted((one.name for one in path.parent.iterdir() if _is_version(one)), key=int) if name else []
+    served = _served(config, versions)
+    files = dict(_objects(path.parent / served)) if served else {}
+    others = tuple(one for one in versions if one != served)
+    return TritonModel(name or config.name, config, served, files, others)
+
+
+def _is_version(path: Path) -> bool:
+    """As Triton tells them: directories whose name is a number that does not start with 0."""
+    return path.name.isascii() and path.name.isdecimal() and not path.name.startswith("0") and path.is_dir()
+
+
+def _served(config: Any, versions: list[str]) -> str:
+    """The newest version that the version policy allows; Triton's own policy is the newest one."""
+    wanted = {str(version) for version in config.version_policy.specific.versions}
+    fitting = [version for version in versions if version in wanted] if wanted else versions
+    return fitting[-1] if fitting else ""
+
+
+def _objects(folder: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for path in sorted(folder.glob("*.json")):
+        try:
+            value = json.loads(_text(path))
+        except (ValueError, RecursionError) as error:
+            raise InputProblem(f"{path} is not JSON: {str(error)[:200]}") from None
+        if not isinstance(value, dict):
+            raise InputProblem(f"{path} holds no JSON object")
+        yield path.name, value
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            found = file.read(MAX_BYTES + 1)
+        if len(found) > MAX_BYTES:
+            raise InputProblem(f"{path} is longer than {MAX_BYTES} bytes")
+        return found.decode()
+    except OSError as error:
+        raise InputProblem(f"cannot read {path}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise InputProblem(f"{path} is not text in UTF-8") from None

@@ -1,0 +1,154 @@
+"""What the engine of a serving pod says it got, read from an answer that anybody may have written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+Device = Literal["cuda", "cpu"]
+_DEVICES = ("cuda", "cpu")
+_LONGEST_TEXT = 64
+# A bound for every number of bytes, tokens and blocks: the API server and its clients keep 63 bits, JavaScript 53.
+_LARGEST = 2**53
+
+
+@dataclass(eq=False)
+class Unreadable(Exception):
+    """The text is no report: what is wrong with it, in a few words."""
+
+    problem: str
+
+    def __str__(self) -> str:
+        return self.problem
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Terms of the memory budget in bytes, of the rank with the least KV cache; None: the engine did not measure it.
+
+    `requested` less all others is `kv_cache`.
+    """
+
+    requested: int | None = None
+    weights: int | None = None
+    non_torch: int | None = None
+    activation: int | None = None
+    cuda_graph: int | None = None
+    kv_cache: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one engine got.
+
+    Attributes:
+        engine_version: vLLM inside the pod.
+        device: what it runs on.
+        block_size: tokens in a block.
+        tokens: that the KV cache holds.
+        concurrency: requests of `max_model_len` tokens at once.
+    """
+
+    engine_version: str
+    device: Device
+    max_model_len: int
+    block_size: int
+    blocks: int
+    tokens: int
+    concurrency: float
+    memory: Memory
+
+
+_MEMORY = {
+    "requested": "requestedBytes",
+    "weights": "weightsBytes",
+    "non_torch": "nonTorchBytes",
+    "activation": "activationBytes",
+    "cuda_graph": "cudaGraphBytes",
+    "kv_cache": "kvCacheBytes",
+}
+
+
+def read(text: bytes) -> Report:
+    """The report in an answer of the serving image. Errors: Unreadable."""
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(f"it is not JSON: {type(error).__name__}") from error
+    return _parsed(body, engine_version="vllm")
+
+
+def recorded(status: Any) -> Report | None:
+    """The report that status.actual holds; None where it is absent or of another form."""
+    try:
+        return _parsed(status, engine_version="engineVersion")
+    except Unreadable:
+        return None
+
+
+def to_status(report: Report) -> dict[str, Any]:
+    """The figures in status.actual."""
+    memory = {key: value for name, key in _MEMORY.items() if (value := getattr(report.memory, name)) is not None}
+    return {
+        "engineVersion": report.engine_version,
+        "device": report.device,
+        **({"perGPU": memory} if memory else {}),
+        "blockSize": report.block_size,
+        "blocks": report.blocks,
+        "kvCacheTokens": report.tokens,
+        "maxModelLen": report.max_model_len,
+        "concurrencyAtMaxModelLen": report.concurrency,
+    }
+
+
+def least(reports: Iterable[tuple[str, Report]], preferred: str) -> tuple[str, Report] | None:
+    """The engine that got the smallest KV cache, with its name. Of equals `preferred`, so that nothing is written."""
+    return min(reports, key=lambda pair: (pair[1].tokens, pair[0] != preferred, pair[0]), default=None)
+
+
+def _parsed(body: Any, engine_version: str) -> Report:
+    if not isinstance(body, Mapping):
+        raise Unreadable("it is not a JSON object")
+    memory = body.get("perGPU", {})
+    if not isinstance(memory, Mapping):
+        raise Unreadable("perGPU is not an object")
+    device = _text(body, "device")
+    if device not in _DEVICES:
+        raise Unreadable(f"device is neither {' nor '.join(_DEVICES)}")
+    return Report(
+        engine_version=_text(body, engine_version),
+        device=cast(Device, device),
+        max_model_len=_count(body, "maxModelLen"),
+        block_size=_count(body, "blockSize"),
+        blocks=_count(body, "blocks"),
+        tokens=_count(body, "kvCacheTokens"),
+        concurrency=_number(body, "concurrencyAtMaxModelLen"),
+        memory=Memory(**{name: _count(memory, key) for name, key in _MEMORY.items() if key in memory}),
+    )
+
+
+def _text(body: Mapping[str, Any], key: str) -> str:
+    value = body.get(key)
+    if (
+        not isinstance(value, str)
+        or not 0 < len(value) <= _LONGEST_TEXT
+        or not (value.isascii() and value.isprintable())
+    ):
+        raise Unreadable(f"{key} is not a short text")
+    return value
+
+
+def _count(body: Mapping[str, Any], key: str) -> int:
+    value = body.get(key)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < _LARGEST:
+        raise Unreadable(f"{key} is not a whole number from 0 to 2^53")
+    return value
+
+
+def _number(body: Mapping[str, Any], key: str) -> float:
+    value = body.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _LARGEST:
+        raise Unreadable(f"{key} is not a number from 0 to 2^53")
+    return round(float(value), 4)

@@ -1,0 +1,147 @@
+"""Plan beside engine: true within 5 %, else the term that was off; with figures that real engines gave."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.capacity.test_gpu_rows import STARTED, name
+from tests.gpu.compare import Compared
+from tests.inspect.files import shape as tiny
+from tests.plan.test_fit import llm
+from triton_vllm_operator.api.conditions import Condition
+from triton_vllm_operator.capacity import EngineSettings, gpu_of_memory, plan
+from triton_vllm_operator.observed.report import Memory, Report
+from triton_vllm_operator.plan import accuracy
+
+GIB = 2**30
+LLM = llm(engine={"maxModelLen": 1024, "maxNumSeqs": 16, "maxNumBatchedTokens": 2048})
+
+
+def started(one: Compared) -> Report:
+    """What the serving image would say of a start that was measured."""
+    row = one.row
+    rank = min(row["ranks"], key=lambda rank: int(rank["available_kv_cache_memory_bytes"]))
+    terms = {
+        "requested": int(rank["requested_memory"]),
+        "weights": rank["weights"],
+        "non_torch": rank["non_torch_memory"],
+        "activation": rank["peak_activation_memory"],
+        "cuda_graph": rank["cudagraph_memory_estimate"],
+        "kv_cache": rank["available_kv_cache_memory_bytes"],
+    }
+    figures = (row["max_model_len"], row["block_size"], row["blocks"], row["tokens"], row["concurrency"])
+    return Report(row["vllm"], "cuda", *figures, Memory(**terms))
+
+
+def judged(one: Compared, report: Report) -> Condition:
+    return accuracy.condition(one.answer.to_json(), report, "p", LLM, tiny())
+
+
+@pytest.mark.parametrize("one", STARTED, ids=name)
+def test_every_start_that_was_measured_on_an_h100_was_as_planned(one: Compared) -> None:
+    report = started(one)
+    memory = report.memory
+    spent = [memory.weights, memory.non_torch, memory.activation, memory.cuda_graph, memory.kv_cache]
+    if "kv_cache_memory_bytes" not in one.row["settings"]:
+        assert sum(part or 0 for part in spent) == pytest.approx(memory.requested or 0, rel=0.01)
+    found = judged(one, report)
+    assert (found.status, found.reason) == ("True", "AsPlanned"), found.message
+    assert "more than" not in found.message.lower()
+
+
+LLAMA = next(one for one in STARTED if name(one) == "llama")
+AS_IT_WAS = started(LLAMA)
+
+
+def with_less(term: str, gib: float) -> Report:
+    """The same engine, had one term taken so much more of the KV cache."""
+    memory = AS_IT_WAS.memory
+    taken = int(gib * GIB)
+    kv_cache = (memory.kv_cache or 0) - taken
+    share = kv_cache / (memory.kv_cache or 1)
+    moved = {term: (getattr(memory, term) or 0) + (-taken if term == "requested" else taken), "kv_cache": kv_cache}
+    tokens, blocks = int(AS_IT_WAS.tokens * share), int(AS_IT_WAS.blocks * share)
+    concurrency = tokens / AS_IT_WAS.max_model_len
+    return replace(AS_IT_WAS, tokens=tokens, blocks=blocks, concurrency=concurrency, memory=replace(memory, **moved))
+
+
+@pytest.mark.parametrize(
+    ("term", "reason", "words"),
+    [
+        ("requested", "GPUMemoryDiffers", "gpuMemoryUtilization of the GPU's memory 66.84 GiB instead of"),
+        ("weights", "WeightsDiffer", "weights 21.00 GiB instead of"),
+        ("non_torch", "NonTorchMemoryDiffers", "non-torch memory 6.22 GiB instead of"),
+        ("activation", "ActivationMemoryDiffers", "peak activation 7.10 GiB instead of"),
+        ("cuda_graph", "CUDAGraphMemoryDiffers", "CUDA graphs 6.00 GiB instead of"),
+    ],
+)
+def test_the_term_that_took_more_is_named(term: str, reason: str, words: str) -> None:
+    found = judged(LLAMA, with_less(term, 6.0))
+    assert (found.type, found.status, found.reason) == ("PlanAccurate", "False", reason)
+    assert words in found.message
+    assert "Planned were " in found.message
+
+
+def test_a_small_difference_is_none() -> None:
+    assert judged(LLAMA, with_less("activation", 1.0)).status == "True"
+
+
+def test_another_layout_of_the_cache_is_named() -> None:
+    half = replace(AS_IT_WAS, tokens=AS_IT_WAS.tokens // 2, concurrency=AS_IT_WAS.concurrency / 2, block_size=8)
+    found = judged(LLAMA, half)
+    assert (found.status, found.reason) == ("False", "KVCacheLayoutDiffers")
+    assert "blocks of 8 tokens" in found.message
+
+
+def test_another_length_is_named_and_another_version_told() -> None:
+    found = judged(LLAMA, replace(AS_IT_WAS, max_model_len=1024, engine_version="0.99.0"))
+    assert (found.status, found.reason) == ("False", "MaxModelLenDiffers")
+    assert found.message.endswith("The plan is for vLLM 0.25.1, and 0.99.0 runs.")
+
+
+def test_an_engine_that_measured_nothing_is_compared_by_its_blocks() -> None:
+    less = replace(AS_IT_WAS, tokens=16, blocks=1, concurrency=0.0, memory=Memory())
+    assert judged(LLAMA, less).reason == "KVCacheDiffers"
+    assert judged(LLAMA, replace(AS_IT_WAS, memory=Memory())).status == "True"
+
+
+# ----------------------------------------------------------------------------------------------- on a CPU
+
+
+def on_cpu(kv_cache: int | None = 64 << 20, **changes: Any) -> Report:
+    """What a CPU engine says that agrees with the planner, given so many bytes."""
+    settings = EngineSettings(
+        engine_version="0.32.0", max_model_len=1024, max_num_seqs=16, max_num_batched_tokens=2048, device="cpu",
+        kv_cache_memory_bytes=kv_cache,
+    )  # fmt: skip
+    same = plan(tiny(), settings, gpu_of_memory(1.0))
+    figures = (same.resolved.max_model_len, same.layout.block_size, same.kv.blocks, same.kv.tokens, same.kv.concurrency)
+    return replace(Report("0.32.0+cpu", "cpu", *figures, Memory(kv_cache=kv_cache)), **changes)
+
+
+def planned_for_a_gpu() -> dict[str, Any]:
+    settings = EngineSettings(engine_version="0.32.0", max_model_len=1024, max_num_seqs=16, max_num_batched_tokens=2048)
+    return plan(tiny(), settings, gpu_of_memory(80)).to_json()
+
+
+def test_on_a_cpu_the_cache_that_it_has_is_planned_anew() -> None:
+    report = on_cpu()
+    assert report.block_size == 128
+    assert report.tokens < planned_for_a_gpu()["kvCacheTokens"] / 100
+    found = accuracy.condition(planned_for_a_gpu(), report, "p", LLM, tiny())
+    assert (found.status, found.reason) == ("True", "AsPlanned"), found.message
+    assert "It runs on a CPU, with 0.06 GiB of KV cache" in found.message
+    off = accuracy.condition(planned_for_a_gpu(), replace(report, tokens=report.tokens // 2), "p", LLM, tiny())
+    assert (off.status, off.reason) == ("False", "KVCacheLayoutDiffers")
+
+
+def test_what_cannot_be_compared_is_unknown_and_still_told() -> None:
+    for planned, shape in ((None, tiny()), (planned_for_a_gpu(), None)):
+        found = accuracy.condition(planned, on_cpu(), "p", LLM, shape)
+        assert (found.status, found.reason) == ("Unknown", "NotPlanned")
+        assert "tokens of KV cache" in found.message
+    sizeless = accuracy.condition(planned_for_a_gpu(), on_cpu(memory=Memory()), "p", LLM, tiny())
+    assert (sizeless.status, sizeless.reason) == ("Unknown", "KVCacheSizeUnknown")
