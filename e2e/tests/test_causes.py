@@ -91,5 +91,5 @@ def test_a_model_that_the_hub_does_not_have_is_told_before_a_gpu_is_held(broken:
     assert "demo/nothing-here" in message
     assert broken.pods("no-model") == []
     broken.patch("no-model", {"model": {"uri": "hf://demo/second-llama"}})
-    broken.wait_ready("no-model")
+    broken.wait_reason("no-model", "Starting", FROM_APPLY)
     broken.kubectl("delete", "llm", "no-model")

@@ -47,7 +47,7 @@ def test_a_ninth_gpu_is_refused_and_the_message_says_who_holds_them(served: Name
     assert f"{served.name}/one 1, {served.name}/two 2" in message
     assert "needs 6 nvidia.com/gpu" in message
     served.patch("six", {"engine": {"tensorParallelSize": 1}})
-    served.wait_ready("six")
+    served.wait_reason("six", "Starting", seconds=20)
     served.kubectl("delete", "llm", "six")
 
 
