@@ -9,6 +9,7 @@ import sys
 
 from triton_vllm_operator.runtime.command import start
 from triton_vllm_operator.runtime.main import reconciler
+from triton_vllm_operator.runtime.review import Reviewer
 
 
 class FakeProbe:
@@ -21,4 +22,4 @@ class FakeProbe:
 if __name__ == "__main__":
     made = reconciler(sys.argv[1:])
     made.probe = FakeProbe()
-    start(made, sys.argv[1:])
+    start(made, sys.argv[1:], Reviewer.like(made))
