@@ -18,6 +18,7 @@ from triton_vllm_operator.plan.verdict import Verdict
 from triton_vllm_operator.plan.wanted import Refusal
 from triton_vllm_operator.runtime import health
 from triton_vllm_operator.runtime.admission import (
+    AT_ONCE,
     MAX_BYTES,
     PATH,
     Admission,
@@ -148,7 +149,7 @@ async def asked(decide: Decide, answer_s: float = 2.0) -> AsyncIterator[tuple[As
     runner, port = await health.serve(admission.application(), "127.0.0.1", 0)
     async with aiohttp.ClientSession() as session:
 
-        async def ask(data: bytes, path: str = PATH) -> tuple[int, str]:
+        async def ask(data: Any, path: str = PATH) -> tuple[int, str]:
             async with session.post(f"http://127.0.0.1:{port}{path}", data=data) as got:
                 return got.status, await got.text()
 
@@ -169,6 +170,20 @@ async def test_every_body_gets_an_answer_that_is_no_500() -> None:
         assert (await ask(b"x" * (MAX_BYTES + 1)))[0] == 413
         assert (await ask(b"", "/other"))[0] == 404
     assert results == ["malformed"] * len(NO_REVIEWS) + ["allowed", "malformed"]
+
+
+async def test_a_body_that_never_ends_does_not_keep_others_out() -> None:
+    async def dripping() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.sleep(60)
+
+    async with asked(yes, answer_s=0.2) as (ask, results):
+        held = [asyncio.ensure_future(ask(dripping())) for _ in range(AT_ONCE)]
+        await asyncio.sleep(0.1)
+        assert (await ask(body(review())))[0] == 200
+        assert results.count("malformed") >= 1
+        for task in held:
+            task.cancel()
 
 
 async def test_a_defect_lets_the_object_pass_and_says_so() -> None:

@@ -140,13 +140,21 @@ async def test_a_model_that_fits_or_is_only_advised_about_is_stored() -> None:
 
 async def test_a_second_deployment_of_a_known_commit_is_planned_before_it_is_stored() -> None:
     world = await planning_world(LLAMA_70B)
-    await reviewed(world, changed(world, replicas=2))
+    await world.shell.reconcile(world.shell.cluster, kinds.Key("team", "a"))
     new = {**stored(world), "metadata": {"name": "b", "namespace": "team", "uid": "b"}, "status": {}}
     told = await reviewed(world, Change({**new, "spec": spec(**TOO_FEW)}, None))
     assert told.refusal is not None
     assert told.refusal.reason == "DoesNotFit"
     elsewhere = {**new, "spec": spec(**TOO_FEW), "metadata": {**new["metadata"], "namespace": "other"}}
     assert await reviewed(world, Change(elsewhere, None)) == Verdict(), "another team's model is not told of"
+
+
+async def test_nothing_is_learnt_from_a_review() -> None:
+    """Anybody in the cluster may send one, with any status."""
+    world = await planning_world(LLAMA_70B)
+    await reviewed(world, changed(world, replicas=2))
+    new = {**stored(world), "metadata": {"name": "b", "namespace": "team", "uid": "b"}, "status": {}}
+    assert await reviewed(world, Change({**new, "spec": spec(**TOO_FEW)}, None)) == Verdict()
 
 
 async def test_a_branch_may_have_moved_on_so_it_only_warns() -> None:
@@ -175,6 +183,12 @@ async def test_a_namespace_that_cannot_be_read_refuses_nothing(monkeypatch: pyte
     assert told.allowed
     assert told.warnings[0].startswith("ReleaseNeedsOptOut: ")
     assert not (await reviewed(world, changed(world, **SPECS["ReleaseUnsafe"]))).allowed
+
+
+async def test_without_a_list_of_nodes_no_plan_refuses() -> None:
+    world = await planning_world(LLAMA_70B, engine={"tensorParallelSize": 8})
+    world.chaos.refused = 1.0
+    assert await reviewed(world, changed(world, **TOO_FEW)) == Verdict()
 
 
 async def test_an_administrator_can_allow_a_release_and_is_reminded() -> None:

@@ -1,7 +1,8 @@
 """AdmissionReview in, AdmissionReview out: `admission.k8s.io/v1` over HTTP, and how its answer is found.
 
-Nothing here writes: a dry run is answered as any other request. An answer that cannot be found in time, or not at all,
-lets the object pass with a warning; the reconcile then says the same in the conditions.
+Anybody who reaches the port can ask: nothing of a review is remembered, and what it may cost is bounded. Nothing here
+writes: a dry run is answered as any other request. An answer that cannot be found in time, or not at all, lets the
+object pass with a warning; the reconcile then says the same in the conditions.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ log = logging.getLogger(__name__)
 
 API_VERSION = "admission.k8s.io/v1"
 PATH = "/validate"
-MAX_BYTES = 4 * 2**20  # an object and its former state; the API server itself takes no object above 3 MiB
+MAX_BYTES = 2**20  # an object and its former state, a hundred times of what people write
+AT_ONCE = 16  # reviews that are read and judged at the same time; the next ones wait
 ANSWER_S = 2.0  # the API server waits 3 s (timeoutSeconds in the chart)
 _WARNING_LENGTH = 4000  # of all warnings together: above 4,096 the API server cuts each one to 256
 
@@ -122,6 +124,7 @@ class Admission:
     decide: Decide
     observe: Observe
     answer_s: float = ANSWER_S
+    _room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
     _defects: set[str] = field(default_factory=set)  # kinds of exceptions that the log has in full already
 
     def application(self) -> web.Application:
@@ -134,13 +137,21 @@ class Admission:
         began = time.monotonic()
         result = "malformed"
         try:
-            review = parse(await http.read())
-            verdict, result = await self._judge(review.change)
+            async with self._room:
+                review = parse(await self._body(http))
+                verdict, result = await self._judge(review.change)
             return web.json_response(answer(review.uid, verdict))
         except BadReview as error:
             return web.Response(status=400, text=f"{error}\n")
         finally:
             self.observe(result, time.monotonic() - began)
+
+    async def _body(self, http: web.Request) -> bytes:
+        try:
+            async with asyncio.timeout(self.answer_s):
+                return await http.read()
+        except TimeoutError:
+            raise BadReview(f"the body did not arrive within {self.answer_s:g} s") from None
 
     async def _judge(self, change: Change | None) -> tuple[Verdict, str]:
         if change is None:

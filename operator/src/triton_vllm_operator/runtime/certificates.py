@@ -20,6 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 BACKDATED = timedelta(hours=1)  # the API server's clock may be behind ours
 MOST = 16  # certificates in a bundle: of replicas that are gone, the oldest are dropped first
+_PEM = serialization.Encoding.PEM
 _NAME_LENGTH = 64  # the longest text of a name in a certificate
 
 
@@ -62,8 +63,8 @@ def make(hosts: Sequence[str], holder: str, lifetime: timedelta, now: datetime) 
     )
     plain = serialization.NoEncryption()
     return Certificate(
-        made.public_bytes(serialization.Encoding.PEM),
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain),
+        made.public_bytes(_PEM),
+        key.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, plain),
         renew_at=now + lifetime * 2 / 3,
         expires_at=now + lifetime,
     )
@@ -87,16 +88,28 @@ def bundle(live: bytes, ours: Iterable[Certificate], holder: str, now: datetime)
         live: what it trusts now, as PEM; anything that is no certificate is dropped.
         ours: all that this holder presents or is about to; its others go.
     """
-    others = [one for one in _read(live) if one.not_valid_after_utc > now and one.subject != _name(holder)]
-    own = [x509.load_pem_x509_certificate(one.certificate) for one in ours]
-    newest = sorted(others, key=lambda one: one.not_valid_before_utc, reverse=True)[: MOST - len(own)]
-    kept = sorted([*newest, *own], key=lambda one: (one.not_valid_before_utc, one.serial_number))
-    return b"".join(one.public_bytes(serialization.Encoding.PEM) for one in kept)
+    others = [one for one in _read(live) if one.expires_at > now and one.holder != _name(holder)]
+    own = [one for mine in ours for one in _read(mine.certificate)]
+    newest = sorted(others, key=lambda one: one.begins_at, reverse=True)[: MOST - len(own)]
+    kept = sorted([*newest, *own], key=lambda one: (one.begins_at, one.pem))
+    return b"".join(one.pem for one in kept)
 
 
-def _read(pem: bytes) -> list[x509.Certificate]:
+@dataclass(frozen=True, slots=True)
+class _Trusted:
+    holder: x509.Name
+    begins_at: datetime
+    expires_at: datetime
+    pem: bytes
+
+
+def _read(pem: bytes) -> list[_Trusted]:
+    """Everything of it is read here: a damaged certificate is noticed only when its fields are looked at."""
     try:
-        return x509.load_pem_x509_certificates(pem)
+        return [
+            _Trusted(one.subject, one.not_valid_before_utc, one.not_valid_after_utc, one.public_bytes(_PEM))
+            for one in x509.load_pem_x509_certificates(pem)
+        ]
     except ValueError:
         return []
 

@@ -1,6 +1,7 @@
-"""Shapes of models that this process has seen lately, so that another LLMDeployment of the same one is planned at once.
+"""Shapes of models that the reconcile has met lately, so that another LLMDeployment of the same one is planned at once.
 
-For one namespace each: what one team's token could read is not told to another.
+For one namespace each: what one team's token could read is not told to another. Never learnt from a review, which
+anybody may send.
 """
 
 from __future__ import annotations

@@ -134,7 +134,6 @@ class Planning:
         read = own or self.models.find(llm)
         if read is None:
             return None
-        self.models.remember(llm, read)
         chosen = _chosen_before(cluster, llm, status)
         runs = _runs(cluster, llm.with_chosen(chosen or fit.nothing_chosen(llm)))
         decided = fit.kept(status, engine_version, chosen) if chosen is not None else None

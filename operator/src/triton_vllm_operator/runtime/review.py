@@ -43,10 +43,17 @@ class Reviewer:
             _, before = await self._problems(cluster, change.old)
             problems = ratcheted(problems, change.new, before, change.old)
         if wanted is not None and not any(problem.refuse for problem in problems):
-            status = (change.old or {}).get("status", {})
-            foreseen = await self.planning.foresee(cluster, wanted.llm, status, wanted.engine_version)
-            problems = [*problems, *of_plan(foreseen, status)]
+            problems = [*problems, *await self._plan(cluster, wanted, change)]
         return verdict_of(problems)
+
+    async def _plan(self, cluster: Cluster, wanted: Wanted, change: Change) -> list[Problem]:
+        """What the plan has to say; nothing where the nodes cannot be listed now."""
+        status = (change.old or {}).get("status", {})
+        try:
+            foreseen = await self.planning.foresee(cluster, wanted.llm, status, wanted.engine_version)
+        except KubeError:
+            return []
+        return of_plan(foreseen, status)
 
     async def _problems(self, cluster: Cluster, obj: Object) -> tuple[Wanted | None, list[Problem]]:
         """What is wrong with a spec. In a thread: an author may write as many arguments as the API server takes."""
