@@ -107,6 +107,23 @@ def test_an_update_that_makes_something_wrong_is_refused(old: Object, new: Objec
     assert not judged(llm(**new), llm(**old)).allowed
 
 
+DEEP = {"model": {"layers": [{"auto_map": {"AutoConfig": "evil.Config"}}]}}
+
+
+def test_a_wrong_key_inside_lists_is_compared_with_the_list_around_it() -> None:
+    old = llm(**args(hf_overrides=DEEP))
+    assert not judged(old).allowed
+    assert judged(llm(**args(hf_overrides=DEEP), replicas=2), old).allowed
+    other = {"model": {"layers": [{"auto_map": {"AutoConfig": "worse.Config"}}]}}
+    assert not judged(llm(**args(hf_overrides=other)), old).allowed
+
+
+def test_an_argument_with_dots_in_its_name_is_judged_too() -> None:
+    old = llm(engine={"extraArgs": {"a.b": 1}})
+    assert not judged(old).allowed
+    assert judged(llm(**old["spec"] | {"replicas": 2}), old).allowed
+
+
 def test_an_image_that_was_unsafe_may_stay_while_another_field_changes() -> None:
     old = llm(server={"release": "25.07"})
     told = judged(llm(server={"release": "25.07", "logLevel": "Error"}), old)

@@ -48,7 +48,7 @@ def test_many_questions_share_one_list_and_nobody_waits_while_many_ask() -> None
     async def ask() -> None:
         api, seen = Lists(), Nodes()
         both = await asyncio.gather(after(0, seen, api), after(0.5, seen, api))
-        assert (both, api.count) == ([(1.0, 1), (0.5, 1)], 1)
+        assert [*both, api.count] == [(1.0, 1), (0.5, 1), 1]
         api.names.append("b")
         assert await after(nodes.AHEAD_S - 2, seen, api) == (0, 1)
         assert (await after(2, seen, api), api.count) == ((0, 1), 1)

@@ -112,13 +112,13 @@ def _as_it_was(field: str, new: Object, old: Object) -> bool:
 
 
 def _written(field: str, obj: Object) -> Any:
-    """The value at a path such as spec.server.extraArgs[0]; None where nothing is."""
+    """The value at a path such as spec.server.extraArgs[0], or a list that it leads through; None where nothing is."""
     found: Any = obj
     for name in _STEP.findall(field):
         if isinstance(found, Mapping):
             found = found.get(name)
-        elif isinstance(found, list) and int(name) < len(found):
-            found = found[int(name)]
+        elif isinstance(found, list) and name.isdecimal():
+            found = found[int(name)] if int(name) < len(found) else None
         else:
-            return None
+            return found
     return found

@@ -106,7 +106,8 @@ def answer(uid: str, verdict: Verdict) -> Object:
 
 def _fitting(warnings: tuple[str, ...]) -> list[str]:
     """They become HTTP headers: one line each, no control characters. What is too much is left to the status."""
-    lines, left = [], _WARNING_LENGTH
+    lines: list[str] = []
+    left = _WARNING_LENGTH
     for warning in warnings:
         line = " ".join("".join(c if c.isprintable() else " " for c in warning).split())
         left -= len(line.encode())

@@ -169,12 +169,12 @@ class Shell:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        if self.webhook is not None:
+            await self.webhook.start()
         app = health.application(self.alive_problems, self.ready_problems, self.metrics.text)
         runner, port = await health.serve(app, self.settings.http_host, self.settings.http_port)
         self.port.set_result(port)
         log.info("health and metrics on port %d", port)
-        if self.webhook is not None:
-            await self.webhook.start()
         self.watch.start()
         tasks = [asyncio.ensure_future(coro) for coro in self.loops()]
         try:
