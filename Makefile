@@ -12,7 +12,7 @@ export PYTHONPYCACHEPREFIX := $(CACHE)/bytecode
 unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(dir $(UV)):$(PATH)
 
-.PHONY: help demo test down env gen verify test-unit test-apiserver test-engine test-oracle test-e2e faults bench-operator bench-capacity bench-gpu
+.PHONY: help demo test down env gen verify test-unit test-apiserver test-engine test-oracle test-e2e faults bench-operator bench-webhook bench-capacity bench-gpu
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -46,6 +46,9 @@ faults: $(VENV) ## kills, API faults, bad watches, two operators: all of them, w
 
 bench-operator: $(VENV) ## how small and fast the operator is at 300, 1,000 and 3,000 LLMDeployments
 	@cd operator && PYTHONPATH=src:.:.. ../$(VENV) -m tests.bench
+
+bench-webhook: $(VENV) ## how fast the webhook answers with 1,000 LLMDeployments; about 5 minutes
+	@cd operator && PYTHONPATH=src:.:.. ../$(VENV) -m tests.bench.reviews
 
 test-engine: $(VENV) ## the serving backend in a real tritonserver with a real vLLM
 	@$(VENV) -m pytest -q -n 2 --dist loadfile -m engine images operator/tests

@@ -60,6 +60,7 @@ def test_a_deleted_service_comes_back_within_two_seconds(served: Namespace) -> N
         ({"gpuMemoryUtilization": 1.5}, ["spec.engine.gpuMemoryUtilization", "less than or equal to 1"]),
         ({"dtype": "int3"}, ["spec.engine.dtype", '"bfloat16"']),
         ({"maxNumSeqs": 64, "maxNumBatchedTokens": 32}, ["maxNumBatchedTokens must be at least maxNumSeqs"]),
+        ({"extraArgs": {"enable_lroa": True}}, ["ArgumentMisspelt", "spec.engine.extraArgs.enable_lora: true"]),
     ],
 )
 def test_a_spec_that_cannot_be_right_is_refused_with_the_field_and_the_allowed_values(

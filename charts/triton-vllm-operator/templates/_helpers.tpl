@@ -2,6 +2,11 @@
 {{- if contains .Chart.Name .Release.Name }}{{ .Release.Name | trunc 53 | trimSuffix "-" }}{{ else }}{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 53 | trimSuffix "-" }}{{ end }}
 {{- end }}
 
+{{- /* Name of the webhook's Service; the certificate is for NAME.NAMESPACE.svc. */ -}}
+{{- define "operator.webhook" -}}
+{{ include "operator.name" . }}-webhook
+{{- end }}
+
 {{- define "operator.selector" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}

@@ -10,6 +10,7 @@ import sys
 from triton_vllm_operator.runtime.command import start
 from triton_vllm_operator.runtime.main import reconciler
 from triton_vllm_operator.runtime.probe import NoReport, PodProbe
+from triton_vllm_operator.runtime.review import Reviewer
 
 
 class FakeProbe(PodProbe):
@@ -25,4 +26,5 @@ class FakeProbe(PodProbe):
 
 
 if __name__ == "__main__":
-    start(reconciler(sys.argv[1:], FakeProbe()), sys.argv[1:])
+    made = reconciler(sys.argv[1:], FakeProbe())
+    start(made, sys.argv[1:], Reviewer.like(made))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,13 +35,13 @@ class Right(NamedTuple):
 
 
 @cache
-def rendered(*values: str) -> str:
-    """The chart's rights for one namespace, as JSON text. `values`: NAME=VALUE of the chart."""
+def rendered(*values: str, kinds: Collection[str] = tuple(PLURALS)) -> str:
+    """The chart's objects of some kinds, its rights, for one namespace, as JSON text. `values`: NAME=VALUE."""
     helm = parts.build(parts.HELM)["helm"]
     command = [str(helm), "template", RELEASE, str(CHART), "--namespace", SPACE]
     command += [word for value in (f"namespaces={{{SPACE}}}", *values) for word in ("--set", value)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    found = [obj for obj in yaml.safe_load_all(done.stdout) if obj and obj["kind"] in PLURALS]
+    found = [obj for obj in yaml.safe_load_all(done.stdout) if obj and obj["kind"] in kinds]
     return json.dumps(found)
 
 
@@ -74,6 +74,14 @@ def grant(plane: ControlPlane, namespace: str) -> str:
     )
     assert code == 201, told
     return str(told["status"]["token"])
+
+
+def webhook(namespace: str) -> dict[str, Any]:
+    """The chart's ValidatingWebhookConfiguration as installed for a namespace."""
+    text = rendered(kinds=("ValidatingWebhookConfiguration",)).replace(RELEASE, namespace).replace(SPACE, namespace)
+    (found,) = json.loads(text)
+    assert isinstance(found, dict)
+    return found
 
 
 def _path(obj: dict[str, Any]) -> str:

@@ -19,6 +19,7 @@ from tests.apiserver.kubelet import pod_ready, pod_waiting
 from tests.apiserver.operators import PROVEN, OperatorProcess, eventually
 from tests.apiserver.rights import Right
 from tests.apiserver.view import Object, View, llm
+from tests.apiserver.webhooks import installed
 from tests.plan.test_fit import LLAMA_8B
 from triton_vllm_operator.capacity import ModelShape
 from triton_vllm_operator.plan.inspection import Resolved
@@ -42,6 +43,15 @@ def test_pods_are_made_and_deleted_but_never_changed_or_entered() -> None:
     assert verbs == {"list", "watch", "create", "delete"}
 
 
+def test_of_webhooks_only_the_charts_own_is_read_and_patched() -> None:
+    rules = [rule for obj in json.loads(rights.rendered()) for rule in obj.get("rules", [])]
+    [rule] = [rule for rule in rules if "validatingwebhookconfigurations" in rule["resources"]]
+    assert (rule["resourceNames"], rule["verbs"]) == ([f"{rights.RELEASE}-triton-vllm-operator"], ["get", "patch"])
+    assert "validatingwebhookconfigurations" not in {
+        right.resource for right in rights.granted("webhook.enabled=false")
+    }
+
+
 def test_without_planning_the_operator_makes_no_pods_itself() -> None:
     allowed = rights.granted("planning.enabled=false")
     assert {right.verb for right in allowed if right.resource.startswith("pods")} == {"list", "watch"}
@@ -53,8 +63,10 @@ def test_every_right_is_used_and_every_use_is_granted(view: View, start_operator
     read_models(view)
     live_through_everything(view)
     assert first.stop() == 0
-    start_operator(program=PROVEN)
-    repeat_an_event(view)
+    with installed(view.plane, view.namespace) as hook:
+        start_operator(*hook.options, program=PROVEN)
+        repeat_an_event(view)
+        eventually("the API server knows the webhook's certificate", lambda: len(hook.serials()) == 1)
     eventually("the event was counted on", lambda: Right("events.k8s.io", "events", "patch") in used(view))
     assert rights.refused(view.plane.audit()) == set()
     assert rights.granted() - used(view) - MAYBE_USED == set(), "granted and not used"

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from e2e.cluster import parts
-from tests.apiserver.fixtures import namespace, plane
+from tests.apiserver.fixtures import client, namespace, plane
 from tests.chart.helm import Helm
 
-__all__ = ["namespace", "plane"]
+__all__ = ["client", "namespace", "plane"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

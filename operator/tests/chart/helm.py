@@ -24,12 +24,14 @@ class Helm:
     home: Path
 
     def run(self, *arguments: str, values: Mapping[str, Any] | None = None) -> subprocess.CompletedProcess[str]:
-        """helm with a values file made of `values`; its exit code and what it said."""
+        """helm, with a values file made of `values` if there are any; its exit code and what it said."""
         file = self.home / "values.json"
-        file.write_text(json.dumps(values or {}))
+        if values is not None:
+            file.write_text(json.dumps(values))
+            arguments = (*arguments, f"--values={file}")
         folders = {f"HELM_{kind}_HOME": str(self.home / kind) for kind in ("CACHE", "CONFIG", "DATA")}
         return subprocess.run(
-            [str(self.program), *arguments, f"--values={file}"],
+            [str(self.program), *arguments],
             env={**os.environ, **folders, "KUBECONFIG": str(self.home / "no-cluster")},
             capture_output=True,
             text=True,

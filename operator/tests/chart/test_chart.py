@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.chart.helm import CHART, NAMESPACE, Helm
+from tests.chart.helm import CHART, NAMESPACE, Helm, Rendered
+from triton_vllm_operator.api import names
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.desired.services import service
+from triton_vllm_operator.runtime.admission import ANSWER_S, PATH
 from triton_vllm_operator.runtime.command import command_line, parse
 from triton_vllm_operator.runtime.main import reconciler
 from triton_vllm_operator.runtime.probe import PodProbe
@@ -28,6 +30,7 @@ EVERY_VALUE: dict[str, Any] = {
         "env": {"HF_ENDPOINT": "http://hub.models", "ODD": 'a "b" = $c: {{d}}'},
     },
     "planning": {"enabled": False},
+    "webhook": {"enabled": False, "port": 10250},
     "namespaces": ["team-a", "team-b"],
     "crds": {"annotations": {"argocd.argoproj.io/sync-wave": "-1"}},
     "serviceAccount": {"annotations": {"note": "x"}},
@@ -53,7 +56,7 @@ def test_every_object_is_in_the_releases_namespace_or_has_none(helm: Helm) -> No
     rendered = helm.template()
     assert sorted(obj["kind"] for obj in rendered.objects) == [
         "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "Deployment", "Role", "RoleBinding", "Service",
-        "ServiceAccount",
+        "Service", "ServiceAccount", "ValidatingWebhookConfiguration",
     ]  # fmt: skip
     assert {obj["metadata"].get("namespace", NAMESPACE) for obj in rendered.objects} == {NAMESPACE}
 
@@ -65,14 +68,71 @@ def test_every_object_carries_the_releases_labels(helm: Helm) -> None:
             assert wanted.items() <= obj["metadata"]["labels"].items(), obj["kind"]
 
 
-def test_the_deployment_and_the_service_select_the_operators_pods(helm: Helm) -> None:
+def test_the_deployment_and_the_services_select_the_operators_pods(helm: Helm) -> None:
     rendered = helm.template({"podLabels": {"team": "platform"}})
     labels = rendered.pod["metadata"]["labels"]
     assert rendered.one("Deployment")["spec"]["selector"]["matchLabels"].items() <= labels.items()
-    assert rendered.one("Service")["spec"]["selector"].items() <= labels.items()
     assert "app.kubernetes.io/version" not in rendered.one("Deployment")["spec"]["selector"]["matchLabels"]
-    (port,) = rendered.one("Service")["spec"]["ports"]
-    assert port["targetPort"] in {port["name"] for port in rendered.container["ports"]}
+    for found in rendered.of("Service"):
+        assert found["spec"]["selector"].items() <= labels.items()
+        (port,) = found["spec"]["ports"]
+        assert port["targetPort"] in {port["name"] for port in rendered.container["ports"]}
+
+
+def hook(rendered: Rendered) -> dict[str, Any]:
+    """The one webhook of the configuration."""
+    (found,) = rendered.one("ValidatingWebhookConfiguration")["webhooks"]
+    assert isinstance(found, dict)
+    return found
+
+
+def test_a_webhook_that_is_down_or_slow_blocks_nothing(helm: Helm) -> None:
+    found = hook(helm.template())
+    assert found["failurePolicy"] == "Ignore"
+    assert ANSWER_S < found["timeoutSeconds"] <= 5
+    assert found["sideEffects"] == "None"
+
+
+def test_the_webhook_is_asked_about_specs_of_our_kind_only(helm: Helm) -> None:
+    found = hook(helm.template())
+    (rule,) = found["rules"]
+    assert (rule["apiGroups"], rule["resources"]) == ([names.GROUP], [names.PLURAL])
+    assert rule["operations"] == ["CREATE", "UPDATE"]
+    assert "namespaceSelector" not in found
+    (limited,) = hook(helm.template({"namespaces": ["team-a", "team-b"]}))["namespaceSelector"]["matchExpressions"]
+    assert (limited["operator"], limited["values"]) == ("In", ["team-a", "team-b"])
+
+
+def test_the_webhooks_certificate_is_for_the_name_by_which_it_is_called_and_left_to_the_operator(helm: Helm) -> None:
+    rendered = helm.template({"webhook": {"port": 10250}})
+    client = hook(rendered)["clientConfig"]
+    (published,) = [one for one in rendered.of("Service") if one["metadata"]["name"] == client["service"]["name"]]
+    settings = parse(rendered.container["args"]).webhook
+    assert settings is not None
+    assert settings.hosts == (f"{client['service']['name']}.{NAMESPACE}.svc",)
+    assert published["spec"]["ports"][0]["port"] == client["service"]["port"]
+    assert {port["name"]: port["containerPort"] for port in rendered.container["ports"]}["webhook"] == settings.port
+    assert settings.configuration == rendered.one("ValidatingWebhookConfiguration")["metadata"]["name"]
+    assert client["service"]["path"] == PATH
+    assert "caBundle" not in client
+
+
+def test_the_operator_may_write_no_webhook_configuration_but_its_own(helm: Helm) -> None:
+    def rights(values: dict[str, Any]) -> list[dict[str, Any]]:
+        rules = helm.template(values).one("ClusterRole")["rules"]
+        return [rule for rule in rules if rule["apiGroups"] == ["admissionregistration.k8s.io"]]
+
+    (rule,) = rights({})
+    assert (rule["resourceNames"], rule["verbs"]) == (["triton-vllm-operator"], ["get", "patch"])
+    assert rights({"webhook": {"enabled": False}}) == []
+
+
+def test_without_the_webhook_nothing_of_it_is_left(helm: Helm) -> None:
+    rendered = helm.template({"webhook": {"enabled": False}})
+    assert rendered.of("ValidatingWebhookConfiguration") == []
+    assert [one["metadata"]["name"] for one in rendered.of("Service")] == ["triton-vllm-operator-metrics"]
+    assert [port["name"] for port in rendered.container["ports"]] == ["http"]
+    assert parse(rendered.container["args"]).webhook is None
 
 
 def test_two_replicas_are_one_value_away_and_kept_on_two_nodes(helm: Helm) -> None:
@@ -157,7 +217,7 @@ def test_pods_may_be_made_only_where_models_are_read(helm: Helm, enabled: bool) 
 
 def test_probes_and_metrics_ask_the_port_that_the_operator_opens(helm: Helm) -> None:
     container = helm.template().container
-    (port,) = container["ports"]
+    port = next(port for port in container["ports"] if port["name"] == "http")
     assert port["containerPort"] == parse(container["args"]).http_port
     assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": port["name"]}
     assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": port["name"]}
@@ -203,6 +263,6 @@ def test_no_rule_grants_everything_or_reads_secrets(helm: Helm, values: dict[str
 
 
 def test_for_some_namespaces_only_nodes_are_read_of_the_whole_cluster(helm: Helm) -> None:
-    rendered = helm.template({"namespaces": ["team-a", "team-b"]})
+    rendered = helm.template({"namespaces": ["team-a", "team-b"], "webhook": {"enabled": False}})
     assert rendered.one("ClusterRole")["rules"] == [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]}]
     assert {role["metadata"]["namespace"] for role in rendered.of("Role")} == {"team-a", "team-b", NAMESPACE}

@@ -33,6 +33,8 @@ BAD: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "log level": ({"log": {"level": "verbose"}}, ("log/level", "DEBUG")),
     "log format": ({"log": {"format": "xml"}}, ("log/format", "json")),
     "a switch as text": ({"crds": {"enabled": "yes"}}, ("crds/enabled", "boolean")),
+    "webhook as a switch": ({"webhook": False}, ("webhook", "object")),
+    "port of root": ({"webhook": {"port": 443}}, ("webhook/port", "443")),
     "a label as a number": ({"podLabels": {"tier": 1}}, ("podLabels/tier", "string")),
 }
 

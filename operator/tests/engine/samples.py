@@ -1,5 +1,6 @@
-"""One real input for each reason that this package can give. `cd operator && python -m tests.engine.samples` rewrites
-golden/texts.txt, which holds the sentences as a user reads them.
+"""One real input for each reason that admission, status and command line give for what a user wrote, and for a plan.
+
+`cd operator && python -m tests.engine.samples` rewrites golden/texts.txt, which holds the sentences as they are read.
 """
 
 from collections.abc import Callable
@@ -7,8 +8,13 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from tests.desired.samples import resource
+from tests.plan.test_fit import A10, H100, LLAMA_70B, decided, node
 from triton_vllm_operator.engine import arguments, hardware, releases, security, server_flags
 from triton_vllm_operator.engine.problems import Problem
+from triton_vllm_operator.plan import verdict
+from triton_vllm_operator.plan.verdict import Foreseen
+from triton_vllm_operator.plan.wanted import Refusal, understand
 
 GOLDEN = Path(__file__).parent / "golden" / "texts.txt"
 TODAY = security.load().checked
@@ -112,9 +118,33 @@ SAMPLES: tuple[Callable[[], list[Problem]], ...] = (
 )
 
 
+def invalid() -> list[Problem]:
+    try:
+        understand(resource("llama", {"model": {"uri": "hf://org/model"}, "engine": {"noSuchField": 1}}), None, TODAY)
+    except Refusal as refusal:
+        return [verdict.of_refusal(refusal)]
+    return []
+
+
+def planned(*nodes: dict[str, Any], mode: str = "Enforce", **engine: Any) -> list[Problem]:
+    """Llama of 70 billion parameters on these nodes."""
+    found = decided(LLAMA_70B, *nodes, engine=engine, planning={"mode": mode})
+    return verdict.of_plan(Foreseen(found, binding=mode == "Enforce"), {})
+
+
+VERDICTS: tuple[Callable[[], list[Problem]], ...] = (
+    invalid,
+    lambda: planned(node(H100), tensorParallelSize=1),
+    lambda: planned(node(A10, gpus=1), mode="Advise"),
+    lambda: planned(node(H100), node(A10), tensorParallelSize=4),
+    lambda: [verdict.not_checked("there was no answer within 2 s")],
+)
+"""What `plan/verdict.py` adds to the problems of the engine's package."""
+
+
 def text() -> str:
     """Every problem of every sample: refusal or warning, reason, field, and the sentence on a line of its own."""
-    found = [problem for sample in SAMPLES for problem in sample()]
+    found = [problem for sample in (*SAMPLES, *VERDICTS) for problem in sample()]
     blocks = (f"{'refuse' if p.refuse else 'warn'} {p.reason} {p.field}\n  {p.message}\n" for p in found)
     return "\n".join(blocks)
 

@@ -60,6 +60,7 @@ async def served(spec: Object) -> World:
     """An API server without faults after one reconcile of a new LLMDeployment `a` in namespace `team`."""
     made = World.of(0)
     made.chaos.calm()
+    made.chaos.slow_s = 0.002  # on a clock that does not jump, too
     kind = kinds.LLM_DEPLOYMENT
     body = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": {"name": "a", "namespace": "team"}}
     made.api.create({**body, "spec": spec}, "user")

@@ -163,6 +163,7 @@ class EngineSpec(Model):
     )
     extra_args: dict[str, Any] = field(
         {},
+        max_length=128,
         description="Any other engine argument by vLLM's own name, for example {enable_log_requests: true}. "
         "An argument that has a field of its own here is refused.",
         json_schema_extra={"x-kubernetes-preserve-unknown-fields": True},

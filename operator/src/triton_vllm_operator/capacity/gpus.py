@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -84,6 +84,7 @@ def _usable(memory_mib: int, entry: Mapping[str, Any] | None = None) -> int:
     return int(memory_mib * MIB * _table()["usable_share"])
 
 
+@lru_cache(maxsize=256)  # a cluster has few products and many nodes
 def _best_entry(wanted: str) -> dict[str, Any] | None:
     entries: list[dict[str, Any]] = _table()["classes"]
     exact = [entry for entry in entries if _normal(entry["product"]) == wanted]

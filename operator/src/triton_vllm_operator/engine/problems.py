@@ -9,10 +9,13 @@ __all__ = ["Problem", "Reason", "problem"]
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """`field` is the path in the custom resource; `refuse` False means a warning that blocks nothing."""
+    """`field` is the path in the custom resource; `refuse` False means a warning that blocks nothing.
+
+    `reason` is a `Reason` of this package, or the reason of a condition that another one decides.
+    """
 
     field: str
-    reason: Reason
+    reason: str
     message: str
     refuse: bool = True
 

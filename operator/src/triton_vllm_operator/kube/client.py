@@ -27,6 +27,9 @@ CONNECT_S = 5.0
 READ_S = 20.0  # a list of a page may take seconds on a busy server
 # A write must be over (sent or given up) before another operator can take the lease: see runtime/leader.py.
 WRITE_S = 6.0
+# Writes that carry a resourceVersion of their own. The lease is what the fence stands on, and every replica, leader or
+# not, tells the API server the certificate of its webhook.
+UNFENCED = frozenset({kinds.LEASE.kind, kinds.WEBHOOKS.kind})
 
 Fence = Callable[[], None]
 Observe = Callable[[str, str, str, float], None]
@@ -296,8 +299,7 @@ class Client:
             self._observe(verb, what, code, time.monotonic() - started)
 
     def _fenced(self, method: str, what: str) -> _Fenced:
-        # The lease is what the fence stands on, so writes to it cannot wait for the fence.
-        return _Fenced(None if method == "GET" or what == kinds.LEASE.kind else self._fence)
+        return _Fenced(None if method == "GET" or what in UNFENCED else self._fence)
 
     def _url(self, path: str, query: Mapping[str, str] | None) -> str:
         return f"{self._configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")

@@ -48,6 +48,12 @@ EVENT = Kind("events.k8s.io/v1", "Event", "events")
 NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
 SCALER = Kind("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
 SCALED_OBJECT = Kind("keda.sh/v1alpha1", "ScaledObject", "scaledobjects")
+WEBHOOKS = Kind(
+    "admissionregistration.k8s.io/v1",
+    "ValidatingWebhookConfiguration",
+    "validatingwebhookconfigurations",
+    namespaced=False,
+)
 LLM_DEPLOYMENT = Kind("serving.triton-vllm.dev/v1alpha1", "LLMDeployment", "llmdeployments")
 
 KINDS: Mapping[tuple[str, str], Kind] = {
@@ -69,6 +75,7 @@ KINDS: Mapping[tuple[str, str], Kind] = {
         NETWORK_POLICY,
         SCALER,
         SCALED_OBJECT,
+        WEBHOOKS,
         LLM_DEPLOYMENT,
     )
 }

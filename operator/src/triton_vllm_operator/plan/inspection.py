@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -241,6 +242,12 @@ def asked(llm: LLMDeployment) -> dict[str, str]:
     uri, _, inside = llm.spec.model.uri.partition("@")
     revision = inside or llm.spec.model.revision
     return {"uri": uri} | ({"revision": revision} if revision else {})
+
+
+def pinned(llm: LLMDeployment) -> bool:
+    """Whether the spec names a commit, so that what was read of it once is what it will always be."""
+    uri, revision = asked(llm)["uri"], asked(llm).get("revision", "")
+    return uri.startswith("hf://") and re.fullmatch(r"[0-9a-f]{40}", revision) is not None
 
 
 def model_status(llm: LLMDeployment, read: Resolved) -> dict[str, Any]:

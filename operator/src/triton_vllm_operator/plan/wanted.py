@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from triton_vllm_operator.api.conditions import Condition
-from triton_vllm_operator.api.spec import LLMDeployment
+from triton_vllm_operator.api.spec import EngineSpec, LLMDeployment
 from triton_vllm_operator.desired.inputs import ServingImage
 from triton_vllm_operator.engine import arguments, releases, security, server_flags
 from triton_vllm_operator.engine.problems import Problem
@@ -57,15 +57,31 @@ class Wanted:
         """The condition SecurityAdvisory."""
         return security.condition(self.known, opted_out=opted_out)
 
-    def refuse(self, *, opted_out: bool) -> None:
-        """Raises Refusal for a release, an argument or a flag that the image does not take."""
-        problems = [
-            *arguments.check(self.llm.spec.engine.extra_args, self.resolved.contract_version),
+    def problems(self, *, opted_out: bool) -> list[Problem]:
+        """What is wrong with the arguments, the flags and the release, refusals and warnings."""
+        engine, contract = self.llm.spec.engine, self.resolved.contract_version
+        return [
+            *arguments.check(engine.extra_args, contract, _typed(engine)),
             *server_flags.check(self.llm.spec.server.extra_args, self.resolved.row.server_code),
             *security.problems(self.known, opted_out=opted_out),
         ]
-        if refused := [problem for problem in problems if problem.refuse]:
-            raise Refusal(refused[0].reason, " ".join(problem.message for problem in refused))
+
+    def refuse(self, *, opted_out: bool) -> None:
+        """Raises Refusal for a release, an argument or a flag that the image does not take."""
+        if refusal := refusal_of(self.problems(opted_out=opted_out)):
+            raise refusal
+
+
+def refusal_of(problems: Iterable[Problem]) -> Refusal | None:
+    """All that refuses, as the one reason and message of a condition; None where nothing does."""
+    refused = [problem for problem in problems if problem.refuse]
+    return Refusal(refused[0].reason, " ".join(problem.message for problem in refused)) if refused else None
+
+
+def _typed(engine: EngineSpec) -> dict[str, Any]:
+    """The typed fields that are set, by vLLM's names."""
+    values = engine.model_dump(exclude={"extra_args"}, exclude_unset=True, exclude_none=True)
+    return {name: value for name, value in values.items() if value != EngineSpec.model_fields[name].default}
 
 
 def understand(obj: Mapping[str, Any], default_image: str | None, today: date) -> Wanted:

@@ -8,8 +8,8 @@ import os
 from collections.abc import Sequence
 
 from triton_vllm_operator.runtime import logs
-from triton_vllm_operator.runtime.settings import Settings
-from triton_vllm_operator.runtime.shell import Reconcile, run
+from triton_vllm_operator.runtime.settings import Settings, WebhookSettings
+from triton_vllm_operator.runtime.shell import Reconcile, Review, run
 
 IN_POD_NAMESPACE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 
@@ -26,6 +26,10 @@ def command_line() -> argparse.ArgumentParser:
     add("--context", help="context of the kubeconfig")
     add("--http-host", default="0.0.0.0", help="address of probes and metrics (%(default)s)")
     add("--http-port", type=int, default=8080, help="port of probes and metrics (%(default)s)")
+    add("--webhook-configuration", help="ValidatingWebhookConfiguration to serve, by name; none is served without it")
+    add("--webhook-host", action="append", default=[], help="name or address by which it is called; may be repeated")
+    add("--webhook-port", type=int, default=9443, help="port of the webhook (%(default)s)")
+    add("--webhook-certificate-hours", type=_hours, default=168.0, help="lifetime of its certificate (%(default)s)")
     add("--log-format", choices=("text", "json"), default="text", help="(%(default)s)")
     add("--log-level", choices=("DEBUG", "INFO", "WARNING", "ERROR"), default="INFO", help="(%(default)s)")
     add("--operator-image", help="image of this program, for the pods that read a model before it is served")
@@ -49,9 +53,29 @@ def parse(arguments: Sequence[str]) -> Settings:
         context=given.context,
         http_host=given.http_host,
         http_port=given.http_port,
+        webhook=_webhook(given),
         log_format=given.log_format,
         log_level=given.log_level,
     )
+
+
+def _webhook(given: argparse.Namespace) -> WebhookSettings | None:
+    if not given.webhook_configuration:
+        return None
+    return WebhookSettings(
+        configuration=given.webhook_configuration,
+        hosts=tuple(given.webhook_host),
+        address=given.http_host,
+        port=given.webhook_port,
+        certificate_hours=given.webhook_certificate_hours,
+    )
+
+
+def _hours(text: str) -> float:
+    hours = float(text)
+    if not 0.001 <= hours <= 87600:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0.001 and 87600")
+    return hours
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -69,8 +93,8 @@ def own_namespace() -> str:
     return "default"
 
 
-def start(reconcile: Reconcile, arguments: Sequence[str]) -> None:
-    """Parse, set up the log and run until told to stop."""
+def start(reconcile: Reconcile, arguments: Sequence[str], review: Review | None = None) -> None:
+    """Parse, set up the log and run until told to stop. `review`: what the webhook answers by."""
     settings = parse(arguments)
     logs.set_up(settings.log_format, settings.log_level)
-    asyncio.run(run(reconcile, settings))
+    asyncio.run(run(reconcile, settings, review))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable
 
 from aiohttp import web
@@ -33,9 +34,15 @@ def _answer(problems: list[str]) -> web.Response:
     return web.Response(text="\n".join(problems or ["ok"]) + "\n", status=503 if problems else 200)
 
 
-async def serve(app: web.Application, host: str, port: int) -> tuple[web.AppRunner, int]:
-    """Start listening; returns the runner to clean up and the real port."""
-    runner = web.AppRunner(app, access_log=None)
+async def serve(
+    app: web.Application, host: str, port: int, *, tls: ssl.SSLContext | None = None, stop_s: float = 60.0
+) -> tuple[web.AppRunner, int]:
+    """Start listening; returns the runner to clean up and the real port.
+
+    Args:
+        stop_s: how long the cleanup waits for requests under way.
+    """
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=stop_s)
     await runner.setup()
-    await web.TCPSite(runner, host, port).start()
+    await web.TCPSite(runner, host, port, ssl_context=tls).start()
     return runner, runner.addresses[0][1]

@@ -10,6 +10,7 @@ from triton_vllm_operator.runtime.command import command_line, start
 from triton_vllm_operator.runtime.planning import Planning
 from triton_vllm_operator.runtime.probe import PodProbe
 from triton_vllm_operator.runtime.reconcile import Probe, Reconciler
+from triton_vllm_operator.runtime.review import Reviewer
 
 
 def reconciler(arguments: Sequence[str], probe: Probe) -> Reconciler:
@@ -26,7 +27,8 @@ def reconciler(arguments: Sequence[str], probe: Probe) -> Reconciler:
 
 def main() -> None:
     """The entry point of the console script."""
-    start(reconciler(sys.argv[1:], PodProbe()), sys.argv[1:])
+    made = reconciler(sys.argv[1:], PodProbe())
+    start(made, sys.argv[1:], Reviewer.like(made))
 
 
 if __name__ == "__main__":

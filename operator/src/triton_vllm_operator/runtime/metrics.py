@@ -79,6 +79,13 @@ class Metrics:
             "LLMDeployments whose change the watch had not told when the periodic list found it",
             registry=self.registry,
         )
+        self._reviews = Histogram(
+            f"{PREFIX}_admission_seconds",
+            "How long the webhook took to answer, by result (allowed, warned, refused, unchecked, malformed)",
+            ["result"],
+            buckets=SECONDS,
+            registry=self.registry,
+        )
         build = {"version": __version__, "python": platform.python_version()}
         info = GaugeMetricFamily(f"{PREFIX}_build_info", "Version of the operator", labels=list(build))
         info.add_metric(list(build.values()), 1)
@@ -99,6 +106,9 @@ class Metrics:
         self._calls.labels(verb, kind, code).inc()
         if verb in WRITES and code.startswith("2"):
             self._writes.labels(verb, kind).inc()
+
+    def reviewed(self, result: str, seconds: float) -> None:
+        self._reviews.labels(result).observe(seconds)
 
     def text(self) -> bytes:
         return generate_latest(self.registry)

@@ -26,6 +26,9 @@ from triton_vllm_operator.observed import findings, pods
 from triton_vllm_operator.observed.findings import Finding
 from triton_vllm_operator.observed.observation import Observation
 from triton_vllm_operator.plan import fit, inspection
+from triton_vllm_operator.plan.verdict import Foreseen
+from triton_vllm_operator.runtime.models import Models
+from triton_vllm_operator.runtime.nodes import Nodes
 from triton_vllm_operator.runtime.shell import Cluster
 
 log = logging.getLogger(__name__)
@@ -34,7 +37,6 @@ MODEL_RESOLVED = "ModelResolved"
 INSPECTING = "Inspecting"
 # A pod that reads no answer within this time does not hold the serving pods back any longer.
 PATIENCE_S = 60.0
-NODES_KEPT_S = 15.0  # one list of nodes serves all plans of this time
 REPLAN_S = 30.0  # a new node is not watched: how soon it lifts a verdict that keeps pods back
 
 
@@ -76,7 +78,7 @@ class _Model:
 
 @dataclass
 class Planning:
-    """Inspects and plans. Its only state is the last list of nodes.
+    """Inspects and plans. Its only state is what it has seen last of nodes and models.
 
     Attributes:
         image: the operator's own image; None where it is not known: then nothing is inspected.
@@ -87,8 +89,8 @@ class Planning:
     pull_policy: str = ""
     defaults: Defaults = field(default_factory=Defaults)
     now: Callable[[], datetime] = _utc_now
-    _nodes: list[Object] = field(default_factory=list)
-    _nodes_until: float = float("-inf")  # seconds of the event loop's clock
+    nodes: Nodes = field(default_factory=Nodes)
+    models: Models = field(default_factory=Models)
 
     async def __call__(self, cluster: Cluster, llm: LLMDeployment, obj: Object, engine_version: str) -> Planned:
         """Bring the inspection and the plan of one LLMDeployment forward. `obj`: as read from the API server."""
@@ -107,6 +109,7 @@ class Planning:
             # Advice waits for the answer too, so that there is something to choose by, but not for a better one.
             held = model.hold if enforced or (waits and model.condition.reason == INSPECTING) else None
             return _planned(stands, model.condition, fit.condition(why), model.facts, held, model.after)
+        self.models.remember(llm, model.read)
         kept = fit.kept(status, engine_version, chosen) if chosen is not None else None
         if kept is not None and not (kept.forbids and enforced):
             decided: fit.Decision | fit.Unknown = kept
@@ -120,6 +123,30 @@ class Planning:
         settled = llm.with_chosen(decided.chosen)
         made = _planned(settled, model.condition, told, facts, hold, REPLAN_S if hold else None)
         return replace(made, shape=model.read.shape)
+
+    async def foresee(
+        self, cluster: Cluster, llm: LLMDeployment, status: Mapping[str, Any], engine_version: str
+    ) -> Foreseen | None:
+        """The plan of an LLMDeployment that is about to be stored; None where its model is not known yet.
+
+        Args:
+            status: of the object as it is stored now, {} for a new one.
+        """
+        if self._skipped(llm):
+            return None
+        own = inspection.cached(llm, status.get("model", {}))
+        read = own or self.models.find(llm)
+        if read is None:
+            return None
+        chosen = _chosen_before(cluster, llm, status)
+        runs = _runs(cluster, llm.with_chosen(chosen or fit.nothing_chosen(llm)))
+        decided = fit.kept(status, engine_version, chosen) if chosen is not None else None
+        if decided is None or decided.forbids:
+            found = await self._decide(cluster, llm, read, engine_version, chosen)
+        else:
+            found = decided
+        certain = own is not None or inspection.pinned(llm)
+        return Foreseen(found, binding=certain and not runs and llm.spec.planning.mode == "Enforce")
 
     def _skipped(self, llm: LLMDeployment) -> fit.Unknown | None:
         if llm.spec.planning.mode == "Off":
@@ -184,18 +211,11 @@ class Planning:
         chosen: Chosen | None,
     ) -> fit.Decision | fit.Unknown:
         try:
-            nodes = await self._all_nodes(cluster)
+            nodes = await self.nodes.all(cluster.client)
         except Forbidden as error:
             return fit.Unknown("NodesNotReadable", f"The operator may not list nodes: {error.reason}.")
         # A search takes up to a second, in which other reconciles and probes go on.
         return await asyncio.to_thread(fit.decide, llm, read.shape, engine_version, nodes, chosen)
-
-    async def _all_nodes(self, cluster: Cluster) -> list[Object]:
-        now = asyncio.get_running_loop().time()
-        if now >= self._nodes_until:
-            self._nodes = await cluster.client.list_all(kinds.NODE)
-            self._nodes_until = now + NODES_KEPT_S
-        return self._nodes
 
 
 def _planned(

@@ -108,7 +108,7 @@ class Reconciler:
     async def _understand(self, cluster: Cluster, obj: Object) -> tuple[Wanted, Condition]:
         """What is asked for, and what is known against its image; Refusal where it cannot run."""
         wanted = understand(obj, self.default_image, date.fromisoformat(self.clock()[:10]))
-        opted_out = wanted.needs_opt_out and await _opted_out(cluster, wanted.llm)
+        opted_out = wanted.needs_opt_out and await allows_vulnerable_images(cluster, wanted.llm.namespace)
         wanted.refuse(opted_out=opted_out)
         return wanted, wanted.advisory(opted_out=opted_out)
 
@@ -226,9 +226,9 @@ class Reconciler:
         return replace(seen, answers=answers)
 
 
-async def _opted_out(cluster: Cluster, llm: LLMDeployment) -> bool:
+async def allows_vulnerable_images(cluster: Cluster, namespace: str) -> bool:
     """Whether the namespace takes the risk of a release below the second floor."""
-    found = await cluster.client.find(kinds.NAMESPACE, None, llm.namespace)
+    found = await cluster.client.find(kinds.NAMESPACE, None, namespace)
     annotations = (found or {}).get("metadata", {}).get("annotations", {})
     return bool(annotations.get(security.OPT_OUT_ANNOTATION) == "true")
 

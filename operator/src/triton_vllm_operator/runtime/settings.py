@@ -22,6 +22,34 @@ def unique_identity() -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class WebhookSettings:
+    """The validating webhook.
+
+    Attributes:
+        configuration: name of the ValidatingWebhookConfiguration whose caBundle is kept.
+        hosts: how the API server calls this server: DNS names or IP addresses.
+    """
+
+    configuration: str
+    hosts: tuple[str, ...]
+    address: str = "0.0.0.0"  # the API server comes from outside the pod
+    port: int = 9443
+    # A week: a stolen key is of little use, a renewal is nothing rare, and what replicas that are gone have left in the
+    # caBundle is soon gone too.
+    certificate_hours: float = 168.0
+
+    @property
+    def check_s(self) -> float:
+        """How often the caBundle is looked at: the longest that one which somebody emptied stays so."""
+        return min(30.0, self.certificate_hours * 3600 / 30)
+
+    @property
+    def settle_s(self) -> float:
+        """How long every API server may take to see a changed caBundle."""
+        return min(20.0, self.certificate_hours * 3600 / 30)
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """`namespaces`: where to serve, empty for the whole cluster. `lease_namespace`: where the Lease lives."""
 
@@ -33,6 +61,7 @@ class Settings:
     context: str | None = None
     http_host: str = "0.0.0.0"  # probes and Prometheus come from outside the pod
     http_port: int = 8080  # 0: any free port
+    webhook: WebhookSettings | None = None
     log_format: str = "text"  # or "json"
     log_level: str = "INFO"
     # How often the CRs are listed to make sure that kopf's watch has missed none: the longest that a CR can go unseen.

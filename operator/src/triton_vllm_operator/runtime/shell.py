@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from prometheus_client.core import Metric
@@ -24,12 +25,15 @@ from triton_vllm_operator.kube.events import EventRecorder
 from triton_vllm_operator.kube.kinds import Key, Kind, Object
 from triton_vllm_operator.kube.reflector import Reflector
 from triton_vllm_operator.kube.store import Store, owner_of
+from triton_vllm_operator.plan.verdict import Verdict
 from triton_vllm_operator.runtime import health
+from triton_vllm_operator.runtime.admission import Admission, Change
 from triton_vllm_operator.runtime.leader import Leader, LeaseSettings
 from triton_vllm_operator.runtime.metrics import Metrics, gauge
 from triton_vllm_operator.runtime.queue import KeyedQueue, Result
 from triton_vllm_operator.runtime.settings import Settings
 from triton_vllm_operator.runtime.watches import KopfWatch
+from triton_vllm_operator.runtime.webhook import Webhook
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +100,7 @@ class Cluster:
 
 
 Reconcile = Callable[[Cluster, Key], Awaitable[Result]]
+Review = Callable[[Cluster, Change], Awaitable[Verdict]]
 
 
 @dataclass
@@ -111,19 +116,27 @@ class Shell:
     reflectors: list[Reflector]
     watch: KopfWatch
     port: asyncio.Future[int]
+    webhook: Webhook | None = None
     _told: dict[Key, int] = field(default_factory=dict)  # the newest resourceVersion that kopf has told of each CR
     _suspects: dict[Key, int] = field(default_factory=dict)  # versions that the audit saw and kopf has not told yet
     _caught_up: bool = False
 
     @classmethod
-    async def make(cls, reconcile: Reconcile, settings: Settings) -> Shell:
+    async def make(cls, reconcile: Reconcile, settings: Settings, review: Review | None = None) -> Shell:
         """The operator with the credentials that the settings name."""
         metrics = Metrics()
         client = Client(await login.load(settings.kubeconfig, settings.context), observe=metrics.called)
-        return cls.on(client, reconcile, settings, metrics)
+        return cls.on(client, reconcile, settings, metrics, review)
 
     @classmethod
-    def on(cls, client: Client, reconcile: Reconcile, settings: Settings, metrics: Metrics) -> Shell:
+    def on(
+        cls,
+        client: Client,
+        reconcile: Reconcile,
+        settings: Settings,
+        metrics: Metrics,
+        review: Review | None = None,
+    ) -> Shell:
         """The operator on a client that is already there; call it in the event loop that will run it."""
         stores = {kind: Store(kind) for kind in CHILDREN}
         cluster = Cluster(client, EventRecorder(client, settings.identity), stores)
@@ -141,6 +154,9 @@ class Shell:
             watch=KopfWatch(settings, lambda key, version: shell.found(key, version)),
             port=asyncio.get_running_loop().create_future(),
         )
+        if settings.webhook is not None and review is not None:
+            admission = Admission(partial(review, cluster), metrics.reviewed)
+            shell.webhook = Webhook(client, settings.webhook, admission.application())
         if settings.leader_election:
             client.fence_with(shell.leader.check)
         for store in watched:
@@ -153,6 +169,8 @@ class Shell:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        if self.webhook is not None:
+            await self.webhook.start()
         app = health.application(self.alive_problems, self.ready_problems, self.metrics.text)
         runner, port = await health.serve(app, self.settings.http_host, self.settings.http_port)
         self.port.set_result(port)
@@ -164,6 +182,8 @@ class Shell:
         finally:
             await self._stop(tasks)
             await self.watch.stop()
+            if self.webhook is not None:
+                await self.webhook.stop()
             await runner.cleanup()
             await self.cluster.client.close()
         for task in tasks:
@@ -173,7 +193,8 @@ class Shell:
     def loops(self) -> list[Coroutine[None, None, None]]:
         """What runs for ever besides kopf: the watches of children, the audit and the work."""
         lead = self.leader.run(self._lead) if self.settings.leader_election else self._lead()
-        return [*(reflector.run() for reflector in self.reflectors), self._audit(), lead]
+        certificate = [self.webhook.run()] if self.webhook is not None else []
+        return [*(reflector.run() for reflector in self.reflectors), self._audit(), *certificate, lead]
 
     async def _stop(self, tasks: list[asyncio.Task[None]]) -> None:
         self.queue.close()
@@ -257,6 +278,9 @@ class Shell:
         problems = [
             f"watch {reflector.name} has not listed" for reflector in self.reflectors if not reflector.synced.is_set()
         ]
+        # Once only: where the API server cannot be told, requests pass unchecked, and the operator works all the same.
+        if self.webhook is not None and self.webhook.registered is None:
+            problems.append("the API server does not know the webhook's certificate yet")
         if not self._caught_up:
             problems.append("the LLMDeployments were not listed")
         if self.leader.leading and self.queue.longest_wait() > 10.0:
@@ -267,6 +291,11 @@ class Shell:
         yield gauge("queue_depth", "Keys that wait for a worker", len(self.queue))
         yield gauge("queue_working", "Seconds that the longest reconcile under way has taken", self.queue.oldest_work())
         yield gauge("leader", "1 while this process may write", float(self.leader.leading))
+        if self.webhook is not None:
+            known = float(bool(self.webhook.registered))
+            yield gauge("webhook_registered", "1 while the API server knows the webhook's certificate", known)
+            expires = self.webhook.expires_at.timestamp()
+            yield gauge("webhook_certificate_expiry_seconds", "Unix time at which the certificate expires", expires)
         yield gauge("watch_starts", "How often kopf was started in this process", self.watch.starts)
         ages = gauge("watch_age_seconds", "Seconds since the API server last answered a watch", 0)
         ages.samples.clear()
@@ -288,7 +317,7 @@ async def _first_of(*waits: Awaitable[object]) -> None:
     tasks[0].cancel()
 
 
-async def run(reconcile: Reconcile, settings: Settings) -> None:
+async def run(reconcile: Reconcile, settings: Settings, review: Review | None = None) -> None:
     """Run the operator until it is told to stop."""
-    shell = await Shell.make(reconcile, settings)
+    shell = await Shell.make(reconcile, settings, review)
     await shell.run()
