@@ -42,7 +42,7 @@ STAGES = (
     Stage("oracle", (*PYTEST, "-m", "oracle", "operator/tests"), SOUND, ("engine",)),
     Stage("demo", (sys.executable, "-m", "e2e.demo"), SOUND, ("engine",)),
     Stage("whole cluster", (*PYTEST, *TWO_FILES, "-m", "e2e and not alone", "e2e"), ("demo",), ("oracle",)),
-    Stage("disturbed cluster", (*PYTEST, "-m", "alone", "--durations=15", "e2e"), ("demo",), ("whole cluster",)),
+    Stage("cluster alone", (*PYTEST, "-m", "alone", "-s", "--durations=15", "e2e"), ("demo",), ("whole cluster",)),
 )
 
 

@@ -19,12 +19,12 @@ from e2e.tests.deployments import STANDING, Namespace, llm
 HERE = Path(__file__).parent
 TEST_SECONDS = 1200
 """A limit against hangs alone: engines start at the speed of a shared machine."""
-ALONE = ("test_chart", "test_repair", "test_traces")
-"""Files that disturb the whole cluster: they run alone, after all others, in this order."""
+ALONE = ("test_throughput", "test_chart", "test_repair", "test_traces")
+"""Files that disturb the whole cluster, or that others would disturb: they run alone, at the end, in this order."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test of this folder; those that disturb the cluster come last."""
+    """Mark every test of this folder; those that run alone come last."""
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.e2e)
@@ -59,9 +59,9 @@ def namespace(env: Environment, request: pytest.FixtureRequest) -> Iterator[Name
 
 @pytest.fixture(scope="session")
 def standing(env: Environment) -> Iterator[Namespace]:
-    """A namespace with one deployment that serves, for the files that disturb the cluster around it."""
+    """A namespace with one deployment that serves, for the files that run alone."""
     made = _namespace(env, "test-standing")
-    made.apply(llm(STANDING))
+    made.apply(llm(STANDING, engine={"maxNumSeqs": 128}))
     made.wait_ready(STANDING)
     yield made
     with contextlib.suppress(shell.CommandFailed):  # test_traces has removed the cluster

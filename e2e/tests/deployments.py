@@ -36,6 +36,16 @@ def llm(name: str, uri: str = "hf://demo/tiny-llama", **spec: Any) -> Object:
     }
 
 
+def ask(text: str = "The quick brown fox", **parameters: Any) -> dict[str, Any]:
+    """The body of a generate request; greedy and without an early end unless the parameters say otherwise."""
+    return {
+        "text_input": text,
+        "parameters": {"temperature": 0, "ignore_eos": True, **parameters},
+        "exclude_input_in_output": True,
+        "return_num_output_tokens": True,
+    }
+
+
 def eventually(what: str, done: Callable[[], bool], seconds: float, every: float = 0.5) -> float:
     """Wait until `done()`; the seconds it took. AssertionError with `what` after `seconds`."""
     begun = time.monotonic()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from e2e.client import Client
-from e2e.tests.deployments import Namespace, llm
+from e2e.tests.deployments import Namespace, eventually, llm
 
 WORKERS = "import glob; print(sum(b'Worker' in open(p, 'rb').read() for p in glob.glob('/proc/[0-9]*/comm')))"
 
@@ -47,7 +47,7 @@ def test_a_ninth_gpu_is_refused_and_the_message_says_who_holds_them(served: Name
     assert f"{served.name}/one 1, {served.name}/two 2" in message
     assert "needs 6 nvidia.com/gpu" in message
     served.patch("six", {"engine": {"tensorParallelSize": 1}})
-    served.wait_reason("six", "Starting", seconds=20)
+    eventually("a pod runs", lambda: "Running" in [pod["status"]["phase"] for pod in served.pods("six")], 20)
     served.kubectl("delete", "llm", "six")
 
 
