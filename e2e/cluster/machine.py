@@ -81,11 +81,12 @@ def port_free(port: int) -> bool:
 
 
 def process_named(pid: int, name: str) -> bool:
-    """Whether process `pid` lives and its program is called `name`."""
+    """Whether process `pid` lives and its program is called `name`. One that has ended lives no more, collected or not."""
     try:
-        return Path(f"/proc/{pid}/comm").read_text().strip() == name
+        found, state = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rsplit(")", 1)
     except OSError:
         return False
+    return found == name and state.split()[0] not in "ZX"
 
 
 def end_process(pid: int, name: str, patience: float) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import signal
 import socket
 import subprocess
+import time
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -78,6 +79,17 @@ def test_a_process_that_ignores_the_first_signal_is_killed(tmp_path: Path) -> No
         assert stubborn.wait(10) == -signal.SIGKILL
     finally:
         stubborn.kill()
+
+
+def test_a_child_that_has_ended_is_not_waited_for_though_nobody_has_collected_it() -> None:
+    child = subprocess.Popen(["sleep", "60"])
+    try:
+        assert machine.wait_for(lambda: machine.process_named(child.pid, "sleep"), 10)
+        begun = time.monotonic()
+        machine.end_process(child.pid, "sleep", patience=30)
+        assert time.monotonic() - begun < 20
+    finally:
+        assert child.wait(10) == -signal.SIGTERM
 
 
 def test_waiting_ends_with_the_condition_or_the_time() -> None:
