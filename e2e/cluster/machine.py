@@ -81,7 +81,7 @@ def port_free(port: int) -> bool:
 
 
 def process_named(pid: int, name: str) -> bool:
-    """Whether process `pid` lives and its program is called `name`. One that has ended lives no more, collected or not."""
+    """Whether process `pid` lives and its program is called `name`; one that has ended is gone, collected or not."""
     try:
         found, state = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rsplit(")", 1)
     except OSError:

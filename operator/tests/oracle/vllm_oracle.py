@@ -44,8 +44,8 @@ from vllm.v1.core import kv_cache_utils
 
 logging.disable(logging.CRITICAL)
 torch.set_num_threads(1)
-# Where the processor has these, vLLM changes block sizes and the SSM state's dtype to suit its kernels for CPUs. Here it
-# only stands in for an engine on GPUs, and has to answer the same on every machine.
+# Where the processor has these, vLLM changes block sizes and the dtype of SSM states to suit its kernels for CPUs. Here
+# it only stands in for an engine on GPUs, and has to answer the same on every machine.
 torch.cpu._is_avx512_bf16_supported = lambda: False
 torch.cpu._is_amx_tile_supported = lambda: False
 
