@@ -39,7 +39,8 @@ test-unit: $(VENV) ## pure tests and property tests, no cluster
 	@$(VENV) -m pytest -q -n auto --dist worksteal -m "not apiserver and not engine and not oracle and not e2e" operator/tests tools e2e images
 
 test-apiserver: $(VENV) ## against etcd and kube-apiserver as plain processes
-	@$(VENV) -m pytest -q -n 3 --dist worksteal -m apiserver operator/tests
+	@$(VENV) -m e2e.cluster programs
+	@$(VENV) -m pytest -q -n 4 --dist worksteal -m apiserver operator/tests
 
 faults: $(VENV) ## kills, API faults, bad watches, two operators: all of them, with a seed (SEED=1); about 20 minutes
 	@cd operator && PYTHONPATH=src:.:.. ../$(VENV) -m tests.faults --seed $(or $(SEED),1)

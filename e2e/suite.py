@@ -17,7 +17,7 @@ from e2e.cluster import settings, steps
 
 PYTEST = (sys.executable, "-m", "pytest", "-q")
 PARALLEL = ("-n", "auto", "--dist", "worksteal")
-MOSTLY_WAITING = ("-n", "3", "--dist", "worksteal")
+MOSTLY_WAITING = ("-n", "4", "--dist", "worksteal")
 TWO_FILES = ("-n", "2", "--dist", "loadfile", "--durations=15")
 FOLDERS = ("operator/tests", "images", "tools", "e2e")
 HEARTBEAT_SECONDS = 60.0
@@ -37,7 +37,8 @@ SOUND = ("verify", "unit")
 STAGES = (
     Stage("verify", (sys.executable, "-m", "tools.verify")),
     Stage("unit", (*PYTEST, *PARALLEL, "-m", "not apiserver and not engine and not oracle and not e2e", *FOLDERS)),
-    Stage("API server", (*PYTEST, *MOSTLY_WAITING, "-m", "apiserver", "operator/tests"), SOUND),
+    Stage("programs", (sys.executable, "-m", "e2e.cluster", "programs")),
+    Stage("API server", (*PYTEST, *MOSTLY_WAITING, "-m", "apiserver", "operator/tests"), (*SOUND, "programs")),
     Stage("engine", (*PYTEST, *TWO_FILES, "-m", "engine", "images", "operator/tests"), SOUND, ("API server",)),
     Stage("oracle", (*PYTEST, "-m", "oracle", "operator/tests"), SOUND, ("engine",)),
     Stage("demo", (sys.executable, "-m", "e2e.demo"), SOUND, ("engine",)),

@@ -1,4 +1,4 @@
-"""`python3 -m e2e.cluster up | down | env | image NAME...`: see `make help`."""
+"""`python3 -m e2e.cluster up | down | env | programs | image NAME...`: see `make help`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import shlex
 import sys
 
-from e2e.cluster import Cluster, shell, steps
+from e2e.cluster import Cluster, parts, shell, steps
 
 
 def show_env(cluster: Cluster) -> None:
@@ -17,6 +17,10 @@ def show_env(cluster: Cluster) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    if arguments.action == "programs":
+        missing = parts.build_for_tests()
+        steps.say(f"built {', '.join(missing)}" if missing else "already built")
+        return
     cluster = Cluster()
     if arguments.action == "up":
         cluster.up(arguments.names)
@@ -32,7 +36,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="e2e.cluster", description="The kind cluster of the end-to-end tests.")
-    parser.add_argument("action", choices=["up", "down", "env", "image"])
+    parser.add_argument("action", choices=["up", "down", "env", "programs", "image"])
     parser.add_argument("names", nargs="*", help="images to build and push (up, image)")
     try:
         run(parser.parse_args())

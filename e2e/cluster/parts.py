@@ -212,6 +212,17 @@ def api_parts() -> dict[str, Part]:
     return {part.version.removeprefix("v"): part for part in (KUBERNETES, KUBERNETES_NEXT)}
 
 
+def build_for_tests() -> list[str]:
+    """Build what the tests against API servers start, which takes longer than a test may; names of what was missing."""
+    wanted = (ETCD, HELM, *api_parts().values())
+    missing = [part.module for part in wanted if not is_built(part)]
+    for part in wanted:
+        build(part)
+    if missing:
+        clear_workshop()
+    return missing
+
+
 def binaries(version: str = settings.KUBERNETES) -> dict[str, Path]:
     """Paths of etcd, kube-apiserver, kube-controller-manager and kubectl, built when missing.
 

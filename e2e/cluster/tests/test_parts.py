@@ -121,6 +121,18 @@ def test_what_a_killed_build_left_is_not_in_the_next(part: Part, program: Progra
     assert not left.exists()
 
 
+def test_all_that_the_tests_start_is_built_at_once_and_the_workshop_cleared_once(
+    part: Part, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program("go", FAKE_GO.replace('Path("builds")', 'Path("/dev/null")'))  # one more file would make another part of it
+    for name in ("ETCD", "HELM", "KUBERNETES", "KUBERNETES_NEXT"):
+        monkeypatch.setattr(parts, name, part)
+    assert parts.build_for_tests() == [part.module] * 3
+    assert parts.is_built(part)
+    assert not parts.workshop().exists()
+    assert parts.build_for_tests() == []
+
+
 def test_a_failed_build_leaves_nothing_and_names_its_log(part: Part, program: Program, cache: Path) -> None:
     program("go", FAKE_GO)
     (part.folder / "broken").touch()
