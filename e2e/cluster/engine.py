@@ -18,6 +18,7 @@ from e2e.cluster import firewall, machine, oci, packages, settings, shell
 
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
+CONTAINERD_PID = Path("exec/containerd/containerd.pid")
 
 
 @dataclass(frozen=True)
@@ -139,10 +140,14 @@ def _start_daemon(log: Path) -> None:
 
 
 def _stop_daemon() -> None:
-    pidfile = run_dir() / "docker.pid"
-    if pidfile.exists():
-        machine.end_process(int(pidfile.read_text()), "dockerd", STOP_SECONDS)
-        pidfile.unlink(missing_ok=True)
+    """End the daemon, then the containerd that it started. Containers go on.
+
+    A dockerd that finds the number of a containerd takes it for running, also when it has only just been killed.
+    """
+    for pidfile, name in ((run_dir() / "docker.pid", "dockerd"), (run_dir() / CONTAINERD_PID, "containerd")):
+        if pidfile.exists():
+            machine.end_process(int(pidfile.read_text()), name, STOP_SECONDS)
+            pidfile.unlink(missing_ok=True)
 
 
 def stop() -> None:
