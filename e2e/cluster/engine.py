@@ -83,7 +83,7 @@ def ensure(engine: Engine, log: Path) -> str:
     packages.install(packages.ENGINE, log)
     with shell.locked(settings.cache_root() / "engine.lock"):
         if not engine.answers():
-            _stop_daemon()
+            end_daemon()
             _start_daemon(log)
     limits = "" if machine.may_raise_limits() else "; runc behind a wrapper: CAP_SYS_RESOURCE is missing here"
     return f"{engine.reason}{limits} ({engine.host})"
@@ -139,7 +139,7 @@ def _start_daemon(log: Path) -> None:
         raise shell.CommandFailed(["dockerd"], process.returncode or 1, shell.tail(daemon_log), daemon_log)
 
 
-def _stop_daemon() -> None:
+def end_daemon() -> None:
     """End the daemon, then the containerd that it started. Containers go on.
 
     A dockerd that finds the number of a containerd takes it for running, also when it has only just been killed.
@@ -156,7 +156,7 @@ def stop() -> None:
         folder = run_dir()
         if not folder.exists():
             return
-        _stop_daemon()
+        end_daemon()
         for point in (*machine.mounts_below(folder), *machine.mounts_below(data_dir())):
             shell.output(["umount", "--lazy", point])
         firewall.restore(folder / "before.json")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -73,3 +76,20 @@ def test_proxy_settings_are_handed_to_a_build_by_name_only(monkeypatch: pytest.M
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("https_proxy", "http://user:secret@localhost:3128")
     assert bases.proxy_arguments() == ["--build-arg", "https_proxy"]
+
+
+def test_what_a_killed_daemon_left_running_is_ended_with_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(engine, "run_dir", lambda: tmp_path)
+    left = tmp_path / engine.CONTAINERD_PID
+    left.parent.mkdir(parents=True)
+    program = tmp_path / "containerd"
+    shutil.copy(shutil.which("sleep") or "", program)
+    process = subprocess.Popen([str(program), "60"])
+    left.write_text(str(process.pid))
+    try:
+        assert machine.wait_for(lambda: machine.process_named(process.pid, "containerd"), 10)
+        engine.end_daemon()
+        assert process.wait(10) == -signal.SIGTERM
+        assert not left.exists()
+    finally:
+        process.kill()
