@@ -246,10 +246,12 @@ class Server:
         return {series: float(value) for series, value in lines}
 
     def metric(self, name: str) -> float:
-        """The sum of a metric over its labels."""
-        found = [value for series, value in self.metrics().items() if series.split("{")[0] == name]
-        assert found, f"no metric {name}"
-        return sum(found)
+        """The sum of a metric over its labels. A server that has just started has none for a moment."""
+        for _ in range(50):
+            if found := [value for series, value in self.metrics().items() if series.split("{")[0] == name]:
+                return sum(found)
+            time.sleep(0.1)
+        raise AssertionError(f"no metric {name}")
 
     def report(self) -> list[dict[str, Any]]:
         """The lines of the start-up report so far."""
