@@ -210,7 +210,5 @@ class Cluster:
 
 
 def _built(wanted: Iterable[parts.Part]) -> str:
-    missing = [part.module for part in wanted if not parts.is_built(part)]
-    for part in wanted:
-        parts.build(part)
+    missing = parts.build_missing(wanted)
     return f"built {', '.join(missing)}" if missing else "already built"

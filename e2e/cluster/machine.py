@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import json
 import os
+import random
 import re
 import shutil
 import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from e2e.cluster import shell
@@ -78,6 +80,11 @@ def port_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def free_ports(ports: Sequence[int], count: int) -> list[int]:
+    """`count` of `ports`, drawn by chance, on which a server could listen."""
+    return list(itertools.islice(filter(port_free, random.sample(ports, len(ports))), count))
 
 
 def process_named(pid: int, name: str) -> bool:

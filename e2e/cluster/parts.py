@@ -12,7 +12,7 @@ import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -212,13 +212,18 @@ def api_parts() -> dict[str, Part]:
     return {part.version.removeprefix("v"): part for part in (KUBERNETES, KUBERNETES_NEXT)}
 
 
+def build_missing(wanted: Iterable[Part]) -> list[str]:
+    """Build all of `wanted`; names of those that were missing."""
+    parts = list(wanted)
+    missing = [part.module for part in parts if not is_built(part)]
+    for part in parts:
+        build(part)
+    return missing
+
+
 def build_for_tests() -> list[str]:
     """Build what the tests against API servers start, which takes longer than a test may; names of what was missing."""
-    wanted = (ETCD, HELM, *api_parts().values())
-    missing = [part.module for part in wanted if not is_built(part)]
-    for part in wanted:
-        build(part)
-    if missing:
+    if missing := build_missing((ETCD, HELM, *api_parts().values())):
         clear_workshop()
     return missing
 
@@ -231,8 +236,8 @@ def binaries(version: str = settings.KUBERNETES) -> dict[str, Path]:
     parts = api_parts()
     if version not in parts:
         raise ValueError(f"no API server {version}: known are {', '.join(sorted(parts))}")
-    missing = not all(is_built(part) for part in (ETCD, KUBERNETES, parts[version]))
-    programs = {**build(ETCD), **build(KUBERNETES), **build(parts[version])}
-    if missing:
+    wanted = (ETCD, KUBERNETES, parts[version])
+    if build_missing(wanted):
         clear_workshop()
+    programs = {name: path for part in wanted for name, path in build(part).items()}
     return {name: programs[name] for name in ("etcd", *API_PROGRAMS)}

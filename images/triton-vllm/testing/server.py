@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import itertools
 import json
 import os
-import random
 import re
 import signal
-import socket
 import subprocess
 import time
 import urllib.error
@@ -25,11 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import env as engine_env
+from e2e.cluster import machine
 
 HERE = Path(__file__).resolve().parent.parent
 # Machines that run the tests are small and busy; nothing here waits for its deadline when all is well.
 START_SECONDS = 600
-PORTS = range(20_000, 32_000)
+PORTS = range(20_000, 32_000)  # below those that the kernel gives to connections
 MINIMAL_CONFIG = 'backend: "vllm"\ninstance_group [{ count: 1, kind: KIND_MODEL }]\n'
 TINY_ENGINE = {"max_model_len": 2048, "max_num_seqs": 16, "kv_cache_memory_bytes": 64 << 20}
 
@@ -73,20 +71,6 @@ def write_model(
     for file, content in {"model": engine, **files}.items():
         (version / f"{file}.json").write_text(json.dumps(content))
     return version
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on now, below those that the kernel gives to connections in the meantime."""
-    return list(itertools.islice(filter(_is_free, random.sample(PORTS, len(PORTS))), count))
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as tried:
-        try:
-            tried.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 def lay_out_backend(folder: Path) -> Path:
@@ -144,7 +128,7 @@ class Server:
         """
         backends = lay_out_backend(folder / "backends")
         prepare(backends)
-        http, grpc, metrics, front = free_ports(4)
+        http, grpc, metrics, front = machine.free_ports(PORTS, 4)
         command = [
             "python3",
             "-m",

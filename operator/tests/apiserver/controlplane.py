@@ -7,12 +7,9 @@ There is no kubelet and no scheduler: pods stay Pending unless a test writes the
 from __future__ import annotations
 
 import http.client
-import itertools
 import json
-import random
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import tempfile
@@ -27,6 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from e2e.cluster import machine
 
 ADMIN_TOKEN = "admin-of-this-test-cluster"
 START_S = 120.0
@@ -43,16 +42,7 @@ AUDIT_POLICY: dict[str, Any] = {
 
 def free_ports(count: int) -> list[int]:
     """Ports that nobody listens on now, below those that the kernel gives to connections in the meantime."""
-    return list(itertools.islice(filter(_is_free, random.sample(PORTS, len(PORTS))), count))
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as tried:
-        try:
-            tried.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
+    return machine.free_ports(PORTS, count)
 
 
 @dataclass

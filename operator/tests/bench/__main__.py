@@ -10,8 +10,7 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,19 +58,6 @@ def writes(operator: OperatorProcess, *, events: bool = False) -> float:
 
 def applied(operator: OperatorProcess, kind: str) -> float:
     return operator.metric(f'triton_vllm_operator_api_writes_total{{kind="{kind}",verb="apply"}}')
-
-
-@contextmanager
-def running(plane: ControlPlane) -> Iterator[OperatorProcess]:
-    with tempfile.TemporaryDirectory() as folder:
-        options = ("--no-leader-election", "--log-level", "WARNING")
-        operator = OperatorProcess(plane.kubeconfig, Path(folder) / "log", PROVEN, options)
-        operator.start()
-        try:
-            cluster.until(operator.ready, 120)
-            yield operator
-        finally:
-            operator.kill()
 
 
 def measure_create(bench: Bench, plane: ControlPlane, operator: OperatorProcess, names: Sequence[str]) -> None:
@@ -148,7 +134,7 @@ def run(size: int, bench: Bench, *, crowded: bool) -> None:
         if crowded:
             cluster.fill(plane, NODES, FOREIGN_PODS)
         names = [f"m{number}" for number in range(size)]
-        with running(plane) as operator:
+        with cluster.operator(plane) as operator:
             bench.figure(f"{size}: memory before", operator.memory_mib(), "MiB")
             measure_create(bench, plane, operator, names)
             if size == 1000:

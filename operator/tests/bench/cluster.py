@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import http.client
 import json
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tests.apiserver.controlplane import ADMIN_TOKEN, ControlPlane
+from tests.apiserver.operators import PROVEN, OperatorProcess
 from tests.apiserver.view import Object, llm
 from triton_vllm_operator.kube import kinds
 
@@ -135,3 +138,17 @@ def until(done: Callable[[], bool], limit_s: float) -> float:
             return time.monotonic() - began
         time.sleep(0.05)
     return limit_s
+
+
+@contextmanager
+def operator(plane: ControlPlane, *options: str) -> Iterator[OperatorProcess]:
+    """An operator that alone serves the whole API server, from its being ready on."""
+    with tempfile.TemporaryDirectory() as folder:
+        quiet = ("--no-leader-election", "--log-level", "WARNING")
+        made = OperatorProcess(plane.kubeconfig, Path(folder) / "log", PROVEN, (*quiet, *options))
+        made.start()
+        try:
+            until(made.ready, 120)
+            yield made
+        finally:
+            made.kill()

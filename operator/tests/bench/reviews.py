@@ -11,21 +11,17 @@ import itertools
 import json
 import ssl
 import sys
-import tempfile
 import threading
 import time
 from base64 import b64decode
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from e2e.cluster import parts
 from tests.apiserver.controlplane import ControlPlane, control_plane
 from tests.apiserver.fixtures import install_crd
 from tests.apiserver.inspections import IMAGE
-from tests.apiserver.operators import PROVEN, OperatorProcess
 from tests.apiserver.view import Object, llm
 from tests.apiserver.webhooks import Installed, installed
 from tests.bench import cluster
@@ -134,24 +130,14 @@ def told(bench: Bench, name: str, waits: Sequence[float], bound: float | None) -
     bench.figure(f"{name}, longest", waits[-1], "ms")
 
 
-@contextmanager
-def serving(plane: ControlPlane, hook: Installed) -> Iterator[OperatorProcess]:
-    with tempfile.TemporaryDirectory() as folder:
-        options = ("--no-leader-election", "--log-level", "WARNING", *IMAGE, *hook.options)
-        operator = OperatorProcess(plane.kubeconfig, Path(folder) / "log", PROVEN, options)
-        operator.start()
-        try:
-            cluster.until(operator.ready, 120)
-            yield operator
-        finally:
-            operator.kill()
-
-
 def main() -> int:
     bench = Bench()
     with control_plane(parts.binaries(), controllers=False, prepare=install_crd) as plane:
         cluster.fill(plane, NODES, 0)
-        with installed(plane, cluster.NAMESPACE) as hook, serving(plane, hook) as operator:
+        with (
+            installed(plane, cluster.NAMESPACE) as hook,
+            cluster.operator(plane, *IMAGE, *hook.options) as operator,
+        ):
             every = [f"m{number}" for number in range(SIZE)]
             cluster.create(plane, every)
             told(bench, "review while 1,000 are worked on", straight(hook), P99_MS)
