@@ -22,6 +22,7 @@ from typing import Any
 from backend.settings import ENGINE_FILE, BadModel, read_model
 
 DEFAULT_BACKENDS = Path("/opt/tritonserver/backends")
+DEFAULT_HTTP_PORT = 8000
 STUB = "python/triton_python_backend_stub"
 SHARED_MEMORY = Path("/dev/shm")
 MIB = 1 << 20
@@ -42,10 +43,12 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What the arguments of tritonserver say about files."""
+    """What the arguments of tritonserver say about files, and where it opens when the models are loaded."""
 
     repositories: tuple[Path, ...]
     backends: Path
+    # Address and port, None when HTTP is off.
+    http: tuple[str, int] | None = ("127.0.0.1", DEFAULT_HTTP_PORT)
     # Models come later, or from a place that only tritonserver can read.
     may_be_empty: bool = False
 
@@ -59,6 +62,7 @@ class Command:
         return cls(
             tuple(map(Path, repositories)),
             Path(backends[-1]) if backends else DEFAULT_BACKENDS,
+            http=_http(arguments),
             may_be_empty=bool(later or remote),
         )
 
@@ -67,6 +71,13 @@ def _values(arguments: Sequence[str], flag: str) -> list[str]:
     joined = [argument.split("=", 1)[1] for argument in arguments if argument.startswith(f"{flag}=")]
     apart = [value for name, value in itertools.pairwise(arguments) if name == flag]
     return joined + apart
+
+
+def _http(arguments: Sequence[str]) -> tuple[str, int] | None:
+    off = any(value.lower() in ("false", "0") for value in _values(arguments, "--allow-http"))
+    address = ["127.0.0.1", *_values(arguments, "--http-address")][-1]
+    port = [str(DEFAULT_HTTP_PORT), *_values(arguments, "--http-port")][-1]
+    return (address, int(port)) if port.isdecimal() and not off else None
 
 
 def check(command: Command, environment: Mapping[str, str], shared_memory: Path = SHARED_MEMORY) -> Problem | None:

@@ -31,6 +31,18 @@ def halted(pids: Iterable[int]) -> frozenset[int]:
     return frozenset(pid for pid in pids if (found := _read(pid)) is None or found[2] in _HALTED)
 
 
+def waits_for_a_child(pid: int) -> bool:
+    """Whether a thread of the process sleeps until a child ends. False where the kernel does not tell."""
+    return any(_text(path).startswith("do_wait") for path in Path(f"/proc/{pid}/task").glob("*/wchan"))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""  # it has ended, or it is not ours to look at
+
+
 def _read(pid: int) -> tuple[int, int, str, str] | None:
     try:
         text = Path(f"/proc/{pid}/stat").read_text()

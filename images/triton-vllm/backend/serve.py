@@ -13,6 +13,7 @@ import os
 import re
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -26,12 +27,14 @@ from backend.caches import give_model_infos
 from backend.diagnosis import diagnose
 from backend.health import GAVE_UP
 from backend.preflight import SHARED_MEMORY, Command, check
-from backend.processes import processes
+from backend.processes import processes, waits_for_a_child
 
 STUB_NAME = "triton_python_b"  # the kernel cuts names at 15 characters
 LOOK_SECONDS = 0.5
 # tritonserver collects its stubs at once when they end as they should.
 DEAD_STUB_SECONDS = 2.0
+# While it loads, tritonserver waits for processes that end: those that it has asked to, for a second or two.
+GIVEN_UP_SECONDS = 15.0
 KEPT_LINES = 400
 # What tritonserver, torch and vLLM leave in /dev/shm when they are killed.
 SEGMENTS = re.compile(r"triton_\w+_shm_region_|psm_|torch_|sem\.mp-|vllm")
@@ -40,7 +43,12 @@ SEGMENTS = re.compile(r"triton_\w+_shm_region_|psm_|torch_|sem\.mp-|vllm")
 STACK_BYTES = 256 << 20
 SEGMENT_LOOKS, SEGMENT_SECONDS = 2, 0.1
 _SET_CHILD_SUBREAPER = 36
+_DEAD_STUB = "the process of the backend has died"
 _DEAD_STUB_HINT = "see the lines of the log above; a process that was killed without a word often used too much memory"
+_GIVEN_UP = "tritonserver gave up the load: the process of the backend gave no sign of life for a second"
+_GIVEN_UP_HINT = (
+    "the container starts again; when this repeats, raise the pod's CPU limit or move it to a node with more CPU"
+)
 
 
 class Tail:
@@ -78,7 +86,8 @@ class Supervisor:
         assert self._server.stdout is not None
         self._tail = Tail(self._server.stdout)
         self._stopping = False
-        self._dead_since: float | None = None
+        self._door = Command.parse(arguments).http
+        self._stub_dead, self._given_up = Lasting(DEAD_STUB_SECONDS), Lasting(GIVEN_UP_SECONDS)
 
     def signal(self, number: int, _frame: object) -> None:
         """Pass a signal on. A server that still loads has no handler and ends at once."""
@@ -87,40 +96,75 @@ class Supervisor:
 
     def wait(self) -> int:
         """The exit code; returns when nothing of the server runs any more."""
-        stub_died = False
+        ended_for: tuple[str, str] | None = None
         while self._server.poll() is None:
-            if self._stub_is_dead() and not self._stopping:
-                stub_died = True
+            if not self._stopping and (ended_for := self._lost()):
                 self._server.kill()
+                self._server.wait()
+                break
             time.sleep(LOOK_SECONDS)
         end_descendants()
         code = self._server.returncode
         lines = self._tail.lines()
         # Sometimes tritonserver aborts over the stub that has gone before it is seen here: the exit code is the same.
-        stub_died = stub_died or any(GAVE_UP in line for line in lines)
-        if stub_died or (code != 0 and not self._stopping):
-            _explain(lines, stub_died, code)
-        return 1 if stub_died else code if code >= 0 else 128 - code
+        if ended_for is None and any(GAVE_UP in line for line in lines):
+            ended_for = _DEAD_STUB, _DEAD_STUB_HINT
+        if ended_for or (code != 0 and not self._stopping):
+            _explain(lines, ended_for or _told(code))
+        return 1 if ended_for else code if code >= 0 else 128 - code
 
-    def _stub_is_dead(self) -> bool:
-        """A python backend's process has ended and nobody has collected it for a while."""
-        if not any(True for _ in zombies(self._server.pid, STUB_NAME)):
-            self._dead_since = None
+    def _lost(self) -> tuple[str, str] | None:
+        """Why only the server's end helps, and what to do; None when it gets on."""
+        # A python backend's process has ended and nobody has collected it for a while.
+        if self._stub_dead.seen(any(True for _ in zombies(self._server.pid, STUB_NAME))):
+            return _DEAD_STUB, _DEAD_STUB_HINT
+        # A model loads, and every second tritonserver looks for a sign of life of the backend's process. When none has
+        # come (a paused machine or a starved container is enough) it waits for the end of a process that goes on
+        # loading, without a word, for ever. Once its port is open nothing is loaded any more.
+        if self._door is None or not self._given_up.seen(waits_for_a_child(self._server.pid)):
+            return None
+        if _answers(self._door):
+            self._door = None
+            return None
+        return _GIVEN_UP, _GIVEN_UP_HINT
+
+
+class Lasting:
+    """Something that may be for a while, but not for ``seconds`` without a break."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._since: float | None = None
+
+    def seen(self, now_so: bool) -> bool:
+        """Note how it is now; whether it has been so for too long."""
+        if not now_so:
+            self._since = None
             return False
-        self._dead_since = self._dead_since or time.monotonic()
-        return time.monotonic() - self._dead_since >= DEAD_STUB_SECONDS
+        self._since = self._since or time.monotonic()
+        return time.monotonic() - self._since >= self._seconds
 
 
-def _explain(lines: list[str], stub_died: bool, code: int) -> None:
-    """Report why the server ended with ``code`` (negative: a signal), from the end of its log."""
-    found = diagnose(lines)
-    if found is not None:
+def _answers(door: tuple[str, int]) -> bool:
+    try:
+        socket.create_connection(door, timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _told(code: int) -> tuple[str, str]:
+    told = f"signal {-code}" if code < 0 else f"code {code}"
+    return f"tritonserver ended with {told}", "see the lines of the log above"
+
+
+def _explain(lines: list[str], otherwise: tuple[str, str]) -> None:
+    """Report why the server ended, from the end of its log; ``otherwise``: the cause and the fix if that tells none."""
+    if found := diagnose(lines):
         report.failure(found.cause, hint=found.hint, engine_line=found.line)
-    elif stub_died:
-        report.failure("the process of the backend has died", hint=_DEAD_STUB_HINT)
     else:
-        told = f"signal {-code}" if code < 0 else f"code {code}"
-        report.failure(f"tritonserver ended with {told}", hint="see the lines of the log above")
+        cause, hint = otherwise
+        report.failure(cause, hint=hint)
 
 
 def raise_stack_limit() -> None:

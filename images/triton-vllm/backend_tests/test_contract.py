@@ -9,7 +9,7 @@ import pytest
 
 from backend.inputs import INPUTS, OUTPUTS
 from testing.grpc_stream import GrpcStream
-from testing.server import Server
+from testing.server import CONTEXT, Server
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 
@@ -255,7 +255,11 @@ def test_client_faults_name_the_parameter(server: Server, case: str) -> None:
 
 @pytest.mark.parametrize(
     ("prompt", "words"),
-    [("", ["'text_input'", "empty"]), ("word " * 1200, ["2048"]), ("x" * (5 << 20), ["'text_input'", "4194304"])],
+    [
+        ("", ["'text_input'", "empty"]),
+        ("word " * 20_000, [str(CONTEXT)]),
+        ("x" * (5 << 20), ["'text_input'", "4194304"]),
+    ],
     ids=["empty", "too long", "too large"],
 )
 def test_bad_prompts(server: Server, prompt: str, words: list[str]) -> None:

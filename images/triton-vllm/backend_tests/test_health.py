@@ -7,10 +7,12 @@ import signal
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from testing.server import (
+    ENDLESS,
     TINY_ENGINE,
     Answer,
     Server,
@@ -29,10 +31,10 @@ def models(folder: Path) -> Path:
     return folder / "models"
 
 
-def in_background(server: Server, answers: list[Answer], tokens: int = 1900) -> threading.Thread:
+def in_background(server: Server, answers: list[Answer], **parameters: Any) -> threading.Thread:
     def ask() -> None:
         try:
-            answers.append(server.generate(max_tokens=tokens, ignore_eos=True))
+            answers.append(server.generate(**parameters))
         except OSError as error:
             answers.append(Answer(0, str(error)))
 
@@ -44,7 +46,7 @@ def in_background(server: Server, answers: list[Answer], tokens: int = 1900) -> 
 def test_ready_while_busy_and_idle(server: Server) -> None:
     assert server.health() == Answer(200, {"ready": True})
     answers: list[Answer] = []
-    threads = [in_background(server, answers, 200) for _ in range(20)]
+    threads = [in_background(server, answers, max_tokens=200, ignore_eos=True) for _ in range(20)]
     while any(thread.is_alive() for thread in threads):
         assert server.health().status == 200
         time.sleep(0.2)
@@ -81,7 +83,7 @@ def test_frozen_engine_is_not_ready_and_thawed_is_again_then_killed_server_leave
 def test_dead_engine_answers_those_who_wait_and_ends_the_container(tmp_path: Path) -> None:
     with running(tmp_path, models(tmp_path)) as server:
         answers: list[Answer] = []
-        threads = [in_background(server, answers) for _ in range(4)]
+        threads = [in_background(server, answers, **ENDLESS) for _ in range(4)]
         wait_until(lambda: server.metric("vllm:num_requests_running") == 4)
         (core,) = server.processes("VLLM::EngineCor")
         os.kill(core, signal.SIGKILL)

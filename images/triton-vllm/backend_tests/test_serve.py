@@ -12,8 +12,35 @@ from pathlib import Path
 import pytest
 
 from backend.health import GAVE_UP
+from backend.preflight import Command
+from backend.serve import Lasting
+from e2e.cluster import machine
+from testing.server import PORTS
 
-SUPERVISE = "import sys; from backend.serve import Supervisor; sys.exit(Supervisor([]).wait())"
+SUPERVISE = """
+import sys
+from backend import serve
+serve.GIVEN_UP_SECONDS = 1
+sys.exit(serve.Supervisor(sys.argv[1:]).wait())
+"""
+WAIT_FOR_A_CHILD = "import subprocess; subprocess.run(['sleep', '4'])"
+GIVEN_UP = "tritonserver gave up the load: the process of the backend gave no sign of life for a second"
+
+
+def supervised(folder: Path, script: str, *arguments: str) -> tuple[int, str | None]:
+    """Exit code and cause of a supervisor whose tritonserver is the script."""
+    server, message = folder / "tritonserver", folder / "termination"
+    server.write_text(script)
+    server.chmod(0o755)
+    message.touch()
+    variables = {
+        "PATH": f"{folder}:{os.environ['PATH']}",
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+        "TRITON_VLLM_TERMINATION_LOG": str(message),
+    }
+    command = [sys.executable, "-c", SUPERVISE, *arguments]
+    code = subprocess.run(command, env=variables, capture_output=True, check=False, timeout=60).returncode
+    return code, json.loads(message.read_text())["cause"] if message.read_text() else None
 
 
 @pytest.mark.parametrize(
@@ -26,15 +53,43 @@ SUPERVISE = "import sys; from backend.serve import Supervisor; sys.exit(Supervis
     ],
 )
 def test_end_of_the_server(tmp_path: Path, script: str, code: int, cause: str | None) -> None:
-    server, message = tmp_path / "tritonserver", tmp_path / "termination"
-    server.write_text(f"#!/bin/sh\n{script}\n")
-    server.chmod(0o755)
-    message.touch()
-    variables = {
-        "PATH": f"{tmp_path}:{os.environ['PATH']}",
-        "PYTHONPATH": str(Path(__file__).parents[1]),
-        "TRITON_VLLM_TERMINATION_LOG": str(message),
-    }
-    done = subprocess.run([sys.executable, "-c", SUPERVISE], env=variables, capture_output=True, text=True, check=False)
-    assert done.returncode == code, done.stderr
-    assert (json.loads(message.read_text())["cause"] if message.read_text() else None) == cause
+    assert supervised(tmp_path, f"#!/bin/sh\n{script}\n") == (code, cause)
+
+
+def test_load_that_was_given_up_ends_the_server(tmp_path: Path) -> None:
+    (port,) = machine.free_ports(PORTS, 1)
+    script = f"#!{sys.executable}\n{WAIT_FOR_A_CHILD}"
+    assert supervised(tmp_path, script, f"--http-port={port}") == (1, GIVEN_UP)
+
+
+@pytest.mark.parametrize("flag", ["--http-address=127.0.0.1", "--allow-http=false"])
+def test_server_that_is_open_may_wait_for_a_process(tmp_path: Path, flag: str) -> None:
+    (port,) = machine.free_ports(PORTS, 1)
+    script = (
+        f"#!{sys.executable}\nimport socket; door = socket.create_server(('127.0.0.1', {port})); {WAIT_FOR_A_CHILD}"
+    )
+    assert supervised(tmp_path, script, flag, "--http-port", str(port)) == (0, None)
+
+
+def test_wait_must_last_without_a_break(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("backend.serve.time.monotonic", lambda: now[0])
+    lasting = Lasting(2)
+    for second, waits, too_long in [(0, True, False), (1.9, True, False), (2, False, False), (3, True, False)]:
+        now[0] = 100.0 + second
+        assert lasting.seen(waits) is too_long
+    now[0] = 105.0
+    assert lasting.seen(True)
+
+
+@pytest.mark.parametrize(
+    ("flags", "door"),
+    [
+        ([], ("127.0.0.1", 8000)),
+        (["--http-port", "1234", "--http-address=10.0.0.1"], ("10.0.0.1", 1234)),
+        (["--allow-http=False"], None),
+        (["--http-port=none"], None),
+    ],
+)
+def test_where_the_server_opens(flags: list[str], door: tuple[str, int] | None) -> None:
+    assert Command.parse(flags).http == door

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -164,6 +165,32 @@ def test_dead_stub_does_not_leave_the_server_waiting(tmp_path: Path) -> None:
         assert server.termination_message["cause"] == "the process of the backend has died"
     finally:
         server.stop()
+
+
+def test_load_that_tritonserver_has_given_up_ends(tmp_path: Path) -> None:
+    """tritonserver 2.51 waits for ever when the process of the backend was paused for a second during the load."""
+    write_model(tmp_path / "models", "llm", {"model": "org/model"})
+    server = Server.start(tmp_path, tmp_path / "models", prepare=load_for_ever)
+    try:
+        wait_until(lambda: "loading now" in server.log, 120)
+        stubs = server.processes("triton_python_b")
+        for number, seconds in ((signal.SIGSTOP, 3.0), (signal.SIGCONT, 0.0)):
+            for stub in stubs:
+                os.kill(stub, number)
+            time.sleep(seconds)
+        assert server.wait_exit(60) == 1
+        assert server.processes("") == []
+        assert server.termination_message["cause"].startswith("tritonserver gave up the load: ")
+    finally:
+        server.stop()
+
+
+def load_for_ever(backends: Path) -> None:
+    (backends / "vllm/model.py").unlink()
+    (backends / "vllm/model.py").write_text(
+        "import time\nclass TritonPythonModel:\n"
+        "    def initialize(self, args):\n        print('loading now', flush=True)\n        time.sleep(300)\n"
+    )
 
 
 def kill_itself(backends: Path) -> None:

@@ -29,7 +29,15 @@ HERE = Path(__file__).resolve().parent.parent
 START_SECONDS = 600
 PORTS = range(20_000, 32_000)  # below those that the kernel gives to connections
 MINIMAL_CONFIG = 'backend: "vllm"\ninstance_group [{ count: 1, kind: KIND_MODEL }]\n'
-TINY_ENGINE = {"max_model_len": 2048, "max_num_seqs": 16, "kv_cache_memory_bytes": 64 << 20}
+# A context so long that a request can last for as long as a test needs it, half a minute and more.
+CONTEXT = 32_768
+TINY_ENGINE = {
+    "max_model_len": CONTEXT,
+    "hf_overrides": {"max_position_embeddings": CONTEXT},
+    "max_num_seqs": 16,
+    "kv_cache_memory_bytes": 64 << 20,
+}
+ENDLESS = {"max_tokens": CONTEXT - 100, "ignore_eos": True}
 
 
 @dataclass(frozen=True, slots=True)
