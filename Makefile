@@ -46,7 +46,7 @@ faults: $(VENV) ## kills, API faults, bad watches, two operators: all of them, w
 	@cd operator && PYTHONPATH=src:.:.. ../$(VENV) -m tests.faults --seed $(or $(SEED),1)
 
 bench-operator: $(VENV) ## how small and fast the operator is at 300, 1,000 and 3,000 LLMDeployments
-	@cd operator && PYTHONPATH=src:.:.. ../$(VENV) -m tests.bench
+	@cd operator && PYTHONPATH=src:.:.. ../$(VENV) -m tests.bench $(ARGS)
 
 bench-webhook: $(VENV) ## how fast the webhook answers with 1,000 LLMDeployments; about 5 minutes
 	@cd operator && PYTHONPATH=src:.:.. ../$(VENV) -m tests.bench.reviews

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator
 
@@ -55,14 +56,19 @@ def test_the_operator_may_do_its_work_and_nothing_more(env: Environment) -> None
         assert not may("create", kind, f"--subresource={below}"), (kind, below)
 
 
-def test_an_upgrade_replaces_the_operator_and_no_model_pod(env: Environment, served: Namespace, client: Client) -> None:
-    before, operator = served.pod(STANDING), operator_pods(env)
-    children = _versions(served)
+def test_neither_upgrade_nor_rollback_of_the_operator_touches_a_model(
+    env: Environment, served: Namespace, client: Client
+) -> None:
+    before, children = served.pod(STANDING), _versions(served)
+    upgrade = functools.partial(env.install, "--set-string=podAnnotations.upgraded=once")
+    rollback = functools.partial(env.helm, "rollback", RELEASE, f"--namespace={OPERATOR_NAMESPACE}", "--wait")
     with client.steadily(served.url(STANDING), HELLO) as answers:
-        env.install("--set-string=podAnnotations.upgraded=once")
-        eventually("a new operator alone", lambda: not set(operator_pods(env)) & set(operator), 60)
-        served.patch(STANDING, {"replicas": 1})
-        served.wait_ready(STANDING)
+        for changed in (upgrade, rollback):
+            operator = operator_pods(env)
+            changed()
+            eventually("a new operator alone", lambda old=operator: not set(operator_pods(env)) & set(old), 60)
+            served.patch(STANDING, {"replicas": 1})
+            served.wait_ready(STANDING)
     assert answers
     assert {answer.status for answer in answers} == {200}
     assert served.pod(STANDING)["metadata"]["uid"] == before["metadata"]["uid"]

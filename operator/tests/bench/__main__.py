@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from e2e.cluster import parts
+from tests import documents
 from tests.apiserver.controlplane import ControlPlane, control_plane
 from tests.apiserver.fixtures import install_crd
 from tests.apiserver.operators import PROVEN, OperatorProcess
@@ -31,20 +32,66 @@ FIRST_CHILD_S = 1.0
 CHILDREN = ("ConfigMap", "Service", "PodDisruptionBudget", "Deployment")
 LATE = 100  # LLMDeployments that are created one by one while the others churn
 LIMIT_S = 900.0
+EVERY_CHILD = "every child exists"
+PLOTTED = {EVERY_CHILD: "seconds", "writes per LLMDeployment": "writes", "memory": "MiB"}
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """What was measured at a size, and the bound that it must keep."""
+
+    size: int
+    name: str
+    value: float
+    unit: str
+    bound: float | None
+
+    @property
+    def missed(self) -> bool:
+        return self.bound is not None and self.value > self.bound
 
 
 @dataclass
 class Bench:
-    """Figures of one run, and which bounds they missed."""
+    """Figures of one run."""
 
-    missed: list[str] = field(default_factory=list)
+    figures: list[Figure] = field(default_factory=list)
 
-    def figure(self, name: str, value: float, unit: str, bound: float | None = None) -> None:
-        over = bound is not None and value > bound
-        if over:
-            self.missed.append(name)
+    def figure(self, size: int, name: str, value: float, unit: str, bound: float | None = None) -> None:
+        """Keep a figure, and print it at once. `bound`: at most; None: it has none."""
+        made = Figure(size, name, value, unit, bound)
+        self.figures.append(made)
         limit = f"at most {bound:g} {unit}" if bound is not None else ""
-        print(f"{'MISS' if over else '    '}  {name:58} {value:10.2f} {unit:8} {limit}", flush=True)
+        print(f"{'MISS' if made.missed else '    '}  {size:5} {name:46} {value:10.2f} {unit:8} {limit}", flush=True)
+
+    def verdict(self) -> int:
+        """Print the last line; the exit code."""
+        missed = [f"{figure.name} ({figure.size})" for figure in self.figures if figure.missed]
+        print(f"verdict: {'every bound is kept' if not missed else 'missed: ' + ', '.join(missed)}")
+        return 1 if missed else 0
+
+    def document(self) -> str:
+        """Table and plots in Markdown: a row a figure, a column a size."""
+        sizes = sorted({figure.size for figure in self.figures})
+        found = {(figure.name, figure.size): figure for figure in self.figures}
+        rows = []
+        for name in dict.fromkeys(figure.name for figure in self.figures):
+            across = [found.get((name, size)) for size in sizes]
+            unit = next(figure.unit for figure in across if figure)
+            rows.append([f"{name} ({unit})", *(_cell(figure) for figure in across)])
+        plots = [
+            documents.plot(f"{name}", sizes, unit, [[found[name, size].value for size in sizes]])
+            for name, unit in PLOTTED.items()
+            if all((name, size) in found for size in sizes)
+        ]
+        return documents.table(("", *map(str, sizes)), rows) + "\n" + "\n".join(plots)
+
+
+def _cell(figure: Figure | None) -> str:
+    if figure is None:
+        return ""
+    bound = f" (at most {figure.bound:g})" if figure.bound is not None else ""
+    return f"{figure.value:.2f}{bound}"
 
 
 def writes(operator: OperatorProcess, *, events: bool = False) -> float:
@@ -69,14 +116,14 @@ def measure_create(bench: Bench, plane: ControlPlane, operator: OperatorProcess,
     every = time.monotonic() - began
     cluster.until(lambda: operator.metric("triton_vllm_operator_queue_depth") == 0, LIMIT_S)
     time.sleep(3)
-    bench.figure(f"{size}: all created", took, "s")
-    bench.figure(f"{size}: every child exists", every, "s", BOUND_S.get(size))
-    bench.figure(f"{size}: writes per LLMDeployment", writes(operator) / size, "writes", 6.05)
-    bench.figure(f"{size}: events per LLMDeployment", writes(operator, events=True) / size, "writes", 1.05)
+    bench.figure(size, "all created", took, "s")
+    bench.figure(size, EVERY_CHILD, every, "s", BOUND_S.get(size))
+    bench.figure(size, "writes per LLMDeployment", writes(operator) / size, "writes", 6.05)
+    bench.figure(size, "events per LLMDeployment", writes(operator, events=True) / size, "writes", 1.05)
     bench.figure(
-        f"{size}: cpu per LLMDeployment", 1000 * (operator.metric("process_cpu_seconds_total") - cpu) / size, "ms"
+        size, "cpu per LLMDeployment", 1000 * (operator.metric("process_cpu_seconds_total") - cpu) / size, "ms"
     )
-    bench.figure(f"{size}: memory", operator.memory_mib(), "MiB", MEMORY_MIB if size == 1000 else None)
+    bench.figure(size, "memory", operator.memory_mib(), "MiB", MEMORY_MIB if size == 1000 else None)
 
 
 def measure_late(bench: Bench, plane: ControlPlane, names: Sequence[str]) -> None:
@@ -91,8 +138,8 @@ def measure_late(bench: Bench, plane: ControlPlane, names: Sequence[str]) -> Non
             time.sleep(0.1)
         cluster.until(lambda: all(name in watch.seen for name in made), 60)
     waits = sorted(watch.seen.get(name, float("inf")) - at for name, at in made.items())
-    bench.figure(f"{len(names)}: first child of a new one, median", waits[len(waits) // 2], "s")
-    bench.figure(f"{len(names)}: first child of a new one, p99", waits[int(len(waits) * 0.99) - 1], "s", FIRST_CHILD_S)
+    bench.figure(len(names), "first child of a new one, median", waits[len(waits) // 2], "s")
+    bench.figure(len(names), "first child of a new one, p99", waits[int(len(waits) * 0.99) - 1], "s", FIRST_CHILD_S)
 
 
 def measure_restart(bench: Bench, plane: ControlPlane, size: int) -> None:
@@ -104,16 +151,15 @@ def measure_restart(bench: Bench, plane: ControlPlane, size: int) -> None:
         done = 'triton_vllm_operator_reconcile_seconds_count{result="success"}'
         cluster.until(lambda: operator.ready() and operator.metric(done) >= size, LIMIT_S)
         bench.figure(
-            f"{size}: restart until all is looked at",
+            size,
+            "restart until all is looked at",
             time.monotonic() - began,
             "s",
             RESTART_S if size <= 1000 else None,
         )
         time.sleep(3)
-        bench.figure(f"{size}: writes of a restart", writes(operator) + writes(operator, events=True), "writes", 0)
-        bench.figure(
-            f"{size}: memory after a restart", operator.memory_mib(), "MiB", MEMORY_MIB if size == 1000 else None
-        )
+        bench.figure(size, "writes of a restart", writes(operator) + writes(operator, events=True), "writes", 0)
+        bench.figure(size, "memory after a restart", operator.memory_mib(), "MiB", MEMORY_MIB if size == 1000 else None)
         operator.kill()
 
 
@@ -135,23 +181,25 @@ def run(size: int, bench: Bench, *, crowded: bool) -> None:
             cluster.fill(plane, NODES, FOREIGN_PODS)
         names = [f"m{number}" for number in range(size)]
         with cluster.operator(plane) as operator:
-            bench.figure(f"{size}: memory before", operator.memory_mib(), "MiB")
+            bench.figure(size, "memory before", operator.memory_mib(), "MiB")
             measure_create(bench, plane, operator, names)
             if size == 1000:
                 measure_late(bench, plane, names)
         measure_restart(bench, plane, size + (LATE if size == 1000 else 0))
-        bench.figure(f"{size}: lists and watches without our label", len(unlabelled(plane)), "kinds", 0)
+        bench.figure(size, "lists and watches without our label", len(unlabelled(plane)), "kinds", 0)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench-operator", description=__doc__)
     parser.add_argument("--size", type=int, choices=SIZES, action="append", help="may be repeated; all when absent")
+    parser.add_argument("--write", action="store_true", help="write the figures into operator/docs/performance.md")
     given = parser.parse_args()
     bench = Bench()
     for size in given.size or SIZES:
         run(size, bench, crowded=size == 1000)
-    print(f"verdict: {'every bound is kept' if not bench.missed else 'missed: ' + ', '.join(bench.missed)}")
-    return 1 if bench.missed else 0
+    if given.write:
+        documents.write(documents.DOCS / "performance.md", "make bench-operator", bench.document())
+    return bench.verdict()
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from statistics import median
 
 from tests.capacity import samples
 from tests.capacity.rows import GIB, Scored, scored
+from tests.documents import DOCS, table, write
 from tests.gpu.compare import compare, read
 from tests.gpu.compare import table as gpu_table
 from tests.oracle import test_kv, test_weights
@@ -18,8 +19,6 @@ from tests.oracle.conftest import VARIANTS, ask
 from tests.oracle.engine import Answered
 from triton_vllm_operator.capacity import EngineSettings, ModelShape, gpu_by_product, plan, with_suggestions
 
-DOCUMENT = Path(__file__).parents[2] / "docs/capacity.md"
-BEGIN, END = "<!-- figures: written by make bench-capacity -->", "<!-- end of figures -->"
 #: Models generated for the oracle, each with four settings.
 MODELS = 276
 TIMED = {
@@ -27,12 +26,6 @@ TIMED = {
     "Gemma-3-27B": samples.GEMMA3_27B, "Qwen3.8-27B (hybrid)": samples.QWEN38_27B,
     "DeepSeek-V2-Lite (MLA)": samples.DEEPSEEK_V2_LITE,
 }  # fmt: skip
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table."""
-    lines = [" | ".join(head), " | ".join("---" for _ in head), *(" | ".join(map(str, row)) for row in rows)]
-    return "\n".join(f"| {line} |" for line in lines) + "\n"
 
 
 def oracle() -> str:
@@ -130,14 +123,6 @@ def _milliseconds(work: Callable[[], object], times_run: int) -> float:
     return 1000 * median(taken)
 
 
-def write(document: Path, text: str) -> None:
-    """Replace what stands between the markers."""
-    old = document.read_text()
-    before, rest = old.split(BEGIN)
-    _, after = rest.split(END)
-    document.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}")
-
-
 def main() -> None:
     """Measure all figures and write them into the document."""
     parts = [
@@ -147,7 +132,7 @@ def main() -> None:
         gpu_rows(),
         "Processor time:\n", times(),
     ]  # fmt: skip
-    write(DOCUMENT, "\n".join(parts))
+    write(DOCS / "capacity.md", "make bench-capacity", "\n".join(parts))
 
 
 if __name__ == "__main__":

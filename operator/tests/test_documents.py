@@ -1,0 +1,39 @@
+"""Figures in documents: only what stands between the markers is replaced."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests import documents
+from tests.bench.__main__ import EVERY_CHILD, Bench
+
+EMPTY = "before\n<!-- figures: written by make x -->\nold\n<!-- end of figures -->\nafter\n<!-- end of figures -->\n"
+
+
+def test_only_the_figures_of_one_command_are_replaced(tmp_path: Path) -> None:
+    document = tmp_path / "d.md"
+    document.write_text(EMPTY)
+    documents.write(document, "make x", "new\n")
+    assert document.read_text() == EMPTY.replace("\nold\n", "\n\nnew\n\n")
+    with pytest.raises(ValueError, match="unpack"):
+        documents.write(document, "make y", "new\n")
+
+
+def test_a_figure_above_its_bound_is_a_miss_and_the_last_line_says_which(capsys: pytest.CaptureFixture[str]) -> None:
+    bench = Bench()
+    bench.figure(300, EVERY_CHILD, 3.0, "s", 10)
+    assert bench.verdict() == 0
+    bench.figure(1000, EVERY_CHILD, 40.5, "s", 40)
+    bench.figure(1000, "memory", 99.0, "MiB")
+    assert bench.verdict() == 1
+    assert capsys.readouterr().out.splitlines()[-1] == f"verdict: missed: {EVERY_CHILD} (1000)"
+    assert bench.document().splitlines()[:4] == [
+        "|  | 300 | 1000 |",
+        "| --- | --- | --- |",
+        f"| {EVERY_CHILD} (s) | 3.00 (at most 10) | 40.50 (at most 40) |",
+        "| memory (MiB) |  | 99.00 |",
+    ]
+    assert "line [3, 40.5]" in bench.document()
+    assert "line [99" not in bench.document()
