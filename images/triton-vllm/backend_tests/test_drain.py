@@ -12,6 +12,9 @@ import pytest
 from testing.grpc_stream import GrpcStream
 from testing.server import TINY_ENGINE, Answer, left_in_shared_memory, running, tiny_model, wait_until, write_model
 
+# Some seconds each: the gauge of those that wait is half a second old.
+TOKENS = 1500
+
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 
 
@@ -21,7 +24,7 @@ def test_stop_under_load_loses_nothing_and_leaves_nothing(tmp_path: Path) -> Non
     answers: list[Answer] = []
     streams: list[int] = []
     with running(tmp_path, tmp_path / "models", "--exit-timeout-secs=240") as server:
-        wanted = {"max_tokens": 300, "ignore_eos": True, "return_num_output_tokens": True}
+        wanted = {"max_tokens": TOKENS, "ignore_eos": True, "return_num_output_tokens": True}
 
         def ask() -> None:
             answers.append(server.generate(**wanted))
@@ -33,7 +36,7 @@ def test_stop_under_load_loses_nothing_and_leaves_nothing(tmp_path: Path) -> Non
         for thread in threads:
             thread.start()
         grpc = GrpcStream(server)
-        sampling = json.dumps({"max_tokens": 300, "ignore_eos": True})
+        sampling = json.dumps({"max_tokens": TOKENS, "ignore_eos": True})
         grpc.send(text_input="Hello", stream=True, sampling_parameters=sampling, return_num_output_tokens=True)
         # Four run, five wait in the engine's queue.
         wait_until(lambda: server.metric("vllm:num_requests_waiting") == 5)
@@ -45,8 +48,8 @@ def test_stop_under_load_loses_nothing_and_leaves_nothing(tmp_path: Path) -> Non
         assert server.wait_exit(60) == 0
         assert server.processes("") == []
     assert [answer.status for answer in answers] == [200] * 4
-    assert [answer.body["num_output_tokens"] for answer in answers] == [300] * 4
-    assert streams == [300] * 4
-    assert sum(count[0] for count in counts if count is not None) == 300
+    assert [answer.body["num_output_tokens"] for answer in answers] == [TOKENS] * 4
+    assert streams == [TOKENS] * 4
+    assert sum(count[0] for count in counts if count is not None) == TOKENS
     assert (tmp_path / "termination").read_text() == ""
     assert left_in_shared_memory() <= segments
