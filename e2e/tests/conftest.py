@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from e2e.client import Client
 from e2e.cluster import settings, shell
 from e2e.environment import Environment
 from e2e.hub import manifests
+from e2e.tests import evidence
 from e2e.tests.deployments import STANDING, Namespace, llm
 
 HERE = Path(__file__).parent
@@ -32,6 +33,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             if item.path.stem in ALONE:
                 item.add_marker(pytest.mark.alone)
     items.sort(key=lambda item: ALONE.index(item.path.stem) + 1 if item.path.stem in ALONE else 0)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Beside a failure, say where the state of the cluster is kept."""
+    report = yield
+    env = getattr(item, "funcargs", {}).get("env")
+    if report.failed and env is not None:
+        folder = evidence.collect(env, settings.cache_root() / "logs" / "failures" / item.name)
+        report.sections.append(("cluster", f"its state is kept in {folder}"))
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -66,13 +66,17 @@ def test_neither_upgrade_nor_rollback_of_the_operator_touches_a_model(
         for changed in (upgrade, rollback):
             operator = operator_pods(env)
             changed()
-            eventually("a new operator alone", lambda old=operator: not set(operator_pods(env)) & set(old), 60)
+            eventually("a new operator alone", functools.partial(_replaced, env, operator), 60)
             served.patch(STANDING, {"replicas": 1})
             served.wait_ready(STANDING)
     assert answers
     assert {answer.status for answer in answers} == {200}
     assert served.pod(STANDING)["metadata"]["uid"] == before["metadata"]["uid"]
     assert _versions(served) == children, "the new operator wrote to children that had not changed"
+
+
+def _replaced(env: Environment, before: dict[str, str]) -> bool:
+    return not set(operator_pods(env)) & set(before)
 
 
 def _versions(namespace: Namespace) -> dict[str, str]:
