@@ -168,6 +168,23 @@ def advertise_gpus(kubectl: Kubectl, mine: State) -> None:
         kubectl("label", "node", node, "--overwrite", *labels)
 
 
+def keep_service_addresses_inside(engine: Engine, mine: State) -> None:
+    """Refuse what would leave a node for an address of a Service.
+
+    kube-proxy has not rewritten such a packet (yet, or any more). Outside somebody may answer it, who is not meant.
+    """
+    for node in names(mine).values():
+        for chain in ("FORWARD", "OUTPUT"):
+            rule = [chain, "-o", "eth0", "-d", mine.service_subnet, "-j", "REJECT"]
+            add = f"iptables -C {' '.join(rule)} 2>/dev/null || iptables -A {' '.join(rule)}"
+            engine.docker("exec", node, "sh", "-c", add)
+
+
+def give_kube_proxy_its_share(kubectl: Kubectl) -> None:
+    """Let kube-proxy ask for CPU: without, it gets next to none while engines start, and Services lag behind."""
+    kubectl("-n", "kube-system", "set", "resources", "daemonset/kube-proxy", "--requests=cpu=250m")
+
+
 def settle(engine: Engine, kubectl: Kubectl, mine: State, *, stock: bool) -> None:
     """Everything that nodes forget on a restart, theirs or Docker's: routes, names, the registry, advertised GPUs."""
     if not stock:
@@ -175,4 +192,6 @@ def settle(engine: Engine, kubectl: Kubectl, mine: State, *, stock: bool) -> Non
     for node in names(mine).values():
         dns.mend(engine, node)
         registry.tell_node(engine, mine, node)
+    keep_service_addresses_inside(engine, mine)
+    give_kube_proxy_its_share(kubectl)
     advertise_gpus(kubectl, mine)

@@ -25,6 +25,17 @@ def answers(namespace: Namespace, env: Environment) -> None:
     namespace.wait_ready(STANDING)
 
 
+def test_an_address_of_no_service_is_refused_on_the_node_and_kube_proxy_gets_cpu(env: Environment) -> None:
+    client = Client(env)
+    client.start()
+    first, _, _ = env.json("get", "service", "kubernetes", "-n", "default")["spec"]["clusterIP"].rpartition(".")
+    unused = f"{first}.199"  # Kubernetes gives the lowest addresses only to Services that ask for them
+    answer = client.get(f"http://{unused}:8000/")
+    assert (answer.status, answer.body.split(":")[0]) == (0, "ClientConnectorError"), answer
+    proxy = env.json("get", "daemonset", "kube-proxy", "-n", "kube-system")["spec"]["template"]["spec"]
+    assert proxy["containers"][0]["resources"]["requests"]["cpu"] == "250m"
+
+
 def test_a_killed_operator_is_replaced_and_changes_are_taken_up(env: Environment, standing: Namespace) -> None:
     label = f"app.kubernetes.io/name={environment.RELEASE}"
     env.kubectl("delete", "pod", "-n", environment.OPERATOR_NAMESPACE, "-l", label, "--grace-period=0", "--force")
