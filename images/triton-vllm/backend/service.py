@@ -10,8 +10,8 @@ from typing import Any, Protocol
 from backend.errors import BadRequest, Cancelled, RequestError, Unavailable
 from backend.inputs import Inputs, open_images, read_inputs, read_text
 from backend.outputs import build_embedding_tensors, build_tensors
-from backend.parameters import Sampling, SamplingRules, from_json_text
-from backend.settings import ModelSettings
+from backend.parameters import Sampling, SamplingRules, from_json_text, parameter_fields, typed_settings
+from backend.settings import SAMPLING_FILE, BadModel, ModelSettings
 
 logger = logging.getLogger("triton_vllm")
 STOPPING = "Model is unavailable: it is being unloaded"
@@ -147,6 +147,29 @@ class Service:
         from vllm.lora.request import LoRARequest
 
         return LoRARequest(name, self._adapters[name], self._settings.loras[name])
+
+
+def sampling_rules(engine: Any, settings: ModelSettings) -> SamplingRules:
+    """The rules of a model, tried once: defaults or a profile that the engine refuses would refuse every request.
+
+    Raises BadModel.
+    """
+    from vllm import SamplingParams
+
+    fields = parameter_fields(SamplingParams)
+    rules = SamplingRules(
+        fields=fields,
+        settings=typed_settings(settings.sampling, fields),
+        limits=settings.limits,
+        model_defaults=engine.model_config.get_diff_sampling_param(),
+    )
+    for profile in (None, *settings.sampling.profiles):
+        try:
+            _sampling_params(rules.build({"profile": profile}), stream=False)
+        except BadRequest as error:
+            where = "defaults" if profile is None else f"profile {profile!r}"
+            raise BadModel(f"{SAMPLING_FILE}: {where}: {error}") from None
+    return rules
 
 
 def _prompt(inputs: Inputs) -> Any:

@@ -16,6 +16,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A real tritonserver with a real engine: a tiny Llama named ``llm``, an adapter ``poet``, two profiles, OpenAI."""
     folder = tmp_path_factory.mktemp("server")
     engine = {**TINY_ENGINE, "model": str(tiny_model()), "enable_lora": True, "max_lora_rank": 8}
+    # A random model would never end its blanks.
+    engine["structured_outputs_config"] = {"disable_any_whitespace": True}
     write_model(
         folder / "models", "llm", engine, multi_lora={"poet": str(tiny_model("lora"))}, sampling=PROFILES, openai={}
     )
