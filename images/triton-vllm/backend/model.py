@@ -17,7 +17,7 @@ from backend.errors import Unavailable
 from backend.health import FAREWELL_SECONDS, GAVE_UP, EngineWatch
 from backend.inputs import INPUTS, OUTPUTS
 from backend.metrics import Copier, Mirror, Reader
-from backend.openai import build_application
+from backend.openai import build_application, server_arguments
 from backend.processes import below, halted
 from backend.resources import prepare_cpu, read_limits
 from backend.service import UNHEALTHY, Service, sampling_rules
@@ -47,6 +47,10 @@ class TritonPythonModel:
         if os.environ.get(DEVICE_VARIABLE) == "cpu":
             prepare_cpu(self._settings.engine_arguments, read_limits(), os.environ)
         arguments = engine_arguments(self._settings.engine_arguments)
+        openai = self._settings.openai
+        frontend = (
+            None if openai is None else server_arguments(arguments, openai, args["model_name"], self._settings.loras)
+        )
         self._loop = EngineLoop()
         self._engine = self._loop.call(start_engine(arguments))
         self._tasks = self._loop.call(self._engine.get_supported_tasks())
@@ -59,13 +63,13 @@ class TritonPythonModel:
         self._metrics = self._copy_metrics(config, args)
         got = {"model": args["model_name"], **effective_settings(self._engine)}
         got["perGPU"] = self._loop.call(memory.measured_by(self._engine))
-        self._loop.call(self._watch(self._loop.call(self._openai(arguments, args["model_name"])), got))
+        self._loop.call(self._watch(self._loop.call(self._openai(frontend)), got))
         report.phase("Serving", time.monotonic() - begun, **got)
 
-    async def _openai(self, arguments: Any, name: str) -> Any | None:
-        if self._settings.openai is None:
+    async def _openai(self, frontend: Any | None) -> Any | None:
+        if frontend is None:
             return None
-        return await build_application(self._engine, arguments, self._settings, name, self._tasks, self._rules)
+        return await build_application(self._engine, frontend, self._settings, self._tasks, self._rules)
 
     async def _watch(self, application: Any | None, got: dict[str, Any]) -> None:
         numbers = itertools.count()

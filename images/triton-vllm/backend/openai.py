@@ -34,13 +34,12 @@ PATHS = frozenset(
 
 
 async def build_application(
-    engine: Any, arguments: Any, settings: ModelSettings, name: str, tasks: tuple[str, ...], rules: SamplingRules
+    engine: Any, namespace: argparse.Namespace, settings: ModelSettings, tasks: tuple[str, ...], rules: SamplingRules
 ) -> Gate:
-    """The ASGI application. ``arguments``: the engine's; ``name``: the served model's. Raises BadModel."""
+    """The ASGI application. ``namespace``: what ``server_arguments`` made."""
     from vllm.entrypoints.launchers.api_server.app_state import init_app_state
     from vllm.entrypoints.launchers.app import build_app
 
-    namespace = server_arguments(arguments, settings.openai or {}, name, settings.loras)
     application = build_app(namespace, tasks, engine.model_config)
     await init_app_state(engine, application.state, namespace, tasks)
     bodies = BodyRules(_request_fields(), rules, settings.sampling)
@@ -76,9 +75,13 @@ def _admits(namespace: argparse.Namespace) -> Callable[[Mapping[str, Any]], bool
 def server_arguments(
     arguments: Any, settings: Mapping[str, Any], name: str, loras: Mapping[str, str]
 ) -> argparse.Namespace:
-    """Arguments as vLLM's own command line makes them: its defaults, the engine's values, then ``settings``."""
+    """Arguments as vLLM's own command line makes them: its defaults, the engine's values, then ``settings``.
+
+    ``arguments``: the engine's; ``name``: the served model's. Raises BadModel.
+    """
     from vllm.entrypoints.launchers.cli_args import FrontendArgs, make_arg_parser, validate_parsed_serve_args
     from vllm.entrypoints.openai.models.protocol import LoRAModulePath
+    from vllm.tool_parsers import ToolParserManager
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
     known = {field.name for field in dataclasses.fields(FrontendArgs)}
@@ -93,4 +96,7 @@ def server_arguments(
         validate_parsed_serve_args(namespace)
     except (TypeError, ValueError) as error:
         raise BadModel(f"{OPENAI_FILE}: {error}") from None
+    parser, parsers = namespace.tool_call_parser, ToolParserManager.list_registered()
+    if parser is not None and parser not in parsers:
+        raise BadModel(f"{OPENAI_FILE}: unknown tool_call_parser {parser!r}; there are {', '.join(sorted(parsers))}")
     return namespace
