@@ -174,7 +174,7 @@ class Passage:
     async def through(self, application: Any, scope: Scope, seconds: float) -> None:
         """Returns when the request is answered. ``seconds``: how long it may take, 0 for ever."""
         if seconds <= 0:
-            await application(scope, self.receive, self._send)
+            await application(scope, self._untimed, self._send)
             return
         running = asyncio.ensure_future(application(scope, self.receive, self.send))
         await asyncio.wait({running}, timeout=seconds)
@@ -189,10 +189,9 @@ class Passage:
             await self._end(seconds)
 
     async def receive(self) -> Message:
-        """The body, then what the client does."""
+        """The body, then what the client does; the end of the time looks like a client that leaves."""
         if self._body is not None:
-            body, self._body = self._body, None
-            return {"type": "http.request", "body": body, "more_body": False}
+            return await self._untimed()
         heard, late = asyncio.ensure_future(self._receive()), asyncio.ensure_future(self._late.wait())
         try:
             await asyncio.wait({heard, late}, return_when=asyncio.FIRST_COMPLETED)
@@ -200,6 +199,13 @@ class Passage:
         finally:
             heard.cancel()
             late.cancel()
+
+    async def _untimed(self) -> Message:
+        if self._body is None:
+            message: Message = await self._receive()
+            return message
+        body, self._body = self._body, None
+        return {"type": "http.request", "body": body, "more_body": False}
 
     async def send(self, message: Message) -> None:
         """To the client, as long as the request is in time."""

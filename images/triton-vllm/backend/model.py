@@ -63,13 +63,13 @@ class TritonPythonModel:
         self._metrics = self._copy_metrics(config, args)
         got = {"model": args["model_name"], **effective_settings(self._engine)}
         got["perGPU"] = self._loop.call(memory.measured_by(self._engine))
-        self._loop.call(self._watch(self._loop.call(self._openai(frontend)), got))
+        self._loop.call(self._watch(self._loop.call(self._openai(arguments, frontend)), got))
         report.phase("Serving", time.monotonic() - begun, **got)
 
-    async def _openai(self, frontend: Any | None) -> Any | None:
+    async def _openai(self, arguments: Any, frontend: Any | None) -> Any | None:
         if frontend is None:
             return None
-        return await build_application(self._engine, frontend, self._settings, self._tasks, self._rules)
+        return await build_application(self._engine, arguments, frontend, self._settings, self._tasks, self._rules)
 
     async def _watch(self, application: Any | None, got: dict[str, Any]) -> None:
         numbers = itertools.count()

@@ -34,12 +34,19 @@ PATHS = frozenset(
 
 
 async def build_application(
-    engine: Any, namespace: argparse.Namespace, settings: ModelSettings, tasks: tuple[str, ...], rules: SamplingRules
+    engine: Any,
+    arguments: Any,
+    namespace: argparse.Namespace,
+    settings: ModelSettings,
+    tasks: tuple[str, ...],
+    rules: SamplingRules,
 ) -> Gate:
-    """The ASGI application. ``namespace``: what ``server_arguments`` made."""
+    """The ASGI application. ``arguments``: the engine's; ``namespace``: what ``server_arguments`` made."""
     from vllm.entrypoints.launchers.api_server.app_state import init_app_state
     from vllm.entrypoints.launchers.app import build_app
 
+    # The engine's start has written into its arguments.
+    vars(namespace).update({**_engine_values(arguments), "served_model_name": namespace.served_model_name})
     application = build_app(namespace, tasks, engine.model_config)
     await init_app_state(engine, application.state, namespace, tasks)
     bodies = BodyRules(_request_fields(), rules, settings.sampling)
@@ -47,6 +54,10 @@ async def build_application(
         if left_out := bodies.left_out(path):
             logger.warning("requests of %s have no %s: %s does not hold for them", path, left_out, SAMPLING_FILE)
     return Gate(application, bodies, settings.limits, _admits(namespace))
+
+
+def _engine_values(arguments: Any) -> dict[str, Any]:
+    return {field.name: getattr(arguments, field.name) for field in dataclasses.fields(arguments)}
 
 
 def _request_fields() -> dict[str, frozenset[str]]:
@@ -89,8 +100,11 @@ def server_arguments(
         if key not in known:
             raise BadModel(f"{OPENAI_FILE}: unknown argument '{key}'{closest(key, known)} of vLLM's server")
     namespace: argparse.Namespace = make_arg_parser(FlexibleArgumentParser()).parse_args([])
-    values = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(arguments)}
-    values |= {"served_model_name": [name], "lora_modules": [LoRAModulePath(key, loras[key]) for key in loras]}
+    values = {
+        **_engine_values(arguments),
+        "served_model_name": [name],
+        "lora_modules": [LoRAModulePath(key, loras[key]) for key in loras],
+    }
     vars(namespace).update({**values, "disable_fastapi_docs": True, **settings})
     try:
         validate_parsed_serve_args(namespace)

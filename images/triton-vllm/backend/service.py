@@ -185,8 +185,10 @@ def _sampling_params(sampling: Sampling, stream: bool) -> Any:
     kind = RequestOutputKind.DELTA if stream else RequestOutputKind.FINAL_ONLY
     try:
         return SamplingParams(**sampling.values, output_kind=kind, skip_clone=True)
-    except (ValueError, TypeError) as error:
-        raise BadRequest(f"sampling parameters refused: {error}") from None
+    except Exception as error:
+        if isinstance(error, TypeError) or _is_clients_fault(error):
+            raise BadRequest(f"sampling parameters refused: {error}") from None
+        raise
 
 
 def _embedding_prompt(request: dict[str, Any]) -> Any:
@@ -217,7 +219,11 @@ def as_request_error(error: Exception) -> RequestError:
         return Unavailable(UNHEALTHY)
     if type(error).__name__ in ("QueueOverflowError", "MaxQueuedTokensError"):
         return Unavailable(f"the engine's queue is full: {error}")
-    if isinstance(error, ValueError) or any(base.__name__ == "VLLMClientError" for base in type(error).__mro__):
+    if _is_clients_fault(error):
         return BadRequest(str(error))
     logger.error("request failed", exc_info=error)
     return RequestError(f"Error generating stream: {error}")
+
+
+def _is_clients_fault(error: Exception) -> bool:
+    return isinstance(error, ValueError) or any(base.__name__ == "VLLMClientError" for base in type(error).__mro__)
