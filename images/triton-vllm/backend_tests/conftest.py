@@ -17,7 +17,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("server")
     engine = {**TINY_ENGINE, "model": str(tiny_model()), "enable_lora": True, "max_lora_rank": 8}
     # A random model would never end its blanks.
-    engine["structured_outputs_config"] = {"disable_any_whitespace": True}
+    engine["structured_outputs_config"] = {"backend": "xgrammar", "disable_any_whitespace": True}
     write_model(
         folder / "models", "llm", engine, multi_lora={"poet": str(tiny_model("lora"))}, sampling=PROFILES, openai={}
     )
