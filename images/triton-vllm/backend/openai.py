@@ -45,8 +45,9 @@ async def build_application(
     from vllm.entrypoints.launchers.api_server.app_state import init_app_state
     from vllm.entrypoints.launchers.app import build_app
 
-    # The engine's start has written into its arguments.
+    # The engine's start has written into its arguments; what model.json has as an object is still one there.
     vars(namespace).update({**_engine_values(arguments), "served_model_name": namespace.served_model_name})
+    namespace.structured_outputs_config = engine.vllm_config.structured_outputs_config
     application = build_app(namespace, tasks, engine.model_config)
     await init_app_state(engine, application.state, namespace, tasks)
     bodies = BodyRules(_request_fields(), rules, settings.sampling)
