@@ -68,7 +68,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
             "openAI": {
                 "enabled": True,
                 "apiKeySecretRef": {"name": "clients", "key": "api-key"},
-                "extraArgs": {"enable_auto_tool_choice": True, "tool_call_parser": "llama3_json"},
+                "extraArgs": {"enable_auto_tool_choice": True, "tool_call_parser": "hermes"},
             },
             "extraArgs": ["--http-thread-count=16"],
         },

@@ -165,7 +165,7 @@ def test_what_requests_get_is_written_by_vllms_names() -> None:
     assert found["sampling.json"]["profiles"] == {"exact": {"temperature": 0.0}, "brief": {"max_tokens": 16}}
     assert found["sampling.json"]["defaults"]["repetition_penalty"] == 1.1
     assert found["sampling.json"]["defaults"]["stop"] == ["END", 'a "quote"']
-    assert found["openai.json"] == {"enable_auto_tool_choice": True, "tool_call_parser": "llama3_json"}
+    assert found["openai.json"] == {"enable_auto_tool_choice": True, "tool_call_parser": "hermes"}
     assert found["limits.json"]["request_timeout_seconds"] == 90
     assert found["limits.json"]["max_images"] == 0
     mounts = {m.get("subPath"): m["mountPath"] for m in server(SAMPLES["every-field"])["volumeMounts"]}
