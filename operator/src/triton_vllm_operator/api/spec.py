@@ -222,8 +222,12 @@ class SamplingProfile(SamplingValues):
 
 
 def _effective(name: str) -> str:
-    """CEL: what the profile `p` says, else the defaults, else 0."""
-    return f"(has(p.{name}) ? p.{name} : has(self.defaults.{name}) ? self.defaults.{name} : 0)"
+    """CEL: what the profile `p` says, else the defaults, else 0. An absent `sampling` is judged without `defaults`."""
+    return f"(has(p.{name}) ? p.{name} : {_default(name)})"
+
+
+def _default(name: str) -> str:
+    return f"(has(self.defaults) && has(self.defaults.{name}) ? self.defaults.{name} : 0)"
 
 
 class SamplingSpec(Model):
@@ -233,8 +237,7 @@ class SamplingSpec(Model):
     model_config = Model.model_config | {
         "json_schema_extra": cel(
             (
-                "!has(self.defaults.minTokens) || self.defaults.minTokens <= "
-                "(has(self.defaults.maxTokens) ? self.defaults.maxTokens : 0)",
+                f"{_default('minTokens')} <= {_default('maxTokens')}",
                 "defaults: minTokens needs a maxTokens that is no smaller",
             ),
             (
