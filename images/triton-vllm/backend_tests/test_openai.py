@@ -23,7 +23,7 @@ DRINK = {
     "additionalProperties": False,
 }
 TOOLS: Any = [
-    {"type": "function", "function": {"name": name, "description": "Makes a drink.", "parameters": DRINK}}
+    {"type": "function", "function": {"name": name, "parameters": DRINK, "strict": True}}
     for name in ("make_tea", "make_coffee")
 ]
 
