@@ -68,7 +68,7 @@ def vllm_version() -> str:
 
 
 async def start_engine(arguments: Any) -> Any:
-    """Build the engine's configuration and start its processes; returns when the KV cache is allocated."""
+    """Build the engine's configuration and start its processes; returns when it is warm."""
     from vllm.usage.usage_lib import UsageContext
     from vllm.v1.engine.async_llm import AsyncLLM
 
@@ -84,7 +84,10 @@ async def start_engine(arguments: Any) -> Any:
         enable_log_requests=arguments.enable_log_requests,
         disable_log_stats=arguments.disable_log_stats,
     )
-    report.phase("KVCache", time.monotonic() - begun, **effective_settings(engine))
+    spent = await memory.spent_by(engine)
+    report.phase("KVCache", spent.get("KVCache", time.monotonic() - begun), **effective_settings(engine))
+    if "Warmup" in spent:
+        report.phase("Warmup", spent["Warmup"], compileSeconds=round(spent["compile"], 2))
     return engine
 
 

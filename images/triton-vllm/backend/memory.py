@@ -10,7 +10,7 @@ from typing import Any
 logger = logging.getLogger("triton_vllm")
 
 # vLLM adds this class to its own worker, in each worker's process.
-EXTENSION = "backend.memory.MeasuringWorker"
+EXTENSION = "backend.workers.PhasedWorker"
 SECONDS = 20.0
 
 
@@ -68,10 +68,22 @@ def fullest(ranks: Sequence[Mapping[str, int]]) -> dict[str, int]:
 
 
 async def measured_by(engine: Any) -> dict[str, int]:
-    """The terms of the fullest rank of a running engine; {} when its workers do not say: that fails no start."""
+    """The terms of the fullest rank of a running engine; {} when its workers do not say."""
+    return fullest(await ask(engine, MeasuringWorker.triton_vllm_measured.__name__))
+
+
+async def spent_by(engine: Any) -> dict[str, float]:
+    """Seconds of the start by phase, of the slowest rank in each; {} when the workers do not say."""
+    ranks = await ask(engine, "triton_vllm_spent")
+    return {name: max(rank.get(name, 0.0) for rank in ranks) for rank in ranks for name in rank}
+
+
+async def ask(engine: Any, method: str) -> list[dict[str, Any]]:
+    """What each rank answers; nothing when they do not: that fails no start."""
     try:
         async with asyncio.timeout(SECONDS):
-            return fullest(await engine.collective_rpc(MeasuringWorker.triton_vllm_measured.__name__))
+            answers: list[dict[str, Any]] = await engine.collective_rpc(method)
+            return answers
     except Exception as error:  # noqa: BLE001 - it serves all the same
         logger.warning("the engine's workers do not say what they measured: %s: %s", type(error).__name__, error)
-        return {}
+        return []

@@ -17,11 +17,10 @@ from backend.errors import Unavailable
 from backend.health import FAREWELL_SECONDS, GAVE_UP, EngineWatch
 from backend.inputs import INPUTS, OUTPUTS
 from backend.metrics import Copier, Mirror, Reader
-from backend.openai import build_application
-from backend.parameters import SamplingRules, parameter_fields
+from backend.openai import build_application, server_arguments
 from backend.processes import below, halted
 from backend.resources import prepare_cpu, read_limits
-from backend.service import UNHEALTHY, Service
+from backend.service import UNHEALTHY, Service, sampling_rules
 from backend.settings import is_true, read_model
 
 logger = logging.getLogger("triton_vllm")
@@ -48,6 +47,10 @@ class TritonPythonModel:
         if os.environ.get(DEVICE_VARIABLE) == "cpu":
             prepare_cpu(self._settings.engine_arguments, read_limits(), os.environ)
         arguments = engine_arguments(self._settings.engine_arguments)
+        openai = self._settings.openai
+        frontend = (
+            None if openai is None else server_arguments(arguments, openai, args["model_name"], self._settings.loras)
+        )
         self._loop = EngineLoop()
         self._engine = self._loop.call(start_engine(arguments))
         self._tasks = self._loop.call(self._engine.get_supported_tasks())
@@ -55,19 +58,18 @@ class TritonPythonModel:
         self._loop.call(first_token(self._engine, self._tasks))
         report.phase("FirstToken", time.monotonic() - begun_token)
         self._outbox = bridge.Outbox(self._loop.loop)
-        self._service = Service(self._engine, self._rules(), self._settings, self._outbox, self._tasks)
+        self._rules = sampling_rules(self._engine, self._settings)
+        self._service = Service(self._engine, self._rules, self._settings, self._outbox, self._tasks)
         self._metrics = self._copy_metrics(config, args)
         got = {"model": args["model_name"], **effective_settings(self._engine)}
         got["perGPU"] = self._loop.call(memory.measured_by(self._engine))
-        self._loop.call(self._watch(self._loop.call(self._openai(arguments, args["model_name"])), got))
+        self._loop.call(self._watch(self._loop.call(self._openai(arguments, frontend)), got))
         report.phase("Serving", time.monotonic() - begun, **got)
 
-    async def _openai(self, arguments: Any, name: str) -> Any | None:
-        if self._settings.openai is None:
+    async def _openai(self, arguments: Any, frontend: Any | None) -> Any | None:
+        if frontend is None:
             return None
-        return await build_application(
-            self._engine, arguments, self._settings.openai, name, self._settings.loras, self._tasks
-        )
+        return await build_application(self._engine, arguments, frontend, self._settings, self._tasks, self._rules)
 
     async def _watch(self, application: Any | None, got: dict[str, Any]) -> None:
         numbers = itertools.count()
@@ -104,16 +106,6 @@ class TritonPythonModel:
 
         labels = {"model": args["model_name"], "version": args["model_version"]}
         return Copier(Mirror(bridge.make_family, labels), Reader(REGISTRY))
-
-    def _rules(self) -> SamplingRules:
-        from vllm import SamplingParams
-
-        return SamplingRules(
-            fields=parameter_fields(SamplingParams),
-            settings=self._settings.sampling,
-            limits=self._settings.limits,
-            model_defaults=self._engine.model_config.get_diff_sampling_param(),
-        )
 
     def execute(self, requests: list[Any]) -> None:
         """Take requests; their responses are sent later, from the loop."""

@@ -7,6 +7,7 @@ that a list arrives as JSON text there).
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import types
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backend.errors import BadRequest
-from backend.settings import RequestLimits, SamplingSettings
+from backend.settings import SAMPLING_FILE, BadModel, RequestLimits, SamplingSettings
 
 # Written by us or by vLLM itself, never by a client.
 INTERNAL_FIELDS = frozenset({"output_kind", "skip_clone", "output_text_buffer_length"})
@@ -40,7 +41,10 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class SamplingRules:
-    """Builds the parameters of a request: its own values, then its profile, then defaults, then the model's own."""
+    """Builds the parameters of a request: its own values, then its profile, then defaults, then the model's own.
+
+    ``settings``: of the right types already, see ``typed_settings``.
+    """
 
     fields: Mapping[str, Any]
     settings: SamplingSettings = field(default_factory=SamplingSettings)
@@ -53,16 +57,21 @@ class SamplingRules:
         Raises BadRequest, naming the parameter and what is allowed.
         """
         own = dict(requested)
-        profile = _optional_text("profile", own.pop("profile", None))
+        profile = self.profile_name(own.pop("profile", None))
         lora_name = _optional_text("lora_name", own.pop("lora_name", None))
         values = dict(self.model_defaults)
-        values.update(self._typed(self.settings.defaults, as_text=False))
-        values.update(self._typed(self._profile(profile), as_text=False))
-        values.update(self._typed(own, as_text=as_text))
-        self._check_limits(values)
+        # The engine may write into a list that it is given: the settings' own stays as it is.
+        values.update(copy.deepcopy({**self.settings.defaults, **self.profile(profile)}))
+        values.update(typed(own, self.fields, as_text=as_text))
+        self.check_limits(values)
         return Sampling(values, lora_name)
 
-    def _profile(self, name: str | None) -> Mapping[str, Any]:
+    def profile_name(self, value: Any) -> str | None:
+        """What a request gives as its profile. Raises BadRequest when it is no text."""
+        return _optional_text("profile", value)
+
+    def profile(self, name: str | None) -> Mapping[str, Any]:
+        """The values of a profile, none for None. Raises BadRequest, naming those that there are."""
         if name is None:
             return {}
         if name not in self.settings.profiles:
@@ -70,19 +79,8 @@ class SamplingRules:
             raise BadRequest(f"unknown sampling profile {name[:80]!r}; allowed: {known}")
         return self.settings.profiles[name]
 
-    def _typed(self, values: Mapping[str, Any], *, as_text: bool) -> dict[str, Any]:
-        typed: dict[str, Any] = {}
-        for given, value in values.items():
-            name = ALIASES.get(given, given)
-            if name not in self.fields:
-                allowed = ", ".join(sorted([*self.fields, *EXTRA_NAMES]))
-                raise BadRequest(f"unknown sampling parameter '{given[:80]}'; allowed: {allowed}")
-            if name in typed:
-                raise BadRequest(f"sampling parameters '{given}' and '{name}' mean the same: give one of them")
-            typed[name] = coerce(name, value, self.fields[name], as_text=as_text)
-        return typed
-
-    def _check_limits(self, values: Mapping[str, Any]) -> None:
+    def check_limits(self, values: Mapping[str, Any]) -> None:
+        """Raises BadRequest for more than one request may ask for."""
         limits = self.limits
         _at_most("n", values.get("n"), limits.max_n)
         _at_most("logprobs", values.get("logprobs"), limits.max_logprobs)
@@ -91,6 +89,29 @@ class SamplingRules:
             value = values.get(name)
             if isinstance(value, (list, dict)) and len(value) > limits.max_list:
                 raise BadRequest(f"sampling parameter '{name}' has {len(value)} entries; at most {limits.max_list}")
+
+
+def typed(values: Mapping[str, Any], fields: Mapping[str, Any], *, as_text: bool = False) -> dict[str, Any]:
+    """Each value as the type of its field, under the field's own name. Raises BadRequest."""
+    found: dict[str, Any] = {}
+    for given, value in values.items():
+        name = ALIASES.get(given, given)
+        if name not in fields:
+            allowed = ", ".join(sorted([*fields, *EXTRA_NAMES]))
+            raise BadRequest(f"unknown sampling parameter '{given[:80]}'; allowed: {allowed}")
+        if name in found:
+            raise BadRequest(f"sampling parameters '{given}' and '{name}' mean the same: give one of them")
+        found[name] = coerce(name, value, fields[name], as_text=as_text)
+    return found
+
+
+def typed_settings(settings: SamplingSettings, fields: Mapping[str, Any]) -> SamplingSettings:
+    """The same with values of their fields' types. Raises BadModel: every request would fail."""
+    try:
+        profiles = {name: typed(values, fields) for name, values in settings.profiles.items()}
+        return SamplingSettings(typed(settings.defaults, fields), profiles)
+    except BadRequest as error:
+        raise BadModel(f"{SAMPLING_FILE}: {error}") from None
 
 
 def parameter_fields(params_type: type) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 from backend.errors import BadRequest, Cancelled, RequestError, Unavailable
 from backend.inputs import Inputs, open_images, read_inputs, read_text
 from backend.outputs import build_embedding_tensors, build_tensors
-from backend.parameters import Sampling, SamplingRules, from_json_text
-from backend.settings import ModelSettings
+from backend.parameters import Sampling, SamplingRules, from_json_text, parameter_fields, typed_settings
+from backend.settings import SAMPLING_FILE, BadModel, ModelSettings
 
 logger = logging.getLogger("triton_vllm")
 STOPPING = "Model is unavailable: it is being unloaded"
@@ -149,6 +149,29 @@ class Service:
         return LoRARequest(name, self._adapters[name], self._settings.loras[name])
 
 
+def sampling_rules(engine: Any, settings: ModelSettings) -> SamplingRules:
+    """The rules of a model, tried once: defaults or a profile that the engine refuses would refuse every request.
+
+    Raises BadModel.
+    """
+    from vllm import SamplingParams
+
+    fields = parameter_fields(SamplingParams)
+    rules = SamplingRules(
+        fields=fields,
+        settings=typed_settings(settings.sampling, fields),
+        limits=settings.limits,
+        model_defaults=engine.model_config.get_diff_sampling_param(),
+    )
+    for profile in (None, *settings.sampling.profiles):
+        try:
+            _sampling_params(rules.build({"profile": profile}), stream=False)
+        except BadRequest as error:
+            where = "defaults" if profile is None else f"profile {profile!r}"
+            raise BadModel(f"{SAMPLING_FILE}: {where}: {error}") from None
+    return rules
+
+
 def _prompt(inputs: Inputs) -> Any:
     if not inputs.images:
         return {"prompt": inputs.text}
@@ -162,8 +185,10 @@ def _sampling_params(sampling: Sampling, stream: bool) -> Any:
     kind = RequestOutputKind.DELTA if stream else RequestOutputKind.FINAL_ONLY
     try:
         return SamplingParams(**sampling.values, output_kind=kind, skip_clone=True)
-    except (ValueError, TypeError) as error:
-        raise BadRequest(f"sampling parameters refused: {error}") from None
+    except Exception as error:
+        if isinstance(error, TypeError) or _is_clients_fault(error):
+            raise BadRequest(f"sampling parameters refused: {error}") from None
+        raise
 
 
 def _embedding_prompt(request: dict[str, Any]) -> Any:
@@ -194,7 +219,11 @@ def as_request_error(error: Exception) -> RequestError:
         return Unavailable(UNHEALTHY)
     if type(error).__name__ in ("QueueOverflowError", "MaxQueuedTokensError"):
         return Unavailable(f"the engine's queue is full: {error}")
-    if isinstance(error, ValueError) or any(base.__name__ == "VLLMClientError" for base in type(error).__mro__):
+    if _is_clients_fault(error):
         return BadRequest(str(error))
     logger.error("request failed", exc_info=error)
     return RequestError(f"Error generating stream: {error}")
+
+
+def _is_clients_fault(error: Exception) -> bool:
+    return isinstance(error, ValueError) or any(base.__name__ == "VLLMClientError" for base in type(error).__mro__)

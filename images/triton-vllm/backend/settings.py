@@ -35,8 +35,9 @@ class SamplingSettings:
 
 @dataclass(frozen=True, slots=True)
 class RequestLimits:
-    """Bounds on one request. The body's size is tritonserver's ``--http-max-input-size``."""
+    """Bounds on one request. The size of a body for Triton's ports is tritonserver's ``--http-max-input-size``."""
 
+    max_body_bytes: int = 64 << 20  # of a request for OpenAI's protocol
     max_prompt_bytes: int = 4 << 20
     max_n: int = 64
     max_list: int = 1024  # entries of stop, bad_words, allowed_token_ids, logit_bias, ...
@@ -63,12 +64,19 @@ def read_model(folder: Path) -> ModelSettings:
         raise BadModel(f"'{ENGINE_FILE}' containing vllm engine args must be provided in '{folder}'")
     sampling = read_object(folder / SAMPLING_FILE) or {}
     _only_known(SAMPLING_FILE, sampling, ("defaults", "profiles"))
+    profiles = sampling.get("profiles", {})
+    for value in (sampling.get("defaults", {}), profiles, *(profiles.values() if isinstance(profiles, dict) else ())):
+        if not isinstance(value, dict):
+            raise BadModel(f"{SAMPLING_FILE}: defaults, profiles and each profile must be JSON objects")
     limits = read_object(folder / LIMITS_FILE) or {}
     _only_known(LIMITS_FILE, limits, tuple(f.name for f in dataclasses.fields(RequestLimits)))
+    for key, limit in limits.items():
+        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, (int, float)) or limit < 0):
+            raise BadModel(f"{LIMITS_FILE}: {key} must be a number from 0")
     return ModelSettings(
         engine_arguments=arguments,
         loras=read_object(folder / LORA_FILE) or {},
-        sampling=SamplingSettings(sampling.get("defaults", {}), sampling.get("profiles", {})),
+        sampling=SamplingSettings(sampling.get("defaults", {}), profiles),
         limits=RequestLimits(**limits),
         openai=read_object(folder / OPENAI_FILE),
     )

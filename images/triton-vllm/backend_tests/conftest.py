@@ -8,6 +8,7 @@ import pytest
 
 from testing.server import TINY_ENGINE, Server, running, tiny_model, write_model
 
+TOOLS = {"tool_call_parser": "hermes", "enable_auto_tool_choice": True}
 PROFILES = {"profiles": {"short": {"max_tokens": 3, "temperature": 0.0}, "long": {"max_tokens": 30}}}
 
 
@@ -16,8 +17,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A real tritonserver with a real engine: a tiny Llama named ``llm``, an adapter ``poet``, two profiles, OpenAI."""
     folder = tmp_path_factory.mktemp("server")
     engine = {**TINY_ENGINE, "model": str(tiny_model()), "enable_lora": True, "max_lora_rank": 8}
+    # A random model would never end its blanks.
+    engine["structured_outputs_config"] = {"backend": "xgrammar", "disable_any_whitespace": True}
     write_model(
-        folder / "models", "llm", engine, multi_lora={"poet": str(tiny_model("lora"))}, sampling=PROFILES, openai={}
+        folder / "models", "llm", engine, multi_lora={"poet": str(tiny_model("lora"))}, sampling=PROFILES, openai=TOOLS
     )
     with running(folder, folder / "models") as started:
         yield started

@@ -1,4 +1,4 @@
-"""OpenAI's protocol on the port of our own, from the engine that serves Triton's protocols."""
+"""OpenAI's protocol on the port of our own, from the engine that serves Triton's protocols, by OpenAI's own client."""
 
 from __future__ import annotations
 
@@ -6,59 +6,113 @@ import json
 import threading
 from typing import Any
 
+import openai
 import pytest
+from openai import OpenAI
 
 from testing.server import Answer, Server
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 
-HELLO = [{"role": "user", "content": "Hello"}]
+HELLO: Any = [{"role": "user", "content": "Hello"}]
+NO_END = {"ignore_eos": True}
+DRINK = {
+    "type": "object",
+    "properties": {"size": {"enum": ["small", "large"]}, "hot": {"type": "boolean"}},
+    "required": ["size", "hot"],
+    "additionalProperties": False,
+}
+TOOLS: Any = [
+    {"type": "function", "function": {"name": name, "parameters": DRINK, "strict": True}}
+    for name in ("make_tea", "make_coffee")
+]
+
+
+@pytest.fixture
+def client(server: Server) -> OpenAI:
+    return OpenAI(base_url=f"http://127.0.0.1:{server.front_port}/v1", api_key="none", max_retries=0)
 
 
 def post(server: Server, path: str, **body: Any) -> Answer:
     return server.request("POST", path, body, port=server.front_port)
 
 
-def test_models_are_the_deployment_and_its_adapters(server: Server) -> None:
-    models = server.request("GET", "/v1/models", port=server.front_port).body["data"]
-    assert [model["id"] for model in models] == ["llm", "poet"]
+def is_drink(text: str) -> bool:
+    drink = json.loads(text)
+    return set(drink) == {"size", "hot"} and drink["size"] in ("small", "large") and isinstance(drink["hot"], bool)
 
 
-def test_chat_and_completions(server: Server) -> None:
-    chat = post(server, "/v1/chat/completions", model="llm", messages=HELLO, max_tokens=5, ignore_eos=True)
-    assert chat.status == 200, chat
-    assert chat.body["model"] == "llm"
-    assert chat.body["usage"]["completion_tokens"] == 5
-    text = post(server, "/v1/completions", model="llm", prompt="Hello", max_tokens=8, temperature=0, ignore_eos=True)
+def test_models_are_the_deployment_and_its_adapters(client: OpenAI) -> None:
+    assert [model.id for model in client.models.list()] == ["llm", "poet"]
+
+
+def test_chat_and_completions(server: Server, client: OpenAI) -> None:
+    chat = client.chat.completions.create(model="llm", messages=HELLO, max_tokens=5, extra_body=NO_END)
+    assert chat.model == "llm"
+    assert chat.usage is not None
+    assert chat.usage.completion_tokens == 5
+    assert chat.choices[0].message.content
+    text = client.completions.create(model="llm", prompt="Hello", max_tokens=8, temperature=0, extra_body=NO_END)
     ours = server.generate("Hello", max_tokens=8, temperature=0, ignore_eos=True, exclude_input_in_output=True)
-    assert text.body["choices"][0]["text"] == ours.body["text_output"]
+    assert text.choices[0].text == ours.body["text_output"]
 
 
-def test_adapter_by_its_name(server: Server) -> None:
-    wanted = {"prompt": "Hello", "max_tokens": 8, "temperature": 0, "ignore_eos": True}
-    base, poet = (post(server, "/v1/completions", model=name, **wanted) for name in ("llm", "poet"))
-    assert base.body["choices"][0]["text"] != poet.body["choices"][0]["text"]
+def test_adapter_by_its_name(client: OpenAI) -> None:
+    base, poet = (
+        client.completions.create(model=name, prompt="Hello", max_tokens=8, temperature=0, extra_body=NO_END)
+        for name in ("llm", "poet")
+    )
+    assert base.choices[0].text != poet.choices[0].text
 
 
-def test_stream_with_usage(server: Server) -> None:
-    answer = post(
-        server,
-        "/v1/chat/completions",
+def test_stream_with_usage(client: OpenAI) -> None:
+    stream = client.chat.completions.create(
         model="llm",
         messages=HELLO,
         max_tokens=6,
-        ignore_eos=True,
         stream=True,
         stream_options={"include_usage": True},
+        extra_body=NO_END,
     )
-    lines = [line.removeprefix("data: ") for line in answer.body.splitlines() if line]
-    assert lines[-1] == "[DONE]"
-    assert json.loads(lines[-2])["usage"]["completion_tokens"] == 6
+    chunks = list(stream)
+    assert chunks[-1].usage is not None
+    assert chunks[-1].usage.completion_tokens == 6
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices][-1] == "length"
+
+
+def test_tools_that_must_be_called_are_called(client: OpenAI) -> None:
+    chat = client.chat.completions.create(
+        model="llm", messages=HELLO, tools=TOOLS, tool_choice="required", max_tokens=200
+    )
+    calls: Any = chat.choices[0].message.tool_calls
+    assert {call.function.name for call in calls} <= {"make_tea", "make_coffee"}
+    assert all(is_drink(call.function.arguments) for call in calls)
+
+
+def test_a_named_tool_is_called(client: OpenAI) -> None:
+    chosen: Any = {"type": "function", "function": {"name": "make_coffee"}}
+    chat = client.chat.completions.create(model="llm", messages=HELLO, tools=TOOLS, tool_choice=chosen, max_tokens=200)
+    [call] = chat.choices[0].message.tool_calls or []
+    assert call.type == "function"
+    assert call.function.name == "make_coffee"
+    assert is_drink(call.function.arguments)
+
+
+def test_structured_output_has_its_schema(client: OpenAI) -> None:
+    wanted: Any = {"type": "json_schema", "json_schema": {"name": "drink", "schema": DRINK, "strict": True}}
+    chat = client.chat.completions.create(model="llm", messages=HELLO, response_format=wanted, max_tokens=200)
+    assert is_drink(chat.choices[0].message.content or "")
 
 
 def test_tokenize_and_back(server: Server) -> None:
     tokens = post(server, "/tokenize", model="llm", prompt="Hello").body["tokens"]
     assert post(server, "/detokenize", model="llm", tokens=tokens).body["prompt"].endswith("Hello")
+
+
+def test_a_wrong_model_is_named(client: OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError, match="gpt-9"):
+        client.chat.completions.create(model="gpt-9", messages=HELLO)
 
 
 @pytest.mark.parametrize("path", ["/pause", "/scale_elastic_ep", "/invocations", "/metrics", "/docs", "/openapi.json"])
@@ -69,19 +123,27 @@ def test_nothing_else_can_be_reached(server: Server, path: str) -> None:
         assert "/v1/chat/completions" in answer.error
 
 
-def test_both_protocols_at_once(server: Server) -> None:
-    statuses: list[int] = []
+def test_profiles_are_the_same_for_both_protocols(server: Server, client: OpenAI) -> None:
+    short = client.completions.create(model="llm", prompt="Hello", extra_body={**NO_END, "profile": "short"})
+    ours = server.generate("Hello", profile="short", ignore_eos=True, exclude_input_in_output=True)
+    assert short.choices[0].text == ours.body["text_output"]
+    with pytest.raises(openai.BadRequestError, match="unknown sampling profile 'shrot'; allowed: long, short"):
+        client.chat.completions.create(model="llm", messages=HELLO, extra_body={"profile": "shrot"})
 
-    def openai() -> None:
-        wanted = {"messages": HELLO, "max_tokens": 60, "ignore_eos": True}
-        statuses.append(post(server, "/v1/chat/completions", model="llm", **wanted).status)
 
-    def triton() -> None:
-        statuses.append(server.generate(max_tokens=60, ignore_eos=True).status)
+def test_both_protocols_at_once(server: Server, client: OpenAI) -> None:
+    done: list[bool] = []
 
-    threads = [threading.Thread(target=target) for target in (openai, triton) for _ in range(10)]
+    def by_openai() -> None:
+        chat = client.chat.completions.create(model="llm", messages=HELLO, max_tokens=60, extra_body=NO_END)
+        done.append(chat.usage is not None and chat.usage.completion_tokens == 60)
+
+    def by_triton() -> None:
+        done.append(server.generate(max_tokens=60, ignore_eos=True).status == 200)
+
+    threads = [threading.Thread(target=target) for target in (by_openai, by_triton) for _ in range(10)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert statuses == [200] * 20
+    assert done == [True] * 20

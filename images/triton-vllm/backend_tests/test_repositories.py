@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import openai
 import pytest
 import yaml
+from openai import OpenAI
 
 from testing.server import Server, running, tiny_model, write_model
 
@@ -59,9 +61,8 @@ def test_a_generated_repository_loads_and_answers(file: Path, tmp_path: Path) ->
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A model for embeddings."""
     folder = tmp_path_factory.mktemp("embedding")
-    write_model(
-        folder / "models", "embedding", {"model": str(tiny_model("embedding")), "max_num_seqs": 8, "max_model_len": 512}
-    )
+    engine = {"model": str(tiny_model("embedding")), "max_num_seqs": 8, "max_model_len": 512}
+    write_model(folder / "models", "embedding", engine, openai={})
     with running(folder, folder / "models", model="embedding") as started:
         yield started
 
@@ -74,6 +75,19 @@ def test_embedding_request(server: Server) -> None:
     assert answer.body["num_input_tokens"] >= 2
     tokens = json.dumps({"input": [5, 6, 7]})
     assert server.generate("", model="embedding", embedding_request=tokens).status == 200
+
+
+def test_embeddings_by_openais_client_are_the_same(server: Server) -> None:
+    client = OpenAI(base_url=f"http://127.0.0.1:{server.front_port}/v1", api_key="none", max_retries=0)
+    found = client.embeddings.create(model="embedding", input=["Hello world", "Hello"], encoding_format="float")
+    request = json.dumps({"input": "Hello world"})
+    ours = json.loads(server.generate("", model="embedding", embedding_request=request).body["text_output"])
+    assert [len(one.embedding) for one in found.data] == [128, 128]
+    assert found.data[0].embedding == pytest.approx(ours, abs=1e-3)
+    assert found.usage.prompt_tokens > 2
+    with pytest.raises(openai.APIStatusError) as error:
+        client.chat.completions.create(model="embedding", messages=[{"role": "user", "content": "Hello"}])
+    assert error.value.status_code in (400, 404)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 import time
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,12 +16,14 @@ import pytest
 
 import env as engine_env
 from backend import preflight
+from e2e.hub.server import SPEAKER, Handler, Hub
 from testing.server import (
     TINY_ENGINE,
     Server,
     environment,
     lay_out_backend,
     left_in_shared_memory,
+    running,
     tiny_model,
     wait_until,
     write_model,
@@ -156,6 +160,33 @@ def test_engines_refusal_is_the_termination_message(tmp_path: Path) -> None:
     assert message["hint"]
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "cause"),
+    [
+        (
+            "openai",
+            {"tool_call_parser": "hermse", "enable_auto_tool_choice": True},
+            "openai.json: unknown tool_call_parser 'hermse'; there are ",
+        ),
+        (
+            "sampling",
+            {"profiles": {"odd": {"temperature": -1}}},
+            "sampling.json: profile 'odd': sampling parameters refused",
+        ),
+    ],
+)
+def test_files_that_no_request_could_live_with_end_the_start(
+    tmp_path: Path, file: str, content: dict[str, Any], cause: str
+) -> None:
+    write_model(tmp_path / "models", "llm", {**TINY_ENGINE, "model": str(tiny_model())}, **{file: content})
+    server = Server.start(tmp_path, tmp_path / "models")
+    try:
+        assert server.wait_exit() == 1, server.log
+    finally:
+        server.stop()
+    assert server.termination_message["cause"].startswith(cause)
+
+
 def test_dead_stub_does_not_leave_the_server_waiting(tmp_path: Path) -> None:
     write_model(tmp_path / "models", "llm", {"model": "org/model"})
     server = Server.start(tmp_path, tmp_path / "models", prepare=kill_itself)
@@ -213,14 +244,37 @@ def test_loading_server_stops_at_once(tmp_path: Path) -> None:
     assert left_in_shared_memory() <= segments
 
 
+def test_a_download_is_a_phase_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "hub/demo").mkdir(parents=True)
+    (tmp_path / "hub" / SPEAKER).symlink_to(tiny_model())
+    Handler.hub = Hub(tmp_path / "hub", token="")
+    hub = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=hub.serve_forever, daemon=True).start()
+    online = {"HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}", "HF_HUB_OFFLINE": "0"}
+    write_model(tmp_path / "models", "llm", {**TINY_ENGINE, "model": SPEAKER})
+    try:
+        with running(tmp_path, tmp_path / "models", **online, HF_HOME=str(tmp_path / "cache")) as server:
+            report = server.report()
+    finally:
+        hub.shutdown()
+        hub.server_close()
+    assert [line["phase"] for line in report] == [*PHASES[:2], "Download", *PHASES[2:]]
+    assert report[2]["bytes"] >= (tiny_model() / "model.safetensors").stat().st_size
+    assert report[2]["seconds"] >= 0
+
+
+PHASES = ["Preflight", "EngineArguments", "WeightsLoaded", "KVCache", "Warmup", "FirstToken", "Serving"]
+
+
 def test_start_up_report_has_every_phase_in_order(server: Server) -> None:
     report = server.report()
-    assert [line["phase"] for line in report] == ["Preflight", "EngineArguments", "KVCache", "FirstToken", "Serving"]
+    assert [line["phase"] for line in report] == PHASES
+    assert all(line["seconds"] >= 0 for line in report)
     elapsed = [line["elapsed"] for line in report]
     assert elapsed == sorted(elapsed)
     assert report[0]["seconds"] < PREFLIGHT_SECONDS
     assert report[1]["vllm"]
-    cache = report[2]
+    cache = report[PHASES.index("KVCache")]
     assert cache["kvCacheTokens"] == cache["blocks"] * cache["blockSize"] > 0
     assert cache["concurrencyAtMaxModelLen"] == round(cache["kvCacheTokens"] / cache["maxModelLen"], 4)
     assert report[-1]["model"] == "llm"

@@ -50,6 +50,38 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "unknown dtype": ({"engine": {"dtype": "int3"}}, "spec.engine.dtype", '"bfloat16"'),
     "unknown field": ({"engine": {"maxModelLength": 8}}, "spec.engine.maxModelLength", "unknown field"),
     "switch as text": ({"engine": {"enforceEager": "yes"}}, "spec.engine.enforceEager", "boolean"),
+    "temperature 3": (
+        {"sampling": {"defaults": {"temperature": 3}}},
+        "spec.sampling.defaults.temperature",
+        "or equal to 2",
+    ),
+    "probability 0": ({"sampling": {"defaults": {"topP": 0}}}, "spec.sampling.defaults.topP", "greater than 0"),
+    "sampling by vLLM's name": ({"sampling": {"defaults": {"top_p": 1}}}, "spec.sampling.defaults.top_p", "unknown"),
+    "empty stop": ({"sampling": {"defaults": {"stop": [""]}}}, "spec.sampling.defaults.stop[0]", "at least 1"),
+    "shortest without longest": (
+        {"sampling": {"defaults": {"minTokens": 5}}},
+        "spec.sampling",
+        "minTokens needs a maxTokens that is no smaller",
+    ),
+    "shortest above the longest of the defaults": (
+        {"sampling": {"defaults": {"maxTokens": 4}, "profiles": [{"name": "a", "minTokens": 5}]}},
+        "spec.sampling",
+        "in the profile or in the defaults",
+    ),
+    "profile without a name": ({"sampling": {"profiles": [{"topK": 1}]}}, "profiles[0].name", "Required value"),
+    "profile in capitals": ({"sampling": {"profiles": [{"name": "A"}]}}, "profiles[0].name", "a-z0-9"),
+    "profile twice": (
+        {"sampling": {"profiles": [{"name": "a"}, {"name": "a"}]}},
+        "spec.sampling.profiles[1]",
+        "Duplicate value",
+    ),
+    "time 0": ({"server": {"requestTimeoutSeconds": 0}}, "spec.server.requestTimeoutSeconds", "or equal to 1"),
+    "limit -1": ({"server": {"limits": {"maxN": -1}}}, "spec.server.limits.maxN", "or equal to 1"),
+    "key without a Secret": (
+        {"server": {"openAI": {"enabled": True, "apiKeySecretRef": {"key": "a"}}}},
+        "spec.server.openAI.apiKeySecretRef.name",
+        "Required value",
+    ),
     "release": ({"server": {"release": "25.13"}}, "spec.server.release", "vllm-[0-9]+"),
     "image with a space": ({"server": {"image": "a b"}}, "spec.server.image", "\\S+"),
     "log level": ({"server": {"logLevel": "DEBUG"}}, "spec.server.logLevel", '"Verbose"'),
@@ -119,6 +151,20 @@ def test_a_name_that_no_service_can_have_is_refused(plane: ControlPlane, namespa
 
 def test_the_longest_name_is_accepted(plane: ControlPlane, namespace: str) -> None:
     plane.kubectl("create", "-n", namespace, "-f", "-", stdin=json.dumps(llm("a" * 54)))
+
+
+SAMPLING = {"defaults": {"maxTokens": 9}, "profiles": [{"name": "a", "minTokens": 9}, {"name": "b", "minTokens": 0}]}
+
+
+def test_shortest_and_longest_may_come_from_different_places(plane: ControlPlane, namespace: str) -> None:
+    plane.kubectl("create", "-n", namespace, "-f", "-", stdin=json.dumps(llm("lengths", sampling=SAMPLING)))
+
+
+def test_kubectl_explains_the_fields_of_requests(plane: ControlPlane) -> None:
+    told = plane.kubectl("explain", "llmdeployments.spec.server.openAI")
+    for words in ("apiKeySecretRef", "bearer token", "enabled", "port 9000", "extraArgs", "tool_call_parser"):
+        assert words in told
+    assert "most likely one" in plane.kubectl("explain", "llmdeployments.spec.sampling.defaults.temperature")
 
 
 def test_the_crd_is_established_without_complaint(plane: ControlPlane) -> None:

@@ -134,6 +134,62 @@ def test_adapters_have_no_field_and_that_is_said(tmp_path: Path) -> None:
     assert notes["1/multi_lora.json"] == "dropped: spec has no field for adapters: doll, sheep"
 
 
+OURS = "--image=registry.example/triton-vllm:vllm-0.32.0"
+
+
+def test_files_of_the_operators_own_image_become_fields(tmp_path: Path) -> None:
+    sampling = {
+        "defaults": {"temperature": 0.5, "max_new_tokens": 100, "stop": "END", "n": 2, "top_p": 7},
+        "profiles": {"exact": {"temperature": 0.0}, "Not A Name": {"temperature": 1.0}},
+    }
+    openai = {"enable_auto_tool_choice": True, "tool_call_parser": "hermes", "api_key": ["secret"]}
+    limits = {"max_n": 4, "max_logprobs": None, "request_timeout_seconds": 30.0}
+    model(tmp_path, model={"model": "a/b"}, sampling=sampling, openai=openai, limits=limits)
+    obj, notes = imported(tmp_path, OURS)
+    assert obj["spec"]["sampling"] == {
+        "defaults": {"temperature": 0.5, "maxTokens": 100, "stop": ["END"]},
+        "profiles": [{"name": "exact", "temperature": 0.0}],
+    }
+    server = obj["spec"]["server"]
+    assert server["openAI"] == {
+        "enabled": True,
+        "extraArgs": {"enable_auto_tool_choice": True, "tool_call_parser": "hermes"},
+    }
+    assert (server["limits"], server["requestTimeoutSeconds"]) == ({"maxN": 4}, 30)
+    assert notes["1/sampling.json: defaults.max_new_tokens"] == "changed: spec.sampling.defaults: maxTokens"
+    dropped = {where for where, text in notes.items() if text.startswith("dropped")}
+    assert dropped == {
+        "1/sampling.json: defaults.n",
+        "1/sampling.json: defaults.top_p",
+        "1/sampling.json: profiles.Not A Name",
+        "1/openai.json: api_key",
+        "1/limits.json: max_logprobs",
+    }
+    assert "spec.server.openAI.apiKeySecretRef" in notes["1/openai.json: api_key"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written"), [(0, None), (0.2, 1), (90, 90), (1e9, None), ("x", None), (None, None), ([], None)]
+)
+def test_a_time_limit_is_whole_seconds_of_a_day_at_most(tmp_path: Path, seconds: Any, written: int | None) -> None:
+    model(tmp_path, model={"model": "a/b"}, limits={"request_timeout_seconds": seconds})
+    obj, _ = imported(tmp_path, OURS)
+    assert obj["spec"]["server"].get("requestTimeoutSeconds") == written
+
+
+@pytest.mark.parametrize("odd", [[], 7, None, "x", {"defaults": []}, {"profiles": [1]}, {"profiles": {"a": 1}}])
+def test_odd_files_do_no_harm(tmp_path: Path, odd: Any) -> None:
+    model(tmp_path, model={"model": "a/b"}, sampling=odd if isinstance(odd, dict) else {"defaults": odd})
+    assert imported(tmp_path, OURS)[0]["spec"].get("sampling", {}).get("defaults") is None
+
+
+def test_without_the_operators_own_image_that_is_told(tmp_path: Path) -> None:
+    model(tmp_path, model={"model": "a/b"}, openai={})
+    result = run(tmp_path, "-o", "yaml")
+    assert result.exit_code == 3
+    assert "FieldOfOwnImage" in result.stderr
+
+
 def test_other_arguments_are_extra_and_unsafe_or_unknown_ones_go(tmp_path: Path) -> None:
     given = {
         "model": "a/b", "tokenizer_mode": "slow", "trust_remote_code": True, "served_model_name": "x",

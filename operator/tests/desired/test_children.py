@@ -17,6 +17,7 @@ from triton_vllm_operator.desired import pod, repository
 from triton_vllm_operator.desired.children import children
 from triton_vllm_operator.desired.engine_args import engine_args, model_json
 from triton_vllm_operator.desired.model_config import config_pbtxt, messages
+from triton_vllm_operator.desired.services import endpoints
 
 SHORTEST = SAMPLES["shortest"]
 
@@ -152,9 +153,59 @@ def test_the_repository_lies_where_triton_looks_and_holds_nothing_else() -> None
     }
 
 
+def files(spec: dict[str, Any]) -> dict[str, Any]:
+    """JSON files of the repository beside the engine's."""
+    data = next(o for o in children(llm(spec), IMAGE, DEFAULTS) if o["kind"] == "ConfigMap")["data"]
+    return {name: json.loads(text) for name, text in data.items() if name not in ("config.pbtxt", "model.json")}
+
+
+def test_what_requests_get_is_written_by_vllms_names() -> None:
+    found = files(SAMPLES["every-field"])
+    assert set(found) == {"sampling.json", "openai.json", "limits.json"}
+    assert found["sampling.json"]["profiles"] == {"exact": {"temperature": 0.0}, "brief": {"max_tokens": 16}}
+    assert found["sampling.json"]["defaults"]["repetition_penalty"] == 1.1
+    assert found["sampling.json"]["defaults"]["stop"] == ["END", 'a "quote"']
+    assert found["openai.json"] == {"enable_auto_tool_choice": True, "tool_call_parser": "hermes"}
+    assert found["limits.json"]["request_timeout_seconds"] == 90
+    assert found["limits.json"]["max_images"] == 0
+    mounts = {m.get("subPath"): m["mountPath"] for m in server(SAMPLES["every-field"])["volumeMounts"]}
+    assert {name: mounts[name] for name in found} == {name: f"/models/llama/1/{name}" for name in found}
+
+
+def test_what_is_not_said_makes_no_file() -> None:
+    off = {"sampling": {"defaults": {}, "profiles": []}, "server": {"openAI": {"enabled": False}, "limits": {}}}
+    assert files(SHORTEST) == files(SHORTEST | off) == {}
+    assert template(SHORTEST) == template(SHORTEST | off)
+
+
+def test_openai_is_published_only_where_it_is_on() -> None:
+    on = SHORTEST | {"server": {"openAI": {"enabled": True}}}
+    assert files(on) == {"openai.json": {}}
+    [port] = [port for port in child("Service", on)["spec"]["ports"] if port["name"] == "openai"]
+    assert (port["port"], port["targetPort"]) == (9000, "health")
+    assert endpoints(llm(on))["openAI"] == "http://llama.team.svc:9000/v1"
+    assert "openAI" not in endpoints(llm(SHORTEST))
+
+
+def test_the_key_of_openai_comes_from_the_users_secret_and_only_where_it_is_asked_for() -> None:
+    on = SAMPLES["every-field"]
+    [entry] = [e for e in server(on)["env"] if e["name"] == "VLLM_API_KEY"]
+    assert entry["valueFrom"] == {"secretKeyRef": {"name": "clients", "key": "api-key"}}
+    off = on | {"server": on["server"] | {"openAI": {**on["server"]["openAI"], "enabled": False}}}
+    assert "VLLM_API_KEY" not in [e["name"] for e in server(off)["env"]]
+
+
 @pytest.mark.parametrize(
     "change",
-    [{"engine": {"maxModelLen": 100}}, {"model": {"uri": "hf://a/b"}}, {"model": SHORTEST["model"] | {"name": "x"}}],
+    [
+        {"sampling": {"defaults": {"temperature": 0.5}}},
+        {"sampling": {"profiles": [{"name": "exact", "temperature": 0}]}},
+        {"server": {"openAI": {"enabled": True}}},
+        {"server": {"requestTimeoutSeconds": 5}},
+        {"engine": {"maxModelLen": 100}},
+        {"model": {"uri": "hf://a/b"}},
+        {"model": SHORTEST["model"] | {"name": "x"}},
+    ],
 )
 def test_a_changed_configuration_rolls_the_pods(change: dict[str, Any]) -> None:
     before, after = template(SHORTEST), template(SHORTEST | change)
@@ -227,7 +278,7 @@ def test_the_users_pod_labels_do_not_replace_the_operators() -> None:
 
 
 def test_ports_that_are_off_are_not_published() -> None:
-    assert [p["name"] for p in child("Service", SAMPLES["every-field"])["spec"]["ports"]] == ["http"]
+    assert [p["name"] for p in child("Service", SAMPLES["every-field"])["spec"]["ports"]] == ["http", "openai"]
     assert [p["name"] for p in child("Service", SHORTEST)["spec"]["ports"]] == ["http", "grpc", "metrics"]
 
 

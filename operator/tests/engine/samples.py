@@ -10,7 +10,16 @@ from typing import Any
 
 from tests.desired.samples import resource
 from tests.plan.test_fit import A10, H100, LLAMA_70B, decided, node
-from triton_vllm_operator.engine import arguments, hardware, releases, security, server_flags
+from triton_vllm_operator.api.spec import LLMDeploymentSpec
+from triton_vllm_operator.engine import (
+    arguments,
+    hardware,
+    image_fields,
+    openai_arguments,
+    releases,
+    security,
+    server_flags,
+)
 from triton_vllm_operator.engine.problems import Problem
 from triton_vllm_operator.plan import verdict
 from triton_vllm_operator.plan.verdict import Foreseen
@@ -34,6 +43,17 @@ def image(text: str | None, release: str | None = None) -> list[Problem]:
 
 def extra(version: str, **args: Any) -> list[Problem]:
     return arguments.check(args, version)
+
+
+def openai(**args: Any) -> list[Problem]:
+    return openai_arguments.check(args, {})
+
+
+SERVING: dict[str, Any] = {
+    "model": {"uri": "hf://org/model"},
+    "sampling": {"defaults": {"temperature": 0}},
+    "server": {"openAI": {"enabled": True}, "requestTimeoutSeconds": 60, "limits": {"maxN": 1}},
+}
 
 
 def nested(levels: int) -> dict[str, Any]:
@@ -81,6 +101,7 @@ SAMPLES: tuple[Callable[[], list[Problem]], ...] = (
     lambda: extra("0.27.1", download_dir="/models"),
     lambda: extra("0.27.1", tensor_parallel_size=2),
     lambda: extra("0.27.1", port=8000),
+    lambda: extra("0.27.1", tool_call_parser="hermes"),
     lambda: extra("0.27.1", temperature=0.2),
     lambda: extra("0.10.1.1", disable_log_requests=True),
     lambda: extra("0.27.1", swap_space=4),
@@ -95,6 +116,13 @@ SAMPLES: tuple[Callable[[], list[Problem]], ...] = (
     lambda: extra("0.27.1", kv_transfer_config={"kv_connector": "NixlConnector"}),
     lambda: extra("0.27.1", enable_lora=True, max_loras=8, max_cpu_loras=4),
     lambda: extra("0.27.1", max_lora_rank=32),
+    lambda: openai(tool_cal_parser="hermes"),
+    lambda: openai(api_key=["secret"]),
+    lambda: openai(middleware=["a.b"]),
+    lambda: openai(tool_call_parser="hermse"),
+    lambda: openai(enable_auto_tool_choice=True),
+    lambda: openai(trust_request_chat_template=True),
+    lambda: image_fields.check(LLMDeploymentSpec.model_validate(SERVING), row("26.08")),
     lambda: flag("--xyzzy=1"),
     lambda: flag("--http-thread-cuont=4"),
     lambda: flag("--http-port=9000"),

@@ -8,6 +8,7 @@ from tests.engine.samples import nested
 from triton_vllm_operator.api import spec
 from triton_vllm_operator.engine import arguments, contract
 from triton_vllm_operator.engine.problems import Problem, Reason
+from triton_vllm_operator.engine.values import MAX_DEPTH
 
 NEW = "0.27.1"
 EXTRA = "spec.engine.extraArgs"
@@ -98,13 +99,13 @@ def test_code_is_found_inside_objects_at_any_depth(value: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["hf_overrides", "max_loras", "--enable-lora", "no_such_argument"])
-@pytest.mark.parametrize("levels", [arguments.MAX_DEPTH + 1, 9_000])
+@pytest.mark.parametrize("levels", [MAX_DEPTH + 1, 9_000])
 def test_a_hostile_nesting_is_refused_wherever_it_stands(name: str, levels: int) -> None:
     assert one(NEW, name, nested(levels)).reason is Reason.ARGUMENT_TOO_DEEP
 
 
 def test_nesting_up_to_the_limit_is_taken() -> None:
-    assert arguments.check({"hf_overrides": nested(arguments.MAX_DEPTH)}, NEW) == []
+    assert arguments.check({"hf_overrides": nested(MAX_DEPTH)}, NEW) == []
 
 
 # arguments, field to change, reason

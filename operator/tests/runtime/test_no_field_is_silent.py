@@ -19,9 +19,14 @@ SCHEMA = draw.spec_schema()
 PLANNED = {("planning", "mode"), ("resources", "gpu", "memoryGiB")}
 LEAVES = sorted(set(draw.leaves(SCHEMA)) - PLANNED, key=str)
 BASE: Object = {"model": {"uri": "hf://org/model"}}
-# Fields whose effect shows only beside others.
+OURS: Object = {"server": {"image": "registry.example/triton-vllm:vllm-0.32.0"}}
+# Fields whose effect shows only beside others: beginning of their paths -> those others.
 BESIDE: dict[tuple[draw.Step, ...], Object] = {
     ("service", "disruptionBudget", "maxUnavailable"): {"service": {"disruptionBudget": {"enabled": True}}},
+    ("sampling",): OURS,
+    ("server", "limits"): OURS,
+    ("server", "requestTimeoutSeconds"): OURS,
+    ("server", "openAI"): {"server": {**OURS["server"], "openAI": {"enabled": True}}},
 }
 
 
@@ -33,7 +38,8 @@ def merged(base: Any, over: Any) -> Any:
 
 def outcome(path: tuple[draw.Step, ...], value: Any) -> tuple[list[Object], str]:
     """What one field with this value comes to: the children without their hashes, and why it was refused, if it was."""
-    spec = merged(merged(BASE, BESIDE.get(path, {})), draw.put(SCHEMA, path, value))
+    beside = next((others for start, others in BESIDE.items() if path[: len(start)] == start), {})
+    spec = merged(merged(BASE, beside), draw.put(SCHEMA, path, value))
     children, status = clock.run(reconciled(spec))
     stalled = find(status["conditions"], "Stalled")
     assert stalled is not None

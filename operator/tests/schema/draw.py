@@ -37,6 +37,7 @@ _BY_PATH: Mapping[tuple[Step, ...], Sequence[Any]] = {
     ("model", "name"): ("llama", "Llama.3-8B", "m_1"),
     ("engine", "extraArgs"): ({"enable_log_requests": True}, {"enable_log_requests": False}, {}),
     ("engine", "blockSize"): (16, 32),
+    ("server", "openAI", "extraArgs"): ({"enable_force_include_usage": True}, {"response_role": "bot"}, {}),
     ("replicas",): (1, 2, 0),
     ("podTemplate", "volumes", ITEM, "emptyDir", "medium"): ("", "Memory"),
 }

@@ -170,6 +170,135 @@ class EngineSpec(Model):
     )
 
 
+class SamplingValues(Model):
+    """Sampling parameters, used where a request sets none. Absent: the model's generation_config, then vLLM's own."""
+
+    temperature: float | None = field(
+        ge=0, le=2, description="How much chance is in the choice of a token; 0 always takes the most likely one."
+    )
+    top_p: float | None = field(
+        gt=0, le=1, description="Only the most likely tokens that together have this probability are chosen from."
+    )
+    top_k: int | None = field(ge=0, description="Only so many of the most likely tokens are chosen from; 0 for all.")
+    min_p: float | None = field(
+        ge=0,
+        le=1,
+        description="Tokens are left out that are less likely than this part of the most likely one.",
+    )
+    repetition_penalty: float | None = field(
+        gt=0,
+        description="Above 1 makes tokens of the prompt and the answer less likely, below 1 more likely.",
+    )
+    presence_penalty: float | None = field(
+        ge=-2, le=2, description="Above 0 makes tokens that are in the answer already less likely."
+    )
+    frequency_penalty: float | None = field(
+        ge=-2, le=2, description="Above 0 makes tokens less likely, the more often they are in the answer already."
+    )
+    max_tokens: int | None = field(
+        ge=1,
+        description="Longest answer in tokens. Where nothing says it: 16 in Triton's protocols, and in OpenAI's chat "
+        "what is left of maxModelLen.",
+    )
+    min_tokens: int | None = field(
+        ge=0, description="Shortest answer in tokens. Needs a maxTokens that is no smaller, here or in the defaults."
+    )
+    stop: list[Annotated[str, Field(min_length=1, max_length=256)]] = field(
+        [], max_length=16, description="Texts that end the answer; they are no part of it."
+    )
+    seed: int | None = field(
+        ge=0, description="Seed of the random numbers: the same request then gets the same answer."
+    )
+
+
+class SamplingProfile(SamplingValues):
+    """Sampling parameters under a name."""
+
+    name: str = Field(
+        max_length=63,
+        pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
+        description='Name that a request gives as "profile", in either protocol.',
+    )
+
+
+def _effective(name: str) -> str:
+    """CEL: what the profile `p` says, else the defaults, else 0. An absent `sampling` is judged without `defaults`."""
+    return f"(has(p.{name}) ? p.{name} : {_default(name)})"
+
+
+def _default(name: str) -> str:
+    return f"(has(self.defaults) && has(self.defaults.{name}) ? self.defaults.{name} : 0)"
+
+
+class SamplingSpec(Model):
+    """Sampling parameters of requests that set none. A request's own values win over its profile, the profile over the
+    defaults, and those over the model's generation_config; both protocols obey them."""
+
+    model_config = Model.model_config | {
+        "json_schema_extra": cel(
+            (
+                f"{_default('minTokens')} <= {_default('maxTokens')}",
+                "defaults: minTokens needs a maxTokens that is no smaller",
+            ),
+            (
+                f"!has(self.profiles) || self.profiles.all(p, {_effective('minTokens')} <= {_effective('maxTokens')})",
+                "profiles: minTokens needs a maxTokens that is no smaller, in the profile or in the defaults",
+            ),
+        )
+    }
+
+    defaults: SamplingValues = field(SamplingValues(), description="Used where neither request nor profile says more.")
+    profiles: list[SamplingProfile] = field(
+        [],
+        max_length=32,
+        description="Sets of values that a request names: profile: NAME in the body, in either protocol.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
+
+    @property
+    def said(self) -> bool:
+        """Whether there is anything in it."""
+        return bool(self.profiles or self.defaults != SamplingValues())
+
+
+class OpenAISpec(Model):
+    """vLLM's own OpenAI server on port 9000, from the same engine."""
+
+    enabled: bool = field(
+        False, description="Whether the pods answer OpenAI's protocol, and the Service publishes port 9000 as openai."
+    )
+    api_key_secret_ref: SecretKeyRef | None = field(
+        description="Secret with the key that clients must send as bearer token. Absent: no key is asked for. "
+        "Health, report and Triton's protocols never ask for it."
+    )
+    extra_args: dict[str, Any] = field(
+        {},
+        max_length=64,
+        description="Arguments of vLLM's server by vLLM's own name, for example "
+        "{enable_auto_tool_choice: true, tool_call_parser: hermes}.",
+        json_schema_extra={"x-kubernetes-preserve-unknown-fields": True},
+    )
+
+
+class LimitsSpec(Model):
+    """What one request may ask for. More is refused with 400 before the engine sees it."""
+
+    max_prompt_bytes: int | None = field(ge=1, description="Most bytes of text in a prompt. Default: 4194304 (4 MiB).")
+    max_body_bytes: int | None = field(
+        ge=1,
+        description="Most bytes in the body of a request for OpenAI's protocol, images included. "
+        "Default: 67108864 (64 MiB).",
+    )
+    max_n: int | None = field(ge=1, description="Most answers to one prompt (n). Default: 64.")
+    max_list: int | None = field(
+        ge=0, description="Most entries of stop, bad_words, logit_bias and other lists. Default: 1024."
+    )
+    max_logprobs: int | None = field(
+        ge=0, description="Most log probabilities a token. Default: the engine's max_logprobs."
+    )
+    max_images: int | None = field(ge=0, description="Most images in a request of Triton's protocols. Default: 16.")
+
+
 class ServerSpec(Model):
     """The Triton server around the engine."""
 
@@ -192,6 +321,18 @@ class ServerSpec(Model):
         ge=0,
         le=3600,
         description="Seconds that a stopping pod has to finish the requests that it has accepted.",
+    )
+    request_timeout_seconds: int | None = field(
+        ge=1,
+        le=86400,
+        description="Longest time that one request may take, waiting included; then it ends with an error. It bounds "
+        "what a plain generate costs whose client has gone. Default: no limit.",
+    )
+    limits: LimitsSpec = field(LimitsSpec(), description="What one request may ask for.")
+    open_ai: OpenAISpec = field(
+        OpenAISpec(),
+        alias="openAI",
+        description="OpenAI's protocol beside Triton's, from the same engine. Default: off.",
     )
     extra_args: list[Annotated[str, Field(min_length=3, max_length=1024, pattern=r"^--[a-z][a-z0-9-]*(=.*)?$")]] = (
         field(
@@ -379,6 +520,9 @@ class LLMDeploymentSpec(Model):
 
     model: ModelSpec = Field(description="Which model is served, under which name.")
     engine: EngineSpec = field(EngineSpec(), description="Arguments of the vLLM engine.")
+    sampling: SamplingSpec = field(
+        SamplingSpec(), description="Sampling parameters of requests that set none, and named sets of them."
+    )
     server: ServerSpec = field(ServerSpec(), description="The Triton server around the engine.")
     resources: ResourcesSpec = field(ResourcesSpec(), description="Compute resources of each pod.")
     replicas: int = field(1, ge=0, le=1000, description="Number of pods. Each one holds its own engine and GPUs.")

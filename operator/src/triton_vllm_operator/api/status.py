@@ -32,6 +32,7 @@ class EndpointsStatus(Model):
     http: str | None = field(description="Base URL of the KServe v2 HTTP protocol and of /generate.")
     grpc: str | None = field(description="HOST:PORT of the KServe v2 gRPC protocol.")
     metrics: str | None = field(description="URL of the Prometheus metrics of one pod behind the Service.")
+    open_ai: str | None = field(alias="openAI", description="Base URL of OpenAI's protocol, where it is on.")
 
 
 class ModelStatus(Model):

@@ -10,6 +10,7 @@ from typing import Any, Final
 from pydantic.alias_generators import to_camel
 
 from triton_vllm_operator.api import names
+from triton_vllm_operator.cli import imported_files
 from triton_vllm_operator.cli.problems import InputProblem
 from triton_vllm_operator.cli.repositories import CONFIG, ENGINE, TritonModel
 from triton_vllm_operator.engine import arguments, contract
@@ -30,9 +31,6 @@ _TENSORS: Final = frozenset(
 )  # fmt: skip
 _FILES: Final = {
     "multi_lora.json": "spec has no field for adapters: {keys}",
-    "sampling.json": "spec has no field for sampling defaults: clients send {keys}",
-    "openai.json": "spec has no field for OpenAI's protocol",
-    "limits.json": "spec has no field for limits of a request: {keys}",
 }
 _PARAMETERS: Final = {
     "REPORT_CUSTOM_METRICS": "the operator always switches vLLM's metrics on",
@@ -97,14 +95,18 @@ def imported(model: TritonModel, target: Target) -> Imported:
     engine = {name: value for fate in fates for name, value in fate.values.items()}
     replicas, scaled = _replicas(model, engine)
     name, named = _name(model, target.name)
+    beside = imported_files.read(model.files)
+    server = {**target.server, **beside.server}
     spec: dict[str, Any] = {
         "model": {**place, **({"name": model.name} if name != model.name and model.name else {})},
         **({"engine": _engine_block(engine)} if engine else {}),
-        **({"server": dict(target.server)} if target.server else {}),
+        **({"sampling": beside.sampling} if beside.sampling else {}),
+        **({"server": server} if server else {}),
         **({"replicas": replicas} if replicas != 1 else {}),
     }
     obj = {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": {"name": name}, "spec": spec}
     told = [Note(given.file, given.field(fate.name), fate.outcome, fate.text) for fate in fates]
+    told += [Note(f"{model.version}/{one.file}", one.key, one.outcome, one.text) for one in beside.told]
     return Imported(obj, (*named, *_config_notes(model), *scaled, *given.notes, *located, *told, *_file_notes(model)))
 
 
@@ -273,7 +275,7 @@ def _was(name: str) -> str:
 
 def _file_notes(model: TritonModel) -> Iterator[Note]:
     for file, content in model.files.items():
-        if file == ENGINE:
+        if file == ENGINE or file in imported_files.READ:
             continue
         keys = ", ".join(sorted(content)[:10]) or "nothing is in it"
         text = _FILES.get(file, "the backend does not read it").format(keys=keys)

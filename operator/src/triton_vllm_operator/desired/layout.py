@@ -9,7 +9,7 @@ CACHE_DIR: Final = "/cache"
 HTTP_PORT: Final = 8000
 GRPC_PORT: Final = 8001
 METRICS_PORT: Final = 8002
-# Our image only: readiness that means tokens, and what the engine got.
+# Our image only: readiness that means tokens, what the engine got, and OpenAI's protocol when it is on.
 HEALTH_PORT: Final = 9000
 REPORT_PATH: Final = "/report"
 

@@ -108,6 +108,9 @@ def _env(llm: LLMDeployment, defaults: Defaults) -> list[dict[str, Any]]:
     if token := llm.spec.model.token_secret_ref:
         reference = {"secretKeyRef": {"name": token.name, "key": token.key}}
         found["HF_TOKEN"] = {"name": "HF_TOKEN", "valueFrom": reference}
+    if llm.spec.server.open_ai.enabled and (key := llm.spec.server.open_ai.api_key_secret_ref):
+        reference = {"secretKeyRef": {"name": key.name, "key": key.key}}
+        found["VLLM_API_KEY"] = {"name": "VLLM_API_KEY", "valueFrom": reference}
     theirs = {entry["name"] for entry in llm.spec.pod_template.env}
     return [found[name] for name in sorted(found) if name not in theirs] + llm.spec.pod_template.env
 

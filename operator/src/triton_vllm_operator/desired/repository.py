@@ -6,6 +6,7 @@ from typing import Any
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.spec import LLMDeployment
+from triton_vllm_operator.desired import request_files
 from triton_vllm_operator.desired.engine_args import model_json
 from triton_vllm_operator.desired.model_config import config_pbtxt
 from triton_vllm_operator.desired.objects import child
@@ -23,12 +24,13 @@ def _config() -> str:
 
 def files(llm: LLMDeployment) -> dict[str, str]:
     """Key of the ConfigMap -> text."""
-    return {CONFIG_KEY: _config(), ENGINE_KEY: model_json(llm)}
+    return {CONFIG_KEY: _config(), ENGINE_KEY: model_json(llm), **request_files.texts(llm)}
 
 
 def paths(llm: LLMDeployment) -> dict[str, str]:
     """Key of the ConfigMap -> path below the repository's directory."""
-    return {CONFIG_KEY: f"{llm.model_name}/config.pbtxt", ENGINE_KEY: f"{llm.model_name}/1/model.json"}
+    beside = {key: f"{llm.model_name}/1/{key}" for key in (ENGINE_KEY, *request_files.texts(llm))}
+    return {CONFIG_KEY: f"{llm.model_name}/config.pbtxt", **beside}
 
 
 def content_hash(llm: LLMDeployment) -> str:

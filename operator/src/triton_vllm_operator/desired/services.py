@@ -4,7 +4,7 @@ from typing import Any
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.spec import LLMDeployment
-from triton_vllm_operator.desired.layout import GRPC_PORT, HTTP_PORT, METRICS_PORT
+from triton_vllm_operator.desired.layout import GRPC_PORT, HEALTH_PORT, HTTP_PORT, METRICS_PORT
 from triton_vllm_operator.desired.objects import child
 
 
@@ -31,15 +31,23 @@ def endpoints(llm: LLMDeployment) -> dict[str, str]:
         found["grpc"] = f"{host}:{GRPC_PORT}"
     if ports.metrics:
         found["metrics"] = f"http://{host}:{METRICS_PORT}/metrics"
+    if llm.spec.server.open_ai.enabled:
+        found["openAI"] = f"http://{host}:{HEALTH_PORT}/v1"
     return found
 
 
 def _ports(llm: LLMDeployment) -> list[dict[str, Any]]:
     wanted = llm.spec.service.ports
-    shown = [("http", HTTP_PORT, True), ("grpc", GRPC_PORT, wanted.grpc), ("metrics", METRICS_PORT, wanted.metrics)]
+    # (name, number, name in the pod, whether it is published)
+    shown = [
+        ("http", HTTP_PORT, "http", True),
+        ("grpc", GRPC_PORT, "grpc", wanted.grpc),
+        ("metrics", METRICS_PORT, "metrics", wanted.metrics),
+        ("openai", HEALTH_PORT, "health", llm.spec.server.open_ai.enabled),
+    ]
     return [
-        {"name": name, "port": port, "targetPort": name, "protocol": "TCP", **_app_protocol(name)}
-        for name, port, on in shown
+        {"name": name, "port": port, "targetPort": target, "protocol": "TCP", **_app_protocol(name)}
+        for name, port, target, on in shown
         if on
     ]
 

@@ -14,16 +14,13 @@ from pydantic.alias_generators import to_camel
 
 from triton_vllm_operator.api.spec import EngineSpec
 
-from . import contract, contradictions, releases, tables
+from . import contract, contradictions, openai_arguments, releases, tables
 from .contract import Argument, Contract
 from .problems import Problem, Reason, problem
 from .spelling import canonical, nearest
-from .values import broken_bound, fits, kinds_in_words, line, meant, shown
+from .values import MAX_DEPTH, broken_bound, fits, kinds_in_words, line, meant, shown, too_deep
 
 EXTRA = "spec.engine.extraArgs"
-
-# Deepest nesting of one value. Real ones need about 5; what writes a value into a message recurses.
-MAX_DEPTH = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,11 +149,7 @@ def _spelling(version: Contract, name: str, value: Any) -> Problem | None:
 
 
 def _too_deep(version: Contract, name: str, value: Any) -> Problem | None:
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        inner = [list(node.values()) if isinstance(node, Mapping) else node for node in level]
-        level = [item for node in inner if isinstance(node, list) for item in node]
-    if not level:
+    if not too_deep(value):
         return None
     return problem(f"{EXTRA}.{name}", Reason.ARGUMENT_TOO_DEEP, name=name, most=MAX_DEPTH)
 
@@ -191,8 +184,11 @@ def _has_field(version: Contract, name: str, value: Any) -> Problem | None:
 def _not_of_engine(version: Contract, name: str, value: Any) -> Problem | None:
     if name in version.arguments:
         return None
-    if name in rules().server:
-        return problem(f"{EXTRA}.{name}", Reason.ARGUMENT_OF_SERVER, name=name)
+    if name in rules().server or name in openai_arguments.entries().arguments:
+        instead = f"Leave {EXTRA}.{name} out."
+        if name in openai_arguments.free():
+            instead = f"Write {openai_arguments.FIELD}.{name}: {line(value)}."
+        return problem(f"{EXTRA}.{name}", Reason.ARGUMENT_OF_SERVER, name=name, instead=instead)
     if name in rules().sampling:
         return problem(f"{EXTRA}.{name}", Reason.ARGUMENT_OF_REQUEST, name=name)
     return None

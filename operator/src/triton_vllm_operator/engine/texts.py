@@ -33,6 +33,7 @@ class Reason(StrEnum):
     ARGUMENT_RISKY = "ArgumentRisky"
     ARGUMENTS_CONTRADICT = "ArgumentsContradict"
     ARGUMENT_IGNORED = "ArgumentIgnored"
+    FIELD_OF_OWN_IMAGE = "FieldOfOwnImage"
     FLAG_UNKNOWN = "FlagUnknown"
     FLAG_MISSPELT = "FlagMisspelt"
     FLAG_OWNED = "FlagOwned"
@@ -87,8 +88,7 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.ARGUMENT_OWNED: "{name} belongs to the operator. {why} {instead}",
     Reason.ARGUMENT_HAS_FIELD: "{name} has a field of its own. Write {instead}.",
     Reason.ARGUMENT_OF_SERVER: (
-        "{name} is an option of vLLM's own HTTP server, and the engine inside Triton has none of its options: vLLM "
-        "would stop at it. Leave {field} out."
+        "{name} is an option of vLLM's own HTTP server and not of the engine, which would stop at it. {instead}"
     ),
     Reason.ARGUMENT_OF_REQUEST: (
         "{name} is a parameter of each request and not of the engine: vLLM would stop at it. Leave {field} out and "
@@ -121,6 +121,10 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.ARGUMENT_RISKY: "{name} is taken, but mind this. {why}",
     Reason.ARGUMENTS_CONTRADICT: "{field} contradicts {other}: {why}. Write {instead}.",
     Reason.ARGUMENT_IGNORED: "{field} does nothing beside {other}: {why}. Write {instead}, or leave it out.",
+    Reason.FIELD_OF_OWN_IMAGE: (
+        'NVIDIA\'s image of release "{release}" does not read {field}: it would do nothing. Leave it out, or write '
+        'spec.server.release: "{newest}" with the operator\'s own image.'
+    ),
     Reason.FLAG_UNKNOWN: "tritonserver has no flag --{name} and would exit at it. Leave {field} out.",
     Reason.FLAG_MISSPELT: (
         "tritonserver has no flag --{name} and would exit at it. If this is what you mean, write {instead}."

@@ -20,6 +20,19 @@ _WORDS = {
 _SIGNS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
 
+# Deepest nesting of one value. Real ones need about 5; what writes a value into a message recurses.
+MAX_DEPTH = 32
+
+
+def too_deep(value: Any) -> bool:
+    """Whether objects and lists are nested deeper than MAX_DEPTH. Not recursive: the depth is the user's."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        inner = [list(node.values()) if isinstance(node, Mapping) else node for node in level]
+        level = [item for node in inner if isinstance(node, list) for item in node]
+    return bool(level)
+
+
 def kind(value: object) -> str:
     """JSON kind of a value. Raises KeyError for what JSON cannot hold."""
     kinds = {bool: "bool", int: "int", float: "float", str: "str", list: "list", dict: "object", type(None): "null"}

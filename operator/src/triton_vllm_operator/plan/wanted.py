@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from triton_vllm_operator.api.conditions import Condition
 from triton_vllm_operator.api.spec import EngineSpec, LLMDeployment
 from triton_vllm_operator.desired.inputs import ServingImage
-from triton_vllm_operator.engine import arguments, releases, security, server_flags
+from triton_vllm_operator.engine import arguments, image_fields, openai_arguments, releases, security, server_flags
 from triton_vllm_operator.engine.problems import Problem
 
 
@@ -59,10 +59,12 @@ class Wanted:
 
     def problems(self, *, opted_out: bool) -> list[Problem]:
         """What is wrong with the arguments, the flags and the release, refusals and warnings."""
-        engine, contract = self.llm.spec.engine, self.resolved.contract_version
+        engine, server, contract = self.llm.spec.engine, self.llm.spec.server, self.resolved.contract_version
         return [
             *arguments.check(engine.extra_args, contract, _typed(engine)),
-            *server_flags.check(self.llm.spec.server.extra_args, self.resolved.row.server_code),
+            *server_flags.check(server.extra_args, self.resolved.row.server_code),
+            *openai_arguments.check(server.open_ai.extra_args, engine.extra_args),
+            *image_fields.check(self.llm.spec, self.resolved.row),
             *security.problems(self.known, opted_out=opted_out),
         ]
 

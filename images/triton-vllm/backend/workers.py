@@ -1,0 +1,122 @@
+"""What runs in each worker's process of the engine: it tells the phases of the start that only a worker sees.
+
+vLLM imports this module in each worker's process and nowhere else, after its worker's class and before the model is
+loaded: that is when the methods that take the time are wrapped.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from backend import report
+from backend.memory import MeasuringWorker
+
+# Methods of vLLM's workers -> the phase that their time belongs to.
+METHODS = {
+    "load_model": "WeightsLoaded",
+    "determine_available_memory": "KVCache",
+    "initialize_from_config": "KVCache",
+    "compile_or_warm_up_model": "Warmup",
+}
+FETCH = "download_weights_from_hf"
+LOADERS = "vllm.model_executor.model_loader."
+# A file's time is that of the kernel's last tick.
+TICK_SECONDS = 0.02
+
+
+class Stopwatch:
+    """Seconds that this process spent in each phase; what is nested in another phase counts once."""
+
+    def __init__(self) -> None:
+        self.spent: dict[str, float] = {}
+        self._running = False
+        # Rank 0 speaks for all.
+        self._speaks = False
+
+    def time(self, method: Callable[..., Any], phase: str) -> Callable[..., Any]:
+        """The method of a worker, timed. The end of ``WeightsLoaded`` is reported at once."""
+
+        @functools.wraps(method)
+        def timed(worker: Any, *args: Any, **kwargs: Any) -> Any:
+            if self._running:
+                return method(worker, *args, **kwargs)
+            self._running, self._speaks = True, worker.rank == 0
+            begun, fetched = time.monotonic(), self.spent.get("Download", 0.0)
+            try:
+                found = method(worker, *args, **kwargs)
+            finally:
+                self._running = False
+            seconds = time.monotonic() - begun - (self.spent.get("Download", 0.0) - fetched)
+            self.spent[phase] = self.spent.get(phase, 0.0) + seconds
+            if phase == "WeightsLoaded" and self._speaks:
+                report.phase(phase, seconds)
+            return found
+
+        return timed
+
+    def fetch(self, function: Callable[..., str]) -> Callable[..., str]:
+        """vLLM's download of the weights, which returns their folder, timed and reported when anything was fetched."""
+
+        @functools.wraps(function)
+        def timed(*args: Any, **kwargs: Any) -> str:
+            begun, since = time.monotonic(), time.time() - TICK_SECONDS
+            folder = function(*args, **kwargs)
+            seconds = time.monotonic() - begun
+            self.spent["Download"] = self.spent.get("Download", 0.0) + seconds
+            if self._speaks and (size := _written(Path(folder), since)):
+                report.phase("Download", seconds, bytes=size)
+            return folder
+
+        return timed
+
+
+def _written(folder: Path, since: float) -> int:
+    """Bytes of the files of a folder that are no older."""
+    found = (path.stat() for path in folder.rglob("*") if path.is_file())
+    return sum(file.st_size for file in found if file.st_mtime >= since)
+
+
+def wrap(base: type, loaders: Iterable[Any], watch: Stopwatch) -> None:
+    """Time the methods of all classes below ``base``, and the download where modules of loaders have it."""
+    for worker in _below(base):
+        for name, phase in METHODS.items():
+            if name in vars(worker):
+                setattr(worker, name, watch.time(vars(worker)[name], phase))
+    for module in loaders:
+        if hasattr(module, FETCH):
+            setattr(module, FETCH, watch.fetch(getattr(module, FETCH)))
+
+
+def _below(base: type) -> Iterator[type]:
+    children: list[type] = base.__subclasses__()
+    for child in children:
+        yield child
+        yield from _below(child)
+
+
+class PhasedWorker(MeasuringWorker):
+    """What vLLM's worker gets besides (``worker_extension_cls``)."""
+
+    def triton_vllm_spent(self) -> dict[str, float]:
+        """Phase -> seconds of this rank, and in ``compile`` those of torch.compile, whichever phase they fell into."""
+        worker: Any = self
+        return {**WATCH.spent, "compile": float(worker.compilation_config.compilation_time)}
+
+
+WATCH = Stopwatch()
+
+
+def _install() -> None:
+    from vllm.v1.worker.worker_base import WorkerBase
+
+    loaders = [module for name, module in list(sys.modules.items()) if name.startswith(LOADERS)]
+    wrap(WorkerBase, loaders, WATCH)
+
+
+if "vllm.v1.worker.worker_base" in sys.modules:
+    _install()

@@ -1,0 +1,144 @@
+"""The files beside model.json of a repository for the operator's own image, as fields of the spec. No I/O."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic.alias_generators import to_camel
+
+from triton_vllm_operator.api.spec import LimitsSpec, SamplingValues, ServerSpec
+from triton_vllm_operator.desired.request_files import LIMITS_KEY, OPENAI_KEY, SAMPLING_KEY
+from triton_vllm_operator.engine import openai_arguments
+from triton_vllm_operator.engine.translation import Outcome
+
+READ = (SAMPLING_KEY, OPENAI_KEY, LIMITS_KEY)
+_PROFILE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_NEW = {"max_new_tokens": "max_tokens"}
+_TIMEOUT = "request_timeout_seconds"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What became of one key of one file; `file` alone where it is about the whole."""
+
+    file: str
+    key: str
+    outcome: Outcome
+    text: str
+
+
+@dataclass(slots=True)
+class Files:
+    """spec.sampling and parts of spec.server, each empty where no file says anything."""
+
+    sampling: dict[str, Any] = field(default_factory=dict)
+    server: dict[str, Any] = field(default_factory=dict)
+    told: list[Told] = field(default_factory=list)
+
+
+def read(files: Mapping[str, Mapping[str, Any]]) -> Files:
+    """The fields for the files that the operator can write."""
+    found = Files()
+    _sampling(files.get(SAMPLING_KEY, {}), found)
+    if OPENAI_KEY in files:
+        _openai(files[OPENAI_KEY], found)
+    _limits(files.get(LIMITS_KEY, {}), found)
+    return found
+
+
+def _sampling(content: Mapping[str, Any], found: Files) -> None:
+    for key in content.keys() - {"defaults", "profiles"}:
+        found.told.append(Told(SAMPLING_KEY, key, "dropped", "the backend does not know it"))
+    if defaults := _values("defaults", "spec.sampling.defaults", content.get("defaults"), found):
+        found.sampling["defaults"] = defaults
+    profiles: list[dict[str, Any]] = []
+    for name, values in _items(content.get("profiles")):
+        if _PROFILE.fullmatch(name):
+            profiles.append({"name": name, **_values(name, f"spec.sampling.profiles {name}", values, found)})
+        else:
+            told = "a profile's name has at most 63 of a-z, 0-9 and '-': give it such a name"
+            found.told.append(Told(SAMPLING_KEY, f"profiles.{name}", "dropped", told))
+    if profiles:
+        found.sampling["profiles"] = profiles
+
+
+def _items(value: Any) -> Iterator[tuple[str, Any]]:
+    yield from value.items() if isinstance(value, Mapping) else ()
+
+
+def _values(where: str, place: str, values: Any, found: Files) -> dict[str, Any]:
+    taken: dict[str, Any] = {}
+    for key, value in _items(values):
+        name = _NEW.get(key, key)
+        right = [value] if name == "stop" and isinstance(value, str) else value
+        if name not in SamplingValues.model_fields:
+            told = f"spec.sampling has no field for it: clients send {key}"
+            found.told.append(Told(SAMPLING_KEY, f"{where}.{key}", "dropped", told))
+        elif right is None or not _fits(SamplingValues, name, right):
+            found.told.append(
+                Told(SAMPLING_KEY, f"{where}.{key}", "dropped", f"spec.sampling.{to_camel(name)}: no value")
+            )
+        else:
+            taken[to_camel(name)] = right
+            outcome: Outcome = "kept" if (name, right) == (key, value) else "changed"
+            found.told.append(Told(SAMPLING_KEY, f"{where}.{key}", outcome, f"{place}: {to_camel(name)}"))
+    return taken
+
+
+def _fits(model: type[SamplingValues | LimitsSpec], name: str, value: Any) -> bool:
+    try:
+        TypeAdapter(model).validate_python({to_camel(name): value}, strict=True)
+    except ValidationError:
+        return False
+    return True
+
+
+def _openai(content: Mapping[str, Any], found: Files) -> None:
+    taken: dict[str, Any] = {}
+    for key, value in content.items():
+        refused = [
+            one for one in openai_arguments.check({key: value}, {}) if one.refuse and one.field.endswith(f".{key}")
+        ]
+        # What only lacks another argument is refused for all of them together, not here.
+        if refused and refused[0].reason != "ArgumentsContradict":
+            found.told.append(Told(OPENAI_KEY, key, "dropped", refused[0].message))
+        else:
+            taken[key] = value
+            found.told.append(Told(OPENAI_KEY, key, "kept", f"{openai_arguments.FIELD}.{key}"))
+    found.server["openAI"] = {"enabled": True, **({"extraArgs": taken} if taken else {})}
+    found.told.append(Told(OPENAI_KEY, "", "kept", "spec.server.openAI.enabled: true"))
+
+
+def _limits(content: Mapping[str, Any], found: Files) -> None:
+    limits: dict[str, Any] = {}
+    for key, value in content.items():
+        if key == _TIMEOUT:
+            _timeout(value, found)
+        elif key in LimitsSpec.model_fields and value is not None and _fits(LimitsSpec, key, value):
+            limits[to_camel(key)] = value
+            found.told.append(Told(LIMITS_KEY, key, "kept", f"spec.server.limits.{to_camel(key)}"))
+        else:
+            found.told.append(Told(LIMITS_KEY, key, "dropped", "spec.server.limits has no field that takes it"))
+    if limits:
+        found.server["limits"] = limits
+
+
+def _timeout(value: Any, found: Files) -> None:
+    """Whole seconds; 0 means none."""
+    name = to_camel(_TIMEOUT)
+    try:
+        seconds = max(round(float(value)), 1) if float(value) > 0 else None
+        TypeAdapter(ServerSpec).validate_python({name: seconds})
+    except (TypeError, ValueError, OverflowError):
+        found.told.append(Told(LIMITS_KEY, _TIMEOUT, "dropped", "it is no number of seconds up to a day"))
+        return
+    if seconds is None:
+        found.told.append(Told(LIMITS_KEY, _TIMEOUT, "dropped", "0 means no limit, as an absent field does"))
+        return
+    found.server[name] = seconds
+    outcome: Outcome = "kept" if seconds == value else "changed"
+    found.told.append(Told(LIMITS_KEY, _TIMEOUT, outcome, f"spec.server.{name}: {seconds}"))

@@ -1,0 +1,39 @@
+"""The files beside model.json that say how requests are answered. Only the operator's own image reads them.
+
+What the spec does not say makes no file: pods of older operators stay as they are.
+"""
+
+import json
+from typing import Any
+
+from triton_vllm_operator.api.spec import LLMDeployment, SamplingValues
+
+SAMPLING_KEY = "sampling.json"
+OPENAI_KEY = "openai.json"
+LIMITS_KEY = "limits.json"
+
+
+def texts(llm: LLMDeployment) -> dict[str, str]:
+    """Name of the file -> its text."""
+    server = llm.spec.server
+    found: dict[str, Any] = {}
+    if llm.spec.sampling.said:
+        profiles = {profile.name: values(profile) for profile in llm.spec.sampling.profiles}
+        found[SAMPLING_KEY] = {"defaults": values(llm.spec.sampling.defaults), "profiles": profiles}
+    if server.open_ai.enabled:
+        found[OPENAI_KEY] = server.open_ai.extra_args
+    limits = server.limits.model_dump(exclude_none=True)
+    if server.request_timeout_seconds is not None:
+        limits["request_timeout_seconds"] = server.request_timeout_seconds
+    if limits:
+        found[LIMITS_KEY] = limits
+    return {
+        name: json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+        for name, value in found.items()
+    }
+
+
+def values(given: SamplingValues) -> dict[str, Any]:
+    """By vLLM's names, those that are set."""
+    dumped = given.model_dump(exclude={"name"}, exclude_none=True)
+    return {name: value for name, value in dumped.items() if value != []}
