@@ -8,6 +8,7 @@ import logging
 from typing import Any, Protocol
 
 from backend.errors import BadRequest, Cancelled, RequestError, Unavailable
+from backend.faults import unreadable_request
 from backend.inputs import Inputs, open_images, read_inputs, read_text
 from backend.outputs import build_embedding_tensors, build_tensors
 from backend.parameters import Sampling, SamplingRules, from_json_text
@@ -196,5 +197,7 @@ def as_request_error(error: Exception) -> RequestError:
         return Unavailable(f"the engine's queue is full: {error}")
     if isinstance(error, ValueError) or any(base.__name__ == "VLLMClientError" for base in type(error).__mro__):
         return BadRequest(str(error))
+    if unreadable := unreadable_request(error):
+        return BadRequest(unreadable)
     logger.error("request failed", exc_info=error)
     return RequestError(f"Error generating stream: {error}")
