@@ -81,21 +81,30 @@ class Generator:
 class Bench:
     """Measures one model after another and keeps what was measured."""
 
-    def __init__(self, plan: Plan, generator: Generator) -> None:
-        self._plan, self._generator = plan, generator
-        self.measured: list[Measured] = []
-        self.copier: list[float] = []
+    def __init__(self, plan: Plan, generator: Generator, save: Path | None) -> None:
+        self._plan, self._generator, self._save = plan, generator, save
+        self.measured, self.copier = read(save)
 
     def model(self, name: str, running: Fleet) -> None:
         """All rounds of one model."""
         for clients in self._plan.clients:
             requests = self._requests(running, clients)
-            for number in range(self._plan.rounds):
+            for number in self._numbers(name, clients):
                 for target in _order(list(running.targets.values()), number):
+                    spent = front_seconds(target.group)
                     with self._copying(running) if target.name == "ours full" and clients > 1 else _nothing():
                         result = self._generator.run(target, self._plan, clients, requests)
+                    tokens = requests * self._plan.tokens
+                    result[figures.FRONT] = 1e6 * (front_seconds(target.group) - spent) / tokens
                     self.measured.append(Measured(name, clients, number, target.name, result))
             self._say(name, clients, requests)
+            write(self._save, self.measured, self.copier)
+
+    def _numbers(self, name: str, clients: int) -> range:
+        """Numbers of rounds that nothing measured before has."""
+        used = [one.round for one in self.measured if (one.model, one.clients) == (name, clients)]
+        first = max(used, default=-1) + 1
+        return range(first, first + self._plan.rounds)
 
     def _requests(self, running: Fleet, clients: int) -> int:
         """So many that `vllm serve` takes the time of the plan; every target is warmed up."""
@@ -133,15 +142,29 @@ def _order(targets: list[Target], number: int) -> list[Target]:
     return turned[::-1] if number % 2 else turned
 
 
+def front_seconds(group: int) -> float:
+    """Processor time of all processes of a group but the engine's own: it, not the clock, is free of noise."""
+    ticks = 0
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if os.getpgid(int(folder.name)) == group:
+                text = (folder / "stat").read_text()
+                ticks += 0 if "(VLLM::" in text else _ticks(text)
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _ticks(stat: str) -> int:
+    words = stat[stat.rindex(")") + 2 :].split()
+    return int(words[11]) + int(words[12])
+
+
 def thread_seconds(pids: Sequence[int], name: str) -> float:
     """Processor time of the threads of that name."""
     ticks = 0
     for pid in pids:
         for task in Path(f"/proc/{pid}/task").iterdir():
             text = (task / "stat").read_text()
-            if f"({name})" in text:
-                words = text[text.rindex(")") + 2 :].split()
-                ticks += int(words[11]) + int(words[12])
+            ticks += _ticks(text) if f"({name})" in text else 0
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
@@ -172,18 +195,16 @@ def main(arguments: Sequence[str]) -> int:
     given = {"rounds": wanted.rounds, "seconds": wanted.seconds}
     given |= {"clients": tuple(wanted.clients) if wanted.clients else None}
     plan = dataclasses.replace(plan, **{name: value for name, value in given.items() if value})
-    measured, copier = read(wanted.save)
-    if not wanted.only_tell:
-        generator = Generator(wanted.variant)
-        bench = Bench(plan, generator)
-        try:
-            for name in wanted.model or (["small"] if wanted.quick else list(TINY)):
-                measure(bench, name, wanted)
-        finally:
-            generator.close()
-        measured, copier = [*measured, *bench.measured], [*copier, *bench.copier]
-        write(wanted.save, measured, copier)
-    return tell(measured, copier)
+    if wanted.only_tell:
+        return tell(*read(wanted.save))
+    generator = Generator(wanted.variant)
+    bench = Bench(plan, generator, wanted.save)
+    try:
+        for name in wanted.model or (["small"] if wanted.quick else list(TINY)):
+            measure(bench, name, wanted)
+    finally:
+        generator.close()
+    return tell(bench.measured, bench.copier)
 
 
 def measure(bench: Bench, name: str, wanted: argparse.Namespace) -> None:
@@ -216,6 +237,7 @@ def tell(measured: Sequence[Measured], copier: Sequence[float]) -> int:
     share = sum(copier) / len(copier) if copier else None
     verdicts = figures.judge(measured, share)
     say(f"\n{platform.machine()}, {os.cpu_count()} cores\n\n{figures.table(measured)}\n\n{figures.plot(measured)}\n")
+    say(f"{figures.costs(measured)}\n")
     for verdict in verdicts:
         say(f"{'kept  ' if verdict.kept else 'MISSED'} {verdict.text}")
     if metrics := figures.middle(figures.ratios(measured, figures.METRICS)):

@@ -39,7 +39,7 @@ class Comparison:
         return ratio >= self.bound if self.at_least else ratio <= self.bound
 
 
-SPEED, FIRST, EACH = "tokensPerSecond", "firstSeconds", "eachSeconds"
+SPEED, FIRST, EACH, FRONT = "tokensPerSecond", "firstSeconds", "eachSeconds", "frontMicroseconds"
 SPEEDS = (
     Comparison("generate", "ours full", "vllm full", SPEED, 1.00),
     Comparison("generate_stream", "ours stream", "vllm stream", SPEED, 0.95),
@@ -164,6 +164,17 @@ def plot(measured: Sequence[Measured], width: int = 44) -> str:
                 if (speed := speeds.get((target, clients))) is not None:
                     lines.append(f"  {target:<14}{'#' * round(width * speed / most):<{width}} {speed:>8,.0f}")
     return "\n".join(lines)
+
+
+def costs(measured: Sequence[Measured]) -> str:
+    """Markdown: microseconds of processor time a token of all that is not the engine."""
+    targets = [target for target in PLOTTED if any(one.target == target for one in measured)]
+    lines = [["model", "clients", *targets], ["---"] * (len(targets) + 2)]
+    for model, clients in dict.fromkeys((one.model, one.clients) for one in measured):
+        own = [one for one in measured if (one.model, one.clients) == (model, clients)]
+        found = medians(own, lambda one: one.result[FRONT])
+        lines.append([model, str(clients), *(f"{found[target, clients]:.0f}" for target in targets)])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def medians(measured: Iterable[Measured], figure: Callable[[Measured], float]) -> dict[tuple[str, int], float]:

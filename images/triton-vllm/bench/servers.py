@@ -32,6 +32,8 @@ class Target:
     path: str
     stream: bool
     openai: bool
+    # Process group of its server.
+    group: int
 
     def body(self, prompt: str, tokens: int) -> dict[str, Any]:
         """A request for exactly so many tokens."""
@@ -40,18 +42,22 @@ class Target:
         return {**wanted, **({"model": MODEL, "prompt": prompt} if self.openai else {"text_input": prompt})}
 
 
-def triton_targets(name: str, port: int) -> list[Target]:
+def triton_targets(name: str, server: Server) -> list[Target]:
     """generate and generate_stream."""
-    path = f"/v2/models/{MODEL}/generate"
+    path, port, group = f"/v2/models/{MODEL}/generate", server.http_port, server.process.pid
     return [
-        Target(f"{name} full", port, path, False, False),
-        Target(f"{name} stream", port, f"{path}_stream", True, False),
+        Target(f"{name} full", port, path, False, False, group),
+        Target(f"{name} stream", port, f"{path}_stream", True, False, group),
     ]
 
 
-def openai_targets(name: str, port: int) -> list[Target]:
+def openai_targets(name: str, port: int, group: int) -> list[Target]:
     """/v1/completions, full and as a stream."""
-    return [Target(f"{name} {kind}", port, "/v1/completions", kind == "stream", True) for kind in ("full", "stream")]
+    path = "/v1/completions"
+    return [
+        Target(f"{name} full", port, path, False, True, group),
+        Target(f"{name} stream", port, path, True, True, group),
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +72,13 @@ class Fleet:
 def fleet(folder: Path, engine: dict[str, Any], variant: str) -> Iterator[Fleet]:
     """`vllm serve`, ours, ours without metrics and the stand-in for the stock design, with equal engine arguments."""
     with contextlib.ExitStack() as stack:
-        port = stack.enter_context(vllm_serve(folder / "vllm", engine, variant))
-        targets = openai_targets("vllm", port)
+        targets = openai_targets("vllm", *stack.enter_context(vllm_serve(folder / "vllm", engine, variant)))
         ours = stack.enter_context(triton(folder / "ours", engine, variant, openai=True))
-        targets += triton_targets("ours", ours.http_port) + openai_targets("openai", ours.front_port)
+        targets += triton_targets("ours", ours) + openai_targets("openai", ours.front_port, ours.process.pid)
         silent = stack.enter_context(triton(folder / "silent", engine, variant, config=NO_METRICS))
-        targets += triton_targets("silent", silent.http_port)
+        targets += triton_targets("silent", silent)[:1]
         stock = stack.enter_context(triton(folder / "stock", engine, variant, stock=True))
-        targets += triton_targets("stock", stock.http_port)
+        targets += triton_targets("stock", stock)
         yield Fleet({target.name: target for target in targets}, ours)
 
 
@@ -101,8 +106,8 @@ def triton(
 
 
 @contextlib.contextmanager
-def vllm_serve(folder: Path, engine: dict[str, Any], variant: str) -> Iterator[int]:
-    """Plain `vllm serve` and its port; its threads are those that our backend gives its engine."""
+def vllm_serve(folder: Path, engine: dict[str, Any], variant: str) -> Iterator[tuple[int, int]]:
+    """Plain `vllm serve`: its port and its process group. Its threads are those that our backend gives its engine."""
     folder.mkdir(parents=True)
     variables = environment(folder, variant)
     arguments = dict(engine)
@@ -119,7 +124,7 @@ def vllm_serve(folder: Path, engine: dict[str, Any], variant: str) -> Iterator[i
         )
     try:
         _wait(process, f"http://127.0.0.1:{port}/health", folder / "server.log")
-        yield port
+        yield port, process.pid
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
