@@ -24,7 +24,7 @@ import env as engine_env
 from bench import figures
 from bench.figures import Measured
 from bench.servers import Fleet, Target, fleet
-from testing.server import HERE, tiny_model
+from testing.server import HERE, end_cleanly_when_told, tiny_model
 
 PROMPT = "The quick brown fox jumps over the lazy dog while a hundred small requests wait for their turn. "
 ENGINE = {"enable_prefix_caching": False, "max_model_len": 2048, "max_num_seqs": 256}
@@ -66,7 +66,10 @@ class Generator:
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(job) + "\n")
         self._process.stdin.flush()
-        result: dict[str, Any] = json.loads(self._process.stdout.readline())
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{target.name}: the load generator ended")
+        result: dict[str, Any] = json.loads(line)
         if result["failures"]:
             raise RuntimeError(f"{target.name}: {result['failures']}")
         return result
@@ -191,6 +194,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def main(arguments: Sequence[str]) -> int:
     """Exit 0 when every promise is kept."""
     wanted = parse(arguments)
+    end_cleanly_when_told()
     plan = QUICK if wanted.quick else FULL
     given = {"rounds": wanted.rounds, "seconds": wanted.seconds}
     given |= {"clients": tuple(wanted.clients) if wanted.clients else None}

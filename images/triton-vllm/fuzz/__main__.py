@@ -22,7 +22,7 @@ from typing import Any
 
 from fuzz.cases import Case, make, mark
 from fuzz.doors import Doors, Outcome
-from testing.server import HERE, Server, running, tiny_model, write_model
+from testing.server import HERE, Server, end_cleanly_when_told, running, tiny_model, write_model
 
 KEPT = HERE / "fuzz/cases"
 # A short context, so that no request lasts; otherwise the limits are those of an image that nobody configured.
@@ -179,6 +179,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--findings", type=Path, help="a folder for them; a new one by default")
     wanted = parser.parse_args(arguments)
+    end_cleanly_when_told()
     folder = wanted.findings or Path(tempfile.mkdtemp(prefix="fuzz-"))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "server").mkdir()

@@ -13,6 +13,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -272,6 +273,11 @@ def running(
         yield server
     finally:
         server.stop()
+
+
+def end_cleanly_when_told() -> None:
+    """Leave every ``with`` block when SIGTERM comes: servers run in sessions of their own and would stay."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 
 def left_in_shared_memory() -> set[str]:
