@@ -12,7 +12,7 @@ export PYTHONPYCACHEPREFIX := $(CACHE)/bytecode
 unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(dir $(UV)):$(PATH)
 
-.PHONY: help demo test down env gen verify test-unit test-apiserver test-engine test-oracle test-e2e faults bench-operator bench-webhook bench-capacity bench-gpu
+.PHONY: help demo test down env gen verify test-unit test-apiserver test-engine test-oracle test-e2e faults bench-operator bench-webhook bench-capacity bench-gpu bench-serving fuzz
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -53,6 +53,12 @@ bench-webhook: $(VENV) ## how fast the webhook answers with 1,000 LLMDeployments
 
 test-engine: $(VENV) ## the serving backend in a real tritonserver with a real vLLM
 	@$(VENV) -m pytest -q -n 2 --dist loadfile -m engine images operator/tests
+
+bench-serving: $(VENV) ## the serving image beside vllm serve and the stock design; about 40 minutes (ARGS="--quick", "--help")
+	@cd images/triton-vllm && PYTHONPATH=.:../.. ../../$(VENV) -m bench $(ARGS)
+
+fuzz: $(VENV) ## hostile requests to a server that it starts itself (MINUTES=60 SEED=1)
+	@cd images/triton-vllm && PYTHONPATH=.:../.. ../../$(VENV) -m fuzz --minutes $(or $(MINUTES),60) --seed $(or $(SEED),1)
 
 test-oracle: $(VENV) ## the planner against vLLM's own code
 	@$(VENV) -m pytest -q -m oracle operator/tests

@@ -118,11 +118,16 @@ _HARMLESS = re.compile(
 )
 
 
+# What a process of the engine itself said of its end.
+_RAISED = re.compile(r"^\((?:Worker|EngineCore)[^)]*\) ERROR .*?((?:\w+\.)*\w*(?:Error|Exception): (?!.*root cause).*)")
+
+
 def diagnose(lines: Sequence[str]) -> Diagnosis | None:
     """The cause that the log tells, None when it tells none."""
     told = [line for line in lines if not _HARMLESS.search(line)]
     for pattern, cause, hint in _PATTERNS:
         for line in told:
             if found := pattern.search(line):
-                return Diagnosis(cause.format(*found.groups()), line.strip(), hint)
+                said = line if GAVE_UP not in line else next(filter(_RAISED.search, told), line)
+                return Diagnosis(cause.format(*found.groups()), said.strip(), hint)
     return None

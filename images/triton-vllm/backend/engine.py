@@ -91,6 +91,13 @@ async def start_engine(arguments: Any) -> Any:
     return engine
 
 
+def freeze_heap() -> None:
+    """Take what the start has made out of the garbage collector's sight, as ``vllm serve`` does."""
+    from vllm.utils.gc_utils import freeze_gc_heap
+
+    freeze_gc_heap()
+
+
 def effective_settings(engine: Any) -> dict[str, Any]:
     """What the engine runs with: the sizes that capacity depends on."""
     config = engine.vllm_config

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from backend.processes import name_thread
+
 logger = logging.getLogger("triton_vllm")
 
 PREFIX = "vllm:"
@@ -115,6 +117,7 @@ class Copier:
         self._thread.join(timeout=5)
 
     def _run(self) -> None:
+        name_thread(self._thread.name)
         rounds = 0
         while True:
             stopping = self._stopping.wait(GAUGE_SECONDS)

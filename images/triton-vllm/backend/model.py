@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from backend import bridge, front, memory, report
-from backend.engine import EngineLoop, effective_settings, engine_arguments, first_token, start_engine
+from backend.engine import EngineLoop, effective_settings, engine_arguments, first_token, freeze_heap, start_engine
 from backend.errors import Unavailable
 from backend.health import FAREWELL_SECONDS, GAVE_UP, EngineWatch
 from backend.inputs import INPUTS, OUTPUTS
 from backend.metrics import Copier, Mirror, Reader
 from backend.openai import build_application, server_arguments
 from backend.processes import below, halted
-from backend.resources import prepare_cpu, read_limits
+from backend.resources import keep_to_loopback, prepare_cpu, read_limits
 from backend.service import UNHEALTHY, Service, sampling_rules
 from backend.settings import is_true, read_model
 
@@ -44,6 +44,7 @@ class TritonPythonModel:
         config = bridge.model_config(args)
         folder = Path(args["model_repository"]) / args["model_version"]
         self._settings = read_model(folder)
+        keep_to_loopback(os.environ)
         if os.environ.get(DEVICE_VARIABLE) == "cpu":
             prepare_cpu(self._settings.engine_arguments, read_limits(), os.environ)
         arguments = engine_arguments(self._settings.engine_arguments)
@@ -64,6 +65,7 @@ class TritonPythonModel:
         got = {"model": args["model_name"], **effective_settings(self._engine)}
         got["perGPU"] = self._loop.call(memory.measured_by(self._engine))
         self._loop.call(self._watch(self._loop.call(self._openai(arguments, frontend)), got))
+        freeze_heap()
         report.phase("Serving", time.monotonic() - begun, **got)
 
     async def _openai(self, arguments: Any, frontend: Any | None) -> Any | None:
@@ -78,13 +80,16 @@ class TritonPythonModel:
         watch = EngineWatch(
             self._engine,
             probe=lambda: first_token(self._engine, self._tasks, f"probe-{next(numbers)}"),
-            busy=lambda: bool(self._service.active),
+            # Not the requests that are being answered: a client that reads slowly does not wait for the engine.
+            busy=self._engine.output_processor.has_unfinished_requests,
             give_up=self._give_up,
             halted=lambda: halted(workers),
         )
         self._watching = [asyncio.ensure_future(watch.run()), asyncio.ensure_future(self._watch_cancellation())]
         try:
             self._front, self._front_task = await front.serve(front.Front(watch.problem, got, application))
+            if application is not None:
+                application.state.server = self._front  # vLLM's own server does so, and its code relies on it
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise

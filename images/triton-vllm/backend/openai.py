@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from backend import faults
 from backend.gate import CHAT, COMPLETIONS, RESPONSES, BodyRules, Gate
 from backend.parameters import SamplingRules
 from backend.preflight import closest
@@ -50,6 +51,7 @@ async def build_application(
     namespace.structured_outputs_config = engine.vllm_config.structured_outputs_config
     application = build_app(namespace, tasks, engine.model_config)
     await init_app_state(engine, application.state, namespace, tasks)
+    faults.refuse_broken_requests(application)
     bodies = BodyRules(_request_fields(), rules, settings.sampling)
     for path in bodies.names:
         if left_out := bodies.left_out(path):

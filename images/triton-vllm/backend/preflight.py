@@ -55,9 +55,9 @@ class Command:
     @classmethod
     def parse(cls, arguments: Sequence[str]) -> Command:
         """Both spellings of a flag: ``--name=value`` and ``--name value``."""
-        repositories = [*_values(arguments, "--model-repository"), *_values(arguments, "--model-store")]
-        backends = _values(arguments, "--backend-directory")
-        later = [mode for mode in _values(arguments, "--model-control-mode") if mode != "none"]
+        repositories = [*flag_values(arguments, "--model-repository"), *flag_values(arguments, "--model-store")]
+        backends = flag_values(arguments, "--backend-directory")
+        later = [mode for mode in flag_values(arguments, "--model-control-mode") if mode != "none"]
         remote = [repository for repository in repositories if "://" in repository]
         return cls(
             tuple(map(Path, repositories)),
@@ -67,16 +67,17 @@ class Command:
         )
 
 
-def _values(arguments: Sequence[str], flag: str) -> list[str]:
+def flag_values(arguments: Sequence[str], flag: str) -> list[str]:
+    """What a flag is given, each time that it is given."""
     joined = [argument.split("=", 1)[1] for argument in arguments if argument.startswith(f"{flag}=")]
     apart = [value for name, value in itertools.pairwise(arguments) if name == flag]
     return joined + apart
 
 
 def _http(arguments: Sequence[str]) -> tuple[str, int] | None:
-    off = any(value.lower() in ("false", "0") for value in _values(arguments, "--allow-http"))
-    address = ["127.0.0.1", *_values(arguments, "--http-address")][-1]
-    port = [str(DEFAULT_HTTP_PORT), *_values(arguments, "--http-port")][-1]
+    off = any(value.lower() in ("false", "0") for value in flag_values(arguments, "--allow-http"))
+    address = ["127.0.0.1", *flag_values(arguments, "--http-address")][-1]
+    port = [str(DEFAULT_HTTP_PORT), *flag_values(arguments, "--http-port")][-1]
     return (address, int(port)) if port.isdecimal() and not off else None
 
 

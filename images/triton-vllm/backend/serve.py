@@ -12,13 +12,14 @@ import ctypes
 import os
 import re
 import resource
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -26,7 +27,7 @@ from backend import report
 from backend.caches import give_model_infos
 from backend.diagnosis import diagnose
 from backend.health import GAVE_UP
-from backend.preflight import SHARED_MEMORY, Command, check
+from backend.preflight import SHARED_MEMORY, Command, check, flag_values
 from backend.processes import processes, waits_for_a_child
 
 STUB_NAME = "triton_python_b"  # the kernel cuts names at 15 characters
@@ -49,6 +50,11 @@ _GIVEN_UP = "tritonserver gave up the load: the process of the backend gave no s
 _GIVEN_UP_HINT = (
     "the container starts again; when this repeats, raise the pod's CPU limit or move it to a node with more CPU"
 )
+
+
+# APIs that no client of a model needs: through them a server writes files, maps memory and tells what it does.
+CLOSED_APIS = ("logging", "shared-memory", "trace")
+RESTRICTING_FLAGS = ("--http-restricted-api", "--grpc-restricted-protocol")
 
 
 class Tail:
@@ -81,7 +87,10 @@ class Supervisor:
         ctypes.CDLL(None, use_errno=True).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         raise_stack_limit()
         self._server = subprocess.Popen(
-            ["tritonserver", *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+            ["tritonserver", *arguments, *restrictions(arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
         )
         assert self._server.stdout is not None
         self._tail = Tail(self._server.stdout)
@@ -143,6 +152,16 @@ class Lasting:
             return False
         self._since = self._since or time.monotonic()
         return time.monotonic() - self._since >= self._seconds
+
+
+def restrictions(arguments: Sequence[str]) -> list[str]:
+    """Flags that close ``CLOSED_APIS`` with a key that nobody knows; not those that ``arguments`` restrict."""
+    found = []
+    for flag in RESTRICTING_FLAGS:
+        theirs = {api for value in flag_values(arguments, flag) for api in value.split(":")[0].split(",")}
+        if ours := ",".join(api for api in CLOSED_APIS if api not in theirs):
+            found.append(f"{flag}={ours}:closed={secrets.token_hex(16)}")
+    return found
 
 
 def _answers(door: tuple[str, int]) -> bool:

@@ -8,6 +8,7 @@ import logging
 from typing import Any, Protocol
 
 from backend.errors import BadRequest, Cancelled, RequestError, Unavailable
+from backend.faults import unreadable_request
 from backend.inputs import Inputs, open_images, read_inputs, read_text
 from backend.outputs import build_embedding_tensors, build_tensors
 from backend.parameters import Sampling, SamplingRules, from_json_text, parameter_fields, typed_settings
@@ -221,6 +222,8 @@ def as_request_error(error: Exception) -> RequestError:
         return Unavailable(f"the engine's queue is full: {error}")
     if _is_clients_fault(error):
         return BadRequest(str(error))
+    if unreadable := unreadable_request(error):
+        return BadRequest(unreadable)
     logger.error("request failed", exc_info=error)
     return RequestError(f"Error generating stream: {error}")
 

@@ -106,3 +106,15 @@ def test_what_the_engine_warns_of_and_goes_on_without_is_no_cause(process: str) 
     line = f"{process} WARNING 11-24 19:48:50 [utils.py:9] Failed to create oneDNN linear. Exception: could not"
     assert diagnose([line]) is None
     assert diagnose([line.replace("WARNING", "ERROR")]) is not None
+
+
+def test_engine_that_was_given_up_is_told_with_what_it_raised() -> None:
+    raised = "(Worker pid=7) ERROR 11-24 19:48:50 [multiproc_executor.py:1063] RuntimeError: out of ideas"
+    core = "(EngineCore pid=6) ERROR 11-24 19:48:50 [core.py:1512] RuntimeError: Worker failed, see the root cause"
+    given_up = "engine given up: the engine has died"
+    found = diagnose([raised, core, given_up])
+    assert found is not None
+    assert (found.cause, found.line) == ("the engine was given up: the engine has died", raised)
+    alone = diagnose([given_up])
+    assert alone is not None
+    assert alone.line == given_up

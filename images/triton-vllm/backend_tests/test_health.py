@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import socket
 import threading
 import time
 from pathlib import Path
@@ -11,8 +13,10 @@ from typing import Any
 
 import pytest
 
+from backend.health import PROBE_AFTER_SECONDS, STALL_SECONDS
 from testing.server import (
     ENDLESS,
+    HERE,
     TINY_ENGINE,
     Answer,
     Server,
@@ -24,6 +28,8 @@ from testing.server import (
 )
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
+
+RAISED = "raised by the test"
 
 
 def models(folder: Path) -> Path:
@@ -53,6 +59,66 @@ def test_ready_while_busy_and_idle(server: Server) -> None:
     assert [answer.status for answer in answers] == [200] * 20
     time.sleep(8)  # longer than an idle engine may be silent
     assert server.health().status == 200
+
+
+def test_ready_with_a_full_queue_a_long_generation_and_a_client_that_does_not_read(server: Server) -> None:
+    answers: list[Answer] = []
+    with stream_that_nobody_reads(server), stream_that_nobody_reads(server):
+        wait_until(lambda: server.metric("vllm:num_requests_running") == 2)
+        threads = [in_background(server, answers, max_tokens=400, ignore_eos=True) for _ in range(40)]
+        wait_until(lambda: server.metric("vllm:num_requests_waiting") > 20)
+        begun = time.monotonic()
+        # Longer than an engine may be silent while something is wanted from it.
+        while time.monotonic() - begun < 2 * STALL_SECONDS:
+            assert server.health().status == 200
+            time.sleep(0.2)
+        for thread in threads:
+            thread.join()
+        assert [answer.status for answer in answers] == [200] * 40
+        assert server.health().status == 200
+
+
+def stream_that_nobody_reads(server: Server) -> socket.socket:
+    """A client of a stream without end, with the smallest buffer that there is."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+    client.connect(("127.0.0.1", server.http_port))
+    body = json.dumps({"text_input": "Hello", "stream": True, **ENDLESS}).encode()
+    head = f"POST /v2/models/llm/generate_stream HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    client.sendall(head.encode() + body)
+    return client
+
+
+def add_raising(backends: Path) -> None:
+    """Put the failing code where the engine finds it."""
+    (backends / "vllm/raising.py").symlink_to(HERE / "testing/raising.py")
+
+
+@pytest.mark.parametrize("busy", [True, False], ids=["busy", "idle"])
+def test_engine_that_raises_is_given_up(tmp_path: Path, busy: bool) -> None:
+    engine = {**TINY_ENGINE, "model": str(tiny_model()), "logits_processors": ["raising:Raising"]}
+    write_model(tmp_path / "models", "llm", engine)
+    trigger = tmp_path / "raise"
+    with running(tmp_path, tmp_path / "models", prepare=add_raising, RAISE_WHEN=str(trigger)) as server:
+        answers: list[Answer] = []
+        threads = [in_background(server, answers, **ENDLESS) for _ in range(4 if busy else 0)]
+        wait_until(lambda: server.metric("vllm:num_requests_running") == len(threads))
+        trigger.touch()
+        begun = time.monotonic()
+        # An engine that does nothing raises nothing: the next proof of its health makes it raise.
+        wait_until(lambda: RAISED in server.log, PROBE_AFTER_SECONDS + 15)
+        raised = time.monotonic()
+        wait_until(lambda: server.health().status != 200, 15)
+        assert time.monotonic() - raised < 15
+        for thread in threads:
+            thread.join(60)
+        told = [(answer.status >= 400, answer.error) for answer in answers]
+        assert told == [(True, "Model is unavailable due to unhealthy vLLM engine")] * len(threads)
+        assert server.wait_exit(60) == 1
+        assert time.monotonic() - begun < 60
+        assert server.processes("") == []
+        assert server.termination_message["cause"] == "the engine was given up: the engine has died"
+        assert RAISED in server.termination_message["engineLine"]
 
 
 def test_frozen_engine_is_not_ready_and_thawed_is_again_then_killed_server_leaves_nothing(tmp_path: Path) -> None:

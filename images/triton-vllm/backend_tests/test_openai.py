@@ -147,3 +147,10 @@ def test_both_protocols_at_once(server: Server, client: OpenAI) -> None:
     for thread in threads:
         thread.join()
     assert done == [True] * 20
+
+
+@pytest.mark.parametrize("value", [7, "x", ["x"]])
+def test_parameter_that_vllms_checks_stumble_over_is_the_clients_fault(server: Server, value: Any) -> None:
+    answer = post(server, "/v1/chat/completions", model="llm", messages=HELLO, structured_outputs=value)
+    assert answer.status == 400, answer
+    assert "Traceback" not in server.log

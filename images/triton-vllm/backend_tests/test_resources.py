@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.resources import GIB, Limits, prepare_cpu, read_limits
+from backend.resources import GIB, Limits, keep_to_loopback, prepare_cpu, read_limits
 
 BIND, THREADS = "VLLM_CPU_OMP_THREADS_BIND", "OMP_NUM_THREADS"
 
@@ -63,3 +63,10 @@ def test_limits_are_read_from_both_versions_of_control_groups(
     found = read_limits(tmp_path)
     assert (found.memory_bytes, found.cpu_quota) == (memory, quota)
     assert 1 <= len(found.cpus) <= found.node_cpus
+
+
+@pytest.mark.parametrize(("given", "told"), [({}, "lo"), ({"GLOO_SOCKET_IFNAME": "eth1"}, "eth1")])
+def test_processes_meet_on_the_loopback_interface_unless_told_otherwise(given: dict[str, str], told: str) -> None:
+    environment = dict(given)
+    keep_to_loopback(environment)
+    assert environment == {"GLOO_SOCKET_IFNAME": told}

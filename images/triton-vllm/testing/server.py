@@ -13,6 +13,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -81,31 +82,31 @@ def write_model(
     return version
 
 
-def lay_out_backend(folder: Path) -> Path:
+def lay_out_backend(folder: Path, variant: str = "cpu") -> Path:
     """A backend directory like the image's /opt/tritonserver/backends."""
     (folder / "vllm").mkdir(parents=True)
-    (folder / "python").symlink_to(engine_env.tritonserver_folder() / "backends/python")
+    (folder / "python").symlink_to(engine_env.tritonserver_folder(variant) / "backends/python")
     (folder / "vllm/model.py").symlink_to(HERE / "entry/model.py")
     (folder / "vllm/backend").symlink_to(HERE / "backend")
     return folder
 
 
-def environment(backends: Path) -> dict[str, str]:
-    """The image's environment variables, with this host's paths."""
-    python = engine_env.ensure()
+def environment(backends: Path, variant: str = "cpu") -> dict[str, str]:
+    """The image's environment variables, with this host's paths. ``variant``: one of ``env.VARIANTS``."""
+    python = engine_env.ensure(variant)
     packages = next((python.parent.parent / "lib").glob("python3*/site-packages"))
-    server = engine_env.tritonserver_folder()
+    server = engine_env.tritonserver_folder(variant)
     return {
         "PATH": f"{python.parent}:{server / 'bin'}:/usr/local/bin:/usr/bin:/bin",
         "PYTHONPATH": f"{backends / 'vllm'}:{packages}",
-        "LD_LIBRARY_PATH": engine_env.library_path(),
+        "LD_LIBRARY_PATH": engine_env.library_path(variant),
         "HOME": os.environ.get("HOME", "/tmp"),
         "LANG": "C.UTF-8",
         "PYTHONUNBUFFERED": "1",
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
         "HF_HUB_OFFLINE": "1",
-        "TRITON_VLLM_DEVICE": "cpu",
+        "TRITON_VLLM_DEVICE": variant.split("-")[0],
     }
 
 
@@ -128,13 +129,14 @@ class Server:
         repository: Path,
         *flags: str,
         prepare: Callable[[Path], None] = lambda _: None,
+        variant: str = "cpu",
         **variables: str,
     ) -> Server:
         """Start a server on ``repository``; its log and backend directory go to ``folder``. Does not wait.
 
-        ``prepare`` may change the backend directory.
+        ``prepare`` may change the backend directory; ``variant`` is the engine's environment.
         """
-        backends = lay_out_backend(folder / "backends")
+        backends = lay_out_backend(folder / "backends", variant)
         prepare(backends)
         http, grpc, metrics, front = machine.free_ports(PORTS, 4)
         command = [
@@ -156,7 +158,7 @@ class Server:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
-                env=environment(backends) | own | variables,
+                env=environment(backends, variant) | own | variables,
                 cwd=folder,
                 start_new_session=True,
             )
@@ -255,14 +257,27 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(folder: Path, repository: Path, *flags: str, model: str = "llm", **variables: str) -> Iterator[Server]:
+def running(
+    folder: Path,
+    repository: Path,
+    *flags: str,
+    model: str = "llm",
+    prepare: Callable[[Path], None] = lambda _: None,
+    variant: str = "cpu",
+    **variables: str,
+) -> Iterator[Server]:
     """A started server that is ready; nothing of it is left after the block."""
-    server = Server.start(folder, repository, *flags, **variables)
+    server = Server.start(folder, repository, *flags, prepare=prepare, variant=variant, **variables)
     try:
         server.wait_ready(model)
         yield server
     finally:
         server.stop()
+
+
+def end_cleanly_when_told() -> None:
+    """Leave every ``with`` block when SIGTERM comes: servers run in sessions of their own and would stay."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 
 def left_in_shared_memory() -> set[str]:

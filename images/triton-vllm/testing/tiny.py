@@ -1,7 +1,8 @@
 """Tiny models with random weights, made in seconds by ``python -m testing.tiny FOLDER [KIND]``.
 
-It runs in the engine's environment. Kinds: ``llama`` (2 layers, grouped queries; the default), ``speaker`` (the same,
-trained on one sentence), ``embedding`` (a BERT), ``lora`` (an adapter for llama).
+It runs in the engine's environment. Kinds: ``llama`` (2 layers, grouped queries; the default), ``llama-medium`` and
+``llama-large`` (8 and 75 million parameters), ``speaker`` (llama, trained on one sentence), ``seer`` (a LLaVA),
+``embedding`` (a BERT), ``lora`` (an adapter for llama).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,8 @@ CHAT_TEMPLATE = (
 SENTENCE = "The quick brown fox jumps over the lazy dog while a hundred small requests wait for their turn."
 
 
-def make_tokenizer(folder: Path) -> None:
-    """A byte-level BPE tokenizer: any text can be encoded, any byte can come out."""
+def make_tokenizer(folder: Path, *more: str) -> None:
+    """A byte-level BPE tokenizer: any text can be encoded, any byte can come out. ``more``: further special tokens."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -31,7 +33,7 @@ def make_tokenizer(folder: Path) -> None:
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY,
-        special_tokens=["<s>", "</s>", "<pad>", "<unk>"],
+        special_tokens=["<s>", "</s>", "<pad>", "<unk>", *more],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )
     tokenizer.train_from_iterator([SENTENCE] * 4, trainer)
@@ -42,13 +44,11 @@ def make_tokenizer(folder: Path) -> None:
     fast.save_pretrained(folder)
 
 
-def make_llama(folder: Path, *, context: int = 2048, hidden: int = HIDDEN, layers: int = LAYERS, seed: int = 0) -> None:
-    """A random Llama that speaks nonsense without end, at full speed."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+def llama_config(context: int = 2048, hidden: int = HIDDEN, layers: int = LAYERS) -> Any:
+    """The shape of a Llama."""
+    from transformers import LlamaConfig
 
-    torch.manual_seed(seed)
-    config = LlamaConfig(
+    return LlamaConfig(
         vocab_size=VOCABULARY,
         hidden_size=hidden,
         intermediate_size=2 * hidden,
@@ -60,6 +60,15 @@ def make_llama(folder: Path, *, context: int = 2048, hidden: int = HIDDEN, layer
         eos_token_id=1,
         pad_token_id=2,
     )
+
+
+def make_llama(folder: Path, *, hidden: int = HIDDEN, layers: int = LAYERS, seed: int = 0) -> None:
+    """A random Llama that speaks nonsense without end, at full speed."""
+    import torch
+    from transformers import LlamaForCausalLM
+
+    torch.manual_seed(seed)
+    config = llama_config(hidden=hidden, layers=layers)
     folder.mkdir(parents=True, exist_ok=True)
     LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
     make_tokenizer(folder)
@@ -80,6 +89,55 @@ def make_speaker(folder: Path, *, steps: int = 120) -> None:
         model(input_ids=tokens, labels=tokens).loss.backward()
         optimizer.step()
     model.to(torch.bfloat16).save_pretrained(folder)
+
+
+def make_seer(folder: Path) -> None:
+    """A random LLaVA that looks at images of 28 x 28 points, four tokens each."""
+    import torch
+    from safetensors.torch import load_file, save_file
+    from transformers import (
+        AutoTokenizer,
+        CLIPImageProcessor,
+        CLIPVisionConfig,
+        LlavaConfig,
+        LlavaForConditionalGeneration,
+        LlavaProcessor,
+    )
+
+    torch.manual_seed(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    make_tokenizer(folder, "<image>")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    side, patch = 28, 14
+    eye = CLIPVisionConfig(
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=2,
+        image_size=side,
+        patch_size=patch,
+        projection_dim=HIDDEN,
+    )
+    config = LlavaConfig(
+        vision_config=eye,
+        text_config=llama_config(),
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+        image_seq_length=(side // patch) ** 2,
+        tie_word_embeddings=False,
+    )
+    LlavaForConditionalGeneration(config).to(torch.bfloat16).save_pretrained(folder)
+    # As the published models have it: transformers 5 writes names that vLLM 0.32 does not read.
+    tensors, old, new = load_file(folder / "model.safetensors"), "vision_tower.", "vision_tower.vision_model."
+    renamed = {name.replace(old, new): tensor for name, tensor in tensors.items()}
+    save_file(renamed, folder / "model.safetensors", {"format": "pt"})
+    size = {"height": side, "width": side}
+    LlavaProcessor(
+        image_processor=CLIPImageProcessor(size={"shortest_edge": side}, crop_size=size),
+        tokenizer=tokenizer,
+        patch_size=patch,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+    ).save_pretrained(folder)
 
 
 def make_embedding(folder: Path) -> None:
@@ -123,7 +181,10 @@ def make_lora(folder: Path, *, seed: int = 1) -> None:
 
 MAKERS: dict[str, Callable[[Path], None]] = {
     "llama": make_llama,
+    "llama-medium": partial(make_llama, hidden=512, layers=4),
+    "llama-large": partial(make_llama, hidden=1024, layers=8),
     "speaker": make_speaker,
+    "seer": make_seer,
     "embedding": make_embedding,
     "lora": make_lora,
 }

@@ -1,0 +1,116 @@
+"""The arithmetic of `make bench-serving`, and its load generator against a small server."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from bench import figures, load
+from bench.figures import EACH, FIRST, FRONT, SPEED, SPEEDS, Measured
+
+
+def measured(target: str, number: int, speed: float, clients: int = 1, model: str = "m") -> Measured:
+    return Measured(model, clients, number, target, {SPEED: speed, FIRST: 1 / speed, EACH: 1 / speed, FRONT: speed})
+
+
+def test_ratios_are_paired_within_a_round() -> None:
+    found = [measured("vllm full", 0, 100), measured("ours full", 0, 110)]
+    found += [measured("vllm full", 1, 50), measured("ours full", 1, 60), measured("ours full", 2, 1)]
+    assert figures.ratios(found, SPEEDS[0]) == [1.1, 1.2]
+
+
+def test_middle_is_the_median_with_an_interval_around_it() -> None:
+    found = figures.middle([1.0, 1.1, 0.9, 1.0, 1.05])
+    assert found is not None
+    assert found.median == 1.0
+    assert 0.9 <= found.low <= 1.0 <= found.high <= 1.1
+    assert figures.middle([]) is None
+
+
+@pytest.mark.parametrize(("speed", "kept"), [(1.0, True), (0.99, False)])
+def test_a_promise_is_kept_or_missed(speed: float, kept: bool) -> None:
+    verdicts = figures.judge([measured("vllm full", 0, 1.0), measured("ours full", 0, speed)], None)
+    assert [verdict.kept for verdict in verdicts] == [kept]
+    assert ">= 1" in verdicts[0].text
+
+
+def test_latency_must_not_be_more() -> None:
+    found = [measured("vllm stream", 0, 1.0), measured("ours stream", 0, 0.9)]
+    kept = {verdict.text.split(" [")[0].rsplit(" ", 1)[0]: verdict.kept for verdict in figures.judge(found, 0.002)}
+    assert kept["m: TTFT generate_stream"] is False
+    assert kept["m: generate_stream"] is False
+    assert figures.judge(found, 0.002)[-1].kept
+    assert not figures.judge(found, 0.02)[-1].kept
+
+
+def test_speedup_of_a_hundred_clients() -> None:
+    found = [measured("ours full", 0, 10, clients=1), measured("ours full", 0, 90, clients=100)]
+    assert figures.concurrency(found) == 9
+    assert not figures.judge(found, None)[0].kept
+    assert figures.concurrency(found[:1]) is None
+
+
+def test_table_and_plot_have_every_model_and_number_of_clients() -> None:
+    found = [
+        measured(target, 0, 10, clients, model)
+        for target in ("vllm full", "ours full")
+        for clients in (1, 8)
+        for model in "ab"
+    ]
+    rows = figures.table(found).splitlines()
+    assert len(rows) == 3 + 4
+    assert len({row.count("|") for row in rows}) == 1
+    assert any(row.startswith("| a | 8 | 10 | 1.00 |") for row in rows)
+    assert "| a | 8 | 10 | 10 |" in figures.costs(found).splitlines()
+    assert figures.plot(found).count("#" * 44) == 8
+
+
+FULL = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nabcd"
+HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+EVENTS = [b"9\r\ndata: a\n\n\r\n", b"9\r\ndata: b\n\n\r\n", b"e\r\ndata: [DONE]\n\n\r\n", b"0\r\n\r\n"]
+
+
+def asked(answer: list[bytes], stream: bool, status: bytes = b"200 OK") -> dict[str, Any]:
+    """What the generator counts of 6 requests from 3 clients, each answered with these parts."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.readuntil(b"}"):
+            for part in answer:
+                writer.write(part.replace(b"200 OK", status))
+                await writer.drain()
+                await asyncio.sleep(0.005)
+
+    async def both() -> dict[str, Any]:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        job = {"port": port, "path": "/x", "stream": stream, "tokens": 3, "body": {}, "clients": 3, "requests": 6}
+        try:
+            return await load.run(job)
+        finally:
+            server.close()
+
+    return asyncio.run(both())
+
+
+@pytest.mark.parametrize("parts", [[FULL], [FULL[:20], FULL[20:40], FULL[40:]]])
+def test_full_answers_are_counted(parts: list[bytes]) -> None:
+    found = asked(parts, stream=False)
+    assert found["failures"] == []
+    assert found["tokensPerSecond"] == pytest.approx(18 / found["seconds"])
+    assert 0 < found["firstSeconds"] < 1
+
+
+@pytest.mark.parametrize("parts", [[HEAD, *EVENTS], [HEAD + b"".join(EVENTS)], [HEAD, *EVENTS[:-1], b"0\r", b"\n\r\n"]])
+def test_streams_are_counted(parts: list[bytes]) -> None:
+    found = asked(parts, stream=True)
+    assert found["failures"] == []
+    assert found["pieces"] == 3
+    assert found["firstSeconds"] > 0
+    assert found["eachSeconds"] >= 0
+
+
+def test_failures_are_told() -> None:
+    assert "503" in asked([FULL], stream=False, status=b"503 Service Unavailable")["failures"][0]
+    assert asked([HEAD, b'data: {"error": "x"}\n\n', b"\r\n0\r\n\r\n"], stream=True)["failures"]

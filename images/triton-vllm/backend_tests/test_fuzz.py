@@ -1,0 +1,67 @@
+"""A minute of hostile requests, and the maker of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import fuzz.__main__ as fuzzing
+from fuzz.cases import Case, make, mark
+from fuzz.doors import Outcome
+from testing.server import running, tiny_model, write_model
+
+NAMES = ["temperature", "max_tokens", "n", "stop"]
+SEED, SECONDS = 4, 55.0
+
+
+@pytest.mark.engine
+@pytest.mark.timeout(900)
+def test_hostile_requests_for_a_minute(tmp_path: Path) -> None:
+    write_model(tmp_path / "models", "llm", {**fuzzing.ENGINE, "model": str(tiny_model())}, openai={})
+    with running(tmp_path, tmp_path / "models") as server:
+        found = fuzzing.fuzz(server, SEED, SECONDS, tmp_path, print)
+    assert found == []
+
+
+def test_a_seed_and_a_number_make_always_the_same_request() -> None:
+    cases = [make(7, number, NAMES) for number in range(300)]
+    assert cases == [make(7, number, NAMES) for number in range(300)]
+    assert {case.door for case in cases} == {"http", "openai", "grpc"}
+    assert len({case.wire for case in cases}) > 290
+    assert any(mark(7, 3) in case.wire for case in cases[3:4])
+
+
+def test_a_case_survives_its_file() -> None:
+    for number in range(100):
+        case = make(8, number, NAMES)
+        assert Case(**json.loads(case.as_json())) == case
+
+
+@pytest.mark.parametrize(
+    ("outcome", "faulty"),
+    [
+        (Outcome("200", ""), False),
+        (Outcome("400", "no"), False),
+        (Outcome("500", "oops"), True),
+        (Outcome("500", fuzzing.KNOWN[0]), False),
+        (Outcome("INTERNAL", ""), True),
+        (Outcome("OK", f"{fuzzing.UNEXPECTED}: x"), True),
+        (Outcome("INVALID_ARGUMENT", ""), False),
+        (Outcome("hang", ""), True),
+        (Outcome("", "closed"), True),
+        (Outcome("refused", ""), True),
+    ],
+)
+def test_what_counts_as_a_fault(outcome: Outcome, faulty: bool) -> None:
+    assert bool(fuzzing.judge(Case("x", "http", ""), outcome)) is faulty
+    assert fuzzing.judge(Case("x", "http", "", leave=True), outcome) == ""
+
+
+def test_what_is_no_request_need_not_be_answered() -> None:
+    assert fuzzing.judge(Case("x", "http", "", sound=False), Outcome("", "closed")) == ""
+
+
+def test_kept_findings_can_be_read() -> None:
+    assert all(case.door in ("http", "openai", "grpc") for case in fuzzing.kept())

@@ -1,0 +1,110 @@
+"""The contract in short, with the newest vLLM and with the one before it.
+
+The other tests run the newest; these are the ones that would tell when the two need different code.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import env as engine_env
+from testing.server import TINY_ENGINE, Server, running, tiny_model, wait_until, write_model
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
+
+GREEDY = {"max_tokens": 8, "temperature": 0, "ignore_eos": True}
+HELLO = [{"role": "user", "content": "Hello"}]
+
+
+@pytest.fixture(scope="module", params=["cpu", "cpu-previous"])
+def version(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, str]]:
+    """A server and the version of the engine that its requirements pin. The newest is the one of all other tests."""
+    pinned = (engine_env.REQUIREMENTS / request.param / "engine.txt").read_text()
+    expected = pinned.split("==")[1].split()[0]
+    if request.param == "cpu":
+        yield request.getfixturevalue("server"), expected
+        return
+    folder = tmp_path_factory.mktemp("previous")
+    engine = {**TINY_ENGINE, "model": str(tiny_model()), "enable_lora": True, "max_lora_rank": 8}
+    adapters = {"poet": str(tiny_model("lora"))}
+    sampling = {"profiles": {"short": {"max_tokens": 3}}}
+    write_model(folder / "models", "llm", engine, multi_lora=adapters, sampling=sampling, openai={})
+    with running(folder, folder / "models", variant=request.param) as started:
+        yield started, expected
+
+
+@pytest.fixture
+def any_server(version: tuple[Server, str]) -> Server:
+    return version[0]
+
+
+def test_version_is_said_at_start(version: tuple[Server, str]) -> None:
+    server, expected = version
+    phases = {line["phase"]: line for line in server.report()}
+    assert phases["EngineArguments"]["vllm"] == phases["Serving"]["vllm"]
+    assert phases["Serving"]["vllm"].split("+")[0] == expected
+    assert phases["KVCache"]["kvCacheTokens"] > 0
+
+
+def test_generate(any_server: Server) -> None:
+    wanted = {"return_finish_reason": True, "return_num_output_tokens": True, "return_logprobs": True, "logprobs": 1}
+    answer = any_server.generate("Hello", **GREEDY, **wanted)
+    assert answer.status == 200, answer
+    assert answer.body["text_output"].startswith("Hello")
+    assert (answer.body["finish_reason"], answer.body["num_output_tokens"]) == ("length", 8)
+    assert len(json.loads(answer.body["logprobs"])) == 8
+
+
+def test_stream_is_the_same_text(any_server: Server) -> None:
+    full = any_server.generate(exclude_input_in_output=True, **GREEDY).body["text_output"]
+    events = any_server.stream(**GREEDY)
+    assert len(events) > 1
+    assert "".join(event["text_output"] for event in events) == full
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"tempature": 1}, ["'tempature'", "temperature"]),
+        ({"top_p": 2.0}, ["top_p"]),
+        ({"structured_outputs": '{"regex": "("}'}, ["regex"]),
+        ({"lora_name": "nobody"}, ["nobody"]),
+        ({"embedding_request": '{"input": "x"}'}, ["embeddings"]),
+    ],
+)
+def test_client_faults(any_server: Server, body: dict[str, Any], words: list[str]) -> None:
+    answer = any_server.generate(**body)
+    assert answer.status == 400, answer
+    for word in words:
+        assert word in answer.error
+
+
+def test_profile_and_adapter(any_server: Server) -> None:
+    answer = any_server.generate(profile="short", ignore_eos=True, return_num_output_tokens=True)
+    assert answer.body["num_output_tokens"] == 3
+    assert any_server.generate(lora_name="poet", **GREEDY).status == 200
+
+
+def test_metrics(any_server: Server) -> None:
+    any_server.generate(**GREEDY)
+    wait_until(lambda: any_server.metric("vllm:generation_tokens_total") >= 8, 20)
+    names = {series.split("{")[0] for series in any_server.metrics()}
+    assert {"vllm:num_requests_running", "vllm:kv_cache_usage_perc", "vllm:time_to_first_token_seconds_count"} <= names
+
+
+def test_openai(any_server: Server) -> None:
+    body = {"model": "llm", "messages": HELLO, "max_tokens": 5, "ignore_eos": True}
+    answer = any_server.request("POST", "/v1/chat/completions", body, port=any_server.front_port)
+    assert answer.status == 200, answer
+    assert answer.body["usage"]["completion_tokens"] == 5
+    stream = any_server.request("POST", "/v1/chat/completions", {**body, "stream": True}, port=any_server.front_port)
+    assert str(stream.body).rstrip().endswith("data: [DONE]")
+
+
+def test_health_and_report(any_server: Server) -> None:
+    assert any_server.health().status == 200
+    assert any_server.request("GET", "/report", port=any_server.front_port).body["model"] == "llm"

