@@ -87,13 +87,17 @@ class Mirror:
         """Bring the other side up to date."""
         for sample in samples:
             key = (sample.name, sample.labels)
-            metric, last = self._copied.get(key) or (self._make(sample), 0.0)
-            if sample.value != last or key not in self._copied:
+            known = key in self._copied
+            metric, last = self._copied[key] if known else (self._make(sample), 0.0)
+            # The sum of a histogram falls with what is less than nothing, and a request can make it so. A counter of
+            # Triton refuses that, and the python backend (2.51) then frees the words of the refusal twice and dies.
+            value = sample.value if sample.gauge else max(last, sample.value)
+            if value != last or not known:
                 if sample.gauge:
-                    metric.set(sample.value)
+                    metric.set(value)
                 else:
-                    metric.increment(sample.value - last)
-                self._copied[key] = (metric, sample.value)
+                    metric.increment(value - last)
+                self._copied[key] = (metric, value)
 
     def _make(self, sample: Sample) -> Series:
         if sample.name not in self._families:

@@ -122,6 +122,8 @@ class Service:
         )
         prepend = inputs.text if inputs.prepend_input else ""
         async for output in outputs:
+            if any(completion.finish_reason == "error" for completion in output.outputs):
+                raise _given_up(params)
             tensors = build_tensors(output, params.n, inputs.wanted, prepend)
             await self._outbox.send(job, tensors, final=output.finished)
 
@@ -190,6 +192,13 @@ def _sampling_params(sampling: Sampling, stream: bool) -> Any:
         if isinstance(error, TypeError) or _is_clients_fault(error):
             raise BadRequest(f"sampling parameters refused: {error}") from None
         raise
+
+
+def _given_up(params: Any) -> RequestError:
+    """Why the engine ended a request without a word: a grammar that its check took and its compiler refuses."""
+    if params.structured_outputs is not None:
+        return BadRequest("sampling parameter 'structured_outputs' does not compile to a grammar")
+    return RequestError("the engine gave the request up; see its lines in the log")
 
 
 def _embedding_prompt(request: dict[str, Any]) -> Any:

@@ -233,6 +233,10 @@ BAD: dict[str, tuple[dict[str, Any], list[str]]] = {
     "hostile nesting": ({"sampling_parameters": "[" * 100_000}, ["sampling_parameters", "JSON"]),
     "bad grammar": ({"structured_outputs": '{"regex": "("}'}, ["regex"]),
     "unknown grammar": ({"structured_outputs": '{"poem": "x"}'}, ["'structured_outputs'", "'poem'", "regex"]),
+    "grammar that only the compiler refuses": (
+        {"structured_outputs": json.dumps({"grammar": 'root ::= "a" root | '})},
+        ["'structured_outputs'"],
+    ),
     "token outside the vocabulary": ({"sampling_parameters": '{"allowed_token_ids": [99999]}'}, ["allowed_token_ids"]),
     "unknown adapter": ({"lora_name": "nobody"}, ["LoRA nobody is not supported", "['poet']"]),
     "unknown profile": ({"profile": "nobody"}, ["'nobody'", "long, short"]),

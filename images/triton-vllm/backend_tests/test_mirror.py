@@ -76,3 +76,18 @@ def test_every_kind_arrives_and_only_changes_are_sent() -> None:
     assert other.value("vllm:tokens_total", engine="0") == 7
     assert other.value("vllm:waiting") == 0
     assert len(other.families) == len(set(other.families))
+
+
+def test_counter_of_the_other_side_never_falls_and_never_gets_what_is_no_number() -> None:
+    registry, other = CollectorRegistry(), Other()
+    seconds = Histogram("vllm:seconds", "Seconds", ["engine"], registry=registry, buckets=(1.0,))
+    mirror, reader = Mirror(other.make, {"model": "llm"}), Reader(registry)
+    seen = []
+    for value in (-2.0, 5.0, -4.0, 6.0, float("nan")):
+        seconds.labels("0").observe(value)
+        mirror.copy(reader.everything())
+        seen.append(other.value("vllm:seconds_sum", engine="0"))
+    # The sums are -2, 3, -1, 5 and no number.
+    assert seen == [0.0, 3.0, 3.0, 5.0, 5.0]
+    assert other.value("vllm:seconds_count", engine="0") == 4  # no bucket takes what is no number
+    assert len(other.families) == len(set(other.families))
