@@ -136,6 +136,10 @@ class Gate:
         self._limits = limits
         self._admits = admits
 
+    def runs_in(self, server: Any) -> None:
+        """Tell vLLM's application its server, as vLLM's own does: its code relies on that."""
+        self._application.state.server = server
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer what is refused; all else goes on to vLLM."""
         if not self._admits(scope):

@@ -89,7 +89,7 @@ class TritonPythonModel:
         try:
             self._front, self._front_task = await front.serve(front.Front(watch.problem, got, application))
             if application is not None:
-                application.state.server = self._front  # vLLM's own server does so, and its code relies on it
+                application.runs_in(self._front)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
