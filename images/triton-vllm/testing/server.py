@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from e2e.cluster import machine
 HERE = Path(__file__).resolve().parent.parent
 # Machines that run the tests are small and busy; nothing here waits for its deadline when all is well.
 START_SECONDS = 600
+LOADS = 3
 PORTS = range(20_000, 32_000)  # below those that the kernel gives to connections
 MINIMAL_CONFIG = 'backend: "vllm"\ninstance_group [{ count: 1, kind: KIND_MODEL }]\n'
 # A context so long that a request can last for as long as a test needs it, half a minute and more.
@@ -136,6 +138,7 @@ class Server:
 
         ``prepare`` may change the backend directory; ``variant`` is the engine's environment.
         """
+        shutil.rmtree(folder / "backends", ignore_errors=True)  # of a start before this one
         backends = lay_out_backend(folder / "backends", variant)
         prepare(backends)
         http, grpc, metrics, front = machine.free_ports(PORTS, 4)
@@ -149,7 +152,7 @@ class Server:
         command += ["--model-control-mode=none", "--http-address=127.0.0.1", "--grpc-address=127.0.0.1"]
         command += [f"--http-port={http}", f"--grpc-port={grpc}", f"--metrics-port={metrics}"]
         command += ["--metrics-address=127.0.0.1", *flags]
-        (folder / "termination").touch()  # as the kubelet makes it
+        (folder / "termination").write_text("")  # as the kubelet makes it
         own = {"TRITON_VLLM_HTTP_PORT": str(front), "TRITON_VLLM_HTTP_ADDRESS": "127.0.0.1"}
         own["TRITON_VLLM_TERMINATION_LOG"] = str(folder / "termination")
         with (folder / "server.log").open("wb") as log:
@@ -177,6 +180,12 @@ class Server:
                 return
             time.sleep(0.2)
         raise AssertionError(f"not ready, exit code {self.process.poll()}:\n{self.log[-6000:]}")
+
+    def load_given_up(self, model: str) -> bool:
+        """Wait until the model is ready or the server has ended; whether tritonserver had given up the load."""
+        while self.process.poll() is None and not self.ready(model) and time.monotonic() < self.started + START_SECONDS:
+            time.sleep(0.2)
+        return self.process.poll() is not None and "tritonserver gave up the load" in self.log
 
     def ready(self, model: str = "llm") -> bool:
         """What the pod's startup probe asks."""
@@ -234,8 +243,11 @@ class Server:
         return list(_events(answer.body))
 
     def metrics(self) -> dict[str, float]:
-        """Series as Prometheus writes it (name with labels) -> value."""
-        text = self.request("GET", "/metrics", port=self.metrics_port).body
+        """Series as Prometheus writes it (name with labels) -> value; none while the port is not open yet."""
+        try:
+            text = self.request("GET", "/metrics", port=self.metrics_port).body
+        except OSError:
+            return {}
         lines = [line.rsplit(" ", 1) for line in str(text).splitlines() if line and not line.startswith("#")]
         return {series: float(value) for series, value in lines}
 
@@ -266,13 +278,21 @@ def running(
     variant: str = "cpu",
     **variables: str,
 ) -> Iterator[Server]:
-    """A started server that is ready; nothing of it is left after the block."""
-    server = Server.start(folder, repository, *flags, prepare=prepare, variant=variant, **variables)
-    try:
-        server.wait_ready(model)
-        yield server
-    finally:
-        server.stop()
+    """A started server that is ready; nothing of it is left after the block.
+
+    A load that tritonserver gave up, because this machine stood still for a second, is begun again, as a kubelet would.
+    """
+    for _ in range(LOADS):
+        server = Server.start(folder, repository, *flags, prepare=prepare, variant=variant, **variables)
+        try:
+            if server.load_given_up(model):
+                continue
+            server.wait_ready(model)
+            yield server
+            return
+        finally:
+            server.stop()
+    raise AssertionError(f"tritonserver gave up {LOADS} loads")
 
 
 def end_cleanly_when_told() -> None:
