@@ -13,7 +13,7 @@ from testing.grpc_stream import GrpcStream
 from testing.server import TINY_ENGINE, Answer, left_in_shared_memory, running, tiny_model, wait_until, write_model
 
 # Some seconds each: the gauge of those that wait is half a second old.
-TOKENS = 1500
+TOKENS = 1000
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 
