@@ -142,14 +142,15 @@ def measure_late(bench: Bench, plane: ControlPlane, names: Sequence[str]) -> Non
     bench.figure(len(names), "first child of a new one, p99", waits[int(len(waits) * 0.99) - 1], "s", FIRST_CHILD_S)
 
 
-def measure_restart(bench: Bench, plane: ControlPlane, size: int) -> None:
+def measure_restart(bench: Bench, plane: ControlPlane, size: int, there: int) -> None:
+    """A new operator on what is there: so many LLMDeployments."""
     with tempfile.TemporaryDirectory() as folder:
         options = ("--no-leader-election", "--log-level", "WARNING")
         operator = OperatorProcess(plane.kubeconfig, Path(folder) / "log", PROVEN, options)
         began = time.monotonic()
         operator.start()
         done = 'triton_vllm_operator_reconcile_seconds_count{result="success"}'
-        cluster.until(lambda: operator.ready() and operator.metric(done) >= size, LIMIT_S)
+        cluster.until(lambda: operator.ready() and operator.metric(done) >= there, LIMIT_S)
         bench.figure(
             size,
             "restart until all is looked at",
@@ -185,7 +186,9 @@ def run(size: int, bench: Bench, *, crowded: bool) -> None:
             measure_create(bench, plane, operator, names)
             if size == 1000:
                 measure_late(bench, plane, names)
-        measure_restart(bench, plane, size + (LATE if size == 1000 else 0))
+                cluster.until(lambda: operator.metric("triton_vllm_operator_queue_depth") == 0, LIMIT_S)
+                time.sleep(3)
+        measure_restart(bench, plane, size, size + (LATE if size == 1000 else 0))
         bench.figure(size, "lists and watches without our label", len(unlabelled(plane)), "kinds", 0)
 
 

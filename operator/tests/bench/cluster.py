@@ -60,6 +60,9 @@ def fill(plane: ControlPlane, nodes: int, pods: int) -> None:
     """Nodes, and pods that are none of our business."""
     send_all(plane, [("POST", kinds.NODE.path(), _node(number)) for number in range(nodes)])
     send_all(plane, [("POST", "/api/v1/namespaces", {"metadata": {"name": FOREIGN}})])
+    # No controller runs that would make it, and pods are refused without.
+    account = {"metadata": {"name": "default"}}
+    send_all(plane, [("POST", f"/api/v1/namespaces/{FOREIGN}/serviceaccounts", account)])
     send_all(plane, [("POST", kinds.POD.path(FOREIGN), _pod(number, nodes)) for number in range(pods)])
 
 
