@@ -52,7 +52,7 @@ bench-webhook: $(VENV) ## how fast the webhook answers with 1,000 LLMDeployments
 	@cd operator && PYTHONPATH=src:.:.. ../$(VENV) -m tests.bench.reviews
 
 test-engine: $(VENV) ## the serving backend in a real tritonserver with a real vLLM
-	@$(VENV) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m engine images operator/tests
+	@$(VENV) -m pytest -q -n 2 --dist loadfile -m engine images operator/tests
 
 bench-serving: $(VENV) ## the serving image beside vllm serve and the stock design; about 40 minutes (ARGS="--quick", "--help")
 	@cd images/triton-vllm && PYTHONPATH=.:../.. ../../$(VENV) -m bench $(ARGS)

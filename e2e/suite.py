@@ -19,7 +19,6 @@ PYTEST = (sys.executable, "-m", "pytest", "-q")
 PARALLEL = ("-n", "auto", "--dist", "worksteal")
 MOSTLY_WAITING = ("-n", "4", "--dist", "worksteal")
 TWO_FILES = ("-n", "2", "--dist", "loadfile", "--durations=15")
-IN_ORDER = ("--no-loadscope-reorder",)
 FOLDERS = ("operator/tests", "images", "tools", "e2e")
 HEARTBEAT_SECONDS = 60.0
 
@@ -40,9 +39,7 @@ STAGES = (
     Stage("unit", (*PYTEST, *PARALLEL, "-m", "not apiserver and not engine and not oracle and not e2e", *FOLDERS)),
     Stage("programs", (sys.executable, "-m", "e2e.cluster", "programs")),
     Stage("API server", (*PYTEST, *MOSTLY_WAITING, "-m", "apiserver", "operator/tests"), (*SOUND, "programs")),
-    Stage(
-        "engine", (*PYTEST, *TWO_FILES, *IN_ORDER, "-m", "engine", "images", "operator/tests"), SOUND, ("API server",)
-    ),
+    Stage("engine", (*PYTEST, *TWO_FILES, "-m", "engine", "images", "operator/tests"), SOUND, ("API server",)),
     Stage("oracle", (*PYTEST, "-m", "oracle", "operator/tests"), SOUND, ("engine",)),
     Stage("demo", (sys.executable, "-m", "e2e.demo"), SOUND, ("engine",)),
     Stage("whole cluster", (*PYTEST, *TWO_FILES, "-m", "e2e and not alone", "e2e"), ("demo",), ("oracle",)),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -11,16 +10,6 @@ from testing.server import TINY_ENGINE, Server, running, tiny_model, write_model
 
 TOOLS = {"tool_call_parser": "hermes", "enable_auto_tool_choice": True}
 PROFILES = {"profiles": {"short": {"max_tokens": 3, "temperature": 0.0}, "long": {"max_tokens": 30}}}
-
-# Two files run side by side: those that take longest come first, so that none of them is left alone at the end.
-LONGEST_FIRST = ("test_health", "test_start", "test_repositories", "test_drain")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Bring the tests of the longest files to the front."""
-    here = [item for item in items if item.path.parent == Path(__file__).parent and item.path.stem in LONGEST_FIRST]
-    here.sort(key=lambda item: LONGEST_FIRST.index(item.path.stem))
-    items[:] = here + [item for item in items if item not in set(here)]
 
 
 @pytest.fixture(scope="session")
