@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import documents
 from tests.bench.__main__ import EVERY_CHILD, Bench
+from tools import documents
 
 EMPTY = "before\n<!-- figures: written by make x -->\nold\n<!-- end of figures -->\nafter\n<!-- end of figures -->\n"
 

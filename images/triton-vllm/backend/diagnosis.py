@@ -18,6 +18,8 @@ class Diagnosis:
     hint: str
 
 
+# How Python writes an exception.
+_EXCEPTION = r"(?:\w+\.)*\w*(?:Error|Exception): "
 # (pattern, cause, hint): the first that any line matches speaks; groups of the pattern fill the cause. What explains
 # most comes first: a line that is only an effect of another cause stands below that cause.
 _KNOWN: tuple[tuple[str, str, str], ...] = (
@@ -89,12 +91,12 @@ _KNOWN: tuple[tuple[str, str, str], ...] = (
     ),
     (
         # The exception of a worker, or of a process that did not become one; the engine core only says that it ended.
-        r"(?:\(Worker[^)]*\) .*?|^)((?:\w+\.)*\w*(?:Error|Exception): (?!.*root cause).*)",
+        r"(?:\(Worker[^)]*\) .*?|^)(" + _EXCEPTION + r"(?!.*root cause).*)",
         "the engine failed: {0}",
         "see the engine's lines in the log",
     ),
     (
-        r"EngineCore.*?((?:\w+\.)*\w*(?:Error|Exception): .*)",
+        r"EngineCore.*?(" + _EXCEPTION + r".*)",
         "the engine failed: {0}",
         "see the engine's lines in the log",
     ),
@@ -116,10 +118,8 @@ _HARMLESS = re.compile(
     r"CudaDriverHelper has not been initialized|Failed to initialize NVML|pinned_memory_manager"
     r"|^(?:\([^)]*\) )?(?:DEBUG|INFO|WARNING) \d\d-\d\d "
 )
-
-
 # What a process of the engine itself said of its end.
-_RAISED = re.compile(r"^\((?:Worker|EngineCore)[^)]*\) ERROR .*?((?:\w+\.)*\w*(?:Error|Exception): (?!.*root cause).*)")
+_RAISED = re.compile(r"^\((?:Worker|EngineCore)[^)]*\) ERROR .*?" + _EXCEPTION + r"(?!.*root cause)")
 
 
 def diagnose(lines: Sequence[str]) -> Diagnosis | None:

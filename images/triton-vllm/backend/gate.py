@@ -72,11 +72,9 @@ class BodyRules:
 
     def left_out(self, path: str) -> list[str]:
         """Names of sampling.json that requests of this path do not have."""
-        given = {ALIASES.get(name, name) for values in self._all() for name in values}
+        said = (self.sampling.defaults, *self.sampling.profiles.values())
+        given = {name for values in said for name in _plain(values)}
         return sorted(name for name in given if self._names(path, name)[0] not in self._takes(path))
-
-    def _all(self) -> list[Mapping[str, Any]]:
-        return [self.sampling.defaults, *self.sampling.profiles.values()]
 
     def _added(self, path: str, request: Mapping[str, Any], profile: str | None) -> Iterator[tuple[str, Any]]:
         self.rules.profile(profile)  # refuses a name that there is not

@@ -9,7 +9,7 @@ from pathlib import Path
 
 # Stopped, traced, ended.
 _HALTED = frozenset("TtZX")
-_SET_NAME = 15
+_SET_NAME, _SET_CHILD_SUBREAPER = 15, 36
 
 
 def processes() -> Iterator[tuple[int, int, str, str]]:
@@ -35,7 +35,16 @@ def halted(pids: Iterable[int]) -> frozenset[int]:
 
 def name_thread(name: str) -> None:
     """Give the calling thread a name that ``top -H`` shows; at most 15 characters."""
-    ctypes.CDLL(None, use_errno=True).prctl(_SET_NAME, name.encode(), 0, 0, 0)
+    _prctl(_SET_NAME, name.encode())
+
+
+def adopt_orphans() -> None:
+    """Have the processes below this one become its children when their parents end."""
+    _prctl(_SET_CHILD_SUBREAPER, 1)
+
+
+def _prctl(option: int, value: int | bytes) -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
 
 
 def waits_for_a_child(pid: int) -> bool:

@@ -8,7 +8,6 @@ cause goes to the container's termination message, and no process or shared memo
 from __future__ import annotations
 
 import collections
-import ctypes
 import os
 import re
 import resource
@@ -28,7 +27,7 @@ from backend.caches import give_model_infos
 from backend.diagnosis import diagnose
 from backend.health import GAVE_UP
 from backend.preflight import SHARED_MEMORY, Command, check, flag_values
-from backend.processes import processes, waits_for_a_child
+from backend.processes import adopt_orphans, processes, waits_for_a_child
 
 STUB_NAME = "triton_python_b"  # the kernel cuts names at 15 characters
 LOOK_SECONDS = 0.5
@@ -43,15 +42,12 @@ SEGMENTS = re.compile(r"triton_\w+_shm_region_|psm_|torch_|sem\.mp-|vllm")
 # the usual stacks of 8 MiB. With these it takes bodies of 120 MiB. Only address space is used until then.
 STACK_BYTES = 256 << 20
 SEGMENT_LOOKS, SEGMENT_SECONDS = 2, 0.1
-_SET_CHILD_SUBREAPER = 36
 _DEAD_STUB = "the process of the backend has died"
 _DEAD_STUB_HINT = "see the lines of the log above; a process that was killed without a word often used too much memory"
 _GIVEN_UP = "tritonserver gave up the load: the process of the backend gave no sign of life for a second"
 _GIVEN_UP_HINT = (
     "the container starts again; when this repeats, raise the pod's CPU limit or move it to a node with more CPU"
 )
-
-
 # APIs that no client of a model needs: through them a server writes files, maps memory and tells what it does.
 CLOSED_APIS = ("logging", "shared-memory", "trace")
 RESTRICTING_FLAGS = ("--http-restricted-api", "--grpc-restricted-protocol")
@@ -83,8 +79,7 @@ class Supervisor:
     """One tritonserver and all processes below it."""
 
     def __init__(self, arguments: list[str]) -> None:
-        # Orphans of the server become children of this process, which can then end them.
-        ctypes.CDLL(None, use_errno=True).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        adopt_orphans()  # which can then be ended
         raise_stack_limit()
         self._server = subprocess.Popen(
             ["tritonserver", *arguments, *restrictions(arguments)],
@@ -129,11 +124,10 @@ class Supervisor:
             return _DEAD_STUB, _DEAD_STUB_HINT
         # A model loads, and every second tritonserver looks for a sign of life of the backend's process. When none has
         # come (a paused machine or a starved container is enough) it waits for the end of a process that goes on
-        # loading, without a word, for ever. Once its port is open nothing is loaded any more.
-        if self._door is None or not self._given_up.seen(waits_for_a_child(self._server.pid)):
-            return None
-        if _answers(self._door):
+        # loading, without a word, for ever. Once its port is open nothing is loaded any more, and nobody looks.
+        if self._door is not None and _answers(self._door):
             self._door = None
+        if self._door is None or not self._given_up.seen(waits_for_a_child(self._server.pid)):
             return None
         return _GIVEN_UP, _GIVEN_UP_HINT
 

@@ -37,8 +37,13 @@ PREFLIGHT_SECONDS = 20
 
 
 def failed_start(folder: Path, engine: dict[str, Any], **variables: str) -> Server:
-    """A start that must end by itself with code 1 and leave no process."""
+    """A start with these arguments, which must fail."""
     write_model(folder / "models", "llm", engine)
+    return ended_start(folder, **variables)
+
+
+def ended_start(folder: Path, **variables: str) -> Server:
+    """A start of what is in the folder, which must end by itself with code 1 and leave no process."""
     for _ in range(LOADS):
         server = Server.start(folder, folder / "models", **variables)
         try:
@@ -183,12 +188,7 @@ def test_files_that_no_request_could_live_with_end_the_start(
     tmp_path: Path, file: str, content: dict[str, Any], cause: str
 ) -> None:
     write_model(tmp_path / "models", "llm", {**TINY_ENGINE, "model": str(tiny_model())}, **{file: content})
-    server = Server.start(tmp_path, tmp_path / "models")
-    try:
-        assert server.wait_exit() == 1, server.log
-    finally:
-        server.stop()
-    assert server.termination_message["cause"].startswith(cause)
+    assert ended_start(tmp_path).termination_message["cause"].startswith(cause)
 
 
 def test_dead_stub_does_not_leave_the_server_waiting(tmp_path: Path) -> None:

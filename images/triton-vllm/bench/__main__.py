@@ -240,8 +240,8 @@ def tell(measured: Sequence[Measured], copier: Sequence[float]) -> int:
     """Table, plot, every promise, and the verdict."""
     share = sum(copier) / len(copier) if copier else None
     verdicts = figures.judge(measured, share)
-    say(f"\n{platform.machine()}, {os.cpu_count()} cores\n\n{figures.table(measured)}\n\n{figures.plot(measured)}\n")
-    say(f"{figures.costs(measured)}\n")
+    say(f"\n{platform.machine()}, {os.cpu_count()} cores\n\n{figures.table(measured)}\n{figures.plot(measured)}\n")
+    say(figures.costs(measured))
     for verdict in verdicts:
         say(f"{'kept  ' if verdict.kept else 'MISSED'} {verdict.text}")
     if metrics := figures.middle(figures.ratios(measured, figures.METRICS)):

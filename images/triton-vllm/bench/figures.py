@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tools import documents
+
 PROMISED_SPEEDUP = 10.0
 METRICS_COST = 0.01
 
@@ -131,13 +133,13 @@ def table(measured: Sequence[Measured]) -> str:
     columns = (*SPEEDS, *LATENCIES)
     head = ["model", "clients", "`vllm serve` tokens/s", *(column.title for column in columns)]
     promised = ["", "", "", *(f"{'>=' if c.at_least else '<='} {c.bound:g}" for c in columns)]
-    lines = [head, ["---"] * len(head), promised]
+    rows = [promised]
     for model, clients in dict.fromkeys((one.model, one.clients) for one in measured):
         own = [one for one in measured if (one.model, one.clients) == (model, clients)]
         base = statistics.median([one.result[SPEED] for one in own if one.target == "vllm full"] or [0.0])
         cells = [str(middle(ratios(own, column)) or "") for column in columns]
-        lines.append([model, str(clients), f"{base:,.0f}", *cells])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        rows.append([model, str(clients), f"{base:,.0f}", *cells])
+    return documents.table(head, rows)
 
 
 PLOTTED = (
@@ -169,12 +171,12 @@ def plot(measured: Sequence[Measured], width: int = 44) -> str:
 def costs(measured: Sequence[Measured]) -> str:
     """Markdown: microseconds of processor time a token of all that is not the engine."""
     targets = [target for target in PLOTTED if any(one.target == target for one in measured)]
-    lines = [["model", "clients", *targets], ["---"] * (len(targets) + 2)]
+    rows = []
     for model, clients in dict.fromkeys((one.model, one.clients) for one in measured):
         own = [one for one in measured if (one.model, one.clients) == (model, clients)]
         found = medians(own, lambda one: one.result[FRONT])
-        lines.append([model, str(clients), *(f"{found[target, clients]:.0f}" for target in targets)])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        rows.append([model, str(clients), *(f"{found[target, clients]:.0f}" for target in targets)])
+    return documents.table(["model", "clients", *targets], rows)
 
 
 def medians(measured: Iterable[Measured], figure: Callable[[Measured], float]) -> dict[tuple[str, int], float]:

@@ -174,18 +174,21 @@ class Server:
 
     def wait_ready(self, model: str = "llm", seconds: float = START_SECONDS) -> None:
         """Wait until the model is ready; fails with the end of the log."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline and self.process.poll() is None:
-            if self.ready(model):
-                return
-            time.sleep(0.2)
-        raise AssertionError(f"not ready, exit code {self.process.poll()}:\n{self.log[-6000:]}")
+        if not self._becomes_ready(model, seconds):
+            raise AssertionError(f"not ready, exit code {self.process.poll()}:\n{self.log[-6000:]}")
 
     def load_given_up(self, model: str) -> bool:
         """Wait until the model is ready or the server has ended; whether tritonserver had given up the load."""
-        while self.process.poll() is None and not self.ready(model) and time.monotonic() < self.started + START_SECONDS:
+        return not self._becomes_ready(model, START_SECONDS) and "tritonserver gave up the load" in self.log
+
+    def _becomes_ready(self, model: str, seconds: float) -> bool:
+        """Wait for as long as the server runs; whether the model is ready."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and self.process.poll() is None:
+            if self.ready(model):
+                return True
             time.sleep(0.2)
-        return self.process.poll() is not None and "tritonserver gave up the load" in self.log
+        return False
 
     def ready(self, model: str = "llm") -> bool:
         """What the pod's startup probe asks."""

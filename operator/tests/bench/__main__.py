@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from e2e.cluster import parts
-from tests import documents
 from tests.apiserver.controlplane import ControlPlane, control_plane
 from tests.apiserver.fixtures import install_crd
 from tests.apiserver.operators import PROVEN, OperatorProcess
 from tests.apiserver.view import llm
 from tests.bench import cluster
+from tools import documents
 from triton_vllm_operator.kube import kinds
 
 SIZES = (300, 1000, 3000)

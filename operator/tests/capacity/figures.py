@@ -11,12 +11,12 @@ from statistics import median
 
 from tests.capacity import samples
 from tests.capacity.rows import GIB, Scored, scored
-from tests.documents import DOCS, table, write
 from tests.gpu.compare import compare, read
 from tests.gpu.compare import table as gpu_table
 from tests.oracle import test_kv, test_weights
 from tests.oracle.conftest import VARIANTS, ask
 from tests.oracle.engine import Answered
+from tools.documents import DOCS, table, write
 from triton_vllm_operator.capacity import EngineSettings, ModelShape, gpu_by_product, plan, with_suggestions
 
 #: Models generated for the oracle, each with four settings.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[1] / "operator/docs"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
