@@ -17,7 +17,7 @@ from e2e.cluster import settings, steps
 
 PYTEST = (sys.executable, "-m", "pytest", "-q")
 PARALLEL = ("-n", "auto", "--dist", "worksteal")
-MOSTLY_WAITING = ("-n", "4", "--dist", "worksteal")
+MOSTLY_WAITING = ("-n", "4", "--dist", "worksteal", "--durations=10")
 TWO_FILES = ("-n", "2", "--dist", "loadfile", "--durations=15")
 FOLDERS = ("operator/tests", "images", "tools", "e2e")
 HEARTBEAT_SECONDS = 60.0

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from e2e.cluster import parts, settings
 from tests.apiserver.fixtures import TOLD
+from tests.order import long_first
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -22,6 +25,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         everywhere = metafunc.definition.get_closest_marker("every_version")
         versions = sorted(parts.api_parts()) if everywhere else [settings.KUBERNETES]
         metafunc.parametrize("plane", versions, indirect=True, scope="session")
+
+
+@pytest.hookimpl(trylast=True)  # the marks are given by then
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests go first, or workers would wait for the last of them."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    items[:] = long_first(items, [item for item in items if item.get_closest_marker("slow")], workers)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -18,6 +18,8 @@ class Diagnosis:
     hint: str
 
 
+# What helps when tritonserver has failed by chance.
+MORE_CPU = "the container starts again; when this repeats, raise the pod's CPU limit or move it to a node with more CPU"
 # How Python writes an exception.
 _EXCEPTION = r"(?:\w+\.)*\w*(?:Error|Exception): "
 # (pattern, cause, hint): the first that any line matches speaks; groups of the pattern fill the cause. What explains
@@ -99,6 +101,12 @@ _KNOWN: tuple[tuple[str, str, str], ...] = (
         r"EngineCore.*?(" + _EXCEPTION + r".*)",
         "the engine failed: {0}",
         "see the engine's lines in the log",
+    ),
+    (
+        # A fault of tritonserver that comes by chance: triton-inference-server/server issue 8882.
+        r"(boost::interprocess::lock_exception)",
+        "tritonserver aborted over the memory that it shares with the process of the backend ({0})",
+        MORE_CPU,
     ),
     (
         r"failed to load '[^']+' version \d+: \w+: ((?:(?!\\n).)*)",

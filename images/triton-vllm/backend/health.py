@@ -17,8 +17,7 @@ from typing import Any
 logger = logging.getLogger("triton_vllm")
 
 TICK_SECONDS = 0.5
-# Silent for so long: ask for a token. After each answer the queues between vLLM's processes are polled without a pause
-# for a second: the longer the silence, the less an idle pod costs. A process that is stopped or gone is seen at once.
+# Silent for so long: ask for a token. A process that is stopped or gone is seen at once.
 PROBE_AFTER_SECONDS = 20.0
 # Something is wanted and nothing came for so long: not ready. Longer than any one step of an engine takes. With two
 # readiness probes (4 s) an engine that is dead or stopped is out of the Service within 15 s.

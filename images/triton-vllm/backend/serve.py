@@ -24,7 +24,7 @@ from typing import IO
 
 from backend import report
 from backend.caches import give_model_infos
-from backend.diagnosis import diagnose
+from backend.diagnosis import MORE_CPU, diagnose
 from backend.health import GAVE_UP
 from backend.preflight import SHARED_MEMORY, Command, check, flag_values
 from backend.processes import adopt_orphans, processes, waits_for_a_child
@@ -45,9 +45,6 @@ SEGMENT_LOOKS, SEGMENT_SECONDS = 2, 0.1
 _DEAD_STUB = "the process of the backend has died"
 _DEAD_STUB_HINT = "see the lines of the log above; a process that was killed without a word often used too much memory"
 _GIVEN_UP = "tritonserver gave up the load: the process of the backend gave no sign of life for a second"
-_GIVEN_UP_HINT = (
-    "the container starts again; when this repeats, raise the pod's CPU limit or move it to a node with more CPU"
-)
 # APIs that no client of a model needs: through them a server writes files, maps memory and tells what it does.
 CLOSED_APIS = ("logging", "shared-memory", "trace")
 RESTRICTING_FLAGS = ("--http-restricted-api", "--grpc-restricted-protocol")
@@ -129,7 +126,7 @@ class Supervisor:
             self._door = None
         if self._door is None or not self._given_up.seen(waits_for_a_child(self._server.pid)):
             return None
-        return _GIVEN_UP, _GIVEN_UP_HINT
+        return _GIVEN_UP, MORE_CPU
 
 
 class Lasting:

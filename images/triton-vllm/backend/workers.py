@@ -1,4 +1,5 @@
-"""What runs in each worker's process of the engine: it tells the phases of the start that only a worker sees.
+"""What runs in each worker's process of the engine: it tells the phases of the start that only a worker sees, and has
+the worker sleep when there is nothing to do.
 
 vLLM imports this module in each worker's process and nowhere else, after its worker's class and before the model is
 loaded: that is when the methods that take the time are wrapped.
@@ -7,6 +8,7 @@ loaded: that is when the methods that take the time are wrapped.
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -25,6 +27,9 @@ METHODS = {
 }
 FETCH = "download_weights_from_hf"
 LOADERS = "vllm.model_executor.model_loader."
+# After a message a worker looks for the next one without a pause, so that steps of the model follow each other at once;
+# then it sleeps until it is notified. vLLM's own second is a second of a core after every request that comes alone.
+SPIN_SECONDS = 0.05
 # A file's time is that of the kernel's last tick.
 TICK_SECONDS = 0.02
 
@@ -99,6 +104,15 @@ def _below(base: type) -> Iterator[type]:
         yield from _below(child)
 
 
+def sleep_soon(condition: Any) -> None:
+    """Have readers of vLLM's message queues wait for notifications ``SPIN_SECONDS`` after their last message.
+
+    ``condition``: the class that waits; None, or one that takes no such time, is left as it is.
+    """
+    if condition is not None and "busy_loop_s" in inspect.signature(condition.__init__).parameters:
+        condition.__init__ = functools.partialmethod(condition.__init__, busy_loop_s=SPIN_SECONDS)
+
+
 class PhasedWorker(MeasuringWorker):
     """What vLLM's worker gets besides (``worker_extension_cls``)."""
 
@@ -112,8 +126,10 @@ WATCH = Stopwatch()
 
 
 def _install() -> None:
+    from vllm.distributed.device_communicators import shm_broadcast
     from vllm.v1.worker.worker_base import WorkerBase
 
+    sleep_soon(getattr(shm_broadcast, "SpinCondition", None))
     loaders = [module for name, module in list(sys.modules.items()) if name.startswith(LOADERS)]
     wrap(WorkerBase, loaders, WATCH)
 

@@ -114,3 +114,11 @@ def test_streams_are_counted(parts: list[bytes]) -> None:
 def test_failures_are_told() -> None:
     assert "503" in asked([FULL], stream=False, status=b"503 Service Unavailable")["failures"][0]
     assert asked([HEAD, b'data: {"error": "x"}\n\n', b"\r\n0\r\n\r\n"], stream=True)["failures"]
+
+
+def test_document_has_the_host_the_promises_and_a_plot_of_each_model() -> None:
+    found = [measured(target, 0, 10, clients) for target in ("vllm full", "ours full") for clients in (1, 8)]
+    text = figures.document(found, figures.judge(found, None), "one chip, 2 cores, vLLM 1.2")
+    assert text.startswith("one chip, 2 cores, vLLM 1.2.\n")
+    assert "| m: generate 1.000 [1.000, 1.000] >= 1 | kept |" in text
+    assert 'title "m: vllm full, ours full, over clients"' in text

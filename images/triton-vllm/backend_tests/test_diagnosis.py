@@ -70,6 +70,15 @@ LOGS = {
         ],
         "the engine failed: FileNotFoundError: [Errno 2] No such file or directory",
     ),
+    "abort over shared memory": (
+        [
+            'I1126 22:56:26.684726 2937 python_be.cc:2249] "TRITONBACKEND_ModelInstanceInitialize: llm_0_0"',
+            "terminate called after throwing an instance of 'boost::interprocess::lock_exception'",
+            "  what():  boost::interprocess::lock_exception",
+        ],
+        "tritonserver aborted over the memory that it shares with the process of the backend "
+        "(boost::interprocess::lock_exception)",
+    ),
     "configuration that Triton refuses": (
         [
             "E1124 14:49:34.370454 30803 model_repository_manager.cc:1460] \"Poll failed for model directory 'llm': "

@@ -65,8 +65,8 @@ def test_ready_with_a_full_queue_a_long_generation_and_a_client_that_does_not_re
     answers: list[Answer] = []
     with stream_that_nobody_reads(server), stream_that_nobody_reads(server):
         wait_until(lambda: server.metric("vllm:num_requests_running") == 2)
-        threads = [in_background(server, answers, max_tokens=1500, ignore_eos=True) for _ in range(24)]
-        wait_until(lambda: server.metric("vllm:num_requests_waiting") > 4)
+        threads = [in_background(server, answers, max_tokens=2500, ignore_eos=True) for _ in range(24)]
+        wait_until(lambda: server.metric("vllm:num_requests_waiting") > 4, told=lambda: (answers, server.metrics()))
         begun = time.monotonic()
         # Longer than an engine may be silent while something is wanted from it.
         while time.monotonic() - begun < 2 * STALL_SECONDS:

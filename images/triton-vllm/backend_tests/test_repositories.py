@@ -37,11 +37,16 @@ def generated(file: Path) -> tuple[str, dict[PurePosixPath, str]]:
 
 
 def fitted(engine: dict[str, Any]) -> dict[str, Any]:
-    """The same engine arguments for a tiny model on a CPU."""
+    """The same engine arguments for a CPU, with little memory."""
     changed = {name: value for name, value in NEEDS_GPU.items() if name in engine}
     # Without a size the KV cache takes gigabytes of this machine, which then stands still for a second now and then.
     small = {"max_model_len": min(2048, engine.get("max_model_len", 2048)), "kv_cache_memory_bytes": 64 << 20}
-    return engine | changed | small | {"model": str(tiny_model())}
+    return engine | changed | small
+
+
+def tiny(engine: dict[str, Any]) -> dict[str, Any]:
+    """Those arguments with the tiny Llama as the model."""
+    return fitted(engine) | {"model": str(tiny_model())}
 
 
 @pytest.mark.parametrize("file", GOLDEN, ids=lambda file: file.stem)
@@ -50,7 +55,7 @@ def test_a_generated_repository_loads_and_answers(file: Path, tmp_path: Path) ->
     for path, text in files.items():
         target = tmp_path / "models" / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(json.dumps(fitted(json.loads(text))) if path.name == "model.json" else text)
+        target.write_text(json.dumps(tiny(json.loads(text))) if path.name == "model.json" else text)
     with running(tmp_path, tmp_path / "models", model=name) as server:
         answer = server.generate("Hello", model=name, max_tokens=4, ignore_eos=True, return_num_output_tokens=True)
     assert answer.status == 200
@@ -61,7 +66,7 @@ def test_a_generated_repository_loads_and_answers(file: Path, tmp_path: Path) ->
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A model for embeddings."""
     folder = tmp_path_factory.mktemp("embedding")
-    engine = {"model": str(tiny_model("embedding")), "max_num_seqs": 8, "max_model_len": 512}
+    engine = fitted({"model": str(tiny_model("embedding")), "max_num_seqs": 8, "max_model_len": 512})
     write_model(folder / "models", "embedding", engine, openai={})
     with running(folder, folder / "models", model="embedding") as started:
         yield started

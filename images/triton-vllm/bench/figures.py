@@ -168,6 +168,19 @@ def plot(measured: Sequence[Measured], width: int = 44) -> str:
     return "\n".join(lines)
 
 
+def document(measured: Sequence[Measured], verdicts: Sequence[Verdict], host: str) -> str:
+    """Markdown for the docs: the table, what became of each promise, and a plot of each model."""
+    rows = [(verdict.text, "kept" if verdict.kept else "missed") for verdict in verdicts]
+    parts = [f"{host}.\n", table(measured), documents.table(["promise", "measured"], rows), costs(measured)]
+    for model in dict.fromkeys(one.model for one in measured):
+        speeds = medians([one for one in measured if one.model == model], lambda one: one.result[SPEED])
+        clients = sorted({number for _, number in speeds})
+        drawn = [target for target in PLOTTED[:4] if all((target, number) in speeds for number in clients)]
+        lines = [[speeds[target, number] for number in clients] for target in drawn]
+        parts.append(documents.plot(f"{model}: {', '.join(drawn)}, over clients", clients, "tokens/s", lines))
+    return "\n".join(parts)
+
+
 def costs(measured: Sequence[Measured]) -> str:
     """Markdown: microseconds of processor time a token of all that is not the engine."""
     targets = [target for target in PLOTTED if any(one.target == target for one in measured)]

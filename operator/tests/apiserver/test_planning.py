@@ -62,6 +62,7 @@ def status(view: View, name: str = "a") -> Object:
     return found
 
 
+@pytest.mark.slow
 def test_a_model_that_fits_is_served_and_read_once(
     view: View, operator: OperatorProcess, start_operator: StartOperator
 ) -> None:
@@ -181,6 +182,7 @@ def test_advice_about_a_model_that_cannot_be_read_holds_nothing_back(view: View,
     assert view.condition("a")["reason"] != "ModelGated"
 
 
+@pytest.mark.slow
 def test_what_runs_already_is_never_taken_away(view: View, start_operator: StartOperator) -> None:
     before = start_operator(program=PROVEN)
     eventually("leads", lambda: before.leads() and before.ready())
@@ -294,6 +296,7 @@ def forget(view: View) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [IMAGE, ()], ids=["planning on", "planning off"])
 def test_a_choice_outlives_the_operator_the_status_and_the_gpus_it_was_made_for(
     view: View, operator: OperatorProcess, start_operator: StartOperator, options: tuple[str, ...]
@@ -315,6 +318,7 @@ def test_a_choice_outlives_the_operator_the_status_and_the_gpus_it_was_made_for(
     assert set(view.children()) == set(children), "the model repository is the same"
 
 
+@pytest.mark.slow
 def test_a_change_of_what_it_depends_on_chooses_anew(view: View, operator: OperatorProcess) -> None:
     served_with_a_choice(view)
     become(view, H200)

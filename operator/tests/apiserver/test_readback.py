@@ -119,6 +119,7 @@ def status_writes(view: View, since: int) -> list[tuple[str, str, str]]:
     return [verb for verb in view.writes(since) if verb[1].startswith("llmdeployments")]
 
 
+@pytest.mark.slow
 def test_what_the_engine_got_is_read_once_and_outlives_the_operator(
     view: View, engine: Engine, start_operator: StartOperator
 ) -> None:

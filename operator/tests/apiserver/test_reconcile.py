@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import time
 
+import pytest
+
 from tests.apiserver.fixtures import StartOperator
 from tests.apiserver.kubelet import pod_ready, pod_waiting
 from tests.apiserver.operators import PROVEN, OperatorProcess, eventually
@@ -241,6 +243,7 @@ def test_a_release_that_anybody_can_take_over_is_never_run(view: View, operator:
     assert view.children() == {}
 
 
+@pytest.mark.slow
 def test_an_exhausted_quota_is_told_and_heals(view: View, operator: OperatorProcess) -> None:
     view.kubectl("create", "quota", "few", "--hard=count/services=1")
     eventually("the quota is known", lambda: "hard" in view.plane.request("GET", _quota(view))[1].get("status", {}))

@@ -122,6 +122,7 @@ def test_a_clean_stop_hands_over_at_once(plane: ControlPlane, namespace: str, st
     assert eventually("second leads", second.leads) < 12, "sooner than the Lease expires"
 
 
+@pytest.mark.slow
 def test_a_killed_leader_is_replaced(plane: ControlPlane, namespace: str, start_operator: StartOperator) -> None:
     first = start_operator(program=TOY)
     eventually("first leads", first.leads)
@@ -133,6 +134,7 @@ def test_a_killed_leader_is_replaced(plane: ControlPlane, namespace: str, start_
     eventually("child", lambda: bool(data_of(plane, namespace, "a-toy")))
 
 
+@pytest.mark.slow
 def test_a_paused_leader_writes_nothing_when_it_goes_on(
     plane: ControlPlane, namespace: str, start_operator: StartOperator
 ) -> None:

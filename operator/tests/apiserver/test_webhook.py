@@ -239,6 +239,7 @@ def works(hook: Installed) -> bool:
     return post(hook, "probe", "?dryRun=All", engine=MISSPELT).code == 422
 
 
+@pytest.mark.slow
 def test_the_certificate_is_renewed_again_and_again_while_every_request_is_checked(
     hook: Installed, view: View, start_operator: StartOperator
 ) -> None:
