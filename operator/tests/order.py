@@ -9,15 +9,17 @@ T = TypeVar("T")
 
 
 def long_first(tests: Sequence[T], long: Sequence[T], workers: int) -> list[T]:
-    """The long ones first, shared out among workers, of which each begins with an equal run of neighbours.
+    """The long ones first, for half of the workers: they mostly wait, and the others keep the processors busy.
 
-    So pytest-xdist's `worksteal` deals them out: the rest of what is left, by the workers that have none yet.
+    Each worker begins with an equal run of neighbours of what the workers before it left: so pytest-xdist's `worksteal`
+    deals tests out.
     """
     short = [test for test in tests if test not in long]
+    waiting = (workers + 1) // 2
     ordered: list[T] = []
     for worker in range(workers):
         size = (len(tests) - len(ordered)) // (workers - worker)
-        own = list(long[worker::workers])
+        own = list(long[worker::waiting]) if worker < waiting else []
         taken = max(0, size - len(own))
         ordered += [*own, *short[:taken]]
         short = short[taken:]

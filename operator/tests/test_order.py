@@ -19,16 +19,20 @@ def begins(tests: int, workers: int) -> Iterator[int]:
         at += (tests - at) // (workers - worker)
 
 
-@pytest.mark.parametrize("workers", [1, 2, 3, 4])
-def test_each_worker_begins_with_a_long_one(workers: int) -> None:
+@pytest.mark.parametrize(("workers", "waiting"), [(1, 1), (2, 1), (3, 2), (4, 2), (5, 3)])
+def test_half_of_the_workers_begin_with_the_long_ones(workers: int, waiting: int) -> None:
     tests = list(range(30))
     ordered = long_first(tests, LONG, workers)
     assert sorted(ordered) == tests
-    assert [ordered[at] for at in begins(30, workers)] == LONG[:workers]
+    firsts = [ordered[at] for at in begins(30, workers)]
+    assert [first for first in firsts if first in LONG] == LONG[:waiting]
+    shares = [len(LONG[worker::waiting]) for worker in range(waiting)]
+    for begin, share in zip(begins(30, workers), shares, strict=False):
+        assert set(ordered[begin : begin + share]) <= set(LONG)
 
 
 def test_short_ones_keep_their_order() -> None:
-    assert long_first("abcdef", "df", 2) == ["d", "a", "b", "f", "c", "e"]
+    assert long_first("abcdef", "df", 2) == ["d", "f", "a", "b", "c", "e"]
 
 
 def test_more_workers_than_tests() -> None:

@@ -16,7 +16,7 @@ BIND, THREADS = "VLLM_CPU_OMP_THREADS_BIND", "OMP_NUM_THREADS"
     [
         pytest.param(Limits(None, None, (0, 1, 2, 3), 4), 1, ("nobind", "4"), id="all cores, as every container"),
         pytest.param(Limits(None, 2.0, (0, 1, 2, 3), 4), 2, ("nobind", "1"), id="a quota"),
-        pytest.param(Limits(None, 2.0, (2, 3), 4), 1, ("2,3", None), id="a CPU set of its own"),
+        pytest.param(Limits(None, 2.0, (2, 3), 4), 1, ("nobind", "2"), id="one worker has all of a CPU set"),
         pytest.param(Limits(None, None, (4, 5, 6, 7), 8), 2, ("4,5|6,7", None), id="one set for two workers"),
         pytest.param(Limits(None, None, (3,), 8), 2, ("nobind", "1"), id="fewer cores than workers"),
     ],
@@ -27,6 +27,59 @@ def test_threads_are_bound_to_cores_of_the_container_alone(
     environment: dict[str, str] = {}
     prepare_cpu({"tensor_parallel_size": workers}, limits, environment)
     assert (environment[BIND], environment.get(THREADS)) == told
+
+
+def test_the_only_worker_runs_in_the_engine_cores_process() -> None:
+    environment: dict[str, str] = {}
+    one: dict[str, object] = {}
+    prepare_cpu(one, Limits(8 * GIB, None, (0, 1), 2), environment)
+    assert one["distributed_executor_backend"] == "uni"
+    assert environment["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment"),
+    [
+        ({"tensor_parallel_size": 2}, {}),
+        ({"pipeline_parallel_size": 2}, {}),
+        ({"distributed_executor_backend": "mp"}, {}),
+        ({}, {BIND: "0-1"}),
+    ],
+)
+def test_several_workers_and_what_the_user_wants_have_processes(
+    arguments: dict[str, object], environment: dict[str, str]
+) -> None:
+    given = arguments.get("distributed_executor_backend")
+    prepare_cpu(arguments, Limits(8 * GIB, None, (0, 1), 2), environment)
+    assert arguments.get("distributed_executor_backend") == given
+    assert "VLLM_ENABLE_V1_MULTIPROCESSING" not in environment
+
+
+@pytest.mark.parametrize(
+    ("arguments", "memory", "told"),
+    [
+        ({}, 4 * GIB, int(3.6 * GIB) - int(1.5 * GIB)),
+        ({"gpu_memory_utilization": 0.5}, 4 * GIB, 2 * GIB - int(1.5 * GIB)),
+        ({"distributed_executor_backend": "mp"}, 4 * GIB, int(3.6 * GIB) - 2 * GIB),
+        ({"tensor_parallel_size": 2}, 8 * GIB, (int(7.2 * GIB) - int(2.7 * GIB)) // 2),
+        ({}, GIB, 64 << 20),
+        ({}, None, 4 * GIB),
+        ({"pipeline_parallel_size": 4}, None, GIB),
+    ],
+)
+def test_the_kv_cache_is_what_the_containers_memory_leaves(
+    arguments: dict[str, object], memory: int | None, told: int
+) -> None:
+    prepare_cpu(arguments, Limits(memory, None, (0, 1), 2), {})
+    assert abs(int(str(arguments["kv_cache_memory_bytes"])) - told) <= 2
+
+
+def test_the_weights_are_no_room_for_the_kv_cache(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"x" * 1000)
+    without, beside = {"model": "/no/such/model"}, {"model": str(tmp_path)}
+    for arguments in (without, beside):
+        prepare_cpu(arguments, Limits(4 * GIB, None, (0, 1), 2), {})
+    assert int(without["kv_cache_memory_bytes"]) - int(beside["kv_cache_memory_bytes"]) == 1000
 
 
 def test_what_the_user_set_stays() -> None:
