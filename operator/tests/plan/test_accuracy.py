@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +14,8 @@ from tests.gpu.compare import Compared
 from tests.inspect.files import shape as tiny
 from tests.plan.test_fit import llm
 from triton_vllm_operator.api.conditions import Condition
-from triton_vllm_operator.capacity import EngineSettings, gpu_of_memory, plan
+from triton_vllm_operator.capacity import EngineSettings, ModelShape, gpu_by_product, gpu_of_memory, plan
+from triton_vllm_operator.observed import report
 from triton_vllm_operator.observed.report import Memory, Report
 from triton_vllm_operator.plan import accuracy
 
@@ -50,6 +53,28 @@ def test_every_start_that_was_measured_on_an_h100_was_as_planned(one: Compared) 
     found = judged(one, report)
     assert (found.status, found.reason) == ("True", "AsPlanned"), found.message
     assert "more than" not in found.message.lower()
+
+
+SERVED = [json.loads(line) for line in (Path(__file__).parent / "served_on_h200.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("row", SERVED, ids=lambda row: row["name"])
+def test_what_the_serving_image_said_on_an_h200_was_as_planned(row: dict[str, Any]) -> None:
+    """Its own answer to GET /report, of an engine of which only the length was given."""
+    said = report.read(json.dumps(row["report"]).encode())
+    settings = EngineSettings(engine_version=said.engine_version, max_model_len=said.max_model_len)
+    planned = plan(ModelShape.from_config(row["shape"]), settings, gpu_by_product(row["gpu"]))
+    found = accuracy.condition(planned.to_json(), said, "p", LLM, tiny())
+    assert (found.status, found.reason) == ("True", "AsPlanned"), found.message
+    spent, memory = planned.overhead, said.memory
+    for got, interval in (
+        (memory.activation, spent.activation),
+        (memory.non_torch, spent.non_torch),
+        (memory.cuda_graph, spent.cuda_graph),
+        (memory.kv_cache, planned.kv_bytes),
+    ):
+        assert got is not None
+        assert interval.low <= got <= interval.high
 
 
 LLAMA = next(one for one in STARTED if name(one) == "llama")
