@@ -17,6 +17,7 @@ from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.api.status import PlanStatus
 from triton_vllm_operator.capacity import ModelShape
 from triton_vllm_operator.cli.main import app
+from triton_vllm_operator.engine import releases
 from triton_vllm_operator.plan import fit
 from triton_vllm_operator.plan.fit import Decision, Unknown
 
@@ -40,8 +41,12 @@ def llm(**spec: Any) -> LLMDeployment:
     return LLMDeployment.parse(resource("llama", {"model": {"uri": "hf://org/model"}, **spec}))
 
 
-def node(card: tuple[str, int, str, str], gpus: int = 8, name: str = "n", **labels: str) -> dict[str, Any]:
+def node(
+    card: tuple[str, int, str, str], gpus: int = 8, name: str = "n", driver: str = "", **labels: str
+) -> dict[str, Any]:
     product, memory, major, minor = card
+    if driver:
+        labels["nvidia.com__cuda.driver-version.full"] = driver
     told = {
         "nvidia.com/gpu.product": product,
         "nvidia.com/gpu.memory": str(memory),
@@ -54,6 +59,18 @@ def node(card: tuple[str, int, str, str], gpus: int = 8, name: str = "n", **labe
 
 def decided(config: dict[str, Any], *nodes: dict[str, Any], **spec: Any) -> Decision:
     found = fit.decide(llm(**spec), ModelShape.from_config(config), VERSION, nodes)
+    assert isinstance(found, Decision), found
+    return found
+
+
+OWN = "vllm-0.32.0"
+"""Its CUDA needs a driver of 580.65 or newer."""
+
+
+def on_image(*nodes: dict[str, Any], release: str = OWN) -> Decision:
+    """The plan of a model that fits, for an image of the release table."""
+    row = releases.load().find(release)
+    found = fit.decide(llm(), ModelShape.from_config(LLAMA_8B), VERSION, nodes, row=row)
     assert isinstance(found, Decision), found
     return found
 
@@ -85,6 +102,40 @@ def test_a_large_model_does_not_fit_and_the_smallest_change_is_named_and_planned
     change = found.plan["suggestions"][0]["changes"]
     size = change["engine.tensorParallelSize"]
     assert not decided(LLAMA_70B, node(H100), engine={"maxModelLen": 8192, "tensorParallelSize": size}).forbids
+
+
+def test_a_driver_that_cannot_run_the_image_makes_no_pods() -> None:
+    found = on_image(node(H100, driver="550.54.15"))
+    told = fit.condition(found)
+    assert (told.status, told.reason) == ("False", "DriverTooOld")
+    assert found.forbids
+    assert "Driver 550.54.15 on nodes with NVIDIA-H100-80GB-HBM3 cannot run CUDA 13.0" in told.message
+    assert "Update it to 580.65" in told.message
+    assert "change that fits" not in told.message
+    assert PlanStatus.model_validate(dict(found.plan)).model_dump(by_alias=True) == dict(found.plan)
+
+
+def test_the_oldest_driver_of_a_class_counts_and_one_that_is_new_enough_is_not_mentioned() -> None:
+    new, old = node(H100, driver="580.95.05"), node(H100, name="m", driver="570.1")
+    assert fit.condition(on_image(new)).message == fit.condition(on_image(node(H100))).message
+    assert fit.condition(on_image(new, old)).reason == "DriverTooOld"
+
+
+def test_pods_that_may_land_on_an_old_driver_are_told_of_it_and_how_not_to() -> None:
+    found = on_image(node(H100, driver="580.95.05"), node(A10, name="m", driver="550.54.15"))
+    told = fit.condition(found)
+    assert (told.status, told.reason) == ("Unknown", "Tight")
+    assert "A pod may land on NVIDIA-A10, where the model does not fit: Driver 550.54.15" in told.message
+    assert "resources.gpu.product: NVIDIA-H100-80GB-HBM3" in told.message
+
+
+def test_a_driver_that_runs_only_by_compatibility_is_a_warning_on_cards_for_data_centers() -> None:
+    row = next(row for row in releases.load().releases if row.forward_compat and row.cuda and row.cuda >= "13")
+    told = fit.condition(on_image(node(H100, driver="550.54.15"), release=row.release))
+    assert (told.status, told.reason) == ("True", "Fits")
+    assert "only through the compatibility package" in told.message
+    desk = ("NVIDIA-GeForce-RTX-4090", 24564, "8", "9")
+    assert fit.condition(on_image(node(desk, driver="550.54.15"), release=row.release)).reason == "DriverTooOld"
 
 
 def test_the_plan_is_what_the_schema_of_the_status_holds() -> None:

@@ -94,13 +94,13 @@ async def test_what_the_webhook_says_is_in_the_golden_file(reason: str) -> None:
 # -------------------------------------------------------------------------------------------------- the plan
 
 
-async def planning_world(config: Object, **more: Any) -> World:
+async def planning_world(config: Object, driver: str = "", **more: Any) -> World:
     """A world with one node of eight H100 and an LLMDeployment whose model has been read."""
     world = await served(spec(**more))
     reconcile = world.shell.reconcile
     assert isinstance(reconcile, Reconciler)
     reconcile.planning.image = "registry.example/operator:1"
-    world.api.create({"apiVersion": "v1", "kind": "Node", **node(H100)}, "cluster")
+    world.api.create({"apiVersion": "v1", "kind": "Node", **node(H100, driver=driver)}, "cluster")
     llm = LLMDeployment.parse(stored(world))
     model = inspection.model_status(llm, Resolved(COMMIT, ModelShape.from_config(config)))
     place = (kinds.LLM_DEPLOYMENT, "team", "a")
@@ -126,6 +126,19 @@ async def test_a_known_model_that_does_not_fit_is_refused_in_the_words_of_the_co
     again = await reviewed(world, changed(world, **TOO_FEW, replicas=2))
     assert again.allowed, "it did not fit before, so it may be changed"
     assert again.warnings == (f"{refusal.reason}: {refusal.message}",)
+
+
+async def test_a_driver_too_old_for_the_image_is_told_before_a_pod_waits_for_it() -> None:
+    world = await planning_world(LLAMA_8B, driver="460.32.03", engine={"tensorParallelSize": 8})
+    refusal = (await reviewed(world, changed(world, **TOO_FEW))).refusal
+    assert refusal is not None
+    world.api.change((kinds.LLM_DEPLOYMENT, "team", "a"), "user", lambda obj: obj.update(spec=spec(**TOO_FEW)))
+    await world.shell.reconcile(world.shell.cluster, kinds.Key("team", "a"))
+    conditions = stored(world)["status"]["conditions"]
+    for kind in ("Ready", "Fits", "Stalled"):
+        told = find(conditions, kind) or {}
+        assert (told["reason"], told["message"]) == (refusal.reason, refusal.message)
+    assert refusal.reason == "DriverTooOld"
 
 
 async def test_a_model_that_fits_or_is_only_advised_about_is_stored() -> None:

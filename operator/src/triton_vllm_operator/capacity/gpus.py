@@ -34,6 +34,12 @@ class GPUClass:
     driver_floor: int = 0
 
     @property
+    def driver_version(self) -> str:
+        """The oldest driver under a GPU of the class, as NVIDIA writes it; "" where no node tells it."""
+        first, *rest = self.driver or ("",)
+        return ".".join([str(first), *(f"{part:02d}" for part in rest if isinstance(part, int))])
+
+    @property
     def memory_gib(self) -> float:
         """Total memory in GiB."""
         return self.memory_bytes / 2**30

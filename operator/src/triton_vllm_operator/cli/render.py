@@ -116,7 +116,7 @@ def _chosen(wanted: Wanted, cluster: Cluster | None) -> Chosen:
     if cluster is None:
         return fit.nothing_chosen(wanted.llm)
     nodes = [_node(wanted.llm, cluster)]
-    decided = fit.decide(wanted.llm, cluster.shape, wanted.engine_version, nodes)
+    decided = fit.decide(wanted.llm, cluster.shape, wanted.engine_version, nodes, row=wanted.resolved.row)
     if isinstance(decided, fit.Unknown):
         raise InputProblem(f"{decided.reason}: {decided.message}")
     if decided.forbids and wanted.llm.spec.planning.mode == "Enforce":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -30,6 +31,9 @@ from triton_vllm_operator.capacity import (
     resolve,
     with_suggestions,
 )
+from triton_vllm_operator.engine.hardware import check_driver
+from triton_vllm_operator.engine.problems import Problem, Reason
+from triton_vllm_operator.engine.releases import Release
 from triton_vllm_operator.plan.inspection import asked
 from triton_vllm_operator.plan.sizing import engine_settings
 
@@ -66,6 +70,10 @@ _UNPLANNED = frozenset(
         "task",
     }
 )
+# Reasons that no other engine setting helps against: the message says what does.
+_OF_NODES = frozenset({Reason.DRIVER_TOO_OLD})
+# Products of which NVIDIA does not support the compatibility package of its images.
+_NOT_FOR_DATA_CENTERS = re.compile(r"GeForce|TITAN|Quadro|RTX", re.IGNORECASE)
 Object = Mapping[str, Any]
 
 
@@ -97,14 +105,15 @@ def condition(decided: Decision | Unknown) -> Condition:
     plan = decided.plan
     message = f"{plan['message']}{_advice(plan)}"
     if plan["verdict"] == "DoesNotFit":
-        return Condition(FITS, "False", "DoesNotFit", message)
+        reason = str(plan["reason"]) if plan["reason"] in _OF_NODES else "DoesNotFit"
+        return Condition(FITS, "False", reason, message)
     if plan["verdict"] == "Tight":
         return Condition(FITS, "Unknown", "Tight", message)
     return Condition(FITS, "True", FITS, message)
 
 
 def _advice(plan: Mapping[str, Any]) -> str:
-    if plan["verdict"] == FITS:
+    if plan["verdict"] == FITS or plan["reason"] in _OF_NODES:
         return ""
     if plan["suggestions"]:
         return f" The smallest change that fits: {plan['suggestions'][0]['message']}."
@@ -154,7 +163,13 @@ def nothing_chosen(llm: LLMDeployment) -> Chosen:
 
 
 def decide(
-    llm: LLMDeployment, shape: ModelShape, engine_version: str, nodes: Iterable[Object], chosen: Chosen | None = None
+    llm: LLMDeployment,
+    shape: ModelShape,
+    engine_version: str,
+    nodes: Iterable[Object],
+    chosen: Chosen | None = None,
+    *,
+    row: Release | None = None,
 ) -> Decision | Unknown:
     """Choose what the spec leaves open, and plan for every class of GPU that a pod may land on.
 
@@ -163,6 +178,7 @@ def decide(
         engine_version: vLLM of the serving image.
         nodes: Node objects of the cluster.
         chosen: what was chosen before, which then stands.
+        row: of the serving image in the release table, by which the nodes' drivers are checked; None: they are not.
     """
     if unplanned := unplanned_arguments(llm):
         told = ", ".join(f"spec.engine.extraArgs.{name}" for name in unplanned)
@@ -175,24 +191,50 @@ def decide(
         settings = engine_settings(llm.spec.engine, engine_version)
         if converted := _converted(shape, settings, found.allowed[0]):
             return Unknown("WeightsConverted", f"{converted} How much that needs is not planned: the engine decides.")
-        return _decide(llm, shape, settings, found, chosen)
+        return _decide(llm, shape, settings, found, chosen, row)
     except ShapeError as error:
         return Unknown(error.reason, f"{error}.")
 
 
 def _decide(
-    llm: LLMDeployment, shape: ModelShape, settings: EngineSettings, found: _Classes, chosen: Chosen | None
+    llm: LLMDeployment,
+    shape: ModelShape,
+    settings: EngineSettings,
+    found: _Classes,
+    chosen: Chosen | None,
+    row: Release | None,
 ) -> Decision:
     chosen = chosen or _choose(llm, shape, settings, found.allowed)
     settled = replace(settings, **{name: v for name, v in chosen.values.items() if _open(llm, name)})
     classes = [gpu for gpu in found.allowed if gpu.per_node >= settled.gpus] or found.allowed
-    plans = [(gpu, with_suggestions(shape, settled, gpu, found.others)) for gpu in classes]
+    plans = [(gpu, _on_its_driver(with_suggestions(shape, settled, gpu, found.others), gpu, row)) for gpu in classes]
     gpu, shown = _representative(plans)
-    told = {**shown.to_json(), "message": f"On {gpu.product}: {_sentence(shown.message)}"}
+    told = {**shown.to_json(), "message": f"On {gpu.product}: {_sentence(shown.message)}{_warning(gpu, row)}"}
     if len(plans) > 1:
         named = any(gpu.product == other.product for other in found.others)
         told |= _mixed(plans, gpu) | {"suggestions": _narrowed(shape, settled, plans, gpu, named=named)}
     return Decision(told, chosen)
+
+
+def _driver_problem(gpu: GPUClass, row: Release | None) -> Problem | None:
+    """What is wrong with the oldest driver under GPUs of a class; None also where no node tells its driver."""
+    if row is None or not gpu.driver:
+        return None
+    data_center = not _NOT_FOR_DATA_CENTERS.search(gpu.product)
+    return check_driver(row, gpu.driver_version, f"nodes with {gpu.product}", data_center=data_center)
+
+
+def _on_its_driver(answer: Plan, gpu: GPUClass, row: Release | None) -> Plan:
+    """The plan, or that the image does not run there at all."""
+    problem = _driver_problem(gpu, row)
+    if problem is None or not problem.refuse:
+        return answer
+    return replace(answer, verdict="DoesNotFit", reason=problem.reason, message=problem.message, suggestions=())
+
+
+def _warning(gpu: GPUClass, row: Release | None) -> str:
+    problem = _driver_problem(gpu, row)
+    return f" {problem.message}" if problem is not None and not problem.refuse else ""
 
 
 def _open(llm: LLMDeployment, name: str) -> bool:

@@ -27,6 +27,7 @@ from triton_vllm_operator.observed.findings import Finding
 from triton_vllm_operator.observed.observation import Observation
 from triton_vllm_operator.plan import fit, inspection
 from triton_vllm_operator.plan.verdict import Foreseen
+from triton_vllm_operator.plan.wanted import Wanted
 from triton_vllm_operator.runtime.models import Models
 from triton_vllm_operator.runtime.nodes import Nodes
 from triton_vllm_operator.runtime.shell import Cluster
@@ -92,8 +93,9 @@ class Planning:
     nodes: Nodes = field(default_factory=Nodes)
     models: Models = field(default_factory=Models)
 
-    async def __call__(self, cluster: Cluster, llm: LLMDeployment, obj: Object, engine_version: str) -> Planned:
+    async def __call__(self, cluster: Cluster, wanted: Wanted, obj: Object) -> Planned:
         """Bring the inspection and the plan of one LLMDeployment forward. `obj`: as read from the API server."""
+        llm = wanted.llm
         live = cluster.inspections.owned_by(Key(llm.namespace, llm.name))
         status = obj.get("status", {})
         chosen = _chosen_before(cluster, llm, status)
@@ -110,11 +112,11 @@ class Planning:
             held = model.hold if enforced or (waits and model.condition.reason == INSPECTING) else None
             return _planned(stands, model.condition, fit.condition(why), model.facts, held, model.after)
         self.models.remember(llm, model.read)
-        kept = fit.kept(status, engine_version, chosen) if chosen is not None else None
+        kept = fit.kept(status, wanted.engine_version, chosen) if chosen is not None else None
         if kept is not None and not (kept.forbids and enforced):
             decided: fit.Decision | fit.Unknown = kept
         else:
-            decided = await self._decide(cluster, llm, model.read, engine_version, chosen)
+            decided = await self._decide(cluster, wanted, model.read, chosen)
         told = fit.condition(decided)
         if isinstance(decided, fit.Unknown):
             return _planned(stands, model.condition, told, model.facts)
@@ -124,14 +126,13 @@ class Planning:
         made = _planned(settled, model.condition, told, facts, hold, REPLAN_S if hold else None)
         return replace(made, shape=model.read.shape)
 
-    async def foresee(
-        self, cluster: Cluster, llm: LLMDeployment, status: Mapping[str, Any], engine_version: str
-    ) -> Foreseen | None:
+    async def foresee(self, cluster: Cluster, wanted: Wanted, status: Mapping[str, Any]) -> Foreseen | None:
         """The plan of an LLMDeployment that is about to be stored; None where its model is not known yet.
 
         Args:
             status: of the object as it is stored now, {} for a new one.
         """
+        llm = wanted.llm
         if self._skipped(llm):
             return None
         own = inspection.cached(llm, status.get("model", {}))
@@ -140,9 +141,9 @@ class Planning:
             return None
         chosen = _chosen_before(cluster, llm, status)
         runs = _runs(cluster, llm.with_chosen(chosen or fit.nothing_chosen(llm)))
-        decided = fit.kept(status, engine_version, chosen) if chosen is not None else None
+        decided = fit.kept(status, wanted.engine_version, chosen) if chosen is not None else None
         if decided is None or decided.forbids:
-            found = await self._decide(cluster, llm, read, engine_version, chosen)
+            found = await self._decide(cluster, wanted, read, chosen)
         else:
             found = decided
         certain = own is not None or inspection.pinned(llm)
@@ -205,9 +206,8 @@ class Planning:
     async def _decide(
         self,
         cluster: Cluster,
-        llm: LLMDeployment,
+        wanted: Wanted,
         read: inspection.Resolved,
-        engine_version: str,
         chosen: Chosen | None,
     ) -> fit.Decision | fit.Unknown:
         try:
@@ -215,7 +215,8 @@ class Planning:
         except Forbidden as error:
             return fit.Unknown("NodesNotReadable", f"The operator may not list nodes: {error.reason}.")
         # A search takes up to a second, in which other reconciles and probes go on.
-        return await asyncio.to_thread(fit.decide, llm, read.shape, engine_version, nodes, chosen)
+        llm, version, row = wanted.llm, wanted.engine_version, wanted.resolved.row
+        return await asyncio.to_thread(fit.decide, llm, read.shape, version, nodes, chosen, row=row)
 
 
 def _planned(

@@ -79,7 +79,7 @@ class Reconciler:
         try:
             wanted, advisory = await self._understand(cluster, obj)
             image = wanted.image
-            planned = await self.planning(cluster, wanted.llm, obj, wanted.engine_version)
+            planned = await self.planning(cluster, wanted, obj)
             if planned.hold is not None:
                 return await self._hold(cluster, obj, planned, advisory)
             llm = planned.llm

@@ -50,7 +50,7 @@ class Reviewer:
         """What the plan has to say; nothing where the nodes cannot be listed now."""
         status = (change.old or {}).get("status", {})
         try:
-            foreseen = await self.planning.foresee(cluster, wanted.llm, status, wanted.engine_version)
+            foreseen = await self.planning.foresee(cluster, wanted, status)
         except KubeError:
             return []
         return of_plan(foreseen, status)
