@@ -263,3 +263,17 @@ def test_a_list_that_kubernetes_cannot_merge_is_told(view: View, operator: Opera
     twice = [{"name": "X", "value": "1"}, {"name": "X", "value": "2"}]
     view.apply(llm("a", podTemplate={"env": twice}))
     assert 'duplicate entries for key [name="X"]' in view.wait_reason("a", "ChildRefused")["message"]
+
+
+def test_a_service_account_that_is_not_wanted_any_more_is_gone(view: View, operator: OperatorProcess) -> None:
+    def pod(name: str) -> str:
+        return str((view.get("deployment", name) or {}).get("spec", {}).get("template"))
+
+    view.apply(llm("a", podTemplate={"serviceAccountName": "reader"}))
+    view.apply(llm("b"))
+    eventually("both are there", lambda: None not in (view.get("deployment", "a"), view.get("deployment", "b")))
+    assert "reader" in pod("a")
+    # What takes the name away is not stored: templates that never had one stay as they are, and so do their pods.
+    assert "'serviceAccount" not in pod("b")
+    view.apply(llm("a"))
+    eventually("no pod runs under it", lambda: "reader" not in pod("a"))

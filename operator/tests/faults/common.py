@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -23,6 +24,9 @@ VOLATILE = ("uid", "resourceVersion", "creationTimestamp", "managedFields", "own
 # The applied hash covers the owner reference, and so the uid of the LLMDeployment.
 VOLATILE_ANNOTATIONS = (names.APPLIED_HASH_ANNOTATION, "deployment.kubernetes.io/revision")
 PREFIX = "fault-"
+
+# A pod's name ends in the template's hash, which covers the LLMDeployment's name, and in letters drawn by lot.
+POD = re.compile(r"NAME-[a-z0-9]{6,10}-[a-z0-9]{5}\b")
 
 _numbers = itertools.count(1)
 
@@ -85,7 +89,7 @@ def essence(view: View, name: str) -> dict[str, Any]:
         "status": _status(llm) if llm else None,
     }
     text = json.dumps(found, sort_keys=True).replace(view.namespace, "NAMESPACE").replace(name, "NAME")
-    same: dict[str, Any] = json.loads(text)
+    same: dict[str, Any] = json.loads(POD.sub("POD", text))
     return same
 
 

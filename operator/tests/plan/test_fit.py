@@ -138,6 +138,22 @@ def test_a_driver_that_runs_only_by_compatibility_is_a_warning_on_cards_for_data
     assert fit.condition(on_image(node(desk, driver="550.54.15"), release=row.release)).reason == "DriverTooOld"
 
 
+def test_a_quantization_without_kernels_for_the_gpu_in_this_engine_makes_no_pods() -> None:
+    card = ("Tesla-T4", 15360, "7", "5")
+    quantized = {**LLAMA_8B, "quantization_config": {"quant_method": "fp8"}}
+    shape = ModelShape.from_config(quantized)
+    told = {}
+    for version in ("0.13.0", "0.27.1"):
+        row = next(row for row in releases.load().releases if row.contract_version == version)
+        wanted = llm(engine={"dtype": "half", "maxModelLen": 1024})
+        found = fit.decide(wanted, shape, version, [node(card)], row=row)
+        assert isinstance(found, Decision)
+        told[version] = fit.condition(found)
+    assert (told["0.13.0"].status, told["0.13.0"].reason) == ("False", "QuantizationNotOnGpu")
+    assert "Tesla-T4 has 7.5" in told["0.13.0"].message
+    assert told["0.27.1"].reason != "QuantizationNotOnGpu"
+
+
 def test_the_plan_is_what_the_schema_of_the_status_holds() -> None:
     for found in (decided(LLAMA_8B, node(H100)), decided(LLAMA_70B, node(A10, gpus=2))):
         plan = dict(found.plan)

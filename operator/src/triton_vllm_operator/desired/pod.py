@@ -214,5 +214,8 @@ def _scheduling(llm: LLMDeployment) -> dict[str, Any]:
 def _pod_additions(llm: LLMDeployment, defaults: Defaults) -> dict[str, Any]:
     wanted = llm.spec.pod_template
     secrets = [*wanted.image_pull_secrets, *({"name": name} for name in defaults.image_pull_secrets)]
-    found = {"imagePullSecrets": secrets, "serviceAccountName": wanted.service_account_name}
-    return {key: value for key, value in found.items() if value}
+    account = wanted.service_account_name or ""
+    found = {"imagePullSecrets": secrets, "serviceAccountName": account}
+    # The API server keeps the account's name in a deprecated field too, and takes it from there once the other is gone:
+    # only an empty name, which it does not store, takes it away.
+    return {**{key: value for key, value in found.items() if value}, "serviceAccount": account}

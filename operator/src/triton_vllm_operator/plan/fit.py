@@ -31,7 +31,7 @@ from triton_vllm_operator.capacity import (
     resolve,
     with_suggestions,
 )
-from triton_vllm_operator.engine.hardware import check_driver
+from triton_vllm_operator.engine.hardware import check_driver, check_quantization
 from triton_vllm_operator.engine.problems import Problem, Reason
 from triton_vllm_operator.engine.releases import Release
 from triton_vllm_operator.plan.inspection import asked
@@ -71,7 +71,7 @@ _UNPLANNED = frozenset(
     }
 )
 # Reasons that no other engine setting helps against: the message says what does.
-_OF_NODES = frozenset({Reason.DRIVER_TOO_OLD})
+_OF_NODES = frozenset({Reason.DRIVER_TOO_OLD, Reason.QUANTIZATION_NOT_ON_GPU})
 # Products of which NVIDIA does not support the compatibility package of its images.
 _NOT_FOR_DATA_CENTERS = re.compile(r"GeForce|TITAN|Quadro|RTX", re.IGNORECASE)
 Object = Mapping[str, Any]
@@ -207,34 +207,42 @@ def _decide(
     chosen = chosen or _choose(llm, shape, settings, found.allowed)
     settled = replace(settings, **{name: v for name, v in chosen.values.items() if _open(llm, name)})
     classes = [gpu for gpu in found.allowed if gpu.per_node >= settled.gpus] or found.allowed
-    plans = [(gpu, _on_its_driver(with_suggestions(shape, settled, gpu, found.others), gpu, row)) for gpu in classes]
+    method = settings.quantization or (shape.quantization.method if shape.quantization else "")
+    problems = {gpu: _hardware_problem(gpu, row, method) for gpu in classes}
+    plans = [
+        (gpu, _as_hardware_allows(with_suggestions(shape, settled, gpu, found.others), problems[gpu]))
+        for gpu in classes
+    ]
     gpu, shown = _representative(plans)
-    told = {**shown.to_json(), "message": f"On {gpu.product}: {_sentence(shown.message)}{_warning(gpu, row)}"}
+    noted = problems[gpu]
+    warning = f" {noted.message}" if noted is not None and not noted.refuse else ""
+    told = {**shown.to_json(), "message": f"On {gpu.product}: {_sentence(shown.message)}{warning}"}
     if len(plans) > 1:
         named = any(gpu.product == other.product for other in found.others)
         told |= _mixed(plans, gpu) | {"suggestions": _narrowed(shape, settled, plans, gpu, named=named)}
     return Decision(told, chosen)
 
 
-def _driver_problem(gpu: GPUClass, row: Release | None) -> Problem | None:
-    """What is wrong with the oldest driver under GPUs of a class; None also where no node tells its driver."""
-    if row is None or not gpu.driver:
+def _hardware_problem(gpu: GPUClass, row: Release | None, method: str) -> Problem | None:
+    """Why the image does not run the model's quantization `method` ("" for none) on GPUs of a class, or what is to be
+    known of it. The oldest driver under them counts; where no node tells its driver, that is not judged."""
+    if row is None:
+        return None
+    if method and row.contract_version is not None:
+        problem = check_quantization(row.contract_version, method, gpu.product, gpu.compute_capability)
+        if problem is not None:
+            return problem
+    if not gpu.driver:
         return None
     data_center = not _NOT_FOR_DATA_CENTERS.search(gpu.product)
     return check_driver(row, gpu.driver_version, f"nodes with {gpu.product}", data_center=data_center)
 
 
-def _on_its_driver(answer: Plan, gpu: GPUClass, row: Release | None) -> Plan:
-    """The plan, or that the image does not run there at all."""
-    problem = _driver_problem(gpu, row)
+def _as_hardware_allows(answer: Plan, problem: Problem | None) -> Plan:
+    """The plan, or that the engine does not run there at all."""
     if problem is None or not problem.refuse:
         return answer
     return replace(answer, verdict="DoesNotFit", reason=problem.reason, message=problem.message, suggestions=())
-
-
-def _warning(gpu: GPUClass, row: Release | None) -> str:
-    problem = _driver_problem(gpu, row)
-    return f" {problem.message}" if problem is not None and not problem.refuse else ""
 
 
 def _open(llm: LLMDeployment, name: str) -> bool:
