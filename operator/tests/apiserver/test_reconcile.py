@@ -265,6 +265,12 @@ def test_a_list_that_kubernetes_cannot_merge_is_told(view: View, operator: Opera
     assert 'duplicate entries for key [name="X"]' in view.wait_reason("a", "ChildRefused")["message"]
 
 
+def test_a_quantity_that_kubernetes_cannot_read_is_told(view: View, operator: OperatorProcess) -> None:
+    odd = {"resourceFieldRef": {"containerName": "server", "resource": "limits.cpu", "divisor": "second"}}
+    view.apply(llm("a", podTemplate={"env": [{"name": "X", "valueFrom": odd}]}))
+    assert "quantities must match" in view.wait_reason("a", "ChildRefused")["message"]
+
+
 def test_a_service_account_that_is_not_wanted_any_more_is_gone(view: View, operator: OperatorProcess) -> None:
     def pod(name: str) -> str:
         return str((view.get("deployment", name) or {}).get("spec", {}).get("template"))

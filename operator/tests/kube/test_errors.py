@@ -30,6 +30,7 @@ from triton_vllm_operator.kube.errors import (
         (429, "later", Retry),
         (500, "etcd is down", Retry),
         (500, 'failed to create typed patch object: duplicate entries for key [name="first"]', Invalid),
+        (500, "unable to convert unstructured object to apps/v1, Kind=Deployment: quantities must match", Invalid),
         (500, 'failed calling webhook "policy.example"', Forbidden),
         (503, "down", Retry),
     ],

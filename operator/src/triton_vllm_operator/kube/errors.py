@@ -56,7 +56,8 @@ class NotFound(Terminal):
 class Invalid(Terminal):
     """400, 405, 413, 415 or 422: the API server or a policy refused the content.
 
-    And the 500 with which it answers a server-side apply that it cannot merge, such as a list with a key twice.
+    And the 500 with which it answers a server-side apply that it cannot merge, such as a list with a key twice, or
+    cannot read, such as a quantity that is none.
     """
 
 
@@ -69,7 +70,7 @@ class Forbidden(Retry):
 
 
 # Of Kubernetes' own messages; there is no reason code to go by.
-_UNMERGEABLE = "failed to create typed patch object"
+_CONTENT = ("failed to create typed patch object", "unable to convert unstructured object")
 _WEBHOOK = "failed calling webhook"
 
 
@@ -83,7 +84,7 @@ def from_status(code: int, message: str, retry_after: float | None = None) -> Ku
         410: Expired,
     }
     text = f"{message} (HTTP {code})"
-    if code == 500 and _UNMERGEABLE in message:
+    if code == 500 and any(words in message for words in _CONTENT):
         return Invalid(text)
     if code == 500 and _WEBHOOK in message:
         return Forbidden(text)
