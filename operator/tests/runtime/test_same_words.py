@@ -24,6 +24,7 @@ from triton_vllm_operator.kube.errors import Retry
 from triton_vllm_operator.plan import inspection
 from triton_vllm_operator.plan.inspection import Resolved
 from triton_vllm_operator.plan.verdict import Verdict
+from triton_vllm_operator.plan.wanted import Refusal
 from triton_vllm_operator.runtime.admission import Change, answer
 from triton_vllm_operator.runtime.reconcile import Reconciler
 from triton_vllm_operator.runtime.review import Reviewer
@@ -112,8 +113,8 @@ TOO_FEW = {"engine": {"tensorParallelSize": 1}}
 """With it LLAMA_70B does not fit an H100."""
 
 
-async def test_a_known_model_that_does_not_fit_is_refused_in_the_words_of_the_condition() -> None:
-    world = await planning_world(LLAMA_70B, engine={"tensorParallelSize": 8})
+async def refused_in_the_words_of_the_conditions(world: World) -> Refusal:
+    """The webhook's refusal of TOO_FEW, once the reconcile has said the same of it."""
     refusal = (await reviewed(world, changed(world, **TOO_FEW))).refusal
     assert refusal is not None
     world.api.change((kinds.LLM_DEPLOYMENT, "team", "a"), "user", lambda obj: obj.update(spec=spec(**TOO_FEW)))
@@ -122,6 +123,12 @@ async def test_a_known_model_that_does_not_fit_is_refused_in_the_words_of_the_co
     for kind in ("Ready", "Fits", "Stalled"):
         told = find(conditions, kind) or {}
         assert (told["reason"], told["message"]) == (refusal.reason, refusal.message)
+    return refusal
+
+
+async def test_a_known_model_that_does_not_fit_is_refused_in_the_words_of_the_condition() -> None:
+    world = await planning_world(LLAMA_70B, engine={"tensorParallelSize": 8})
+    refusal = await refused_in_the_words_of_the_conditions(world)
     assert refusal.reason == "DoesNotFit"
     again = await reviewed(world, changed(world, **TOO_FEW, replicas=2))
     assert again.allowed, "it did not fit before, so it may be changed"
@@ -130,14 +137,7 @@ async def test_a_known_model_that_does_not_fit_is_refused_in_the_words_of_the_co
 
 async def test_a_driver_too_old_for_the_image_is_told_before_a_pod_waits_for_it() -> None:
     world = await planning_world(LLAMA_8B, driver="460.32.03", engine={"tensorParallelSize": 8})
-    refusal = (await reviewed(world, changed(world, **TOO_FEW))).refusal
-    assert refusal is not None
-    world.api.change((kinds.LLM_DEPLOYMENT, "team", "a"), "user", lambda obj: obj.update(spec=spec(**TOO_FEW)))
-    await world.shell.reconcile(world.shell.cluster, kinds.Key("team", "a"))
-    conditions = stored(world)["status"]["conditions"]
-    for kind in ("Ready", "Fits", "Stalled"):
-        told = find(conditions, kind) or {}
-        assert (told["reason"], told["message"]) == (refusal.reason, refusal.message)
+    refusal = await refused_in_the_words_of_the_conditions(world)
     assert refusal.reason == "DriverTooOld"
 
 
