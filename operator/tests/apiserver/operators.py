@@ -17,6 +17,8 @@ from e2e.cluster import settings
 from tests.apiserver.controlplane import ORPHANED, free_ports
 
 OPERATOR = Path(__file__).parents[2]  # the folder that holds the package `tests`
+SOURCES = os.pathsep.join([str(OPERATOR), str(OPERATOR / "src")])
+"""The package of this tree comes before one that is installed."""
 REAL = ("-c", "from triton_vllm_operator.runtime.main import main; main()")
 TOY = ("-m", "tests.apiserver.toy")
 # Compiling all that it imports takes an operator three times as long as starting.
@@ -52,7 +54,7 @@ class OperatorProcess:
         (self.port,) = free_ports(1)
         command = [*ORPHANED, sys.executable, *self.program, "--kubeconfig", str(self.kubeconfig)]
         command += ["--http-host", "127.0.0.1", "--http-port", str(self.port), *self.options]
-        environment = {**os.environ, "PYTHONPATH": str(OPERATOR), "PYTHONPYCACHEPREFIX": str(BYTECODE)}
+        environment = {**os.environ, "PYTHONPATH": SOURCES, "PYTHONPYCACHEPREFIX": str(BYTECODE)}
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
         with self.log.open("ab") as log:
             self.handle = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
