@@ -44,7 +44,8 @@ def test_a_ninth_gpu_is_refused_and_the_message_says_who_holds_them(served: Name
     # Unplanned: the four heads of the model cannot be split over six GPUs, which would be told instead.
     served.apply(llm("six", engine={"tensorParallelSize": 6}, planning={"mode": "Off"}))
     message = served.wait_reason("six", "InsufficientGPUs", seconds=20)
-    assert f"{served.name}/one 1, {served.name}/two 2" in message
+    assert f"LLMDeployment {served.name}/two 2" in message
+    assert "NVIDIA-H100-80GB-HBM3, " in message
     assert "needs 6 nvidia.com/gpu" in message
     served.patch("six", {"engine": {"tensorParallelSize": 1}})
     eventually("a pod runs", lambda: "Running" in [pod["status"]["phase"] for pod in served.pods("six")], 20)

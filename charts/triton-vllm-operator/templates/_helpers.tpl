@@ -43,7 +43,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [get, list, watch, create, patch, delete]
-# The serving pods: why they do not run.
+# The serving pods: why they do not run. And, while one of them finds no GPU, which pods hold those.
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch]

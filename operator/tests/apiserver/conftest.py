@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.apiserver.fixtures import client, namespace, operator, plane, start_operator, view
+from tests.apiserver.fixtures import client, namespace, operator, plane, start_everywhere, start_operator, view
 
-__all__ = ["client", "namespace", "operator", "plane", "start_operator", "view"]
+__all__ = ["client", "namespace", "operator", "plane", "start_everywhere", "start_operator", "view"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -68,15 +68,25 @@ async def client(plane: ControlPlane) -> AsyncIterator[Client]:
 @pytest.fixture
 def start_operator(plane: ControlPlane, namespace: str, tmp_path: Path) -> Iterator[StartOperator]:
     """Starts operators that serve the test's namespace, with the chart's rights; all are killed at the end."""
-    started: list[OperatorProcess] = []
     own = plane.kubeconfig_for(f"operator-{namespace}", rights.grant(plane, namespace))
+    yield from _starter(namespace, tmp_path, own, "--namespace", namespace)
+
+
+@pytest.fixture
+def start_everywhere(plane: ControlPlane, namespace: str, tmp_path: Path) -> Iterator[StartOperator]:
+    """As `start_operator`, of operators that serve the whole cluster."""
+    own = plane.kubeconfig_for(f"operator-{namespace}", rights.grant(plane, namespace, everywhere=True))
+    yield from _starter(namespace, tmp_path, own)
+
+
+def _starter(namespace: str, folder: Path, own: Path, *scope: str) -> Iterator[StartOperator]:
+    started: list[OperatorProcess] = []
 
     def start(*options: str, **fields: object) -> OperatorProcess:
-        log = tmp_path / f"operator-{len(started)}.log"
+        log = folder / f"operator-{len(started)}.log"
         lease = ("--lease-namespace", namespace, "--lease-name", rights.account(namespace))
-        scope = ("--namespace", namespace, *lease)
         kubeconfig = fields.pop("kubeconfig", own)
-        operator = OperatorProcess(kubeconfig=kubeconfig, log=log, options=(*scope, *options), **fields)  # type: ignore[arg-type]
+        operator = OperatorProcess(kubeconfig=kubeconfig, log=log, options=(*scope, *lease, *options), **fields)  # type: ignore[arg-type]
         operator.start()
         started.append(operator)
         return operator

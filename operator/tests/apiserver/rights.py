@@ -35,11 +35,12 @@ class Right(NamedTuple):
 
 
 @cache
-def rendered(*values: str, kinds: Collection[str] = tuple(PLURALS)) -> str:
-    """The chart's objects of some kinds, its rights, for one namespace, as JSON text. `values`: NAME=VALUE."""
+def rendered(*values: str, kinds: Collection[str] = tuple(PLURALS), everywhere: bool = False) -> str:
+    """The chart's objects of some kinds, its rights, for one namespace or all, as JSON text. `values`: NAME=VALUE."""
     helm = parts.build(parts.HELM)["helm"]
     command = [str(helm), "template", RELEASE, str(CHART), "--namespace", SPACE]
-    command += [word for value in (f"namespaces={{{SPACE}}}", *values) for word in ("--set", value)]
+    scope = () if everywhere else (f"namespaces={{{SPACE}}}",)
+    command += [word for value in (*scope, *values) for word in ("--set", value)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     found = [obj for obj in yaml.safe_load_all(done.stdout) if obj and obj["kind"] in kinds]
     return json.dumps(found)
@@ -62,16 +63,19 @@ def account(namespace: str) -> str:
     return f"{namespace}-triton-vllm-operator"
 
 
-def grant(plane: ControlPlane, namespace: str) -> str:
-    """Install the rights for a namespace; a token of the operator's ServiceAccount."""
-    text = rendered().replace(RELEASE, namespace).replace(SPACE, namespace)
+def grant(plane: ControlPlane, namespace: str, *, everywhere: bool = False) -> str:
+    """Install the rights for a namespace, or for all; a token of the operator's ServiceAccount, which is there."""
+    text = rendered(everywhere=everywhere).replace(RELEASE, namespace).replace(SPACE, namespace)
     for obj in json.loads(text):
         code, told = plane.request("POST", _path(obj), obj)
         assert code == 201, told
-    path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account(namespace)}/token"
-    code, told = plane.request(
-        "POST", path, {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-    )
+    return token(plane, namespace, account(namespace))
+
+
+def token(plane: ControlPlane, namespace: str, name: str) -> str:
+    """A token of a ServiceAccount."""
+    body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    code, told = plane.request("POST", f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token", body)
     assert code == 201, told
     return str(told["status"]["token"])
 

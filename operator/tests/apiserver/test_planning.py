@@ -18,7 +18,7 @@ from tests.apiserver.view import Object, View, llm
 from tests.plan.test_fit import H100, H200, LLAMA_8B, LLAMA_70B, node
 from triton_vllm_operator.capacity import ModelShape
 from triton_vllm_operator.plan.inspection import Failure, Resolved
-from triton_vllm_operator.runtime.nodes import NODES_KEPT_S
+from triton_vllm_operator.runtime.shared import NODES_KEPT_S
 
 SMALL = Resolved("c" * 40, ModelShape.from_config(LLAMA_8B))
 LARGE = Resolved("d" * 40, ModelShape.from_config(LLAMA_70B))

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from triton_vllm_operator.capacity import (
+    Holder,
     ShapeError,
+    class_uses,
     gpu_by_product,
     gpu_classes,
     gpu_of_dra_device,
@@ -15,6 +17,7 @@ from triton_vllm_operator.capacity import (
     gpu_of_node,
     holders,
 )
+from triton_vllm_operator.capacity.gpus import extended_requests
 
 
 def node(name: str, gpus: int, **labels: str) -> dict[str, Any]:
@@ -102,20 +105,77 @@ def test_labels_that_are_not_numbers_are_left_out() -> None:
     assert gpu.memory_bytes == gpu_by_product("NVIDIA-L4").memory_bytes
 
 
-def test_classes_are_counted_over_nodes_and_pods() -> None:
-    nodes = [node("a", 4, **{"gpu.product": "NVIDIA-L4"}), node("b", 8, **{"gpu.product": "NVIDIA-L4"}),
-             node("c", 2, **{"gpu.product": "NVIDIA-H200"})]  # fmt: skip
-    pods = [pod("one", "a", 3), pod("two", "b", 2), pod("done", "b", 4, phase="Succeeded"), pod("late", "", 1)]
-    large, small = gpu_classes(nodes, pods)
-    assert (large.product, large.count, large.free) == ("NVIDIA-H200", 2, 2)
-    assert (small.product, small.count, small.free, small.per_node) == ("NVIDIA-L4", 12, 7, 8)
+NODES = [
+    node("a", 4, **{"gpu.product": "NVIDIA-L4"}),
+    node("b", 8, **{"gpu.product": "NVIDIA-L4"}),
+    node("c", 2, **{"gpu.product": "NVIDIA-H200"}),
+    node("dark", 2),
+]
 
 
-def test_holders_are_named_lowest_priority_first() -> None:
-    found = holders([pod("high", "a", 1, priority=100), pod("low", "a", 2), pod("none", "a", 0)])
-    assert [(holder.pod, holder.gpus, holder.deployment) for holder in found] == [
-        ("low", 2, "chat"), ("high", 1, "chat"),
-    ]  # fmt: skip
+def test_classes_are_counted_over_nodes() -> None:
+    large, small = gpu_classes(NODES)
+    assert (large.product, large.count, large.per_node) == ("NVIDIA-H200", 2, 2)
+    assert (small.product, small.count, small.per_node) == ("NVIDIA-L4", 12, 8)
+
+
+def test_who_holds_is_told_by_class_and_what_is_free_by_node() -> None:
+    pods = [pod("one", "a", 3), pod("two", "b", 2), pod("done", "b", 4, phase="Succeeded"),
+            pod("failed", "b", 1, phase="Failed"), pod("late", "", 1), pod("far", "elsewhere", 8),
+            pod("in the dark", "dark", 1)]  # fmt: skip
+    large, small, dark = class_uses(NODES, holders(pods))
+    assert (large.product, large.count, dict(large.free), large.holders) == ("NVIDIA-H200", 2, {"c": 2}, ())
+    assert (small.product, small.count, dict(small.free)) == ("NVIDIA-L4", 12, {"a": 1, "b": 6})
+    assert [holder.pod for holder in small.holders] == ["one", "two"]
+    assert (dark.product, dark.count, dict(dark.free)) == ("", 2, {"dark": 1})
+
+
+def test_more_than_a_node_offers_is_not_less_than_nothing_and_another_resource_is_another_matter() -> None:
+    other = pod("other", "c", 0)
+    other["spec"]["containers"] = [{"resources": {"limits": {"example.com/gpu": "2"}}}]
+    use, *_ = class_uses(NODES, holders([pod("left over", "c", 5), other]))
+    assert (dict(use.free), [holder.pod for holder in use.holders]) == ({"c": 0}, ["left over"])
+
+
+def test_a_holder_is_told_with_its_priority_and_its_llmdeployment() -> None:
+    [found] = holders([pod("high", "a", 1, priority=100), pod("none", "a", 0)])
+    assert found == Holder("team", "high", "nvidia.com/gpu", 1, 100, "chat", "a")
+
+
+def test_pods_that_say_little_or_nonsense_hold_nothing() -> None:
+    broken: list[dict[str, Any]] = [
+        {},
+        {"spec": {"nodeName": "a"}},
+        {"metadata": None, "spec": {"nodeName": "a", "containers": None, "initContainers": None}, "status": None},
+        {"spec": {"nodeName": "a", "containers": [{"resources": None}, {"resources": {"limits": None}}]}},
+        {"spec": {"nodeName": "a", "containers": [{"resources": {"limits": {"nvidia.com/gpu": "-1"}}}]}},
+        {"spec": {"nodeName": "a", "containers": [{"resources": {"limits": {"nvidia.com/gpu": "9" * 40}}}]}},
+    ]
+    assert list(holders(broken)) == []
+
+
+def asks(gpus: int, **more: Any) -> dict[str, Any]:
+    return {"resources": {"limits": {"nvidia.com/gpu": str(gpus), "cpu": "1"}}, **more}
+
+
+SIDECAR = {"restartPolicy": "Always"}
+
+
+@pytest.mark.parametrize(
+    ("containers", "before", "counted"),
+    [
+        ([asks(1), asks(2)], [], 3),
+        ([asks(1)], [asks(4), asks(2)], 4),
+        ([asks(5)], [asks(4)], 5),
+        ([asks(1)], [asks(2, **SIDECAR)], 3),
+        ([asks(1)], [asks(2, **SIDECAR), asks(4)], 6),
+        ([asks(1)], [asks(4), asks(2, **SIDECAR)], 4),
+        ([{"resources": {"requests": {"nvidia.com/gpu": "2"}}}], [], 2),
+    ],
+    ids=["a sum", "the largest before", "the sum is more", "beside", "before and beside", "first before", "requests"],
+)
+def test_requests_are_counted_as_the_scheduler_does(containers: list[Any], before: list[Any], counted: int) -> None:
+    assert extended_requests({"containers": containers, "initContainers": before}) == {"nvidia.com/gpu": counted}
 
 
 def test_a_dra_device_is_read() -> None:

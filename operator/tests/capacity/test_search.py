@@ -23,8 +23,8 @@ from . import samples
 
 LLAMA = ModelShape.from_config(samples.LLAMA_31_8B)
 LARGE = ModelShape.from_config(samples.LLAMA_33_70B)
-L40S = replace(gpu_by_product("NVIDIA-L40S"), count=8, free=3, per_node=4)
-H100 = replace(gpu_by_product("NVIDIA-H100-80GB-HBM3"), count=8, free=0, per_node=8)
+L40S = replace(gpu_by_product("NVIDIA-L40S"), count=8, per_node=4)
+H100 = replace(gpu_by_product("NVIDIA-H100-80GB-HBM3"), count=8, per_node=8)
 
 _FIELDS = {
     "engine.maxModelLen": "max_model_len",

@@ -198,11 +198,13 @@ def _without(obj: Any, applied: Any) -> Any:
 
 
 def labelled(objects: Iterable[Object], label: str) -> list[Object]:
-    """Those that have the label, LABEL or LABEL=VALUE; all when `label` is empty."""
+    """Those that have the label, LABEL or LABEL=VALUE, or with !LABEL have it not; all when `label` is empty."""
     return [obj for obj in objects if has(obj, label)]
 
 
 def has(obj: Object | None, label: str) -> bool:
+    if label.startswith("!"):
+        return obj is not None and not has(obj, label[1:])
     name, equals, value = label.partition("=")
     labels = obj["metadata"].get("labels", {}) if obj is not None else {}
     return obj is not None and (not label or (labels.get(name) == value if equals else name in labels))

@@ -10,7 +10,7 @@ from triton_vllm_operator.api.conditions import Condition, find
 from triton_vllm_operator.desired import repository
 from triton_vllm_operator.observed import gather, pods, status
 from triton_vllm_operator.observed.findings import first_finding
-from triton_vllm_operator.observed.gpus import explain, gpu_use
+from triton_vllm_operator.observed.gpus import ClassOfGPUs, GPUUse, HeldBy
 from triton_vllm_operator.observed.observation import Observation
 
 LLM = llm({"model": {"uri": "hf://a/b"}})
@@ -151,35 +151,30 @@ def test_a_stale_deployment_status_is_not_success() -> None:
     assert found is not None
 
 
-def test_gpus_are_told_with_their_holders() -> None:
-    nodes: list[dict[str, Any]] = [
-        {"status": {"allocatable": {"nvidia.com/gpu": "8"}}},
-        {"status": {"allocatable": {}}},
-    ]
-    other = pod("o")
-    other["metadata"]["labels"]["serving.triton-vllm.dev/llmdeployment"] = "big"
-    other["spec"]["containers"] = [{"resources": {"limits": {"nvidia.com/gpu": "8"}}}]
-    use = gpu_use("nvidia.com/gpu", nodes, [other])
-    seen = look(unschedulable("0/2 nodes are available: 2 Insufficient nvidia.com/gpu."), gpu_use=use)
-    found = first_finding(seen)
+LACKING = "0/2 nodes are available: 2 Insufficient nvidia.com/gpu."
+
+
+def test_gpus_are_told_with_their_holders_and_the_scheduler_s_words() -> None:
+    one = ClassOfGPUs("NVIDIA-L4", 8, 0, 0, [HeldBy("LLMDeployment team/big", 8, 0)])
+    use = GPUUse("nvidia.com/gpu", 8, 8, [one], yields=0, complete=True)
+    waits = unschedulable(LACKING)
+    waits["spec"]["priority"] = 7
+    found = first_finding(look(waits, gpu_use=use))
+    assert found is not None
+    assert (found.reason, found.stalled) == ("InsufficientGPUs", False)
+    assert "Of 8 NVIDIA-L4, none is free; held by LLMDeployment team/big 8." in found.message
+    assert "the scheduler may end those for this pod. Scheduler: 0/2 nodes are available" in found.message
+    waits["spec"]["preemptionPolicy"] = "Never"
+    told = first_finding(look(waits, gpu_use=use))
+    assert told is not None
+    assert "a preempting PriorityClass of more than 0 in spec.scheduling.priorityClassName" in told.message
+
+
+def test_where_the_nodes_may_not_be_listed_the_scheduler_s_words_are_told() -> None:
+    found = first_finding(look(unschedulable(LACKING)))
     assert found is not None
     assert found.reason == "InsufficientGPUs"
-    assert "Of 8 in the cluster, LLMDeployments hold 8 (team/big 8)" in found.message
-
-
-def test_a_pod_that_no_node_can_ever_hold_is_told_so() -> None:
-    use = gpu_use("nvidia.com/gpu", [{"status": {"allocatable": {"nvidia.com/gpu": "4"}}}], [])
-    assert "the largest node has 4" in explain(use, 8)
-    assert "No node offers" in explain(gpu_use("nvidia.com/gpu", [], []), 1)
-
-
-def test_pods_that_are_over_or_unscheduled_hold_no_gpus() -> None:
-    done, pending = pod("d"), pod("e")
-    for found in (done, pending):
-        found["spec"]["containers"] = [{"resources": {"limits": {"nvidia.com/gpu": "2"}}}]
-    done["status"]["phase"] = "Failed"
-    del pending["spec"]["nodeName"]
-    assert gpu_use("nvidia.com/gpu", [], [done, pending]).holders == {}
+    assert found.message.startswith("Who holds the GPUs is not known: the nodes may not be listed. Scheduler: 0/2")
 
 
 def test_zero_replicas_are_neither_ready_nor_moving() -> None:

@@ -31,7 +31,7 @@ def pod(name: str = "p", *, restarts: int = 0, ready: bool = True, config_hash: 
     return PodState(
         name=name, uid=f"uid-{name}", run=f"uid-{name}/{restarts}", ip=f"10.0.0.{name}", node="n",
         config_hash=config_hash, template="1", created="", ready=ready, started=True, deleting=False,
-        restarts=restarts, unschedulable="", waiting_reason="", waiting_message="", failure_reason="",
+        restarts=restarts, preempts_below=0, unschedulable="", waiting_reason="", waiting_message="", failure_reason="",
         failure_message="",
     )  # fmt: skip
 

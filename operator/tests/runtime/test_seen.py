@@ -14,9 +14,9 @@ from tests.plan.test_fit import llm
 from triton_vllm_operator.kube.errors import Retry
 from triton_vllm_operator.kube.kinds import Object
 from triton_vllm_operator.plan.inspection import Resolved
-from triton_vllm_operator.runtime import models, nodes
+from triton_vllm_operator.runtime import models, shared
 from triton_vllm_operator.runtime.models import Models
-from triton_vllm_operator.runtime.nodes import Nodes
+from triton_vllm_operator.runtime.shared import Shared
 
 
 @dataclass
@@ -27,6 +27,10 @@ class Lists:
     fail: bool = False
     names: list[str] = field(default_factory=lambda: ["a"])
 
+    @property
+    def client(self) -> Lists:
+        return self
+
     async def list_all(self, *_: Any) -> list[Object]:
         self.count += 1
         found = [{"metadata": {"name": name}} for name in self.names]
@@ -36,33 +40,33 @@ class Lists:
         return found
 
 
-async def after(seconds: float, seen: Nodes, api: Any) -> tuple[float, int]:
+async def after(seconds: float, seen: Shared[list[Object]], api: Any) -> tuple[float, int]:
     """Seconds that a question after a pause waits, and how many nodes it is told."""
     await asyncio.sleep(seconds)
     began = asyncio.get_running_loop().time()
-    found = await seen.all(api)
+    found = await seen.get(api)
     return asyncio.get_running_loop().time() - began, len(found)
 
 
 def test_many_questions_share_one_list_and_nobody_waits_while_many_ask() -> None:
     async def ask() -> None:
-        api, seen = Lists(), Nodes()
+        api, seen = Lists(), shared.nodes()
         both = await asyncio.gather(after(0, seen, api), after(0.5, seen, api))
         assert [*both, api.count] == [(1.0, 1), (0.5, 1), 1]
         api.names.append("b")
-        assert await after(nodes.AHEAD_S - 2, seen, api) == (0, 1)
+        assert await after(shared.AHEAD_S - 2, seen, api) == (0, 1)
         assert (await after(2, seen, api), api.count) == ((0, 1), 1)
         assert await after(2, seen, api) == (0, 2), "the next list was made meanwhile"
-        assert await after(nodes.NODES_KEPT_S, seen, api) == (1, 2)
+        assert await after(shared.NODES_KEPT_S, seen, api) == (1, 2)
 
     clock.run(ask())
 
 
 def test_a_list_that_fails_is_told_to_who_waits_and_tried_again() -> None:
     async def ask() -> None:
-        api, seen = Lists(fail=True), Nodes()
+        api, seen = Lists(fail=True), shared.nodes()
         with pytest.raises(Retry):
-            await seen.all(api)  # type: ignore[arg-type]
+            await seen.get(api)  # type: ignore[arg-type]
         api.fail = False
         assert await after(0, seen, api) == (1, 1)
 

@@ -7,7 +7,19 @@ Pure: no I/O besides the package's own tables, no clock, no randomness.
 """
 
 from .errors import ShapeError
-from .gpus import GPUClass, Holder, gpu_by_product, gpu_classes, gpu_of_dra_device, gpu_of_memory, gpu_of_node, holders
+from .gpus import (
+    ClassUse,
+    GPUClass,
+    Holder,
+    class_uses,
+    gpu_by_product,
+    gpu_classes,
+    gpu_of_dra_device,
+    gpu_of_memory,
+    gpu_of_node,
+    gpus_offered,
+    holders,
+)
 from .overhead import Interval, Overhead
 from .planner import Plan, Suggestion, plan
 from .reading import parse_json_object
@@ -18,8 +30,8 @@ from .shape import ModelShape
 from .versions import EngineRules, rules_for
 
 __all__ = [
-    "EngineRules", "EngineSettings", "GPUClass", "Holder", "Interval", "ModelShape", "Overhead", "Plan", "Resolved",
-    "ShapeError", "Suggestion", "TensorInfo", "choose", "gpu_by_product", "gpu_classes", "gpu_of_dra_device",
-    "gpu_of_memory", "gpu_of_node", "header_length", "holders", "parse_header", "parse_json_object", "plan", "resolve",
-    "rules_for", "suggest", "with_suggestions",
+    "ClassUse", "EngineRules", "EngineSettings", "GPUClass", "Holder", "Interval", "ModelShape", "Overhead", "Plan",
+    "Resolved", "ShapeError", "Suggestion", "TensorInfo", "choose", "class_uses", "gpu_by_product", "gpu_classes",
+    "gpu_of_dra_device", "gpu_of_memory", "gpu_of_node", "gpus_offered", "header_length", "holders", "parse_header",
+    "parse_json_object", "plan", "resolve", "rules_for", "suggest", "with_suggestions",
 ]  # fmt: skip

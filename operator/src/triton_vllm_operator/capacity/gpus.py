@@ -1,11 +1,12 @@
-"""GPU classes: what a node's labels, a product name or a number of GiB say about one GPU."""
+"""GPU classes: what a node's labels, a product name or a number of GiB say about one GPU; and who holds them."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
@@ -21,7 +22,7 @@ _MIG = re.compile(r"(\d)g\.(\d+)gb")
 class GPUClass:
     """One kind of GPU. ``memory_bytes`` is what the CUDA runtime reports as total, which the engine multiplies.
 
-    ``count`` GPUs of the kind in the cluster, ``free`` of them not requested, ``per_node`` on the largest node.
+    ``count`` GPUs of the kind in the cluster, ``per_node`` on the largest node.
     """
 
     product: str
@@ -29,7 +30,6 @@ class GPUClass:
     compute_capability: tuple[int, int] = (8, 0)
     driver: tuple[int, ...] = ()
     count: int = 0
-    free: int = 0
     per_node: int = 0
     driver_floor: int = 0
 
@@ -47,14 +47,32 @@ class GPUClass:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A pod that holds GPUs of a class: who to ask when all are taken."""
+    """A pod on a node with what it asks of one extended resource; `deployment`: name of its LLMDeployment, or ""."""
 
     namespace: str
     pod: str
+    resource: str
     gpus: int
     priority: int
     deployment: str
     node: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClassUse:
+    """Who holds the GPUs of one class.
+
+    Attributes:
+        product: "" for the GPUs of which nothing tells the memory.
+        count: GPUs on all nodes.
+        free: node -> GPUs that no known pod asks for.
+        holders: the pods on these nodes.
+    """
+
+    product: str
+    count: int
+    free: Mapping[str, int]
+    holders: tuple[Holder, ...]
 
 
 @cache
@@ -111,13 +129,18 @@ def gpu_of_memory(memory_gib: float, compute_capability: tuple[int, int] = (8, 0
     return GPUClass(f"{memory_gib:g}GiB GPU", int(memory_gib * 2**30), compute_capability)
 
 
+def gpus_offered(node: Mapping[str, Any], resource: str = "nvidia.com/gpu") -> int:
+    """How many GPUs pods may ask a node object for."""
+    return _whole(((node.get("status") or {}).get("allocatable") or {}).get(resource))
+
+
 def gpu_of_node(node: Mapping[str, Any], resource: str = "nvidia.com/gpu") -> GPUClass | None:
     """The GPU class of a node object, from its feature labels and allocatable count; None without GPUs.
 
     Memory comes from the driver's own label where there is one, else from the product table.
     """
     labels = (node.get("metadata") or {}).get("labels") or {}
-    count = _whole(((node.get("status") or {}).get("allocatable") or {}).get(resource))
+    count = gpus_offered(node, resource)
     product = str(labels.get(_LABEL + "product", ""))
     if count <= 0:
         return None
@@ -132,7 +155,6 @@ def gpu_of_node(node: Mapping[str, Any], resource: str = "nvidia.com/gpu") -> GP
         compute_capability=_capability(labels) or (known.compute_capability if known else (8, 0)),
         driver=_driver(labels),
         count=count,
-        free=count,
         per_node=count,
         driver_floor=known.driver_floor if known else 0,
     )
@@ -157,7 +179,7 @@ def _known(product: str) -> GPUClass | None:
 
 def _whole(value: object) -> int:
     text = str(value if value is not None else "0")
-    return int(text) if text.isdigit() and len(text) < 12 else 0
+    return int(text) if text.isdecimal() and len(text) < 12 else 0
 
 
 def _capability(labels: Mapping[str, Any]) -> tuple[int, int] | None:
@@ -175,81 +197,94 @@ def _driver(labels: Mapping[str, Any]) -> tuple[int, ...]:
     return tuple(_whole(part) for part in parts if part is not None)
 
 
-def gpu_classes(
-    nodes: Iterable[Mapping[str, Any]], pods: Iterable[Mapping[str, Any]] = (), resource: str = "nvidia.com/gpu"
-) -> tuple[GPUClass, ...]:
-    """Classes present in the cluster with their counts, and free ones when the pods are given, largest memory first."""
-    held = gpus_held(pods, resource)
-    merged: dict[tuple[str, int], GPUClass] = {}
-    for node in nodes:
-        found = gpu_of_node(node, resource)
-        if found is None:
-            continue
-        used = held.get(str((node.get("metadata") or {}).get("name", "")), 0)
-        _add(merged, found, max(found.count - used, 0))
-    return tuple(sorted(merged.values(), key=lambda gpu: (-gpu.memory_bytes, gpu.product)))
+def gpu_classes(nodes: Iterable[Mapping[str, Any]], resource: str = "nvidia.com/gpu") -> tuple[GPUClass, ...]:
+    """Classes present in the cluster with their counts, largest memory first."""
+    grouped = _by_class(nodes, resource).values()
+    merged = [_merged([gpu for _, gpu in one]) for one in grouped if one[0][1].memory_bytes]
+    return tuple(sorted(merged, key=lambda gpu: (-gpu.memory_bytes, gpu.product)))
 
 
-def _add(merged: dict[tuple[str, int], GPUClass], found: GPUClass, free: int) -> None:
-    key = (found.product, found.memory_bytes)
-    before = merged.get(key)
-    driver = min((d for d in (before.driver if before else (), found.driver) if d), default=())
-    merged[key] = GPUClass(
-        product=found.product,
-        memory_bytes=found.memory_bytes,
-        compute_capability=found.compute_capability,
-        driver=driver,
-        count=found.count + (before.count if before else 0),
-        free=free + (before.free if before else 0),
-        per_node=max(found.per_node, before.per_node if before else 0),
-        driver_floor=found.driver_floor,
-    )
-
-
-def gpus_held(pods: Iterable[Mapping[str, Any]], resource: str = "nvidia.com/gpu") -> dict[str, int]:
-    """GPUs requested per node by pods that are bound and not finished."""
-    held: dict[str, int] = {}
-    for pod in pods:
-        node = (pod.get("spec") or {}).get("nodeName")
-        if node and not _finished(pod):
-            held[str(node)] = held.get(str(node), 0) + pod_gpus(pod, resource)
-    return held
-
-
-def holders(pods: Iterable[Mapping[str, Any]], resource: str = "nvidia.com/gpu") -> tuple[Holder, ...]:
-    """Who holds GPUs, lowest priority first: the ones that could give way."""
-    found = [
-        Holder(
-            namespace=str((pod.get("metadata") or {}).get("namespace", "")),
-            pod=str((pod.get("metadata") or {}).get("name", "")),
-            gpus=pod_gpus(pod, resource),
-            priority=int((pod.get("spec") or {}).get("priority") or 0),
-            deployment=str(((pod.get("metadata") or {}).get("labels") or {}).get(
-                "serving.triton-vllm.dev/llmdeployment", "")),
-            node=str((pod.get("spec") or {}).get("nodeName") or ""),
+def class_uses(
+    nodes: Iterable[Mapping[str, Any]], holders: Iterable[Holder], resource: str = "nvidia.com/gpu"
+) -> tuple[ClassUse, ...]:
+    """Who holds the GPUs of the nodes, by class, in the order of `gpu_classes`; those of an unknown class last."""
+    on: dict[str, list[Holder]] = {}
+    for holder in holders:
+        if holder.resource == resource:
+            on.setdefault(holder.node, []).append(holder)
+    grouped = sorted(_by_class(nodes, resource).items(), key=lambda item: (-item[0][1], item[0][0]))
+    return tuple(
+        ClassUse(
+            product=product,
+            count=sum(gpu.count for _, gpu in members),
+            free={name: max(gpu.count - sum(h.gpus for h in on.get(name, [])), 0) for name, gpu in members},
+            holders=tuple(holder for name, _ in members for holder in on.get(name, [])),
         )
-        for pod in pods
-        if (pod.get("spec") or {}).get("nodeName") and not _finished(pod) and pod_gpus(pod, resource)
-    ]  # fmt: skip
-    return tuple(sorted(found, key=lambda holder: (holder.priority, holder.namespace, holder.pod)))
-
-
-def _finished(pod: Mapping[str, Any]) -> bool:
-    return (pod.get("status") or {}).get("phase") in {"Succeeded", "Failed"}
-
-
-def pod_gpus(pod: Mapping[str, Any], resource: str = "nvidia.com/gpu") -> int:
-    """GPUs a pod asks for: the sum over its containers, or its largest init container if that is more."""
-    spec = pod.get("spec") or {}
-    return max(
-        sum(_container_gpus(container, resource) for container in spec.get("containers") or []),
-        max((_container_gpus(container, resource) for container in spec.get("initContainers") or []), default=0),
+        for (product, _), members in grouped
     )
 
 
-def _container_gpus(container: Mapping[str, Any], resource: str) -> int:
+def _by_class(nodes: Iterable[Mapping[str, Any]], resource: str) -> dict[tuple[str, int], list[tuple[str, GPUClass]]]:
+    """(product, bytes of memory) -> names of nodes, each with its GPUs; ("", 0) where nothing tells the memory."""
+    grouped: dict[tuple[str, int], list[tuple[str, GPUClass]]] = {}
+    for node in nodes:
+        if count := gpus_offered(node, resource):
+            gpu = gpu_of_node(node, resource) or GPUClass("", 0, count=count, per_node=count)
+            name = str((node.get("metadata") or {}).get("name", ""))
+            grouped.setdefault((gpu.product, gpu.memory_bytes), []).append((name, gpu))
+    return grouped
+
+
+def _merged(members: Sequence[GPUClass]) -> GPUClass:
+    """One class of all its nodes, with the oldest driver that one of them tells."""
+    return replace(
+        members[-1],
+        driver=min((gpu.driver for gpu in members if gpu.driver), default=()),
+        count=sum(gpu.count for gpu in members),
+        per_node=max(gpu.per_node for gpu in members),
+    )
+
+
+def holders(pods: Iterable[Mapping[str, Any]]) -> Iterator[Holder]:
+    """What pods on nodes ask of extended resources; pods that are over hold nothing any more."""
+    for pod in pods:
+        meta, spec = pod.get("metadata") or {}, pod.get("spec") or {}
+        if not spec.get("nodeName") or (pod.get("status") or {}).get("phase") in {"Succeeded", "Failed"}:
+            continue
+        for resource, asked in sorted(extended_requests(spec).items()):
+            yield Holder(
+                namespace=str(meta.get("namespace", "")),
+                pod=str(meta.get("name", "")),
+                resource=resource,
+                gpus=asked,
+                priority=int(spec.get("priority") or 0),
+                deployment=str((meta.get("labels") or {}).get("serving.triton-vllm.dev/llmdeployment", "")),
+                node=str(spec["nodeName"]),
+            )
+
+
+def extended_requests(spec: Mapping[str, Any]) -> dict[str, int]:
+    """Extended resource -> how many a pod's spec asks for, as the scheduler counts.
+
+    That is what runs together: the containers and the sidecars (init containers that are restarted always); or an init
+    container with the sidecars before it, if that is more.
+    """
+    asked: Counter[str] = Counter()
+    most: Counter[str] = Counter()
+    for container in spec.get("initContainers") or []:
+        one = _of_container(container)
+        most |= asked + one
+        if container.get("restartPolicy") == "Always":
+            asked += one
+    for container in spec.get("containers") or []:
+        asked += _of_container(container)
+    return dict(most | asked)
+
+
+def _of_container(container: Mapping[str, Any]) -> Counter[str]:
     resources = container.get("resources") or {}
-    return _whole((resources.get("limits") or {}).get(resource) or (resources.get("requests") or {}).get(resource))
+    wanted = {**(resources.get("limits") or {}), **(resources.get("requests") or {})}
+    return Counter({name: _whole(amount) for name, amount in wanted.items() if "/" in name and _whole(amount)})
 
 
 def gpu_of_dra_device(device: Mapping[str, Any]) -> GPUClass | None:
@@ -268,7 +303,6 @@ def gpu_of_dra_device(device: Mapping[str, Any]) -> GPUClass | None:
         memory_bytes=int(memory * _table()["usable_share"]) if memory else (known.memory_bytes if known else 0),
         compute_capability=capability or (known.compute_capability if known else (8, 0)),
         count=1,
-        free=1,
         per_node=1,
     )
 

@@ -12,14 +12,15 @@ from triton_vllm_operator.api.conditions import find
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.cli.problems import InputProblem
 from triton_vllm_operator.desired import pod, repository
-from triton_vllm_operator.kube import kinds, login
+from triton_vllm_operator.kube import gpus, kinds, login
 from triton_vllm_operator.kube.client import Client
-from triton_vllm_operator.kube.errors import KubeError
+from triton_vllm_operator.kube.errors import Forbidden, KubeError
 from triton_vllm_operator.kube.kinds import Object
 from triton_vllm_operator.observed import findings, gather, pods
-from triton_vllm_operator.observed.gpus import gpu_use
+from triton_vllm_operator.observed.gpus import GPUUse
 from triton_vllm_operator.observed.observation import Observation
 from triton_vllm_operator.plan import accuracy, fit
+from triton_vllm_operator.plan.gpu_use import gpu_use
 
 Mark = Literal["ok", "no", "?"]
 
@@ -121,10 +122,20 @@ async def _observe(client: Client, llm: LLMDeployment) -> Observation:
     states = pods.read_all(live, pod.CONTAINER)
     seen = Observation(llm, deployment, states, repository.content_hash(llm))
     if gather.waits_for_gpu(seen):
-        nodes = await client.list_all(kinds.NODE)
-        holders = await client.list_all(kinds.POD, label_selector=names.INSTANCE_LABEL)
-        seen = replace(seen, gpu_use=gpu_use(llm.spec.resources.gpu.resource_name, nodes, holders))
+        seen = replace(seen, gpu_use=await _gpu_use(client, llm))
     waiting = gather.pods_in_creation(seen)
     told = await asyncio.gather(*(client.events_of(llm.namespace, one.uid) for one in waiting))
     errors = {one.name: gather.mount_error(events) for one, events in zip(waiting, told, strict=True)}
     return replace(seen, mount_errors=errors)
+
+
+async def _gpu_use(client: Client, llm: LLMDeployment) -> GPUUse | None:
+    """Who holds the GPUs, as far as the user may see; None where that does not reach to the nodes."""
+    try:
+        nodes = await client.list_all(kinds.NODE)
+    except Forbidden:
+        return None
+    held = await gpus.held(client, [None])
+    if not held.complete:
+        held = await gpus.held(client, [llm.namespace])
+    return gpu_use(llm, nodes, held.holders, complete=held.complete)

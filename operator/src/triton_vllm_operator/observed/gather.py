@@ -11,8 +11,12 @@ _MOUNT_REASONS = {"FailedMount", "FailedAttachVolume", "FailedMapVolume"}
 
 def waits_for_gpu(seen: Observation) -> bool:
     """A pod finds no node with enough GPUs, so the nodes and the other holders are worth a look."""
-    resource = seen.llm.spec.resources.gpu.resource_name
-    return any(f"Insufficient {resource}" in pod.unschedulable for pod in seen.judged_pods)
+    return any(lacks_gpus(seen, pod) for pod in seen.judged_pods)
+
+
+def lacks_gpus(seen: Observation, pod: PodState) -> bool:
+    """The scheduler says that nodes have too few GPUs left for this pod."""
+    return f"Insufficient {seen.llm.spec.resources.gpu.resource_name}" in pod.unschedulable
 
 
 def pods_in_creation(seen: Observation) -> list[PodState]:

@@ -1,75 +1,128 @@
-"""Who holds the GPUs, as far as the operator's own watches and the nodes tell."""
+"""Who holds the GPUs that a pod waits for, in words."""
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from triton_vllm_operator.api import names
+_NAMED_HOLDERS = 5
+_NAMED_CLASSES = 3
+# Priorities above it belong to the system: no PriorityClass that a user makes exceeds them.
+_HIGHEST_PRIORITY = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class HeldBy:
+    """Somebody that holds GPUs of a class.
+
+    Attributes:
+        who: LLMDeployment NAMESPACE/NAME, or pod NAMESPACE/NAME.
+        priority: of the pods.
+    """
+
+    who: str
+    gpus: int
+    priority: int
+
+    def __str__(self) -> str:
+        return f"{self.who} {self.gpus}" + (f" (priority {self.priority})" if self.priority else "")
+
+
+@dataclass(frozen=True, slots=True)
+class ClassOfGPUs:
+    """The GPUs of one class on which a pod may land.
+
+    Attributes:
+        product: what the class is called; "" where nothing tells it.
+        most_free: free ones on the node that has most of them.
+        holders: biggest first.
+    """
+
+    product: str
+    count: int
+    free: int
+    most_free: int
+    holders: Sequence[HeldBy]
 
 
 @dataclass(frozen=True, slots=True)
 class GPUUse:
-    """One extended resource in the cluster.
+    """One extended resource, as a pod of an LLMDeployment finds it.
 
     Attributes:
         resource: for example nvidia.com/gpu.
-        allocatable: how many all nodes offer.
-        largest_node: how many the largest node offers.
-        holders: NAMESPACE/NAME of an LLMDeployment -> how many its scheduled pods hold.
+        offered: how many all nodes offer.
+        largest_node: how many the largest node offers on which the pod may land.
+        classes: of the GPUs on which it may land.
+        yields: a pod of a higher priority than this may preempt others and then has room; None where none would.
+        complete: whether the pods of all namespaces were seen.
     """
 
     resource: str
-    allocatable: int
+    offered: int
     largest_node: int
-    holders: Mapping[str, int]
+    classes: Sequence[ClassOfGPUs]
+    yields: int | None
+    complete: bool
 
 
-def gpu_use(resource: str, nodes: Iterable[Mapping[str, Any]], pods: Iterable[Mapping[str, Any]]) -> GPUUse:
-    """Count one resource.
-
-    Args:
-        nodes: Node objects.
-        pods: Pod objects of LLMDeployments, of every namespace that the operator sees.
-    """
-    offers = [int(node.get("status", {}).get("allocatable", {}).get(resource, 0)) for node in nodes]
-    held: Counter[str] = Counter()
-    for pod in pods:
-        if _holds(pod) and (owner := pod["metadata"].get("labels", {}).get(names.INSTANCE_LABEL)):
-            held[f"{pod['metadata']['namespace']}/{owner}"] += _asked(pod, resource)
-    return GPUUse(resource, sum(offers), max(offers, default=0), {k: n for k, n in sorted(held.items()) if n})
-
-
-def explain(use: GPUUse, wanted: int) -> str:
-    """A sentence with who holds the GPUs, and one with what would help.
+def explain(use: GPUUse, wanted: int, preempts_below: int | None) -> str:
+    """Sentences with who holds the GPUs and what would help.
 
     Args:
         wanted: GPUs that one pod needs on one node.
+        preempts_below: the pod may preempt pods of a lower priority than this; None where it preempts nobody.
     """
-    if use.allocatable == 0:
+    if use.offered == 0:
         return (
             f"No node offers {use.resource}. Install the device plugin of the GPUs, add a GPU node, "
             "or name the right resource in spec.resources.gpu.resourceName."
+        )
+    if use.largest_node == 0:
+        return (
+            f"No node that offers {use.resource} has the labels of spec.scheduling.nodeSelector and the product of "
+            "spec.resources.gpu.product. Correct them, or add such a node."
         )
     if wanted > use.largest_node:
         return (
             f"A pod needs {wanted} {use.resource} on one node, and the largest node has {use.largest_node}. "
             "Lower spec.engine.tensorParallelSize or pipelineParallelSize, or add a larger node."
         )
-    held = sum(use.holders.values())
-    by = ", ".join(f"{name} {count}" for name, count in use.holders.items()) or "none"
+    told = [f"A pod needs {wanted} {use.resource} on one node."]
+    told += [_class(one, use.complete) for one in use.classes[:_NAMED_CLASSES]]
+    if more := use.classes[_NAMED_CLASSES:]:
+        free = _free(sum(one.free for one in more), complete=use.complete)
+        told.append(f"Of {sum(one.count for one in more)} of {len(more)} more classes, {free}.")
+    if not use.complete:
+        told.append("Only pods that the operator may list are counted: pods of other namespaces may hold some of them.")
+    return " ".join([*told, _advice(use, wanted, preempts_below)])
+
+
+def _class(one: ClassOfGPUs, complete: bool) -> str:
+    spread = f", at most {one.most_free} on one node" if one.most_free < one.free else ""
+    named, more = one.holders[:_NAMED_HOLDERS], one.holders[_NAMED_HOLDERS:]
+    by = ", ".join(str(holder) for holder in named)
+    rest = f", and {len(more)} more hold {sum(holder.gpus for holder in more)}" if more else ""
+    held = f"; held by {by}{rest}" if by else ""
+    return f"Of {one.count} {one.product or 'of unknown memory'}, {_free(one.free, complete=complete)}{spread}{held}."
+
+
+def _free(count: int, *, complete: bool) -> str:
+    if count == 0:
+        return "none is free"
+    return f"{'' if complete else 'at most '}{count} {'is' if count == 1 else 'are'} free"
+
+
+def _advice(use: GPUUse, wanted: int, preempts_below: int | None) -> str:
+    if use.complete and max(one.most_free for one in use.classes) >= wanted:
+        return (
+            "One node has enough of them free: the scheduler has not tried it again yet, or something else that it "
+            "names keeps the pod off that node."
+        )
+    usual = "Scale one of the holders down, delete it, or add a GPU node"
+    if use.yields is None or use.yields >= _HIGHEST_PRIORITY:
+        return f"{usual}."
+    if preempts_below is not None and use.yields < preempts_below:
+        return f"{usual}. Pods of a lower priority hold enough of them: the scheduler may end those for this pod."
     return (
-        f"A pod needs {wanted} {use.resource} on one node. Of {use.allocatable} in the cluster, "
-        f"LLMDeployments hold {held} ({by}); other workloads may hold some of the rest. "
-        "Scale one of them down, delete it, or add a GPU node."
+        f"{usual}, or name a preempting PriorityClass of more than {use.yields} in spec.scheduling.priorityClassName: "
+        "its pods take the place of others."
     )
-
-
-def _holds(pod: Mapping[str, Any]) -> bool:
-    over = pod.get("status", {}).get("phase") in {"Succeeded", "Failed"}
-    return bool(pod.get("spec", {}).get("nodeName")) and not over
-
-
-def _asked(pod: Mapping[str, Any], resource: str) -> int:
-    limits = (c.get("resources", {}).get("limits", {}) for c in pod["spec"].get("containers", []))
-    return sum(int(limit.get(resource, 0)) for limit in limits)

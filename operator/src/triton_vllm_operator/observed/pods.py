@@ -16,6 +16,7 @@ class PodState:
         config_hash: model repository that it mounts.
         template: hash of the pod template that it was made from, as the Deployment's controller labels it.
         created: RFC 3339 time of its creation.
+        preempts_below: the scheduler may end pods of a lower priority than this for it; None: it ends none.
         unschedulable: the scheduler's own sentence, while it finds no node.
         waiting_reason, waiting_message: why the container does not run.
         failure_reason, failure_message: how the last run of the container ended.
@@ -33,6 +34,7 @@ class PodState:
     started: bool
     deleting: bool
     restarts: int
+    preempts_below: int | None
     unschedulable: str
     waiting_reason: str
     waiting_message: str
@@ -47,12 +49,13 @@ def read(pod: Mapping[str, Any], container: str) -> PodState:
     waiting = state.get("state", {}).get("waiting", {})
     ended = state.get("state", {}).get("terminated") or state.get("lastState", {}).get("terminated") or {}
     restarts = state.get("restartCount", 0)
+    spec = pod.get("spec", {})
     return PodState(
         name=meta["name"],
         uid=meta["uid"],
         run=f"{meta['uid']}/{restarts}",
         ip=status.get("podIP", ""),
-        node=pod.get("spec", {}).get("nodeName", ""),
+        node=spec.get("nodeName", ""),
         config_hash=meta.get("annotations", {}).get(names.CONFIG_HASH_ANNOTATION, ""),
         template=meta.get("labels", {}).get("pod-template-hash", ""),
         created=meta.get("creationTimestamp", ""),
@@ -60,6 +63,7 @@ def read(pod: Mapping[str, Any], container: str) -> PodState:
         started=bool(state.get("started")),
         deleting="deletionTimestamp" in meta,
         restarts=restarts,
+        preempts_below=None if spec.get("preemptionPolicy") == "Never" else spec.get("priority", 0),
         unschedulable=_unschedulable(status),
         waiting_reason=waiting.get("reason", ""),
         waiting_message=waiting.get("message", ""),

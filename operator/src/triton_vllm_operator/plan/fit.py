@@ -27,6 +27,7 @@ from triton_vllm_operator.capacity import (
     gpu_by_product,
     gpu_classes,
     gpu_of_memory,
+    gpus_offered,
     plan,
     resolve,
     with_suggestions,
@@ -301,20 +302,35 @@ def _classes(llm: LLMDeployment, nodes: Sequence[Object]) -> _Classes | Unknown:
     """By what the nodes offer and say; only those that hold all GPUs of a pod on one node, where there are any."""
     gpu = llm.spec.resources.gpu
     resource = gpu.resource_name
-    there = [node for node in nodes if _offers(node, resource)]
-    selected = [node for node in there if llm.spec.scheduling.node_selector.items() <= _node_labels(node).items()]
-    allowed = [n for n in selected if not gpu.product or _node_labels(n).get(_PRODUCT_LABEL) == gpu.product]
+    selected = _selected(llm, nodes)
+    allowed = _allowed(llm, selected)
     classes = _of(allowed, resource)
     if gpu.memory_gib is not None:
         return _Classes([_given(gpu.memory_gib, gpu.product, classes)])
     if not allowed:
-        return _by_product(llm, bool(there))
+        return _by_product(llm, any(gpus_offered(node, resource) for node in nodes))
     if shared := next((n for n in allowed if _is_shared(n)), None):
         return Unknown("GPUsShared", _shared_message(shared))
-    if sum(found.count for found in classes) < sum(_count(node, resource) for node in allowed):
+    if sum(found.count for found in classes) < sum(gpus_offered(node, resource) for node in allowed):
         return Unknown("GPUMemoryUnknown", _unlabelled_message(llm, allowed))
     fitting = [found for found in classes if found.per_node >= llm.gpus_per_pod] or classes
     return _Classes(fitting, _of([node for node in selected if _can_be_named(node, resource)], resource))
+
+
+def landing(llm: LLMDeployment, nodes: Iterable[Object]) -> list[Object]:
+    """The nodes that offer GPUs and that a pod may land on by their labels, as their GPUs are to be grouped."""
+    resource = llm.spec.resources.gpu.resource_name
+    return [_as_whole(node, resource) for node in _allowed(llm, _selected(llm, nodes))]
+
+
+def _selected(llm: LLMDeployment, nodes: Iterable[Object]) -> list[Object]:
+    resource, wanted = llm.spec.resources.gpu.resource_name, llm.spec.scheduling.node_selector
+    return [node for node in nodes if gpus_offered(node, resource) and wanted.items() <= _node_labels(node).items()]
+
+
+def _allowed(llm: LLMDeployment, selected: Iterable[Object]) -> list[Object]:
+    product = llm.spec.resources.gpu.product
+    return [node for node in selected if not product or _node_labels(node).get(_PRODUCT_LABEL) == product]
 
 
 def _of(nodes: Sequence[Object], resource: str) -> Sequence[GPUClass]:
@@ -358,15 +374,6 @@ def _by_product(llm: LLMDeployment, others: bool) -> _Classes | Unknown:
 
 def _node_labels(node: Object) -> Mapping[str, str]:
     return node["metadata"].get("labels") or {}
-
-
-def _count(node: Object, resource: str) -> int:
-    text = str(node.get("status", {}).get("allocatable", {}).get(resource, "0"))
-    return int(text) if text.isdigit() else 0
-
-
-def _offers(node: Object, resource: str) -> bool:
-    return _count(node, resource) > 0
 
 
 def _as_whole(node: Object, resource: str) -> Object:

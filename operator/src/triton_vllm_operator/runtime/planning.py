@@ -28,8 +28,9 @@ from triton_vllm_operator.observed.observation import Observation
 from triton_vllm_operator.plan import fit, inspection
 from triton_vllm_operator.plan.verdict import Foreseen
 from triton_vllm_operator.plan.wanted import Wanted
+from triton_vllm_operator.runtime import shared
 from triton_vllm_operator.runtime.models import Models
-from triton_vllm_operator.runtime.nodes import Nodes
+from triton_vllm_operator.runtime.shared import Shared
 from triton_vllm_operator.runtime.shell import Cluster
 
 log = logging.getLogger(__name__)
@@ -90,7 +91,7 @@ class Planning:
     pull_policy: str = ""
     defaults: Defaults = field(default_factory=Defaults)
     now: Callable[[], datetime] = _utc_now
-    nodes: Nodes = field(default_factory=Nodes)
+    nodes: Shared[list[Object]] = field(default_factory=shared.nodes)
     models: Models = field(default_factory=Models)
 
     async def __call__(self, cluster: Cluster, wanted: Wanted, obj: Object) -> Planned:
@@ -211,7 +212,7 @@ class Planning:
         chosen: Chosen | None,
     ) -> fit.Decision | fit.Unknown:
         try:
-            nodes = await self.nodes.all(cluster.client)
+            nodes = await self.nodes.get(cluster)
         except Forbidden as error:
             return fit.Unknown("NodesNotReadable", f"The operator may not list nodes: {error.reason}.")
         # A search takes up to a second, in which other reconciles and probes go on.

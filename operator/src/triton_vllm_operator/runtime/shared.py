@@ -1,42 +1,80 @@
-"""The nodes of the cluster, listed when somebody asks: they are not watched, since their heartbeats never end."""
+"""What is listed when somebody asks, and shared by all who ask soon after: it changes too often to be watched."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar, cast
 
-from triton_vllm_operator.kube import kinds
-from triton_vllm_operator.kube.client import Client
+from triton_vllm_operator.api import names
+from triton_vllm_operator.capacity import Holder, holders
+from triton_vllm_operator.kube import gpus, kinds
+from triton_vllm_operator.kube.gpus import Held
 from triton_vllm_operator.kube.kinds import Object
+from triton_vllm_operator.runtime.shell import Cluster
 
 NODES_KEPT_S = 15.0  # one list serves everybody who asks within this time
 AHEAD_S = 10.0  # who asks this late starts the next list, so that nobody waits for one while many ask
+HELD_KEPT_S = 30.0  # a list of all pods of the cluster is the most that is ever asked of the API server
+OWN_KEPT_S = 2.0  # to read thousands of watched pods takes a tenth of a second
+
+T = TypeVar("T")
 
 
 @dataclass
-class Nodes:
-    """The last list, and the one under way."""
+class Shared(Generic[T]):
+    """The last answer, and the question under way.
 
-    _known: list[Object] = field(default_factory=list)
-    _at: float = float("-inf")  # when the last list was asked for, in seconds of the event loop's clock
-    _listing: asyncio.Task[None] | None = None
+    Attributes:
+        read: asks the API server.
+        kept_s: how long an answer serves.
+        ahead_s: how old it is when the next question is asked in advance.
+    """
 
-    async def all(self, client: Client) -> list[Object]:
-        """Every node as it was at most `NODES_KEPT_S` ago. Errors: KubeError of the list."""
+    read: Callable[[Cluster], Awaitable[T]]
+    kept_s: float
+    ahead_s: float
+    _known: T | None = None
+    _at: float = float("-inf")  # when the last answer was asked for, in seconds of the event loop's clock
+    _reading: asyncio.Task[None] | None = field(default=None)
+
+    async def get(self, cluster: Cluster) -> T:
+        """The answer as it was at most `kept_s` ago. Errors: KubeError of the list."""
         age = asyncio.get_running_loop().time() - self._at
-        if age >= AHEAD_S and self._listing is None:
-            self._listing = asyncio.ensure_future(self._list(client))
-            self._listing.add_done_callback(self._ended)
-        if age >= NODES_KEPT_S and self._listing is not None:
-            await asyncio.shield(self._listing)
-        return self._known
+        if age >= self.ahead_s and self._reading is None:
+            self._reading = asyncio.ensure_future(self._read(cluster))
+            self._reading.add_done_callback(self._ended)
+        if age >= self.kept_s and self._reading is not None:
+            await asyncio.shield(self._reading)
+        return cast(T, self._known)
 
-    async def _list(self, client: Client) -> None:
+    async def _read(self, cluster: Cluster) -> None:
         began = asyncio.get_running_loop().time()
-        self._known = await client.list_all(kinds.NODE)
+        self._known = await self.read(cluster)
         self._at = began
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._listing = None
+        self._reading = None
         if not task.cancelled():
             task.exception()  # who waited has got it; a list ahead of time may fail
+
+
+def nodes() -> Shared[list[Object]]:
+    """Every node of the cluster: they are not watched, since their heartbeats never end."""
+    return Shared(lambda cluster: cluster.client.list_all(kinds.NODE), NODES_KEPT_S, AHEAD_S)
+
+
+def held() -> Shared[Held]:
+    """The pods that hold GPUs in the namespaces that the operator serves, but for those of LLMDeployments."""
+    others = f"!{names.INSTANCE_LABEL}"
+    return Shared(lambda cluster: gpus.held(cluster.client, cluster.scopes, others), HELD_KEPT_S, HELD_KEPT_S)
+
+
+def held_by_own() -> Shared[list[Holder]]:
+    """The pods of LLMDeployments that hold GPUs, of which the watches tell."""
+
+    async def read(cluster: Cluster) -> list[Holder]:
+        return list(holders(cluster.stores[kinds.POD].all()))
+
+    return Shared(read, OWN_KEPT_S, OWN_KEPT_S)

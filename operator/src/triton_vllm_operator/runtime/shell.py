@@ -47,12 +47,16 @@ GRACE_S = 10.0  # how far kopf's watch may lag behind a list
 
 @dataclass
 class Cluster:
-    """What a reconcile may use: the client, the stores of children by kind, the inspection pods, and the events."""
+    """What a reconcile may use: the client, the stores of children by kind, the inspection pods, and the events.
+
+    `scopes`: namespaces that the operator serves; None is all.
+    """
 
     client: Client
     events: EventRecorder
     stores: dict[Kind, Store]
     inspections: Store = field(default_factory=lambda: Store(kinds.POD, label=names.INSPECTS_LABEL))
+    scopes: tuple[str | None, ...] = (None,)
 
     def children(self, kind: Kind, owner: Key) -> list[Object]:
         """The owner's children of one kind, by name, as last seen or as answered to our own last write."""
@@ -139,7 +143,7 @@ class Shell:
     ) -> Shell:
         """The operator on a client that is already there; call it in the event loop that will run it."""
         stores = {kind: Store(kind) for kind in CHILDREN}
-        cluster = Cluster(client, EventRecorder(client, settings.identity), stores)
+        cluster = Cluster(client, EventRecorder(client, settings.identity), stores, scopes=settings.scopes)
         watched = [*stores.values(), cluster.inspections]
         shell = cls(
             settings=settings,

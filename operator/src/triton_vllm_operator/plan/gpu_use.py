@@ -1,0 +1,64 @@
+"""Who holds the GPUs on which a pod of an LLMDeployment may land, and whose priority would have to give way."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from triton_vllm_operator.api.spec import LLMDeployment
+from triton_vllm_operator.capacity import ClassUse, Holder, class_uses, gpus_offered
+from triton_vllm_operator.observed.gpus import ClassOfGPUs, GPUUse, HeldBy
+from triton_vllm_operator.plan.fit import landing
+
+
+def gpu_use(
+    llm: LLMDeployment, nodes: Sequence[Mapping[str, Any]], holders: Iterable[Holder], *, complete: bool
+) -> GPUUse:
+    """Count the GPUs of each class, the free ones, and who holds the rest.
+
+    Args:
+        nodes: Node objects of the cluster.
+        holders: pods on these nodes.
+        complete: whether that is all of them.
+    """
+    resource = llm.spec.resources.gpu.resource_name
+    there = landing(llm, nodes)
+    uses = class_uses(there, holders, resource)
+    return GPUUse(
+        resource=resource,
+        offered=sum(gpus_offered(node, resource) for node in nodes),
+        largest_node=max((gpus_offered(node, resource) for node in there), default=0),
+        classes=[_told(use) for use in uses],
+        yields=min((at for use in uses if (at := _yields(llm, use)) is not None), default=None),
+        complete=complete,
+    )
+
+
+def _told(use: ClassUse) -> ClassOfGPUs:
+    held: Counter[tuple[str, int]] = Counter()
+    for holder in use.holders:
+        held[_who(holder), holder.priority] += holder.gpus
+    by = [HeldBy(who, gpus, priority) for (who, priority), gpus in held.items()]
+    by.sort(key=lambda one: (-one.gpus, one.who, one.priority))
+    return ClassOfGPUs(use.product, use.count, sum(use.free.values()), max(use.free.values()), by)
+
+
+def _who(holder: Holder) -> str:
+    kind, name = ("LLMDeployment", holder.deployment) if holder.deployment else ("pod", holder.pod)
+    return f"{kind} {holder.namespace}/{name}"
+
+
+def _yields(llm: LLMDeployment, use: ClassUse) -> int | None:
+    """The lowest priority such that one node has room for a pod without the pods of this priority and lower ones.
+
+    Pods of the same LLMDeployment do not count: they would only change places.
+    """
+    own = (llm.namespace, llm.name)
+    room = {name: free - llm.gpus_per_pod for name, free in use.free.items()}
+    for holder in sorted(use.holders, key=lambda holder: holder.priority):
+        if (holder.namespace, holder.deployment) != own:
+            room[holder.node] += holder.gpus
+            if room[holder.node] >= 0:
+                return holder.priority
+    return None
