@@ -16,6 +16,8 @@ from triton_vllm_operator.cli.explain import Step
 from triton_vllm_operator.cli.main import app
 from triton_vllm_operator.cli.problems import InputProblem
 from triton_vllm_operator.kube import kinds
+from triton_vllm_operator.kube.client import Client
+from triton_vllm_operator.kube.errors import Forbidden
 from triton_vllm_operator.kube.kinds import Object
 from triton_vllm_operator.plan import fit
 
@@ -85,6 +87,58 @@ def test_an_engine_that_got_something_else_than_planned_is_told_and_is_no_obstac
     assert (steps[-1].name, steps[-1].mark) == ("Ready", "ok")
 
 
+def test_what_is_progress_is_told_where_nothing_is_wrong() -> None:
+    [step] = by_name(explained(MODEL, pod()), "Pods")
+    assert (step.mark, step.text.split(":")[0]) == ("no", "RollingOut")
+
+
+def test_a_spec_that_is_refused_is_told_after_it_was_planned_too() -> None:
+    refused = {"type": "Stalled", "status": "True", "reason": "ArgumentUnknown", "message": "m"}
+    [spec] = by_name(explained(MODEL, status={"conditions": [refused], "plan": {"verdict": "Fits"}}), "Spec")
+    assert spec == Step("no", "Spec", "ArgumentUnknown: m")
+
+
+def test_what_is_wrong_with_the_pods_or_the_model_is_not_blamed_on_the_spec() -> None:
+    waiting = {"reason": "CreateContainerConfigError", "message": 'secret "hub" not found'}
+    missing = pod(containerStatuses=[{"name": "server", "restartCount": 0, "state": {"waiting": waiting}}])
+    stalled = {"type": "Stalled", "status": "True", "reason": "SecretNotFound", "message": "m"}
+    steps = explained(MODEL, missing, status={"conditions": [stalled]})
+    assert (by_name(steps, "Spec"), by_name(steps, "Pods")[0].text[:15]) == ([], "SecretNotFound:")
+    gated = [{**stalled, "type": kind, "reason": "ModelGated"} for kind in ("Stalled", "ModelResolved")]
+    assert by_name(explained(MODEL, status={"conditions": gated}), "Spec") == []
+
+
+def test_where_no_deployment_was_made_its_pods_are_no_step() -> None:
+    refused = explained({**MODEL, "engine": {"extraArgs": {"no_such_argument": 1}}})
+    assert by_name(refused, "Pods") == []
+
+
+@pytest.mark.parametrize("forbidden", [kinds.POD, kinds.DEPLOYMENT])
+def test_pods_that_the_user_may_not_see_are_unknown_and_blame_nothing(
+    forbidden: kinds.Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Client._json
+
+    async def json(self: Client, verb: str, kind: kinds.Kind, *args: Any, **more: Any) -> Object:
+        if kind == forbidden and by_user[0]:
+            raise Forbidden("pods is forbidden")
+        return await real(self, verb, kind, *args, **more)
+
+    by_user = [False]
+    monkeypatch.setattr(Client, "_json", json)
+
+    async def look(client: Client, namespace: str, name: str) -> list[Step]:
+        by_user[0] = True
+        return await looked(client, namespace, name)
+
+    looked = explain.look
+    monkeypatch.setattr(explain, "look", look)
+    stalled = {"type": "Stalled", "status": "True", "reason": "SecretNotFound", "message": "m"}
+    steps = explained(MODEL, status={"conditions": [stalled]})
+    assert by_name(steps, "Pods") == [Step("?", "Pods", "you may not look at them: pods is forbidden")]
+    assert by_name(steps, "Spec") == []
+
+
 def test_every_trouble_of_the_pods_is_told_and_who_holds_the_gpus() -> None:
     condition = {
         "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
@@ -92,7 +146,7 @@ def test_every_trouble_of_the_pods_is_told_and_who_holds_the_gpus() -> None:
     }  # fmt: skip
     gpus = {"apiVersion": "v1", "kind": "Node", **node(T4, gpus=0)}
     steps = by_name(explained(MODEL, pod(conditions=[condition]), gpus), "Pods")
-    assert [step.text.split(":")[0] for step in steps] == ["InsufficientGPUs", "RollingOut"]
+    assert [step.text.split(":")[0] for step in steps] == ["InsufficientGPUs"], "that it is progress says nothing more"
     assert "No node offers nvidia.com/gpu" in steps[0].text
 
 

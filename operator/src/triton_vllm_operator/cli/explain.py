@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -48,6 +48,8 @@ def steps(name: str, namespace: str | None, kubeconfig: str | None, context: str
         return asyncio.run(run())
     except login.NoLogin as error:
         raise InputProblem(f"no cluster: {error}") from None
+    except Forbidden as error:
+        raise InputProblem(f"you may not look at it: {error}") from None
     except KubeError as error:
         raise InputProblem(f"the cluster does not answer: {error}") from None
 
@@ -57,24 +59,35 @@ async def look(client: Client, namespace: str, name: str) -> list[Step]:
     obj = await client.find(kinds.LLM_DEPLOYMENT, namespace, name)
     if obj is None:
         raise InputProblem(f"namespace {namespace} has no LLMDeployment {name}; kubectl get llm -A lists all")
-    return [*_told(obj), *await _seen(client, obj), *_ready(obj)]
+    seen = await _seen(client, obj)
+    return [_operator(obj), *_refused(obj, seen), *_told(obj), *seen, *_ready(obj)]
 
 
 # ------------------------------------------------------------------------------------ what the operator has said
 
 
-def _told(obj: Object) -> Iterator[Step]:
+def _operator(obj: Object) -> Step:
     status, generation = obj.get("status", {}), obj["metadata"].get("generation", 0)
-    conditions = status.get("conditions", [])
     if status.get("observedGeneration", 0) < generation:
         text = f"the operator has not looked at generation {generation} yet; is it running? (kubectl get pods -A -l "
-        yield Step("no", "Operator", f"{text}app.kubernetes.io/name=triton-vllm-operator)")
-    else:
-        yield Step("ok", "Operator", f"has looked at generation {generation}")
+        return Step("no", "Operator", f"{text}app.kubernetes.io/name=triton-vllm-operator)")
+    return Step("ok", "Operator", f"has looked at generation {generation}")
+
+
+def _refused(obj: Object, seen: Sequence[Step]) -> Iterator[Step]:
+    """What is stalled for a reason that neither the model, the plan nor the pods (`seen`) have is the spec."""
+    conditions = obj.get("status", {}).get("conditions", [])
     stalled = find(conditions, "Stalled") or {}
+    if stalled.get("status") != "True" or any(step.mark == "?" for step in seen):
+        return
     known = {condition.get("reason") for condition in conditions if condition["type"] in ("ModelResolved", "Fits")}
-    if stalled.get("status") == "True" and status.get("plan") is None and stalled["reason"] not in known:
+    known |= {step.text.partition(":")[0] for step in seen}
+    if stalled["reason"] not in known:
         yield Step("no", "Spec", _words(stalled))
+
+
+def _told(obj: Object) -> Iterator[Step]:
+    conditions = obj.get("status", {}).get("conditions", [])
     marks: dict[str, tuple[str, dict[str, Mark]]] = {
         "SecurityAdvisory": ("Image", {"True": "?", "False": "ok"}),
         "ModelResolved": ("Model", {"True": "ok", "False": "no"}),
@@ -101,6 +114,10 @@ def _words(condition: Mapping[str, Any]) -> str:
 # ----------------------------------------------------------------------------------------- what the cluster shows
 
 
+# What keeps pods from serving. Whether they answer with a token is not asked from here.
+_CAUSES = [check for check in findings.CHECKS if check not in (findings.not_settled, findings.no_token)]
+
+
 async def _seen(client: Client, obj: Object) -> list[Step]:
     try:
         llm = LLMDeployment.parse(obj)
@@ -108,8 +125,15 @@ async def _seen(client: Client, obj: Object) -> list[Step]:
         return []  # the operator has said so
     if chosen := fit.recorded(llm, obj.get("status", {}).get("chosen")):
         llm = llm.with_chosen(chosen)
-    seen = await _observe(client, llm)
-    found = [finding for check in findings.CHECKS if (finding := check(seen)) and finding.reason != "NoToken"]
+    try:
+        seen = await _observe(client, llm)
+    except Forbidden as error:
+        return [Step("?", "Pods", f"you may not look at them: {error}")]
+    if seen.deployment is None:
+        return []  # what keeps the operator from making any is told by the other steps
+    causes = [finding for check in _CAUSES if (finding := check(seen))]
+    progress = findings.not_settled(seen)
+    found = causes or ([progress] if progress else [])
     steps = [Step("no", "Pods", f"{finding.reason}: {finding.message}") for finding in found]
     ready = sum(1 for one in seen.live_pods if one.ready)
     return steps or [Step("ok", "Pods", f"{ready} of {llm.spec.replicas} are ready")]
