@@ -1,4 +1,4 @@
-"""GPU classes: from labels, product names, sizes and DRA devices; and who holds them."""
+"""GPU classes: from labels, product names and sizes; and who holds them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from triton_vllm_operator.capacity import (
     class_uses,
     gpu_by_product,
     gpu_classes,
-    gpu_of_dra_device,
     gpu_of_memory,
     gpu_of_node,
     holders,
@@ -176,14 +175,3 @@ SIDECAR = {"restartPolicy": "Always"}
 )
 def test_requests_are_counted_as_the_scheduler_does(containers: list[Any], before: list[Any], counted: int) -> None:
     assert extended_requests({"containers": containers, "initContainers": before}) == {"nvidia.com/gpu": counted}
-
-
-def test_a_dra_device_is_read() -> None:
-    device = {"basic": {"attributes": {"productName": {"string": "NVIDIA L40S"},
-                                       "cudaComputeCapability": {"version": "8.9.0"}},
-                        "capacity": {"memory": {"value": "46068Mi"}}}}  # fmt: skip
-    gpu = gpu_of_dra_device(device)
-    assert gpu is not None
-    assert gpu.compute_capability == (8, 9)
-    assert gpu.memory_gib == pytest.approx(44.5, abs=0.3)
-    assert gpu_of_dra_device({"basic": {}}) is None

@@ -262,7 +262,10 @@ def test_no_rule_grants_everything_or_reads_secrets(helm: Helm, values: dict[str
         assert not {"secrets", "pods/exec", "serviceaccounts", "roles"} & set(rule["resources"])
 
 
-def test_for_some_namespaces_only_nodes_are_read_of_the_whole_cluster(helm: Helm) -> None:
+def test_for_some_namespaces_only_nodes_and_their_gpus_are_read_of_the_whole_cluster(helm: Helm) -> None:
     rendered = helm.template({"namespaces": ["team-a", "team-b"], "webhook": {"enabled": False}})
-    assert rendered.one("ClusterRole")["rules"] == [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]}]
+    assert rendered.one("ClusterRole")["rules"] == [
+        {"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]},
+        {"apiGroups": ["resource.k8s.io"], "resources": ["resourceslices"], "verbs": ["list"]},
+    ]
     assert {role["metadata"]["namespace"] for role in rendered.of("Role")} == {"team-a", "team-b", NAMESPACE}

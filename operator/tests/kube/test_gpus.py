@@ -1,4 +1,4 @@
-"""Who holds GPUs, as listed: page by page, in the namespaces that may be listed, and nothing kept but the holders."""
+"""The nodes with their GPUs, and who holds those: page by page, as far as it may be listed."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 
-from tests.capacity.test_gpus import pod
+from tests.capacity.test_dra import device, slice_
+from tests.capacity.test_gpus import node, pod
+from triton_vllm_operator.capacity import gpus_offered
+from triton_vllm_operator.kube import kinds
 from triton_vllm_operator.kube.client import Page
-from triton_vllm_operator.kube.errors import Expired, Forbidden, KubeError
-from triton_vllm_operator.kube.gpus import Held, held
+from triton_vllm_operator.kube.errors import Expired, Forbidden, KubeError, NotFound, Retry
+from triton_vllm_operator.kube.gpus import Held, held, nodes
 from triton_vllm_operator.kube.kinds import Kind
 
 
@@ -36,6 +39,45 @@ class Lists:
 
 def listed(api: Lists, *scopes: str | None) -> Held:
     return asyncio.run(held(api, scopes, "!ours"))  # type: ignore[arg-type]
+
+
+@dataclass
+class Nodes:
+    """One bare node, and pages of ResourceSlices or an error."""
+
+    slices: list[list[Any]] | KubeError
+    asked: list[tuple[Kind, str]] = field(default_factory=list)
+
+    async def list_all(self, _: Kind) -> list[Any]:
+        return [node("a", 0)]
+
+    async def pages(self, kind: Kind, *, field_selector: str) -> AsyncIterator[Page]:
+        self.asked.append((kind, field_selector))
+        if isinstance(self.slices, KubeError):
+            raise self.slices
+        for page in self.slices:
+            yield Page(page, "1")
+
+
+def offered(api: Nodes) -> int:
+    [found] = asyncio.run(nodes(api))  # type: ignore[arg-type]
+    return gpus_offered(found)
+
+
+def test_nodes_come_with_the_gpus_that_they_publish() -> None:
+    api = Nodes([[slice_(device("0")), slice_(device(), driver="other")], [slice_(device("1"))]])
+    assert offered(api) == 2
+    assert api.asked == [(kinds.RESOURCE_SLICE, "spec.driver=gpu.nvidia.com")]
+
+
+@pytest.mark.parametrize("error", [NotFound("not served"), Forbidden("no")])
+def test_slices_that_are_not_served_or_forbidden_say_nothing(error: KubeError) -> None:
+    assert offered(Nodes(error)) == 0
+
+
+def test_a_list_of_slices_that_fails_is_tried_again() -> None:
+    with pytest.raises(Retry):
+        offered(Nodes(Retry("no answer")))
 
 
 def test_the_pages_of_the_whole_cluster_are_the_whole_answer() -> None:

@@ -156,7 +156,7 @@ LACKING = "0/2 nodes are available: 2 Insufficient nvidia.com/gpu."
 
 def test_gpus_are_told_with_their_holders_and_the_scheduler_s_words() -> None:
     one = ClassOfGPUs("NVIDIA-L4", 8, 0, 0, [HeldBy("LLMDeployment team/big", 8, 0)])
-    use = GPUUse("nvidia.com/gpu", 8, 8, [one], yields=0, complete=True)
+    use = GPUUse("nvidia.com/gpu", 8, 8, [one], yields=0, by_dra=0, complete=True)
     waits = unschedulable(LACKING)
     waits["spec"]["priority"] = 7
     found = first_finding(look(waits, gpu_use=use))
@@ -190,6 +190,7 @@ def test_what_a_look_needs_is_known_before_it_is_fetched() -> None:
     seen = look(unschedulable("2 Insufficient nvidia.com/gpu"))
     assert gather.waits_for_gpu(seen)
     assert not gather.waits_for_gpu(look(unschedulable("2 Insufficient cpu")))
+    assert gather.waits_for_gpu(look(unschedulable("0/1 nodes are available: 1 cannot allocate all claims.")))
     creating = look(pod(**waiting("ContainerCreating")))
     assert [p.name for p in gather.pods_in_creation(creating)] == ["p"]
     assert [p.name for p in gather.pods_to_prove(look(pod(ready=True)))] == ["p"]

@@ -11,7 +11,7 @@ from triton_vllm_operator.observed.gpus import ClassOfGPUs, GPUUse, HeldBy, expl
 H100 = ClassOfGPUs(
     "NVIDIA-H100-80GB-HBM3", 16, 3, 1, [HeldBy("LLMDeployment team/big", 8, 100), HeldBy("pod b/t", 5, 0)]
 )
-USE = GPUUse("nvidia.com/gpu", 16, 8, [H100], yields=None, complete=True)
+USE = GPUUse("nvidia.com/gpu", 16, 8, [H100], yields=None, by_dra=0, complete=True)
 
 
 def test_the_biggest_holder_is_named_first_with_its_priority_where_it_has_one() -> None:
@@ -88,6 +88,14 @@ def test_what_the_operator_does_not_see_is_said_and_promises_nothing() -> None:
     assert told.endswith("or add a GPU node.")
     none = explain(replace(USE, classes=[replace(H100, free=0, most_free=0)], complete=False), 2, 0)
     assert "none is free" in none
+
+
+def test_gpus_that_only_dra_tells_of_need_a_device_class_and_may_be_claimed() -> None:
+    told = explain(replace(USE, classes=[replace(H100, most_free=2)], by_dra=8), 2, 0)
+    assert "at most 3 are free" in told
+    assert "8 of them are told by DRA only: pods get them where a DeviceClass has the extendedResourceName" in told
+    assert "nvidia.com/gpu, and who holds them by a ResourceClaim is not counted." in told
+    assert told.endswith("or add a GPU node.")
 
 
 # ------------------------------------------------------------------------------------- where nobody is to be blamed

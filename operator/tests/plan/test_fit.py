@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from tests.capacity.test_dra import device, slice_
 from tests.desired.samples import resource
 from tests.inspect.files import shape as tiny
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.api.status import PlanStatus
 from triton_vllm_operator.capacity import ModelShape
+from triton_vllm_operator.capacity.dra import published, with_devices
 from triton_vllm_operator.cli.main import app
 from triton_vllm_operator.engine import releases
 from triton_vllm_operator.plan import fit
@@ -232,6 +234,30 @@ def test_a_slice_of_a_card_is_planned_with_the_memory_of_the_slice() -> None:
     found = decided(LLAMA_8B, slices, resources=wanted, engine={"tensorParallelSize": 1})
     assert found.forbids
     assert found.plan["perGPU"]["totalBytes"] < 10 * 2**30
+
+
+def by_dra(count: int) -> dict[str, Any]:
+    """A node without labels and device plugin that publishes L40S in a ResourceSlice."""
+    bare = {"metadata": {"name": "dra", "labels": {}}, "status": {"allocatable": {}}}
+    slices = published(slice_(*(device(str(number)) for number in range(count)), node="dra"))
+    assert slices is not None
+    [found] = with_devices([bare], [slices])
+    return found
+
+
+def test_gpus_that_a_node_publishes_by_dra_are_planned_without_labels() -> None:
+    found = decided(LLAMA_8B, by_dra(4), engine={"tensorParallelSize": 1})
+    assert (found.plan["verdict"], found.plan["gpu"]) == ("Fits", "NVIDIA-L40S")
+    assert decided(LLAMA_70B, by_dra(4)).chosen.tensor_parallel_size == 4
+    assert decided(LLAMA_70B, by_dra(2), engine={"tensorParallelSize": 2, "maxModelLen": 4096}).forbids
+
+
+def test_a_product_is_not_named_that_no_label_tells() -> None:
+    told = unknown(by_dra(4), resources={"gpu": {"product": "NVIDIA-L40S-48Q"}})
+    assert told.reason == "GPUMemoryUnknown", "the pods would ask for the label, which the node does not have"
+    tight = decided(LLAMA_8B, by_dra(4), node(T4))
+    assert tight.plan["reason"] == "DependsOnGPU"
+    assert "resources.gpu.product" not in json.dumps(tight.plan["suggestions"])
 
 
 # -------------------------------------------------------------------------------------------------- unknown

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from tests.plan.test_fit import H100, T4, llm, node
-from triton_vllm_operator.capacity import Holder
+from triton_vllm_operator.capacity import Holder, gpu_by_product
+from triton_vllm_operator.capacity.gpus import DEVICES
 from triton_vllm_operator.observed.gpus import GPUUse, HeldBy
 from triton_vllm_operator.plan.gpu_use import gpu_use
 
@@ -66,6 +68,15 @@ def test_slices_are_counted_by_the_resource_that_is_asked_for() -> None:
     [use] = gpu_use(wanted, [sliced], holders, complete=True).classes
     assert (use.product, use.count, use.free) == ("NVIDIA-H100-80GB-HBM3-MIG-1g.10gb", 7, 5)
     assert list(use.holders) == [HeldBy("pod x/slice", 2, 0)]
+
+
+def test_gpus_that_only_dra_tells_of_are_counted_and_marked() -> None:
+    devices = {"nvidia.com/gpu": replace(gpu_by_product(H100[0]), count=4)}
+    bare = {"metadata": {"name": "dra"}, "status": {"allocatable": {}}, DEVICES: devices}
+    use = gpu_use(llm(), [bare, node(H100, gpus=2)], [holder("p", "dra", 1)], complete=True)
+    assert (use.offered, use.largest_node, use.by_dra) == (6, 4, 4)
+    assert [(one.count, one.free) for one in use.classes] == [(6, 5)]
+    assert used().by_dra == 0
 
 
 # ------------------------------------------------------------------------------------------- who would give way

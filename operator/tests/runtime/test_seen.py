@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from tests.fake import clock
 from tests.inspect.files import shape as tiny
 from tests.plan.test_fit import llm
+from triton_vllm_operator.kube.client import Page
 from triton_vllm_operator.kube.errors import Retry
 from triton_vllm_operator.kube.kinds import Object
 from triton_vllm_operator.plan.inspection import Resolved
@@ -30,6 +32,9 @@ class Lists:
     @property
     def client(self) -> Lists:
         return self
+
+    async def pages(self, *_: Any, **__: Any) -> AsyncIterator[Page]:
+        yield Page([], "1")
 
     async def list_all(self, *_: Any) -> list[Object]:
         self.count += 1

@@ -6,6 +6,7 @@ Pure: no I/O besides the package's own tables, no clock, no randomness.
     answer = plan(shape, EngineSettings(tensor_parallel_size=2), gpu_by_product("NVIDIA-L40S"))
 """
 
+from .dra import gpu_of_dra_device
 from .errors import ShapeError
 from .gpus import (
     ClassUse,
@@ -14,11 +15,11 @@ from .gpus import (
     class_uses,
     gpu_by_product,
     gpu_classes,
-    gpu_of_dra_device,
     gpu_of_memory,
     gpu_of_node,
     gpus_offered,
     holders,
+    is_by_dra,
 )
 from .overhead import Interval, Overhead
 from .planner import Plan, Suggestion, plan
@@ -32,6 +33,6 @@ from .versions import EngineRules, rules_for
 __all__ = [
     "ClassUse", "EngineRules", "EngineSettings", "GPUClass", "Holder", "Interval", "ModelShape", "Overhead", "Plan",
     "Resolved", "ShapeError", "Suggestion", "TensorInfo", "choose", "class_uses", "gpu_by_product", "gpu_classes",
-    "gpu_of_dra_device", "gpu_of_memory", "gpu_of_node", "gpus_offered", "header_length", "holders", "parse_header",
-    "parse_json_object", "plan", "resolve", "rules_for", "suggest", "with_suggestions",
+    "gpu_of_dra_device", "gpu_of_memory", "gpu_of_node", "gpus_offered", "header_length", "holders", "is_by_dra",
+    "parse_header", "parse_json_object", "plan", "resolve", "rules_for", "suggest", "with_suggestions",
 ]  # fmt: skip

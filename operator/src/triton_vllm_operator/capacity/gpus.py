@@ -14,6 +14,9 @@ from typing import Any
 from .errors import ShapeError
 
 MIB = 1024 * 1024
+WHOLE_GPU = "nvidia.com/gpu"
+# A key of node objects that Kubernetes does not have: what the node publishes by DRA, by extended resource.
+DEVICES = "gpuDevices"
 _LABEL = "nvidia.com/gpu."
 _MIG = re.compile(r"(\d)g\.(\d+)gb")
 
@@ -129,31 +132,62 @@ def gpu_of_memory(memory_gib: float, compute_capability: tuple[int, int] = (8, 0
     return GPUClass(f"{memory_gib:g}GiB GPU", int(memory_gib * 2**30), compute_capability)
 
 
-def gpus_offered(node: Mapping[str, Any], resource: str = "nvidia.com/gpu") -> int:
-    """How many GPUs pods may ask a node object for."""
-    return _whole(((node.get("status") or {}).get("allocatable") or {}).get(resource))
+def gpus_offered(node: Mapping[str, Any], resource: str = WHOLE_GPU) -> int:
+    """How many GPUs pods may ask a node object for: what its kubelet counts, else what it publishes by DRA."""
+    if is_by_dra(node, resource):
+        return _device(node, resource).count
+    return _whole(_allocatable(node).get(resource))
 
 
-def gpu_of_node(node: Mapping[str, Any], resource: str = "nvidia.com/gpu") -> GPUClass | None:
-    """The GPU class of a node object, from its feature labels and allocatable count; None without GPUs.
+def is_by_dra(node: Mapping[str, Any], resource: str = WHOLE_GPU) -> bool:
+    """Whether only DRA tells of the GPUs: pods get them where a DeviceClass has that extendedResourceName."""
+    return resource not in _allocatable(node) and resource in (node.get(DEVICES) or {})
 
-    Memory comes from the driver's own label where there is one, else from the product table.
+
+def _allocatable(node: Mapping[str, Any]) -> Mapping[str, Any]:
+    return (node.get("status") or {}).get("allocatable") or {}
+
+
+def _device(node: Mapping[str, Any], resource: str) -> GPUClass:
+    devices: Mapping[str, GPUClass] = node.get(DEVICES) or {}
+    return devices.get(resource, GPUClass("", 0))
+
+
+def gpu_of_node(node: Mapping[str, Any], resource: str = WHOLE_GPU) -> GPUClass | None:
+    """The GPU class of a node object, from its feature labels and its count; None without GPUs.
+
+    Where the labels do not tell the memory, the devices count that it publishes by DRA (see `dra.with_devices`).
     """
     labels = (node.get("metadata") or {}).get("labels") or {}
     count = gpus_offered(node, resource)
-    product = str(labels.get(_LABEL + "product", ""))
     if count <= 0:
         return None
+    product, memory_mib = str(labels.get(_LABEL + "product", "")), _whole(labels.get(_LABEL + "memory"))
+    found = gpu_of_card(product, memory_mib, _capability(labels), _driver(labels), count)
+    if found is None and (device := _device(node, resource)).memory_bytes:
+        return replace(device, count=count, per_node=count)
+    return found
+
+
+def gpu_of_card(
+    product: str, memory_mib: int, capability: tuple[int, int] | None, driver: tuple[int, ...], count: int
+) -> GPUClass | None:
+    """The class of `count` GPUs as NVIDIA's software describes them; None where the memory is not known.
+
+    Args:
+        product: as the feature discovery writes it, "" where it is not known.
+        memory_mib: as the driver reports it; 0 where it does not: then the product table knows, or nobody.
+        capability: compute capability, where it is told.
+    """
     known = _known(product)
-    memory_mib = _whole(labels.get(_LABEL + "memory"))
     memory = _usable(memory_mib, _whole_card(product)) if memory_mib else (known.memory_bytes if known else 0)
     if not memory:
         return None
     return GPUClass(
         product=product or f"{memory / 2**30:.0f}GiB GPU",
         memory_bytes=memory,
-        compute_capability=_capability(labels) or (known.compute_capability if known else (8, 0)),
-        driver=_driver(labels),
+        compute_capability=capability or (known.compute_capability if known else (8, 0)),
+        driver=driver,
         count=count,
         per_node=count,
         driver_floor=known.driver_floor if known else 0,
@@ -197,7 +231,7 @@ def _driver(labels: Mapping[str, Any]) -> tuple[int, ...]:
     return tuple(_whole(part) for part in parts if part is not None)
 
 
-def gpu_classes(nodes: Iterable[Mapping[str, Any]], resource: str = "nvidia.com/gpu") -> tuple[GPUClass, ...]:
+def gpu_classes(nodes: Iterable[Mapping[str, Any]], resource: str = WHOLE_GPU) -> tuple[GPUClass, ...]:
     """Classes present in the cluster with their counts, largest memory first."""
     grouped = _by_class(nodes, resource).values()
     merged = [_merged([gpu for _, gpu in one]) for one in grouped if one[0][1].memory_bytes]
@@ -205,7 +239,7 @@ def gpu_classes(nodes: Iterable[Mapping[str, Any]], resource: str = "nvidia.com/
 
 
 def class_uses(
-    nodes: Iterable[Mapping[str, Any]], holders: Iterable[Holder], resource: str = "nvidia.com/gpu"
+    nodes: Iterable[Mapping[str, Any]], holders: Iterable[Holder], resource: str = WHOLE_GPU
 ) -> tuple[ClassUse, ...]:
     """Who holds the GPUs of the nodes, by class, in the order of `gpu_classes`; those of an unknown class last."""
     on: dict[str, list[Holder]] = {}
@@ -285,31 +319,3 @@ def _of_container(container: Mapping[str, Any]) -> Counter[str]:
     resources = container.get("resources") or {}
     wanted = {**(resources.get("limits") or {}), **(resources.get("requests") or {})}
     return Counter({name: _whole(amount) for name, amount in wanted.items() if "/" in name and _whole(amount)})
-
-
-def gpu_of_dra_device(device: Mapping[str, Any]) -> GPUClass | None:
-    """The class of one device of a DRA ResourceSlice, from its productName, cudaComputeCapability and memory."""
-    basic = device.get("basic") or device
-    attributes, capacity = basic.get("attributes") or {}, basic.get("capacity") or {}
-    product = str((attributes.get("productName") or {}).get("string", ""))
-    memory = _quantity((capacity.get("memory") or {}).get("value"))
-    known = _known(product)
-    if not memory and known is None:
-        return None
-    version = str((attributes.get("cudaComputeCapability") or {}).get("version", "")).split(".")
-    capability = (_whole(version[0]), _whole(version[1])) if len(version) > 1 else None
-    return GPUClass(
-        product=product or "GPU",
-        memory_bytes=int(memory * _table()["usable_share"]) if memory else (known.memory_bytes if known else 0),
-        compute_capability=capability or (known.compute_capability if known else (8, 0)),
-        count=1,
-        per_node=1,
-    )
-
-
-def _quantity(value: object) -> int:
-    match = re.fullmatch(r"(\d{1,15})(Ki|Mi|Gi|Ti)?", str(value or ""))
-    if not match:
-        return 0
-    power = ("", "Ki", "Mi", "Gi", "Ti").index(match.group(2) or "")
-    return int(match.group(1)) << (10 * power)

@@ -156,7 +156,7 @@ async def _observe(client: Client, llm: LLMDeployment) -> Observation:
 async def _gpu_use(client: Client, llm: LLMDeployment) -> GPUUse | None:
     """Who holds the GPUs, as far as the user may see; None where that does not reach to the nodes."""
     try:
-        nodes = await client.list_all(kinds.NODE)
+        nodes = await gpus.nodes(client)
     except Forbidden:
         return None
     held = await gpus.held(client, [None])

@@ -1,4 +1,7 @@
-"""Who holds GPUs: listed when somebody asks, since most pods of a cluster are none of ours and are not watched."""
+"""The nodes with their GPUs, and who holds those: listed when somebody asks.
+
+Neither is watched: the heartbeats of nodes never end, and most pods of a cluster are none of ours.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,31 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from triton_vllm_operator.capacity import Holder, holders
+from triton_vllm_operator.capacity import Holder, dra, holders
 from triton_vllm_operator.kube import kinds
 from triton_vllm_operator.kube.client import Client
-from triton_vllm_operator.kube.errors import KubeError
+from triton_vllm_operator.kube.errors import Forbidden, KubeError, NotFound
+from triton_vllm_operator.kube.kinds import Object
 
 log = logging.getLogger(__name__)
 
 # Selected on the server; what is over or waits for a node holds nothing.
 _HOLDING = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"
+
+
+async def nodes(client: Client) -> list[Object]:
+    """Every node, with the GPUs that it publishes by DRA. Errors: KubeError of the lists.
+
+    ResourceSlices that are not served (before Kubernetes 1.34) or may not be listed say nothing; labels still do.
+    """
+    found = await client.list_all(kinds.NODE)
+    slices: list[dra.Published] = []
+    try:
+        async for page in client.pages(kinds.RESOURCE_SLICE, field_selector=f"spec.driver={dra.DRIVER}"):
+            slices += [one for item in page.items if (one := dra.published(item)) is not None]
+    except (NotFound, Forbidden) as error:
+        log.debug("GPUs that are published by DRA are not known: %s", error)
+    return dra.with_devices(found, slices)
 
 
 @dataclass(frozen=True, slots=True)

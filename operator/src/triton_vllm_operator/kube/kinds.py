@@ -46,6 +46,7 @@ JOB = Kind("batch/v1", "Job", "jobs")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 EVENT = Kind("events.k8s.io/v1", "Event", "events")
 NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
+RESOURCE_SLICE = Kind("resource.k8s.io/v1", "ResourceSlice", "resourceslices", namespaced=False)
 SCALER = Kind("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
 SCALED_OBJECT = Kind("keda.sh/v1alpha1", "ScaledObject", "scaledobjects")
 WEBHOOKS = Kind(
@@ -73,6 +74,7 @@ KINDS: Mapping[tuple[str, str], Kind] = {
         LEASE,
         EVENT,
         NETWORK_POLICY,
+        RESOURCE_SLICE,
         SCALER,
         SCALED_OBJECT,
         WEBHOOKS,

@@ -15,8 +15,12 @@ def waits_for_gpu(seen: Observation) -> bool:
 
 
 def lacks_gpus(seen: Observation, pod: PodState) -> bool:
-    """The scheduler says that nodes have too few GPUs left for this pod."""
-    return f"Insufficient {seen.llm.spec.resources.gpu.resource_name}" in pod.unschedulable
+    """The scheduler says that nodes have too few GPUs left for this pod.
+
+    Where a DeviceClass stands for the resource, it says so of claims, and the pods have no others.
+    """
+    lacks = (f"Insufficient {seen.llm.spec.resources.gpu.resource_name}", "cannot allocate all claims")
+    return any(words in pod.unschedulable for words in lacks)
 
 
 def pods_in_creation(seen: Observation) -> list[PodState]:

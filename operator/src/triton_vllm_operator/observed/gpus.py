@@ -53,6 +53,7 @@ class GPUUse:
         largest_node: how many the largest node offers on which the pod may land.
         classes: of the GPUs on which it may land.
         yields: a pod of a higher priority than this may preempt others and then has room; None where none would.
+        by_dra: of those on which it may land, how many are told by DRA only.
         complete: whether the pods of all namespaces were seen.
     """
 
@@ -61,7 +62,13 @@ class GPUUse:
     largest_node: int
     classes: Sequence[ClassOfGPUs]
     yields: int | None
+    by_dra: int
     complete: bool
+
+    @property
+    def exact(self) -> bool:
+        """Whether all who hold GPUs are known."""
+        return self.complete and not self.by_dra
 
 
 def explain(use: GPUUse, wanted: int, preempts_below: int | None) -> str:
@@ -87,32 +94,37 @@ def explain(use: GPUUse, wanted: int, preempts_below: int | None) -> str:
             "Lower spec.engine.tensorParallelSize or pipelineParallelSize, or add a larger node."
         )
     told = [f"A pod needs {wanted} {use.resource} on one node."]
-    told += [_class(one, use.complete) for one in use.classes[:_NAMED_CLASSES]]
+    told += [_class(one, use.exact) for one in use.classes[:_NAMED_CLASSES]]
     if more := use.classes[_NAMED_CLASSES:]:
-        free = _free(sum(one.free for one in more), complete=use.complete)
+        free = _free(sum(one.free for one in more), exact=use.exact)
         told.append(f"Of {sum(one.count for one in more)} of {len(more)} more classes, {free}.")
     if not use.complete:
         told.append("Only pods that the operator may list are counted: pods of other namespaces may hold some of them.")
+    if use.by_dra:
+        told.append(
+            f"{use.by_dra} of them are told by DRA only: pods get them where a DeviceClass has the "
+            f"extendedResourceName {use.resource}, and who holds them by a ResourceClaim is not counted."
+        )
     return " ".join([*told, _advice(use, wanted, preempts_below)])
 
 
-def _class(one: ClassOfGPUs, complete: bool) -> str:
+def _class(one: ClassOfGPUs, exact: bool) -> str:
     spread = f", at most {one.most_free} on one node" if one.most_free < one.free else ""
     named, more = one.holders[:_NAMED_HOLDERS], one.holders[_NAMED_HOLDERS:]
     by = ", ".join(str(holder) for holder in named)
     rest = f", and {len(more)} more hold {sum(holder.gpus for holder in more)}" if more else ""
     held = f"; held by {by}{rest}" if by else ""
-    return f"Of {one.count} {one.product or 'of unknown memory'}, {_free(one.free, complete=complete)}{spread}{held}."
+    return f"Of {one.count} {one.product or 'of unknown memory'}, {_free(one.free, exact=exact)}{spread}{held}."
 
 
-def _free(count: int, *, complete: bool) -> str:
+def _free(count: int, *, exact: bool) -> str:
     if count == 0:
         return "none is free"
-    return f"{'' if complete else 'at most '}{count} {'is' if count == 1 else 'are'} free"
+    return f"{'' if exact else 'at most '}{count} {'is' if count == 1 else 'are'} free"
 
 
 def _advice(use: GPUUse, wanted: int, preempts_below: int | None) -> str:
-    if use.complete and max(one.most_free for one in use.classes) >= wanted:
+    if use.exact and max(one.most_free for one in use.classes) >= wanted:
         return (
             "One node has enough of them free: the scheduler has not tried it again yet, or something else that it "
             "names keeps the pod off that node."

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from triton_vllm_operator.api.spec import LLMDeployment
-from triton_vllm_operator.capacity import ClassUse, Holder, class_uses, gpus_offered
+from triton_vllm_operator.capacity import ClassUse, Holder, class_uses, gpus_offered, is_by_dra
 from triton_vllm_operator.observed.gpus import ClassOfGPUs, GPUUse, HeldBy
 from triton_vllm_operator.plan.fit import landing
 
@@ -31,6 +31,7 @@ def gpu_use(
         largest_node=max((gpus_offered(node, resource) for node in there), default=0),
         classes=[_told(use) for use in uses],
         yields=min((at for use in uses if (at := _yields(llm, use)) is not None), default=None),
+        by_dra=sum(gpus_offered(node, resource) for node in there if is_by_dra(node, resource)),
         complete=complete,
     )
 

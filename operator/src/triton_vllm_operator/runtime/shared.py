@@ -61,8 +61,8 @@ class Shared(Generic[T]):
 
 
 def nodes() -> Shared[list[Object]]:
-    """Every node of the cluster: they are not watched, since their heartbeats never end."""
-    return Shared(lambda cluster: cluster.client.list_all(kinds.NODE), NODES_KEPT_S, AHEAD_S)
+    """Every node of the cluster, with its GPUs."""
+    return Shared(lambda cluster: gpus.nodes(cluster.client), NODES_KEPT_S, AHEAD_S)
 
 
 def held() -> Shared[Held]:
