@@ -99,9 +99,12 @@ def test_a_node_without_gpus_or_with_unknown_memory_is_no_class() -> None:
 
 
 def test_labels_that_are_not_numbers_are_left_out() -> None:
-    gpu = gpu_of_node(node("a", 2, **{"gpu.product": "NVIDIA-L4", "gpu.memory": "lots", "gpu.compute.major": "x"}))
-    assert gpu is not None
-    assert gpu.memory_bytes == gpu_by_product("NVIDIA-L4").memory_bytes
+    for nonsense in ("lots", "-1", "4²", "9" * 12):
+        labels = {"gpu.product": "NVIDIA-L4", "gpu.memory": nonsense, "gpu.compute.major": nonsense}
+        gpu = gpu_of_node(node("a", 2, **labels))
+        assert gpu is not None
+        known = gpu_by_product("NVIDIA-L4")
+        assert (gpu.memory_bytes, gpu.compute_capability) == (known.memory_bytes, known.compute_capability)
 
 
 NODES = [

@@ -150,6 +150,28 @@ def test_every_trouble_of_the_pods_is_told_and_who_holds_the_gpus() -> None:
     assert "No node offers nvidia.com/gpu" in steps[0].text
 
 
+def test_a_user_who_may_list_the_pods_of_the_namespace_only_is_told_of_those(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Client.pages
+
+    async def pages(self: Client, kind: kinds.Kind, namespace: str | None = None, **more: Any) -> Any:
+        if kind == kinds.POD and namespace is None:
+            raise Forbidden("pods is forbidden in the whole cluster")
+        async for page in real(self, kind, namespace, **more):
+            yield page
+
+    monkeypatch.setattr(Client, "pages", pages)
+    message = "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+    gpus = {"apiVersion": "v1", "kind": "Node", **node(T4, gpus=1)}
+    own, other = pod(), pod()
+    for one, name, namespace in ((own, "own", "team"), (other, "other", "elsewhere")):
+        one["metadata"] = {"name": name, "namespace": namespace}
+        limits = {"nvidia.com/gpu": "1"}
+        one["spec"] = {"nodeName": "n", "containers": [{"resources": {"limits": limits}}]}
+    [step] = by_name(explained(MODEL, pod(conditions=[condition]), gpus, own, other), "Pods")
+    assert "held by pod team/own 1. Only pods that the operator may list are counted" in step.text
+
+
 def test_an_operator_that_has_not_looked_is_told_first() -> None:
     first = explained(MODEL, generation=7)[0]
     assert (first.mark, first.name) == ("no", "Operator")

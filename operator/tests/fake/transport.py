@@ -102,7 +102,8 @@ class Transport:
                 raise Refused(404, f"{path.kind.plural} {path.name} not found")
             return found
         version = self.chaos.version_of_list(self.api)
-        items = labelled(self.api.view(path.kind, version), path.query.get("labelSelector", ""))
+        there = [obj for obj in self.api.view(path.kind, version) if path.namespace in (None, _namespace(obj))]
+        items = labelled(there, path.query.get("labelSelector", ""))
         return {"items": items, "metadata": {"resourceVersion": str(version)}}
 
     async def _stream(self, path: Path) -> AsyncIterator[bytes]:
@@ -144,6 +145,10 @@ class Transport:
             return self.api.apply(body, OPERATOR, path.subresource, force=path.query["force"] == "true")
         self.api.change((path.kind, path.namespace or "", path.name), OPERATOR, lambda obj: obj.update(body))
         return {}
+
+
+def _namespace(obj: Object) -> str:
+    return str(obj["metadata"].get("namespace", ""))
 
 
 def _told(change: Change, label: str) -> list[bytes]:

@@ -217,10 +217,10 @@ def _whole(value: object) -> int:
 
 
 def _capability(labels: Mapping[str, Any]) -> tuple[int, int] | None:
-    major = str(labels.get(_LABEL + "compute.major", ""))
-    if not major.isdigit():
+    major = _whole(labels.get(_LABEL + "compute.major"))
+    if not major:
         return None
-    return int(major), _whole(labels.get(_LABEL + "compute.minor"))
+    return major, _whole(labels.get(_LABEL + "compute.minor"))
 
 
 def _driver(labels: Mapping[str, Any]) -> tuple[int, ...]:
