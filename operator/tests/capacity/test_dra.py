@@ -52,6 +52,10 @@ def test_a_device_whose_attributes_have_the_domain_of_the_driver_is_read() -> No
     assert gpu_of_dra_device(told) == gpu_of_dra_device(device())
 
 
+def test_a_device_of_which_no_type_is_told_is_a_whole_card() -> None:
+    assert gpu_of_dra_device(device(type=None)) == gpu_of_dra_device(device())
+
+
 def test_a_slice_of_a_card_has_its_own_memory_and_name() -> None:
     gpu = gpu_of_dra_device(mig("mig-0"))
     assert gpu is not None
