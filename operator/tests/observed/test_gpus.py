@@ -35,10 +35,9 @@ def test_how_many_are_free_is_told_and_how_many_together(free: int, most_free: i
     assert told in explain(replace(USE, classes=[replace(H100, free=free, most_free=most_free)]), 4, 0)
 
 
-def test_the_names_are_bounded_and_the_rest_is_counted() -> None:
-    many = [HeldBy(f"pod b/{number}", 1, 0) for number in range(16)]
-    told = explain(replace(USE, classes=[replace(H100, free=0, most_free=0, holders=many)]), 2, 0)
-    assert "held by pod b/0 1, pod b/1 1, pod b/2 1, pod b/3 1, pod b/4 1, and 11 more hold 11." in told
+def test_who_is_not_named_is_counted() -> None:
+    told = explain(replace(USE, classes=[replace(H100, more=11, held_by_more=14)]), 2, 0)
+    assert "held by LLMDeployment team/big 8 (priority 100), pod b/t 5, and 11 more hold 14." in told
 
 
 def test_gpus_that_nobody_is_known_to_hold_and_that_nothing_tells_the_class_of() -> None:

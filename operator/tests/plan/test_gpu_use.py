@@ -8,7 +8,7 @@ from typing import Any
 from tests.plan.test_fit import H100, T4, llm, node
 from triton_vllm_operator.capacity import Holder, gpu_by_product
 from triton_vllm_operator.capacity.gpus import DEVICES
-from triton_vllm_operator.observed.gpus import GPUUse, HeldBy
+from triton_vllm_operator.observed.gpus import NAMED_HOLDERS, GPUUse, HeldBy
 from triton_vllm_operator.plan.gpu_use import gpu_use
 
 NODES = [node(H100, name="a"), node(H100, name="b"), node(T4, gpus=4, name="c", disk="fast")]
@@ -43,6 +43,13 @@ def test_who_holds_as_much_is_in_the_order_of_the_names_and_each_priority_stands
     assert list(use.classes[0].holders) == [
         HeldBy(chat, 1, 7), HeldBy(chat, 1, 9), HeldBy("pod x/p", 1, 0), HeldBy("pod x/q", 1, 0),
     ]  # fmt: skip
+
+
+def test_the_biggest_are_named_and_the_others_are_counted() -> None:
+    use = used(*(holder(f"p{number}", "a", number % 3 + 1) for number in range(NAMED_HOLDERS + 2)))
+    [large, _] = use.classes
+    assert [one.gpus for one in large.holders] == [3, 3, 2, 2, 1]
+    assert (large.more, large.held_by_more) == (2, 2)
 
 
 def test_only_gpus_count_on_which_the_pod_may_land() -> None:

@@ -9,13 +9,17 @@ import pytest
 
 from tests.fake import clock
 from tests.fake.world import World, served
-from tests.plan.test_fit import T4, node
+from tests.plan.test_fit import T4, llm, node
 from triton_vllm_operator.api.conditions import find
+from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.kube import kinds
 from triton_vllm_operator.kube.client import Client
 from triton_vllm_operator.kube.errors import Forbidden
 from triton_vllm_operator.kube.kinds import Key, Object
-from triton_vllm_operator.runtime import shared
+from triton_vllm_operator.observed.gpus import GPUUse
+from triton_vllm_operator.plan.gpu_use import gpu_use
+from triton_vllm_operator.runtime import holders, shared
+from triton_vllm_operator.runtime.holders import Holders
 
 LACKING = {
     "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
@@ -160,5 +164,42 @@ def test_nodes_that_may_not_be_listed_leave_the_scheduler_s_words(monkeypatch: p
         monkeypatch.setattr(world.shell.cluster.client, "list_all", forbidden)
         message = await told(world)
         assert message.startswith("Who holds the GPUs is not known: the nodes may not be listed. Scheduler: 0/1")
+
+    clock.run(run())
+
+
+def test_it_is_worked_out_once_for_all_that_ask_the_same_of_the_same_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    worked: list[str] = []
+
+    def counted(llm: LLMDeployment, *args: Any, **more: Any) -> GPUUse:
+        worked.append(llm.name)
+        return gpu_use(llm, *args, **more)
+
+    monkeypatch.setattr(holders, "gpu_use", counted)
+
+    async def run() -> None:
+        world = await waiting()
+        ours = foreign(1, "team")
+        ours["metadata"] |= {"labels": {"serving.triton-vllm.dev/llmdeployment": "holds"}, "uid": "c"}
+        world.shell.cluster.stores[kinds.POD].put(world.api.create(ours, "cluster"))
+        nodes, seen = [node(T4, gpus=4)], Holders()
+        plain = llm(engine={"tensorParallelSize": 2})
+        fields: list[Object] = [
+            {"engine": {"tensorParallelSize": 1}},
+            {"scheduling": {"nodeSelector": {"a": "b"}}},
+            {"resources": {"gpu": {"product": T4[0]}}},
+            {"resources": {"gpu": {"resourceName": "example.com/gpu"}}},
+        ]
+        others = [llm(**{"engine": {"tensorParallelSize": 2}, **spec}) for spec in fields]
+        others = [one.model_copy(update={"name": f"other-{number}"}) for number, one in enumerate(others)]
+        same, own = plain.model_copy(update={"name": "same"}), plain.model_copy(update={"name": "holds"})
+        for one in (plain, same, *others, own, plain, own):
+            await seen.use(world.shell.cluster, one, nodes)
+        assert worked == ["llama", *(one.name for one in others), "holds"]
+        await seen.use(world.shell.cluster, same, list(nodes))
+        assert worked[-1] == "same", "of another list it is worked out again"
+        await asyncio.sleep(shared.OWN_KEPT_S)
+        await seen.use(world.shell.cluster, plain, nodes)
+        assert worked[-1] == "llama"
 
     clock.run(run())

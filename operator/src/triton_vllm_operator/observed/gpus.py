@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_NAMED_HOLDERS = 5
+NAMED_HOLDERS = 5
+"""As many holders of a class are told by name."""
 _NAMED_CLASSES = 3
 # Priorities above it belong to the system: no PriorityClass that a user makes exceeds them.
 _HIGHEST_PRIORITY = 1_000_000_000
@@ -33,7 +34,8 @@ class ClassOfGPUs:
     Attributes:
         product: what the class is called; "" where nothing tells it.
         most_free: free ones on the node that has most of them.
-        holders: biggest first.
+        holders: the biggest `NAMED_HOLDERS`, biggest first.
+        more, held_by_more: how many others there are, and how many GPUs they hold together.
     """
 
     product: str
@@ -41,6 +43,8 @@ class ClassOfGPUs:
     free: int
     most_free: int
     holders: Sequence[HeldBy]
+    more: int = 0
+    held_by_more: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +114,8 @@ def explain(use: GPUUse, wanted: int, preempts_below: int | None) -> str:
 
 def _class(one: ClassOfGPUs, exact: bool) -> str:
     spread = f", at most {one.most_free} on one node" if one.most_free < one.free else ""
-    named, more = one.holders[:_NAMED_HOLDERS], one.holders[_NAMED_HOLDERS:]
-    by = ", ".join(str(holder) for holder in named)
-    rest = f", and {len(more)} more hold {sum(holder.gpus for holder in more)}" if more else ""
+    by = ", ".join(str(holder) for holder in one.holders)
+    rest = f", and {one.more} more hold {one.held_by_more}" if one.more else ""
     held = f"; held by {by}{rest}" if by else ""
     return f"Of {one.count} {one.product or 'of unknown memory'}, {_free(one.free, exact=exact)}{spread}{held}."
 

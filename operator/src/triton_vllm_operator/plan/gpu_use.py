@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from heapq import nsmallest
 from typing import Any
 
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.capacity import ClassUse, Holder, class_uses, gpus_offered, is_by_dra
-from triton_vllm_operator.observed.gpus import ClassOfGPUs, GPUUse, HeldBy
+from triton_vllm_operator.observed.gpus import NAMED_HOLDERS, ClassOfGPUs, GPUUse, HeldBy
 from triton_vllm_operator.plan.fit import landing
 
 
@@ -37,17 +38,21 @@ def gpu_use(
 
 
 def _told(use: ClassUse) -> ClassOfGPUs:
-    held: Counter[tuple[str, int]] = Counter()
-    for holder in use.holders:
-        held[_who(holder), holder.priority] += holder.gpus
-    by = [HeldBy(who, gpus, priority) for (who, priority), gpus in held.items()]
-    by.sort(key=lambda one: (-one.gpus, one.who, one.priority))
-    return ClassOfGPUs(use.product, use.count, sum(use.free.values()), max(use.free.values()), by)
-
-
-def _who(holder: Holder) -> str:
-    kind, name = ("LLMDeployment", holder.deployment) if holder.deployment else ("pod", holder.pod)
-    return f"{kind} {holder.namespace}/{name}"
+    held: Counter[tuple[str, str, str, int]] = Counter()
+    for one in use.holders:
+        kind, name = ("LLMDeployment", one.deployment) if one.deployment else ("pod", one.pod)
+        held[kind, one.namespace, name, one.priority] += one.gpus
+    biggest = nsmallest(NAMED_HOLDERS, held.items(), key=lambda item: (-item[1], item[0]))
+    named = [HeldBy(f"{kind} {space}/{name}", gpus, priority) for (kind, space, name, priority), gpus in biggest]
+    return ClassOfGPUs(
+        product=use.product,
+        count=use.count,
+        free=sum(use.free.values()),
+        most_free=max(use.free.values()),
+        holders=named,
+        more=len(held) - len(named),
+        held_by_more=sum(held.values()) - sum(one.gpus for one in named),
+    )
 
 
 def _yields(llm: LLMDeployment, use: ClassUse) -> int | None:

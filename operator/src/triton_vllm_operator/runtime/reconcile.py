@@ -12,27 +12,23 @@ from typing import Any, Protocol
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.conditions import Condition, find
 from triton_vllm_operator.api.spec import LLMDeployment
-from triton_vllm_operator.capacity import Holder
 from triton_vllm_operator.desired import pod, repository, services
 from triton_vllm_operator.desired.children import children
 from triton_vllm_operator.desired.inputs import Defaults, ServingImage
 from triton_vllm_operator.engine import security
 from triton_vllm_operator.kube import kinds
 from triton_vllm_operator.kube.errors import Forbidden, Invalid
-from triton_vllm_operator.kube.gpus import Held
 from triton_vllm_operator.kube.kinds import Key, Object
 from triton_vllm_operator.observed import findings, gather, pods, status
 from triton_vllm_operator.observed.gpus import GPUUse
 from triton_vllm_operator.observed.observation import Observation
 from triton_vllm_operator.plan import accuracy
 from triton_vllm_operator.plan.actions import Apply, Delete, actions, foreign_owner
-from triton_vllm_operator.plan.gpu_use import gpu_use
 from triton_vllm_operator.plan.wanted import Refusal, Wanted, understand
-from triton_vllm_operator.runtime import shared
+from triton_vllm_operator.runtime.holders import Holders
 from triton_vllm_operator.runtime.planning import Planned, Planning
 from triton_vllm_operator.runtime.queue import Result
 from triton_vllm_operator.runtime.readback import Reader, Source
-from triton_vllm_operator.runtime.shared import Shared
 from triton_vllm_operator.runtime.shell import Cluster
 
 log = logging.getLogger(__name__)
@@ -56,7 +52,7 @@ def _now() -> str:
 
 @dataclass
 class Reconciler:
-    """What every reconcile needs besides the cluster; its only state is what runs of pods have answered, and lists.
+    """What every reconcile needs besides the cluster; its only state is what runs of pods have answered.
 
     Attributes:
         default_image: serving image of a spec that names none.
@@ -68,8 +64,7 @@ class Reconciler:
     defaults: Defaults = field(default_factory=Defaults)
     clock: Callable[[], str] = _now
     planning: Planning = field(default_factory=Planning)
-    held: Shared[Held] = field(default_factory=shared.held)
-    held_by_own: Shared[list[Holder]] = field(default_factory=shared.held_by_own)
+    holders: Holders = field(default_factory=Holders)
     _proven: dict[Key, frozenset[str]] = field(default_factory=dict)
     _reader: Reader = field(init=False)
 
@@ -216,8 +211,7 @@ class Reconciler:
             nodes = await self.planning.nodes.get(cluster)
         except Forbidden:
             return None
-        others, own = await self.held.get(cluster), await self.held_by_own.get(cluster)
-        return gpu_use(llm, nodes, [*own, *others.holders], complete=others.complete)
+        return await self.holders.use(cluster, llm, nodes)
 
     def _known_answers(self, key: Key, llm: LLMDeployment, obj: Object, live: list[Object]) -> frozenset[str]:
         """Runs that have answered. After a restart of the operator the status is the memory: a pod that was ready
