@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from triton_vllm_operator.api import names
-from triton_vllm_operator.api.conditions import find
+from triton_vllm_operator.api.conditions import find, summary
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.cli.problems import InputProblem
 from triton_vllm_operator.desired import pod, repository
@@ -89,8 +89,8 @@ def _ready(obj: Object) -> Iterator[Step]:
     accurate = find(conditions, accuracy.PLAN_ACCURATE) or {}
     if accurate.get("status") == "False":  # it serves all the same
         yield Step("?", "Engine", _words(accurate))
-    if ready := find(conditions, "Ready"):
-        yield Step("ok" if ready["status"] == "True" else "no", "Ready", _words(ready))
+    if last := summary(conditions):
+        yield Step("ok" if (last["type"], last["status"]) == ("Ready", "True") else "no", "Ready", _words(last))
 
 
 def _words(condition: Mapping[str, Any]) -> str:

@@ -80,7 +80,9 @@ class Client:
         rest: Any = None,
     ) -> None:
         configuration.connection_pool_maxsize = connections
-        configuration.client_session_kwargs = {"request_class": FencedRequest, "auto_decompress": True}
+        # trust_env: `login` has found the proxy.
+        session = {"request_class": FencedRequest, "auto_decompress": True, "trust_env": False}
+        configuration.client_session_kwargs = session
         self._configuration = configuration
         self._rest: Any = rest or RESTClientObject(configuration)  # its request() is not typed
         self._fence = fence

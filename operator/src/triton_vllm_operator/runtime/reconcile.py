@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Any, Protocol
 
 from triton_vllm_operator.api import names
-from triton_vllm_operator.api.conditions import Condition, find
+from triton_vllm_operator.api.conditions import Condition, find, summary
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.desired import pod, repository, services
 from triton_vllm_operator.desired.children import children
 from triton_vllm_operator.desired.inputs import Defaults, ServingImage
 from triton_vllm_operator.engine import security
 from triton_vllm_operator.kube import kinds
-from triton_vllm_operator.kube.errors import Forbidden, Invalid
+from triton_vllm_operator.kube.errors import Forbidden, Invalid, KubeError, NotLeader
 from triton_vllm_operator.kube.kinds import Key, Object
 from triton_vllm_operator.observed import findings, gather, pods, status
+from triton_vllm_operator.observed.findings import Finding
 from triton_vllm_operator.observed.gpus import gpu_use
 from triton_vllm_operator.observed.observation import Observation
 from triton_vllm_operator.plan import accuracy
@@ -33,8 +35,10 @@ from triton_vllm_operator.runtime.shell import Cluster
 log = logging.getLogger(__name__)
 
 _CORRECT = "Correct the field of spec that it names."
+_AGAIN = "It is tried again, with growing pauses."
 _ALLOW = "Ask the owner of the namespace for the quota, permission or admission webhook that the message names."
 
+TOLD_AFTER = 3  # tries in a row: the first two are often a conflict, or an API server that starts again
 CHILD_KINDS = (kinds.CONFIG_MAP, kinds.SERVICE, kinds.PDB, kinds.DEPLOYMENT)
 
 
@@ -51,7 +55,8 @@ def _now() -> str:
 
 @dataclass
 class Reconciler:
-    """What every reconcile needs besides the cluster; its only state is what runs of pods have answered.
+    """What every reconcile needs besides the cluster; its only state is what runs of pods have answered, and how often
+    in a row an LLMDeployment could not be brought forward.
 
     Attributes:
         default_image: serving image of a spec that names none.
@@ -64,18 +69,33 @@ class Reconciler:
     clock: Callable[[], str] = _now
     planning: Planning = field(default_factory=Planning)
     _proven: dict[Key, frozenset[str]] = field(default_factory=dict)
+    _failures: Counter[Key] = field(default_factory=Counter)
     _reader: Reader = field(init=False)
 
     def __post_init__(self) -> None:
         self._reader = Reader(self.probe)
 
     async def __call__(self, cluster: Cluster, key: Key) -> Result:
-        """Bring one LLMDeployment forward and write its status."""
+        """Bring one LLMDeployment forward and write its status. What fails again and again is told there too."""
         obj = await cluster.client.find(kinds.LLM_DEPLOYMENT, key.namespace, key.name)
         if obj is None or "deletionTimestamp" in obj["metadata"]:
             self._proven.pop(key, None)  # owner references let Kubernetes collect the children
+            self._failures.pop(key, None)
             self._reader.forget(key)
             return Result("Gone", gone=obj is None)
+        try:
+            result = await self._bring_forward(cluster, key, obj)
+        except NotLeader:
+            raise
+        except Exception as error:
+            self._failures[key] += 1
+            if self._failures[key] >= TOLD_AFTER:
+                await self._tell_trouble(cluster, obj, error)
+            raise
+        self._failures.pop(key, None)
+        return result
+
+    async def _bring_forward(self, cluster: Cluster, key: Key, obj: Object) -> Result:
         try:
             wanted, advisory = await self._understand(cluster, obj)
             image = wanted.image
@@ -167,6 +187,21 @@ class Reconciler:
         await self._write_status(cluster, obj, fresh)
         return Result(planned.hold.reason, after=planned.after)
 
+    async def _tell_trouble(self, cluster: Cluster, obj: Object, error: Exception) -> None:
+        """Say in the status why nothing moves, as far as the API server takes that."""
+        if isinstance(error, KubeError):
+            reason, why = "APIServerError", f"The API server does not do what it is asked: {error}."
+        else:
+            what = f"{type(error).__name__}: {error}"
+            reason, why = "OperatorError", f"A defect of the operator, please report it: {what}."
+        trouble = Finding(reason, f"{why} {_AGAIN}", stalled=False)
+        generation = obj["metadata"].get("generation", 0)
+        fresh = status.troubled_status(obj.get("status", {}), trouble, generation, self.clock())
+        try:
+            await self._write_status(cluster, obj, fresh)
+        except KubeError as unheard:
+            log.warning("%s: its status cannot be written: %s", kinds.ref_of(obj), unheard)
+
     async def _write_status(self, cluster: Cluster, obj: Object, fresh: dict[str, Any]) -> None:
         """One write when something changed, none otherwise; an event when Ready changed its reason."""
         before = obj.get("status", {})
@@ -177,10 +212,10 @@ class Reconciler:
         await cluster.client.apply_status(body)
         await _tell_fit(cluster, obj, fresh["conditions"])
         await _tell_inaccurate(cluster, obj, fresh["conditions"])
-        was, ready = find(before.get("conditions", []), "Ready"), find(fresh["conditions"], "Ready")
-        if ready is not None and (was is None or was["reason"] != ready["reason"]):
+        was, now = summary(before.get("conditions", [])), summary(fresh["conditions"])
+        if now is not None and (was is None or was["reason"] != now["reason"]):
             stalled = find(fresh["conditions"], "Stalled") or {}
-            await _tell(cluster, obj, ready, "Warning" if stalled.get("status") == "True" else "Normal")
+            await _tell(cluster, obj, now, "Warning" if stalled.get("status") == "True" else "Normal")
 
     # ---------------------------------------------------------------- what is
 
@@ -233,11 +268,11 @@ async def allows_vulnerable_images(cluster: Cluster, namespace: str) -> bool:
     return bool(annotations.get(security.OPT_OUT_ANNOTATION) == "true")
 
 
-async def _tell(cluster: Cluster, obj: Object, ready: Mapping[str, Any], kind: str) -> None:
-    """One log line and one event for a new reason of Ready."""
+async def _tell(cluster: Cluster, obj: Object, now: Mapping[str, Any], kind: str) -> None:
+    """One log line and one event for a new reason."""
     meta = obj["metadata"]
-    log.info("%s/%s: %s: %s", meta["namespace"], meta["name"], ready["reason"], ready["message"])
-    await cluster.events.post(obj, kind=kind, reason=ready["reason"], action="Reconcile", note=ready["message"])
+    log.info("%s/%s: %s: %s", meta["namespace"], meta["name"], now["reason"], now["message"])
+    await cluster.events.post(obj, kind=kind, reason=now["reason"], action="Reconcile", note=now["message"])
 
 
 async def _tell_fit(cluster: Cluster, obj: Object, conditions: list[dict[str, Any]]) -> None:
@@ -270,7 +305,7 @@ def _ready_since(obj: Object) -> str:
     return str(ready["lastTransitionTime"]) if ready else "~"
 
 
-def _look_again(seen: Observation, finding: findings.Finding | None) -> float | None:
+def _look_again(seen: Observation, finding: Finding | None) -> float | None:
     """Seconds until another look where no watch event will tell of a change; None leaves it to the resync."""
     if finding is None:
         return None
