@@ -37,3 +37,14 @@ def test_a_figure_above_its_bound_is_a_miss_and_the_last_line_says_which(capsys:
     ]
     assert "line [3, 40.5]" in bench.document()
     assert "line [99" not in bench.document()
+
+
+def test_time_that_grows_faster_than_the_number_misses_its_bound() -> None:
+    bench = Bench()
+    bench.figure(300, EVERY_CHILD, 3.0, "s")
+    bench.growth()
+    bench.figure(3000, EVERY_CHILD, 45.0, "s")
+    assert bench.verdict() == 0
+    bench.growth()
+    assert bench.verdict() == 1
+    assert bench.figures[-1].value == pytest.approx(1.5)

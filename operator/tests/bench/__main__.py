@@ -29,6 +29,7 @@ NODES, FOREIGN_PODS = 500, 10_000
 MEMORY_MIB = 150.0
 RESTART_S = 15.0
 FIRST_CHILD_S = 1.0
+GROWTH = 1.3
 CHILDREN = ("ConfigMap", "Service", "PodDisruptionBudget", "Deployment")
 LATE = 100  # LLMDeployments that are created one by one while the others churn
 LIMIT_S = 900.0
@@ -63,6 +64,13 @@ class Bench:
         self.figures.append(made)
         limit = f"at most {bound:g} {unit}" if bound is not None else ""
         print(f"{'MISS' if made.missed else '    '}  {size:5} {name:46} {value:10.2f} {unit:8} {limit}", flush=True)
+
+    def growth(self) -> None:
+        """Whether time grows linearly: what one LLMDeployment takes among the most, by that among the fewest."""
+        each = {found.size: found.value / found.size for found in self.figures if found.name == EVERY_CHILD}
+        if len(each) > 1:
+            most = max(each)
+            self.figure(most, "time of each, by that among the fewest", each[most] / each[min(each)], "times", GROWTH)
 
     def verdict(self) -> int:
         """Print the last line; the exit code."""
@@ -200,6 +208,7 @@ def main() -> int:
     bench = Bench()
     for size in given.size or SIZES:
         run(size, bench, crowded=size == 1000)
+    bench.growth()
     if given.write:
         documents.write(documents.DOCS / "performance.md", "make bench-operator", bench.document())
     return bench.verdict()
