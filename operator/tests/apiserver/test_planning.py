@@ -6,9 +6,11 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from tests.apiserver.controlplane import ControlPlane
 from tests.apiserver.fixtures import StartOperator
@@ -17,6 +19,7 @@ from tests.apiserver.operators import PROVEN, OperatorProcess, eventually
 from tests.apiserver.view import Object, View, llm
 from tests.plan.test_fit import H100, H200, LLAMA_8B, LLAMA_70B, node
 from triton_vllm_operator.capacity import ModelShape
+from triton_vllm_operator.cli.main import app
 from triton_vllm_operator.plan.inspection import Failure, Resolved
 from triton_vllm_operator.runtime.nodes import NODES_KEPT_S
 
@@ -281,6 +284,21 @@ def test_what_the_spec_leaves_open_is_chosen_and_written_out(view: View, operato
     assert (told["gpusPerReplica"], told["plan"]["gpusPerReplica"]) == (4, 4)
     assert (told["plan"]["verdict"], told["plan"]["maxModelLen"]) == ("Fits", 131072)
     assert not {"tensorParallelSize", "maxModelLen"} & set((view.get("llm", "a") or {})["spec"]["engine"])
+
+
+def test_the_command_line_says_the_same_of_the_same_cluster(
+    view: View, operator: OperatorProcess, tmp_path: Path
+) -> None:
+    served_with_a_choice(view)
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA_70B))
+    (tmp_path / "llm.json").write_text(json.dumps(llm("a")))
+    options = ["-f", str(tmp_path / "llm.json"), "--model-dir", str(tmp_path), "-o", "json"]
+    login = ["--cluster", "--kubeconfig", str(view.plane.kubeconfig)]
+    told = CliRunner().invoke(app, ["plan", *options, *login], catch_exceptions=False)
+    assert told.exit_code == 0, told.stderr
+    body = json.loads(told.stdout)
+    assert body.pop("chosen") == status(view)["chosen"]
+    assert body == status(view)["plan"]
 
 
 def become(view: View, card: tuple[str, int, str, str]) -> None:

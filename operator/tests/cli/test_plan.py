@@ -134,8 +134,8 @@ def test_the_release_names_the_engine(model: Path) -> None:
 
 BAD: list[tuple[list[str], str]] = [
     ([], "--gpu PRODUCT and --gpu-memory-gib"),
-    (["--gpu", H100], "--shape FILE and --model-dir DIR"),
-    (["--shape", "x", "--model-dir", "y", "--gpu", H100], "--shape FILE and --model-dir DIR"),
+    (["--gpu", H100], "--shape FILE, --model-dir DIR and --model ORG/REPO"),
+    (["--shape", "x", "--model-dir", "y", "--gpu", H100], "--shape FILE, --model-dir DIR and --model ORG/REPO"),
     (["--model-dir", "MODEL"], "--gpu PRODUCT and --gpu-memory-gib"),
     (["--model-dir", "MODEL", "--gpu", H100, "--gpu-memory-gib", "80"], "--gpu PRODUCT and --gpu-memory-gib"),
     (["--model-dir", "MODEL", "--gpu", "Voodoo-2"], "Voodoo-2"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,32 @@ from triton_vllm_operator.cli.problems import InputProblem
 from triton_vllm_operator.inspect import model
 from triton_vllm_operator.inspect.folder import Folder
 from triton_vllm_operator.plan.inspection import Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The options that name a model, of which one may be given. `model`: ORG/REPO, with @REVISION."""
+
+    shape: Path | None = None
+    model_dir: Path | None = None
+    model: str | None = None
+
+    @property
+    def any(self) -> bool:
+        """Whether one is given."""
+        return any(one is not None for one in (self.shape, self.model_dir, self.model))
+
+    def read(self) -> ModelShape:
+        """The model's shape. Errors: InputProblem, ShapeError."""
+        match (self.shape, self.model_dir, self.model):
+            case (Path() as file, None, None):
+                return shape_of_file(file)
+            case (None, Path() as folder, None):
+                return shape_of_directory(folder)
+            case (None, None, str() as name):
+                repository, _, revision = name.removeprefix("hf://").partition("@")
+                return shape_of_repository(repository, revision or None)
+        raise InputProblem("give one of --shape FILE, --model-dir DIR and --model ORG/REPO")
 
 
 def shape_of_file(path: Path) -> ModelShape:
