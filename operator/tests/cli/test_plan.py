@@ -132,6 +132,13 @@ def test_the_release_names_the_engine(model: Path) -> None:
     assert planned("--model-dir", model, "--gpu", H100, "--release", "vllm-0.32.0")["engineVersion"] == "0.32.0"
 
 
+def test_a_quantization_without_kernels_for_the_gpu_is_refused(model: Path) -> None:
+    quantized = {**samples.LLAMA_31_8B, "quantization_config": {"quant_method": "fp8"}, "torch_dtype": "float16"}
+    (model / "config.json").write_text(json.dumps(quantized))
+    body = planned("--model-dir", model, "--gpu", "Tesla-V100-SXM2-32GB")
+    assert (body["verdict"], body["reason"]) == ("DoesNotFit", "QuantizationNotOnGpu")
+
+
 BAD: list[tuple[list[str], str]] = [
     ([], "--gpu PRODUCT and --gpu-memory-gib"),
     (["--gpu", H100], "--shape FILE, --model-dir DIR and --model ORG/REPO"),
