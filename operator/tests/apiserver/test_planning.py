@@ -160,6 +160,17 @@ def test_a_hub_that_does_not_answer_holds_nothing_back(view: View, operator: Ope
     assert view.condition("a", "ModelResolved")["status"] == "Unknown"
 
 
+def test_a_hub_that_answers_later_is_chosen_by_while_no_pod_has_served(view: View, operator: OperatorProcess) -> None:
+    view.apply(llm("a"))
+    says(view, inspection(view), Failure("HubUnreachable", "No answer."))
+    view.wait_children()
+    assert gpus(view) == "1"
+    says(view, inspection(view, attempt=1), LARGE)
+    eventually("chosen", lambda: gpus(view) == "4")
+    eventually("told", lambda: fits(view) == ("True", "Fits"))
+    assert status(view)["chosen"]["tensorParallelSize"] == 4
+
+
 def test_a_secret_that_is_missing_is_told_before_a_serving_pod_exists(view: View, operator: OperatorProcess) -> None:
     view.apply(llm("a", model={"uri": "hf://org/model", "tokenSecretRef": {"name": "hub-token"}}))
     pod = inspection(view)
@@ -192,6 +203,9 @@ def test_what_runs_already_is_never_taken_away(view: View, start_operator: Start
     view.apply(llm("a"))
     children = view.wait_children()
     eventually("not planned", lambda: fits(view) == ("Unknown", "NotPlanned"))
+    done = {"type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable"}
+    served = json.dumps({"status": {"conditions": [done]}})
+    view.kubectl("patch", "deployment", "a", "--subresource=status", "--type=merge", "-p", served)
     before.kill()
     start_operator(*IMAGE, program=PROVEN)
     says(view, inspection(view), LARGE)
