@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from tests.desired.samples import resource
 from tests.inspect import files
 from tests.inspect.test_hub import SOURCES, TOKEN, Running, hub
-from tests.plan.test_fit import A10, H100, LLAMA_70B, node
+from tests.plan.test_fit import A10, H100, LLAMA_8B, LLAMA_70B, node
 from tests.runtime.test_same_words import planning_world, spec, stored
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.api.status import LLMDeploymentStatus
@@ -113,6 +113,20 @@ def test_a_choice_with_every_value_written_out_is_the_plan_of_the_engine_alone(l
     alone = planned("--model-dir", large, *card, *told)
     same = ("gpu", "perGPU", "blocks", "kvCacheTokens", "maxModelLen", "concurrencyAtMaxModelLen", "gpusPerReplica")
     assert {key: body[key] for key in same} == {key: alone[key] for key in same}
+
+
+def test_a_card_of_no_table_keeps_its_compute_capability_and_its_number(tmp_path: Path) -> None:
+    quantized = {**LLAMA_8B, "quantization_config": {"quant_method": "mxfp4"}}
+    (tmp_path / "config.json").write_text(json.dumps(quantized))
+    card = ("--model-dir", tmp_path, "--gpu-memory-gib", 40, "--choose", "--set=engine.dtype=half")
+    old = planned(*card, "--compute-capability", "7.5")
+    assert (old["reason"], "has 7.5" in old["message"]) == ("QuantizationNotOnGpu", True)
+    assert planned(*card, "--compute-capability", "8.0")["reason"] != "QuantizationNotOnGpu"
+
+
+def test_a_file_may_select_its_nodes(tmp_path: Path, large: Path) -> None:
+    selected = {"model": {"uri": "pvc://models/large"}, "scheduling": {"nodeSelector": {"pool": "large"}}}
+    assert planned("-f", written(tmp_path, resource("a", selected)), "--model-dir", large, *ON_H100)["gpu"] == H100[0]
 
 
 def test_the_table_shows_what_was_chosen(large: Path) -> None:
