@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from e2e.hub import manifests
+from e2e.hub import manifests, server
 from e2e.tests.deployments import Namespace, Object, eventually, llm
 from triton_vllm_operator.capacity import EngineSettings, gpu_of_memory, plan
 from triton_vllm_operator.plan.inspection import unpack
@@ -105,3 +105,16 @@ def test_a_gated_model_is_told_by_what_it_lacks(namespace: Namespace) -> None:
     namespace.kubectl("apply", "-f", "-", stdin=namespace.kubectl(*right, "-o", "json"))
     eventually("the next attempt reads it", lambda: namespace.condition("bad-token", "Fits")["status"] == "True", 60)
     namespace.kubectl("delete", "llm", "no-token", "bad-token")
+
+
+@pytest.mark.parametrize(("uri", "reason"), server.CANNOT_BE_SERVED.items())
+def test_a_model_that_no_engine_can_load_is_told_with_its_own_reason(
+    namespace: Namespace, uri: str, reason: str
+) -> None:
+    name = reason.lower()
+    namespace.apply(llm(name, uri=uri))
+    message = namespace.wait_reason(name, reason, TOLD_SECONDS)
+    assert uri.removeprefix("hf://").partition("@")[0] in message
+    assert namespace.condition(name, "ModelResolved")["status"] == "False"
+    assert namespace.pods(name) == []
+    namespace.kubectl("delete", "llm", name)

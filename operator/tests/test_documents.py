@@ -48,3 +48,14 @@ def test_time_that_grows_faster_than_the_number_misses_its_bound() -> None:
     bench.growth()
     assert bench.verdict() == 1
     assert bench.figures[-1].value == pytest.approx(1.5)
+
+
+def test_a_run_of_one_size_has_nothing_to_plot(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    document = tmp_path / "performance.md"
+    document.write_text(EMPTY)
+    monkeypatch.setattr(documents, "DOCS", tmp_path)
+    bench = Bench()
+    bench.figure(1000, "memory", 99.0, "MiB")
+    bench.write("make x")
+    assert "| memory (MiB) | 99.00 |\n\n<!-- end" in document.read_text()
+    assert "mermaid" not in document.read_text()

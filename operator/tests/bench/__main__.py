@@ -87,12 +87,17 @@ class Bench:
             across = [found.get((name, size)) for size in sizes]
             unit = next(figure.unit for figure in across if figure)
             rows.append([f"{name} ({unit})", *(_cell(figure) for figure in across)])
+        plotted = PLOTTED if len(sizes) > 1 else {}
         plots = [
             documents.plot(f"{name}", sizes, unit, [[found[name, size].value for size in sizes]])
-            for name, unit in PLOTTED.items()
+            for name, unit in plotted.items()
             if all((name, size) in found for size in sizes)
         ]
-        return documents.table(("", *map(str, sizes)), rows) + "\n" + "\n".join(plots)
+        return "\n".join([documents.table(("", *map(str, sizes)), rows), *plots])
+
+    def write(self, command: str) -> None:
+        """Put the document into operator/docs/performance.md, where `command` is said to write it."""
+        documents.write(documents.DOCS / "performance.md", command, self.document())
 
 
 def _cell(figure: Figure | None) -> str:
@@ -210,7 +215,7 @@ def main() -> int:
         run(size, bench, crowded=size == 1000)
     bench.growth()
     if given.write:
-        documents.write(documents.DOCS / "performance.md", "make bench-operator", bench.document())
+        bench.write("make bench-operator")
     return bench.verdict()
 
 

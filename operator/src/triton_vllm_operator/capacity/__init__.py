@@ -11,6 +11,7 @@ from .gpus import GPUClass, Holder, gpu_by_product, gpu_classes, gpu_of_dra_devi
 from .overhead import Interval, Overhead
 from .planner import Plan, Suggestion, plan
 from .reading import parse_json_object
+from .rules import QUANTIZATION_NOT_ON_GPU
 from .safetensors import TensorInfo, header_length, parse_header
 from .search import choose, suggest, with_suggestions
 from .settings import EngineSettings, Resolved, resolve
@@ -18,8 +19,8 @@ from .shape import ModelShape
 from .versions import EngineRules, rules_for
 
 __all__ = [
-    "EngineRules", "EngineSettings", "GPUClass", "Holder", "Interval", "ModelShape", "Overhead", "Plan", "Resolved",
-    "ShapeError", "Suggestion", "TensorInfo", "choose", "gpu_by_product", "gpu_classes", "gpu_of_dra_device",
-    "gpu_of_memory", "gpu_of_node", "header_length", "holders", "parse_header", "parse_json_object", "plan", "resolve",
-    "rules_for", "suggest", "with_suggestions",
+    "QUANTIZATION_NOT_ON_GPU", "EngineRules", "EngineSettings", "GPUClass", "Holder", "Interval", "ModelShape",
+    "Overhead", "Plan", "Resolved", "ShapeError", "Suggestion", "TensorInfo", "choose", "gpu_by_product",
+    "gpu_classes", "gpu_of_dra_device", "gpu_of_memory", "gpu_of_node", "header_length", "holders", "parse_header",
+    "parse_json_object", "plan", "resolve", "rules_for", "suggest", "with_suggestions",
 ]  # fmt: skip
