@@ -20,7 +20,10 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 REVISIONS = ("main", "v1", COMMIT)
 SPEAKER = "demo/tiny-llama"
 """The repository whose model has learned a sentence."""
-REPOSITORIES = (SPEAKER, "demo/second-llama", "gated/tiny-llama")
+TWO_CACHES = "demo/tiny-gemma"
+"""The repository whose model keeps two kinds of KV cache."""
+REPOSITORIES = {SPEAKER: "speaker", "demo/second-llama": "llama", "gated/tiny-llama": "llama", TWO_CACHES: "gemma"}
+"""What can be served, with the kind of tiny model."""
 BROKEN: dict[str, dict[str, dict[str, Any]]] = {
     "broken/no-config": {"tokenizer.json": {}},
     "broken/encoder": {"config.json": {"architectures": ["BertModel"], "model_type": "bert"}},
@@ -55,9 +58,8 @@ class Hub:
     def files(self, repository: str) -> list[Path]:
         """The files of a repository; empty for one that does not exist."""
         root = self.folder / repository
-        return (
-            sorted(path for path in root.rglob("*") if path.is_file()) if repository in (*REPOSITORIES, *BROKEN) else []
-        )
+        known = repository in REPOSITORIES or repository in BROKEN
+        return sorted(path for path in root.rglob("*") if path.is_file()) if known else []
 
     def refusal(self, repository: str, revision: str, given: str) -> tuple[HTTPStatus, str] | None:
         """Status and X-Error-Code where the hub would refuse."""
@@ -182,11 +184,8 @@ def main(folder: Path, port: int) -> None:
     """Make the models, then serve until killed."""
     import tiny
 
-    for seed, repository in enumerate(REPOSITORIES):
-        if repository == SPEAKER:
-            tiny.make_speaker(folder / repository)
-        else:
-            tiny.make_llama(folder / repository, seed=seed)
+    for repository, kind in REPOSITORIES.items():
+        tiny.MAKERS[kind](folder / repository)
     write_broken(folder)
     Handler.hub = Hub(folder, os.environ["HUB_TOKEN"])
     ThreadingHTTPServer(("", port), Handler).serve_forever()
