@@ -18,7 +18,7 @@ from triton_vllm_operator.desired.children import children
 from triton_vllm_operator.desired.inputs import Defaults, ServingImage
 from triton_vllm_operator.engine import security
 from triton_vllm_operator.kube import kinds
-from triton_vllm_operator.kube.errors import Forbidden, Invalid, KubeError, NotLeader
+from triton_vllm_operator.kube.errors import Conflict, Forbidden, Invalid, KubeError, NotLeader
 from triton_vllm_operator.kube.kinds import Key, Object
 from triton_vllm_operator.observed import findings, gather, pods, status
 from triton_vllm_operator.observed.findings import Finding
@@ -149,24 +149,30 @@ class Reconciler:
             await cluster.delete(action.obj)
             return
         ref = kinds.ref_of(action.obj)
-        if action.uid is None:
-            await self._refuse_foreign(cluster, llm, ref)
         log.info("%s/%s: apply %s", llm.namespace, llm.name, ref)
         try:
-            await cluster.apply(action.obj, uid=action.uid)
+            if action.uid is None:
+                await self._make(cluster, llm, action.obj)
+            else:
+                await cluster.apply(action.obj, uid=action.uid)
         except Invalid as error:
             raise Refusal("ChildRefused", f"Kubernetes refuses {ref}: {error.reason}. {_CORRECT}") from error
         except Forbidden as error:
             raise Refusal("ChildForbidden", f"{ref} may not be written: {error.reason}. {_ALLOW}") from error
 
-    async def _refuse_foreign(self, cluster: Cluster, llm: LLMDeployment, ref: kinds.Ref) -> None:
-        """Never take over an object that somebody else made under the name of a child."""
-        found = await cluster.client.find(ref.kind, ref.namespace, ref.name)
-        owner = foreign_owner(found, llm.uid) if found is not None else None
-        if owner is None:
-            return
-        message = f"{ref} exists and belongs to {owner}. Delete or rename it, or give this LLMDeployment another name."
-        raise Refusal("NameTaken", message)
+    async def _make(self, cluster: Cluster, llm: LLMDeployment, obj: Object) -> None:
+        """Apply a child that is not known yet. What somebody else made under its name is never taken over."""
+        try:
+            await cluster.apply(obj, uid=None)
+        except Conflict:
+            ref = kinds.ref_of(obj)
+            found = await cluster.client.find(ref.kind, ref.namespace, ref.name)
+            if found is None:
+                raise  # it has just gone
+            if owner := foreign_owner(found, llm.uid):
+                cure = "Delete or rename it, or give this LLMDeployment another name."
+                raise Refusal("NameTaken", f"{ref} exists and belongs to {owner}. {cure}") from None
+            await cluster.apply(obj, uid=found["metadata"]["uid"])  # ours, without the label that we watch
 
     async def _refuse(self, cluster: Cluster, obj: Object, refusal: Refusal) -> Result:
         meta = obj["metadata"]
