@@ -49,7 +49,7 @@ bench-operator: $(VENV) ## how small and fast the operator is at 300, 1,000 and 
 	@cd operator && PYTHONPATH=src:.:.. ../$(VENV) -m tests.bench $(ARGS)
 
 bench-webhook: $(VENV) ## how fast the webhook answers with 1,000 LLMDeployments; about 5 minutes
-	@cd operator && PYTHONPATH=src:.:.. ../$(VENV) -m tests.bench.reviews
+	@cd operator && PYTHONPATH=src:.:.. ../$(VENV) -m tests.bench.reviews $(ARGS)
 
 test-engine: $(VENV) ## the serving backend in a real tritonserver with a real vLLM
 	@$(VENV) -m pytest -q -n 2 --dist loadfile -m engine images operator/tests

@@ -20,7 +20,29 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 REVISIONS = ("main", "v1", COMMIT)
 SPEAKER = "demo/tiny-llama"
 """The repository whose model has learned a sentence."""
-REPOSITORIES = (SPEAKER, "demo/second-llama", "gated/tiny-llama")
+TWO_CACHES = "demo/tiny-gemma"
+"""The repository whose model keeps two kinds of KV cache."""
+REPOSITORIES = {SPEAKER: "speaker", "demo/second-llama": "llama", "gated/tiny-llama": "llama", TWO_CACHES: "gemma"}
+"""What can be served, with the kind of tiny model."""
+BROKEN: dict[str, dict[str, dict[str, Any]]] = {
+    "broken/no-config": {"tokenizer.json": {}},
+    "broken/encoder": {"config.json": {"architectures": ["BertModel"], "model_type": "bert"}},
+    "broken/own-code": {
+        "config.json": {
+            "architectures": ["OwnForCausalLM"],
+            "model_type": "own",
+            "auto_map": {"AutoConfig": "own.OwnConfig"},
+        }
+    },
+}
+"""Repositories that no engine can serve: their files."""
+CANNOT_BE_SERVED = {
+    "hf://demo/second-llama@nowhere": "RevisionNotFound",
+    "hf://broken/no-config": "FileMissing",
+    "hf://broken/encoder": "NotACausalModel",
+    "hf://broken/own-code": "NeedsTrustRemoteCode",
+}
+"""Models for which no pod may hold a GPU, and what the operator tells of each."""
 
 _FILE = re.compile(r"^/([^/]+/[^/]+)/resolve/([^/]+)/(.+)$")
 _API = re.compile(r"^/api/models/([^/]+/[^/]+)(?:/(revision|tree)/([^/?]+))?")
@@ -36,7 +58,8 @@ class Hub:
     def files(self, repository: str) -> list[Path]:
         """The files of a repository; empty for one that does not exist."""
         root = self.folder / repository
-        return sorted(path for path in root.rglob("*") if path.is_file()) if repository in REPOSITORIES else []
+        known = repository in REPOSITORIES or repository in BROKEN
+        return sorted(path for path in root.rglob("*") if path.is_file()) if known else []
 
     def refusal(self, repository: str, revision: str, given: str) -> tuple[HTTPStatus, str] | None:
         """Status and X-Error-Code where the hub would refuse."""
@@ -149,15 +172,21 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
 
+def write_broken(folder: Path) -> None:
+    """The files of `BROKEN`."""
+    for repository, files in BROKEN.items():
+        (folder / repository).mkdir(parents=True)
+        for name, content in files.items():
+            (folder / repository / name).write_text(json.dumps(content))
+
+
 def main(folder: Path, port: int) -> None:
     """Make the models, then serve until killed."""
     import tiny
 
-    for seed, repository in enumerate(REPOSITORIES):
-        if repository == SPEAKER:
-            tiny.make_speaker(folder / repository)
-        else:
-            tiny.make_llama(folder / repository, seed=seed)
+    for repository, kind in REPOSITORIES.items():
+        tiny.MAKERS[kind](folder / repository)
+    write_broken(folder)
     Handler.hub = Hub(folder, os.environ["HUB_TOKEN"])
     ThreadingHTTPServer(("", port), Handler).serve_forever()
 

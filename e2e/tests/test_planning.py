@@ -6,12 +6,13 @@ import json
 
 import pytest
 
-from e2e.hub import manifests
+from e2e.hub import manifests, server
 from e2e.tests.deployments import Namespace, Object, eventually, llm
 from triton_vllm_operator.capacity import EngineSettings, gpu_of_memory, plan
 from triton_vllm_operator.plan.inspection import unpack
 
 NAME = "open"
+TWO_CACHES = "two-caches"
 TOLD_SECONDS = 15.0
 """From `kubectl apply` to the reason."""
 TOKEN = {"tokenSecretRef": {"name": "hub-token", "key": "token"}}
@@ -19,9 +20,10 @@ TOKEN = {"tokenSecretRef": {"name": "hub-token", "key": "token"}}
 
 @pytest.fixture(scope="module")
 def served(namespace: Namespace) -> Namespace:
-    """A deployment that leaves everything open that can be."""
+    """Deployments that leave everything open that can be."""
     namespace.apply(llm(NAME, engine={"maxModelLen": None}))
-    namespace.wait_ready(NAME)
+    namespace.apply(llm(TWO_CACHES, uri=f"hf://{server.TWO_CACHES}", engine={"maxModelLen": None}))
+    namespace.wait_ready(NAME, TWO_CACHES)
     return namespace
 
 
@@ -49,22 +51,23 @@ def test_the_engine_runs_with_what_was_chosen(served: Namespace) -> None:
     assert status["chosen"]["maxModelLen"] == status["plan"]["maxModelLen"] == 2048
 
 
-def test_plan_and_engine_agree_exactly(served: Namespace) -> None:
-    eventually("what the engine got is read back", lambda: "actual" in _status(served), TOLD_SECONDS)
-    status, report = _status(served), served.report(NAME)["Serving"]
-    actual, pod = status["actual"], served.pod(NAME)["metadata"]["name"]
+@pytest.mark.parametrize("name", [NAME, TWO_CACHES])
+def test_plan_and_engine_agree_exactly(served: Namespace, name: str) -> None:
+    eventually("what the engine got is read back", lambda: "actual" in _status(served, name), TOLD_SECONDS)
+    status, report = _status(served, name), served.report(name)["Serving"]
+    actual, pod = status["actual"], served.pod(name)["metadata"]["name"]
     assert (actual["pod"], actual["restarts"], actual["device"]) == (pod, 0, report["device"])
     figures = ("blockSize", "blocks", "kvCacheTokens", "maxModelLen", "concurrencyAtMaxModelLen")
     assert {key: actual[key] for key in (*figures, "perGPU")} == {key: report[key] for key in (*figures, "perGPU")}
-    accurate = served.condition(NAME, "PlanAccurate")
+    accurate = served.condition(name, "PlanAccurate")
     assert (accurate["status"], accurate["reason"]) == ("True", "AsPlanned"), accurate["message"]
     if actual["device"] == "cpu":  # a plan for GPUs has intervals; one for a given KV cache has none
         planned = _planned_on_cpu(status)
         assert {key: actual[key] for key in figures} == {key: planned[key] for key in figures}
 
 
-def _status(namespace: Namespace) -> Object:
-    found: Object = (namespace.get("llm", NAME) or {})["status"]
+def _status(namespace: Namespace, name: str) -> Object:
+    found: Object = (namespace.get("llm", name) or {})["status"]
     return found
 
 
@@ -105,3 +108,16 @@ def test_a_gated_model_is_told_by_what_it_lacks(namespace: Namespace) -> None:
     namespace.kubectl("apply", "-f", "-", stdin=namespace.kubectl(*right, "-o", "json"))
     eventually("the next attempt reads it", lambda: namespace.condition("bad-token", "Fits")["status"] == "True", 60)
     namespace.kubectl("delete", "llm", "no-token", "bad-token")
+
+
+@pytest.mark.parametrize(("uri", "reason"), server.CANNOT_BE_SERVED.items())
+def test_a_model_that_no_engine_can_load_is_told_with_its_own_reason(
+    namespace: Namespace, uri: str, reason: str
+) -> None:
+    name = reason.lower()
+    namespace.apply(llm(name, uri=uri))
+    message = namespace.wait_reason(name, reason, TOLD_SECONDS)
+    assert uri.removeprefix("hf://").partition("@")[0] in message
+    assert namespace.condition(name, "ModelResolved")["status"] == "False"
+    assert namespace.pods(name) == []
+    namespace.kubectl("delete", "llm", name)

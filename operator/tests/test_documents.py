@@ -37,3 +37,25 @@ def test_a_figure_above_its_bound_is_a_miss_and_the_last_line_says_which(capsys:
     ]
     assert "line [3, 40.5]" in bench.document()
     assert "line [99" not in bench.document()
+
+
+def test_time_that_grows_faster_than_the_number_misses_its_bound() -> None:
+    bench = Bench()
+    bench.figure(300, EVERY_CHILD, 3.0, "s")
+    bench.growth()
+    bench.figure(3000, EVERY_CHILD, 45.0, "s")
+    assert bench.verdict() == 0
+    bench.growth()
+    assert bench.verdict() == 1
+    assert bench.figures[-1].value == pytest.approx(1.5)
+
+
+def test_a_run_of_one_size_has_nothing_to_plot(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    document = tmp_path / "performance.md"
+    document.write_text(EMPTY)
+    monkeypatch.setattr(documents, "DOCS", tmp_path)
+    bench = Bench()
+    bench.figure(1000, "memory", 99.0, "MiB")
+    bench.write("make x")
+    assert "| memory (MiB) | 99.00 |\n\n<!-- end" in document.read_text()
+    assert "mermaid" not in document.read_text()

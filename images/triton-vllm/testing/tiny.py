@@ -1,8 +1,8 @@
 """Tiny models with random weights, made in seconds by ``python -m testing.tiny FOLDER [KIND]``.
 
 It runs in the engine's environment. Kinds: ``llama`` (2 layers, grouped queries; the default), ``llama-medium`` and
-``llama-large`` (8 and 75 million parameters), ``speaker`` (llama, trained on one sentence), ``seer`` (a LLaVA),
-``embedding`` (a BERT), ``lora`` (an adapter for llama).
+``llama-large`` (8 and 75 million parameters), ``gemma`` (six layers, five of which see a window only), ``speaker``
+(llama, trained on one sentence), ``seer`` (a LLaVA), ``embedding`` (a BERT), ``lora`` (an adapter for llama).
 """
 
 from __future__ import annotations
@@ -71,6 +71,31 @@ def make_llama(folder: Path, *, hidden: int = HIDDEN, layers: int = LAYERS, seed
     config = llama_config(hidden=hidden, layers=layers)
     folder.mkdir(parents=True, exist_ok=True)
     LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    make_tokenizer(folder)
+
+
+def make_gemma(folder: Path) -> None:
+    """A random Gemma 3: its layers keep two kinds of KV cache, and its heads are not the hidden size divided."""
+    import torch
+    from transformers import Gemma3ForCausalLM, Gemma3TextConfig
+
+    config = Gemma3TextConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=HIDDEN,
+        intermediate_size=2 * HIDDEN,
+        num_hidden_layers=6,
+        num_attention_heads=HEADS,
+        num_key_value_heads=KV_HEADS,
+        head_dim=64,
+        max_position_embeddings=2048,
+        sliding_window=128,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=2,
+    )
+    torch.manual_seed(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    Gemma3ForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
     make_tokenizer(folder)
 
 
@@ -183,6 +208,7 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     "llama": make_llama,
     "llama-medium": partial(make_llama, hidden=512, layers=4),
     "llama-large": partial(make_llama, hidden=1024, layers=8),
+    "gemma": make_gemma,
     "speaker": make_speaker,
     "seer": make_seer,
     "embedding": make_embedding,

@@ -7,22 +7,20 @@ local found = {}
 for _, condition in ipairs(obj.status.conditions) do
   found[condition.type] = condition
 end
-local ready, stalled, paused = found["Ready"], found["Stalled"], found["Paused"]
-if ready ~= nil then
-  health.message = ready.message
+local ready, stalled = found["Ready"], found["Stalled"]
+local told = ready or found["Reconciling"]
+if told ~= nil then
+  health.message = told.message
 end
 if obj.status.observedGeneration ~= nil and obj.status.observedGeneration ~= obj.metadata.generation then
   return health
-end
-if paused ~= nil and paused.status == "True" then
-  return { status = "Suspended", message = paused.message }
 end
 if stalled ~= nil and stalled.status == "True" then
   return { status = "Degraded", message = stalled.message }
 end
 if ready ~= nil and ready.status == "True" then
   health.status = "Healthy"
-elseif ready ~= nil and ready.reason == "ScaledToZero" then
+elseif told ~= nil and told.reason == "ScaledToZero" then
   health.status = "Suspended"
 end
 return health

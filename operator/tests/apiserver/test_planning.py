@@ -6,9 +6,11 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from tests.apiserver.controlplane import ControlPlane
 from tests.apiserver.fixtures import StartOperator
@@ -17,6 +19,7 @@ from tests.apiserver.operators import PROVEN, OperatorProcess, eventually
 from tests.apiserver.view import Object, View, llm
 from tests.plan.test_fit import H100, H200, LLAMA_8B, LLAMA_70B, node
 from triton_vllm_operator.capacity import ModelShape
+from triton_vllm_operator.cli.main import app
 from triton_vllm_operator.plan.inspection import Failure, Resolved
 from triton_vllm_operator.runtime.shared import NODES_KEPT_S
 
@@ -157,6 +160,17 @@ def test_a_hub_that_does_not_answer_holds_nothing_back(view: View, operator: Ope
     assert view.condition("a", "ModelResolved")["status"] == "Unknown"
 
 
+def test_a_hub_that_answers_later_is_chosen_by_while_no_pod_has_served(view: View, operator: OperatorProcess) -> None:
+    view.apply(llm("a"))
+    says(view, inspection(view), Failure("HubUnreachable", "No answer."))
+    view.wait_children()
+    assert gpus(view) == "1"
+    says(view, inspection(view, attempt=1), LARGE)
+    eventually("chosen", lambda: gpus(view) == "4")
+    eventually("told", lambda: fits(view) == ("True", "Fits"))
+    assert status(view)["chosen"]["tensorParallelSize"] == 4
+
+
 def test_a_secret_that_is_missing_is_told_before_a_serving_pod_exists(view: View, operator: OperatorProcess) -> None:
     view.apply(llm("a", model={"uri": "hf://org/model", "tokenSecretRef": {"name": "hub-token"}}))
     pod = inspection(view)
@@ -189,6 +203,9 @@ def test_what_runs_already_is_never_taken_away(view: View, start_operator: Start
     view.apply(llm("a"))
     children = view.wait_children()
     eventually("not planned", lambda: fits(view) == ("Unknown", "NotPlanned"))
+    done = {"type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable"}
+    served = json.dumps({"status": {"conditions": [done]}})
+    view.kubectl("patch", "deployment", "a", "--subresource=status", "--type=merge", "-p", served)
     before.kill()
     start_operator(*IMAGE, program=PROVEN)
     says(view, inspection(view), LARGE)
@@ -281,6 +298,21 @@ def test_what_the_spec_leaves_open_is_chosen_and_written_out(view: View, operato
     assert (told["gpusPerReplica"], told["plan"]["gpusPerReplica"]) == (4, 4)
     assert (told["plan"]["verdict"], told["plan"]["maxModelLen"]) == ("Fits", 131072)
     assert not {"tensorParallelSize", "maxModelLen"} & set((view.get("llm", "a") or {})["spec"]["engine"])
+
+
+def test_the_command_line_says_the_same_of_the_same_cluster(
+    view: View, operator: OperatorProcess, tmp_path: Path
+) -> None:
+    served_with_a_choice(view)
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA_70B))
+    (tmp_path / "llm.json").write_text(json.dumps(llm("a")))
+    options = ["-f", str(tmp_path / "llm.json"), "--model-dir", str(tmp_path), "-o", "json"]
+    login = ["--cluster", "--kubeconfig", str(view.plane.kubeconfig)]
+    told = CliRunner().invoke(app, ["plan", *options, *login], catch_exceptions=False)
+    assert told.exit_code == 0, told.stderr
+    body = json.loads(told.stdout)
+    assert body.pop("chosen") == status(view)["chosen"]
+    assert body == status(view)["plan"]
 
 
 def become(view: View, card: tuple[str, int, str, str]) -> None:

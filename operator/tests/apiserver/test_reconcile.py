@@ -104,6 +104,10 @@ def test_scale_subresource_changes_the_replicas(view: View, operator: OperatorPr
     view.kubectl("scale", "llm/a", "--replicas=3")
     eventually("three", lambda: deployment(view)["spec"]["replicas"] == 3)
     eventually("told", lambda: (view.get("llm", "a") or {})["status"]["replicas"] == 3)
+    view.apply(llm("a"))  # an autoscaler works the same way, and the manifest in git names no replicas
+    view.apply(llm("a", engine={"maxModelLen": 512}))
+    eventually("changed", lambda: (view.get("llm", "a") or {})["status"]["observedGeneration"] == 3)
+    assert deployment(view)["spec"]["replicas"] == 3
     view.kubectl("scale", "llm/a", "--replicas=0")
     view.wait_reason("a", "ScaledToZero")
     assert deployment(view)["spec"]["replicas"] == 0

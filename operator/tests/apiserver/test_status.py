@@ -22,9 +22,21 @@ def test_an_object_that_no_operator_has_seen_is_not_taken_for_ready(view: View) 
     found = view.get("llm", "a")
     assert found is not None
     assert verdict(found) == "InProgress"
-    ready = view.condition("a")
-    assert (ready["status"], ready["reason"]) == ("Unknown", "Pending")
-    assert "operator" in ready["message"]
+    told = view.condition("a", "Reconciling")
+    assert (told["status"], told["reason"]) == ("True", "Pending")
+    assert "operator" in told["message"]
+
+
+def test_one_that_begins_with_no_replicas_is_what_is_wanted_and_not_ready(
+    view: View, start_operator: StartOperator
+) -> None:
+    view.apply(llm("a", replicas=0))
+    start_operator(program=PROVEN)
+    view.wait_reason("a", "ScaledToZero")
+    found = view.get("llm", "a")
+    assert found is not None
+    assert verdict(found) == "Current"
+    assert view.condition("a") == {}
 
 
 def test_kubectl_wait_and_kstatus_agree_from_the_first_moment_on(view: View, start_operator: StartOperator) -> None:

@@ -76,9 +76,13 @@ class View:
         return next((c for c in conditions if c["type"] == kind), {})
 
     def wait_reason(self, name: str, reason: str) -> dict[str, Any]:
-        """The Ready condition once it has this reason."""
-        eventually(f"{name} is {reason}", lambda: self.condition(name).get("reason") == reason)
-        return self.condition(name)
+        """The Ready condition, or where there is none Reconciling, once it has this reason."""
+        eventually(f"{name} is {reason}", lambda: self.told(name).get("reason") == reason)
+        return self.told(name)
+
+    def told(self, name: str) -> dict[str, Any]:
+        """The Ready condition, or Reconciling where nothing is to be ready; {} when there is neither."""
+        return self.condition(name) or self.condition(name, "Reconciling")
 
     def wait_children(self) -> dict[tuple[str, str], Object]:
         """The five children of one LLMDeployment."""

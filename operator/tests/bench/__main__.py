@@ -29,6 +29,7 @@ NODES, FOREIGN_PODS = 500, 10_000
 MEMORY_MIB = 150.0
 RESTART_S = 15.0
 FIRST_CHILD_S = 1.0
+GROWTH = 1.3
 CHILDREN = ("ConfigMap", "Service", "PodDisruptionBudget", "Deployment")
 LATE = 100  # LLMDeployments that are created one by one while the others churn
 LIMIT_S = 900.0
@@ -64,6 +65,13 @@ class Bench:
         limit = f"at most {bound:g} {unit}" if bound is not None else ""
         print(f"{'MISS' if made.missed else '    '}  {size:5} {name:46} {value:10.2f} {unit:8} {limit}", flush=True)
 
+    def growth(self) -> None:
+        """Whether time grows linearly: what one LLMDeployment takes among the most, by that among the fewest."""
+        each = {found.size: found.value / found.size for found in self.figures if found.name == EVERY_CHILD}
+        if len(each) > 1:
+            most = max(each)
+            self.figure(most, "time of each, by that among the fewest", each[most] / each[min(each)], "times", GROWTH)
+
     def verdict(self) -> int:
         """Print the last line; the exit code."""
         missed = [f"{figure.name} ({figure.size})" for figure in self.figures if figure.missed]
@@ -79,12 +87,17 @@ class Bench:
             across = [found.get((name, size)) for size in sizes]
             unit = next(figure.unit for figure in across if figure)
             rows.append([f"{name} ({unit})", *(_cell(figure) for figure in across)])
+        plotted = PLOTTED if len(sizes) > 1 else {}
         plots = [
             documents.plot(f"{name}", sizes, unit, [[found[name, size].value for size in sizes]])
-            for name, unit in PLOTTED.items()
+            for name, unit in plotted.items()
             if all((name, size) in found for size in sizes)
         ]
-        return documents.table(("", *map(str, sizes)), rows) + "\n" + "\n".join(plots)
+        return "\n".join([documents.table(("", *map(str, sizes)), rows), *plots])
+
+    def write(self, command: str) -> None:
+        """Put the document into operator/docs/performance.md, where `command` is said to write it."""
+        documents.write(documents.DOCS / "performance.md", command, self.document())
 
 
 def _cell(figure: Figure | None) -> str:
@@ -200,8 +213,9 @@ def main() -> int:
     bench = Bench()
     for size in given.size or SIZES:
         run(size, bench, crowded=size == 1000)
+    bench.growth()
     if given.write:
-        documents.write(documents.DOCS / "performance.md", "make bench-operator", bench.document())
+        bench.write("make bench-operator")
     return bench.verdict()
 
 

@@ -6,6 +6,7 @@ port, as the API server sends them: the milliseconds are the operator's alone. T
 
 from __future__ import annotations
 
+import argparse
 import http.client
 import itertools
 import json
@@ -131,6 +132,9 @@ def told(bench: Bench, name: str, waits: Sequence[float], bound: float | None) -
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(prog="make bench-webhook", description=__doc__)
+    parser.add_argument("--write", action="store_true", help="write the figures into operator/docs/performance.md")
+    given = parser.parse_args()
     bench = Bench()
     with control_plane(parts.binaries(), controllers=False, prepare=install_crd) as plane:
         cluster.fill(plane, NODES, 0)
@@ -145,6 +149,8 @@ def main() -> int:
             with cluster.churning(plane, every, 0.05):
                 told(bench, "review while they are scaled", straight(hook), P99_MS)
             told(bench, "dry run through the API server", through(plane), P99_MS)
+    if given.write:
+        bench.write("make bench-webhook")
     return bench.verdict()
 
 

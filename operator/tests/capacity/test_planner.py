@@ -143,7 +143,7 @@ def test_the_json_form_is_the_status() -> None:
         (samples.LLAMA_31_8B, {"mamba_ssm_cache_dtype": "fp4"}, "DtypeUnknown"),
         (samples.LLAMA_31_8B, {"kv_cache_dtype": "int3"}, "KVCacheDtypeUnknown"),
         (samples.LLAMA_31_8B, {"quantization": "gguf", "engine_version": "0.32.0"}, "QuantizationRemoved"),
-        (samples.LLAMA_31_8B, {"quantization": "fp_quant"}, "QuantizationUnsupported"),
+        (samples.LLAMA_31_8B, {"quantization": "fp_quant"}, "QuantizationNotOnGpu"),
     ],
 )
 def test_what_the_engine_would_refuse_is_refused_first(
@@ -208,3 +208,39 @@ def test_the_same_question_has_the_same_answer() -> None:
     settings = EngineSettings(tensor_parallel_size=2)
     first = plan(LLAMA, settings, gpu_by_product("NVIDIA-L40S"))
     assert plan(LLAMA, replace(settings), gpu_by_product("NVIDIA-L40S")) == first
+
+
+@pytest.mark.parametrize(
+    ("version", "method", "capability", "refused"),
+    [
+        ("0.27.1", "fp8", (7, 5), False),
+        ("0.27.1", "fp8", (7, 0), True),
+        ("0.13.0", "fp8", (7, 5), True),
+        ("0.14.0", "fp8", (7, 5), False),  # between two versions of the table, which differ
+        ("0.32.0", "awq", (7, 5), False),
+        ("0.32.0", "awq", (7, 0), True),
+        ("0.40.0", "awq", (7, 0), True),
+        ("0.32.0", "gptq", (6, 0), False),
+        ("0.32.0", "compressed-tensors", (6, 1), True),
+        ("0.32.0", "mxfp4", (7, 5), True),
+        ("0.32.0", "mxfp4", (8, 0), False),
+        ("0.32.0", "fp_quant", (9, 0), True),
+        ("0.32.0", "fp_quant", (12, 1), False),
+        ("0.10.2", "fp_quant", (7, 0), False),  # it came later: the check of arguments says so
+        ("0.27.1", "modelopt", (7, 5), True),
+        ("0.32.0", "no-such-method", (7, 0), False),
+    ],
+)
+def test_a_quantization_is_refused_on_a_gpu_without_its_kernels(
+    version: str, method: str, capability: tuple[int, int], refused: bool
+) -> None:
+    settings = EngineSettings(engine_version=version, dtype="half", quantization=method)
+    answer = plan(LLAMA, settings, gpu_of_memory(80, capability))
+    assert (answer.reason == "QuantizationNotOnGpu") is refused
+    assert not refused or f"has {capability[0]}.{capability[1]}: use such GPUs" in answer.message
+
+
+def test_the_quantization_of_the_checkpoint_counts_as_that_of_the_settings() -> None:
+    shape = ModelShape.from_config({**samples.QWEN25_7B_AWQ, "torch_dtype": "float16"})
+    assert plan(shape, EngineSettings(), gpu_by_product("Tesla-V100-SXM2-32GB")).reason == "QuantizationNotOnGpu"
+    assert plan(shape, EngineSettings(device="cpu"), gpu_by_product("Tesla-V100-SXM2-32GB")).verdict != "DoesNotFit"

@@ -15,8 +15,8 @@ from tests.desired.samples import SAMPLES, resource
 from tests.plan.test_fit import H100, LLAMA_70B
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.spec import LLMDeployment
+from triton_vllm_operator.cli.deployments import NO_UID
 from triton_vllm_operator.cli.main import app
-from triton_vllm_operator.cli.render import NO_UID
 from triton_vllm_operator.desired.children import children
 from triton_vllm_operator.desired.inputs import Defaults
 from triton_vllm_operator.plan import fit

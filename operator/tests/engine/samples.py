@@ -80,8 +80,8 @@ def driver(release: str, version: str, *, data_center: bool = True) -> list[Prob
     return [found] if found else []
 
 
-def quantization(version: str, method: str, capability: tuple[int, int]) -> list[Problem]:
-    found = hardware.check_quantization(version, method, "Tesla T4", capability)
+def floor(driver: str, least: int) -> list[Problem]:
+    found = hardware.check_floor(driver, least, "gpu-1", "NVIDIA-B200")
     return [found] if found else []
 
 
@@ -142,7 +142,7 @@ SAMPLES: tuple[Callable[[], list[Problem]], ...] = (
     lambda: driver("26.08", "580.95.05"),
     lambda: driver("26.08", "570.86.10"),
     lambda: driver("26.08", "unknown"),
-    lambda: quantization("0.27.1", "modelopt_mxfp8", (7, 5)),
+    lambda: floor("565.57.01", 570),
 )
 
 

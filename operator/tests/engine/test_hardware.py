@@ -1,5 +1,7 @@
 """Drivers and compute capabilities at, above and below what a release needs."""
 
+import itertools
+
 import pytest
 
 from triton_vllm_operator.engine import contract, hardware, releases
@@ -42,36 +44,16 @@ def test_every_cuda_of_the_table_has_a_least_driver() -> None:
     assert majors == set(releases.load().minimum_driver)
 
 
-@pytest.mark.parametrize(
-    ("version", "method", "capability", "refused"),
-    [
-        ("0.27.1", "fp8", (7, 5), False),
-        ("0.27.1", "fp8", (7, 0), True),
-        ("0.13.0", "fp8", (7, 5), True),
-        ("0.32.0", "awq", (7, 5), False),
-        ("0.32.0", "awq", (7, 0), True),
-        ("0.32.0", "gptq", (6, 0), False),
-        ("0.32.0", "compressed-tensors", (6, 1), True),
-        ("0.32.0", "mxfp4", (7, 5), True),
-        ("0.32.0", "mxfp4", (8, 0), False),
-        ("0.32.0", "fp_quant", (9, 0), True),
-        ("0.32.0", "fp_quant", (10, 0), False),
-        ("0.32.0", "fp_quant", (12, 1), False),
-        ("0.32.0", "no-such-method", (7, 0), False),
-    ],
-)
-def test_a_quantization_is_refused_on_a_gpu_without_its_kernels(
-    version: str, method: str, capability: tuple[int, int], refused: bool
-) -> None:
-    found = hardware.check_quantization(version, method, "GPU", capability)
+@pytest.mark.parametrize(("driver", "refused"), [("565.57.01", True), ("570.00", False), ("580", False), ("?", False)])
+def test_a_driver_that_does_not_know_the_gpu_is_refused(driver: str, refused: bool) -> None:
+    found = hardware.check_floor(driver, 570, "gpu-1", "NVIDIA-B200")
     assert (found is not None) is refused
-    assert found is None or (found.reason, found.refuse) == (Reason.QUANTIZATION_NOT_ON_GPU, True)
+    assert found is None or (found.reason, found.refuse) == (Reason.DRIVER_TOO_OLD_FOR_GPU, True)
 
 
-def test_a_version_without_a_contract_is_an_error() -> None:
-    with pytest.raises(KeyError, match=r"no contract for vLLM 9\.9\.9"):
-        hardware.check_quantization("9.9.9", "fp8", "GPU", (9, 0))
-
-
-def test_every_version_knows_some_methods() -> None:
-    assert all(contract.load(version).least_capability for version in contract.versions())
+def test_every_method_of_the_contract_names_a_capability_in_some_version() -> None:
+    for method in contract.methods():
+        firsts, least = zip(*contract.least_capabilities(method), strict=True)
+        assert firsts[0] == contract.versions()[0]
+        assert any(least)
+        assert all(one != after for one, after in itertools.pairwise(least)), "only changes are told"

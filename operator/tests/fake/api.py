@@ -98,20 +98,18 @@ class FakeAPI:
             raise Refused(409, f"{place[0].plural} {place[2]} already exists")
         return self._store(by, "create", place, {**obj, "metadata": dict(obj["metadata"])})
 
-    def apply(self, obj: Object, by: str, subresource: str = "", *, force: bool = True) -> Object:
-        """Server-side apply: fields that were applied before and are no longer sent disappear.
+    def apply(self, obj: Object, by: str, subresource: str = "") -> Object:
+        """Server-side apply, by force: fields that were applied before and are no longer sent disappear.
 
-        Without `force` a field that has another value, on an object that was never applied, is somebody else's.
+        A resourceVersion is compared with that of a live object only, as the real API server does.
         """
         place, meta = _place(obj), obj["metadata"]
         live = self.objects.get(place)
+        if live is None and (subresource or "uid" in meta):
+            raise Refused(404 if subresource else 409, "not found")
         for precondition in ("uid", "resourceVersion"):
-            if precondition in meta and meta[precondition] != (live or {"metadata": {}})["metadata"].get(precondition):
+            if live is not None and precondition in meta and meta[precondition] != live["metadata"].get(precondition):
                 raise Refused(409, f"the {precondition} in the precondition is not that of the object")
-        if live is None and subresource:
-            raise Refused(404, "not found")
-        if not force and live is not None and (place, subresource) not in self._applied and _clashes(live, obj):
-            raise Refused(409, "Apply failed: conflict with another manager")
         sent = {"status": obj["status"]} if subresource else {k: v for k, v in obj.items() if k != "status"}
         fresh = _without(live or {}, self._applied.get((place, subresource), {}))
         self._applied[place, subresource] = sent
@@ -167,14 +165,6 @@ def _by_name(item: tuple[Place, Object]) -> tuple[str, str]:
 def _spec_changed(old: Object, new: Object) -> int:
     """1 when anything but metadata and status differs."""
     return int(any(old.get(key) != new.get(key) for key in {*old, *new} if key not in NO_SPEC))
-
-
-def _clashes(live: Any, sent: Any) -> bool:
-    """Whether a leaf is in both with different values."""
-    if isinstance(live, dict) and isinstance(sent, dict):
-        shared = [key for key in sent if key in live]
-        return any(live[key] != sent[key] if key in ATOMIC else _clashes(live[key], sent[key]) for key in shared)
-    return bool(live != sent)
 
 
 def _merge(base: Any, over: Any) -> Any:

@@ -142,7 +142,7 @@ class Transport:
         if method == "POST":
             return self.api.create(body, OPERATOR)
         if "fieldManager" in path.query:
-            return self.api.apply(body, OPERATOR, path.subresource, force=path.query["force"] == "true")
+            return self.api.apply(body, OPERATOR, path.subresource)
         self.api.change((path.kind, path.namespace or "", path.name), OPERATOR, lambda obj: obj.update(body))
         return {}
 

@@ -78,13 +78,14 @@ class Drawing:
 
     def _final(self, name: str) -> bool:
         ready, stalled = self.on.view.condition(name), self.on.view.condition(name, "Stalled")
-        return ready.get("status") == "True" or stalled.get("status") == "True" or ready.get("reason") == "ScaledToZero"
+        idle = self.on.view.told(name).get("reason") == "ScaledToZero"
+        return ready.get("status") == "True" or stalled.get("status") == "True" or idle
 
     def _came_to(self, name: str) -> str:
-        ready = self.on.view.condition(name)
-        assert REASON.fullmatch(ready["reason"]), ready
-        assert len(ready["message"]) > 20, ready
-        return "ready" if ready["status"] == "True" else str(ready["reason"])
+        told = self.on.view.told(name)
+        assert REASON.fullmatch(told["reason"]), told
+        assert len(told["message"]) > 20, told
+        return "ready" if (told["type"], told["status"]) == ("Ready", "True") else str(told["reason"])
 
     def _heal(self, name: str) -> None:
         path = kinds.LLM_DEPLOYMENT.path(self.on.view.namespace, name)

@@ -105,6 +105,15 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     assert "model-00002-of-00003.safetensors" in told.message
 
 
+def test_an_index_without_any_shard_is_a_copy_that_did_not_end(tmp_path: Path) -> None:
+    folder = llama(tmp_path / "llama", shards=2)
+    for shard in folder.glob("*.safetensors"):
+        shard.unlink()
+    assert failure(folder).reason == "FileMissing"
+    (folder / "pytorch_model.bin").write_bytes(b"")
+    assert isinstance(inspected(folder), Resolved), "the engine takes these weights instead"
+
+
 def test_formats_that_only_the_engine_reads_are_no_error_of_the_user(tmp_path: Path) -> None:
     folder = tmp_path / "mistral"
     folder.mkdir()

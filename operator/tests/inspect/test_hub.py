@@ -146,6 +146,18 @@ def test_a_repository_without_config_and_a_name_that_is_none(hub: Running) -> No
     assert hub.failure("demo/a--b..c").reason == "ModelNotFound"
 
 
+@pytest.mark.parametrize(("uri", "reason"), server.CANNOT_BE_SERVED.items())
+def test_the_test_clusters_broken_repositories_are_what_they_are_said_to_be(
+    hub: Running, uri: str, reason: str
+) -> None:
+    server.write_broken(hub.folder)
+    llama(hub.folder / "demo" / "second-llama")
+    repository, _, revision = uri.removeprefix("hf://").partition("@")
+    told = hub.failure(repository, *([f"--revision={revision}"] if revision else []))
+    assert (told.reason, told.definite) == (reason, True)
+    assert repository in told.message
+
+
 def test_a_truncated_header_is_told(hub: Running) -> None:
     folder = llama(hub.folder / "demo" / "llama")
     (folder / "model.safetensors").write_bytes(header(tensors())[:200])

@@ -183,7 +183,7 @@ def test_zero_replicas_are_neither_ready_nor_moving() -> None:
     found = first_finding(seen)
     assert found is not None
     conditions = {c.type: c.status for c in status.conditions(seen, found)}
-    assert conditions == {"Ready": "False", "Available": "False", "Reconciling": "False", "Stalled": "False"}
+    assert conditions == {"Available": "False", "Reconciling": "False", "Stalled": "False"}
 
 
 def test_what_a_look_needs_is_known_before_it_is_fetched() -> None:

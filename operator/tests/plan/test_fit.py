@@ -140,6 +140,50 @@ def test_a_driver_that_runs_only_by_compatibility_is_a_warning_on_cards_for_data
     assert fit.condition(on_image(node(desk, driver="550.54.15"), release=row.release)).reason == "DriverTooOld"
 
 
+def test_a_driver_that_does_not_know_the_gpu_is_told_before_the_image() -> None:
+    told = fit.condition(on_image(node(H200, driver="535.161.08")))
+    assert (told.status, told.reason) == ("False", "DriverTooOldForGpu")
+    assert "does not know NVIDIA-H200: the first that does is 550" in told.message
+
+
+def test_nothing_is_chosen_for_gpus_on_which_the_driver_does_not_run_the_image() -> None:
+    row, shape = releases.load().find(OWN), ModelShape.from_config(LLAMA_70B)
+    old, new = node(H200, driver="555.42.06"), node(H100, name="m", driver="580.95.05")
+    found = fit.decide(llm(), shape, VERSION, [old, new], row=row)
+    alone = fit.decide(llm(), shape, VERSION, [new], row=row)
+    assert isinstance(found, Decision)
+    assert isinstance(alone, Decision)
+    assert found.chosen == alone.chosen
+    assert found.chosen.tensor_parallel_size == 4
+
+
+def test_gpus_on_which_the_driver_does_not_run_the_image_are_not_offered() -> None:
+    wanted = llm(resources={"gpu": {"product": T4[0]}}, engine={"tensorParallelSize": 4, "dtype": "half"})
+    row, shape = releases.load().find(OWN), ModelShape.from_config(LLAMA_70B)
+
+    def offered(driver: str) -> bool:
+        nodes = [node(T4), node(H100, name="m", driver=driver)]
+        found = fit.decide(wanted, shape, VERSION, nodes, row=row)
+        assert isinstance(found, Decision)
+        return {"resources.gpu.product": H100[0]} in [one["changes"] for one in found.plan["suggestions"]]
+
+    assert offered("580.95.05")
+    assert not offered("550.54.15")
+
+
+def test_gpus_that_have_the_kernels_are_named_to_who_chose_others() -> None:
+    shape = ModelShape.from_config({**LLAMA_8B, "quantization_config": {"quant_method": "mxfp4"}})
+    wanted = llm(resources={"gpu": {"product": T4[0]}}, engine={"dtype": "half", "maxModelLen": 1024})
+    found = fit.decide(wanted, shape, VERSION, [node(T4), node(A10, name="m")])
+    assert isinstance(found, Decision)
+    told = fit.condition(found)
+    assert told.reason == "QuantizationNotOnGpu"
+    assert "No single change" not in told.message
+    alone = fit.decide(wanted, shape, VERSION, [node(T4)])
+    assert isinstance(alone, Decision)
+    assert "change" not in fit.condition(alone).message
+
+
 def test_a_quantization_without_kernels_for_the_gpu_in_this_engine_makes_no_pods() -> None:
     card = ("Tesla-T4", 15360, "7", "5")
     quantized = {**LLAMA_8B, "quantization_config": {"quant_method": "fp8"}}

@@ -136,7 +136,7 @@ async def test_a_known_model_that_does_not_fit_is_refused_in_the_words_of_the_co
 
 
 async def test_a_driver_too_old_for_the_image_is_told_before_a_pod_waits_for_it() -> None:
-    world = await planning_world(LLAMA_8B, driver="460.32.03", engine={"tensorParallelSize": 8})
+    world = await planning_world(LLAMA_8B, driver="530.30.02", engine={"tensorParallelSize": 8})
     refusal = await refused_in_the_words_of_the_conditions(world)
     assert refusal.reason == "DriverTooOld"
 

@@ -20,15 +20,16 @@ from tests.fake.api import FakeAPI
 from tests.fake.controllers import Controllers
 from tests.fake.kstatus import verdict
 from tests.fake.world import World
+from triton_vllm_operator.api.conditions import find, summary
 from triton_vllm_operator.kube import kinds
 from triton_vllm_operator.kube.kinds import Key, Object
 
 SCRIPT = (Path(__file__).parents[2] / "docs" / "argocd" / "health.lua").read_text()
 PLACE = (kinds.LLM_DEPLOYMENT, "team", "a")
 MODEL = {"uri": "hf://org/model"}
-# Moment -> what kstatus says, what Argo CD says, reason of Ready.
+# Moment -> what kstatus says, what Argo CD says, the reason that is told.
 EXPECTED: dict[str, tuple[str, str, str]] = {
-    "created": ("Current", "Progressing", ""),  # the real API server shows Ready=Unknown here
+    "created": ("Current", "Progressing", ""),  # the real API server shows Reconciling=True here
     "first look": ("InProgress", "Progressing", "Scaling"),
     "served": ("Current", "Healthy", "Serving"),
     "changed, not seen": ("InProgress", "Progressing", "Serving"),
@@ -37,7 +38,7 @@ EXPECTED: dict[str, tuple[str, str, str]] = {
     "scaled up": ("InProgress", "Progressing", "Scaling"),
     "impossible": ("Failed", "Degraded", "ArgumentUnknown"),
     "healed": ("Current", "Healthy", "Serving"),
-    "scaled to zero": ("InProgress", "Suspended", "ScaledToZero"),
+    "scaled to zero": ("Current", "Suspended", "ScaledToZero"),
     "image missing": ("Failed", "Degraded", "ImagePullFailed"),
     "going": ("Terminating", "Suspended", "ScaledToZero"),
 }
@@ -157,8 +158,12 @@ def moments() -> dict[str, Object]:
 @pytest.mark.parametrize("moment", EXPECTED)
 def test_the_verdict_is_right_at_each_moment(moments: dict[str, Object], moment: str) -> None:
     obj = moments[moment]
-    reason = next((c["reason"] for c in obj.get("status", {}).get("conditions", []) if c["type"] == "Ready"), "")
-    assert (verdict(obj), argo(obj)[0], reason) == EXPECTED[moment]
+    told = summary(obj.get("status", {}).get("conditions", [])) or {"reason": ""}
+    assert (verdict(obj), argo(obj)[0], told["reason"]) == EXPECTED[moment]
+
+
+def test_nobody_who_waits_for_ready_takes_zero_replicas_for_it(moments: dict[str, Object]) -> None:
+    assert find(moments["scaled to zero"]["status"]["conditions"], "Ready") is None
 
 
 def test_a_degraded_deployment_says_in_argo_cd_what_to_do(moments: dict[str, Object]) -> None:

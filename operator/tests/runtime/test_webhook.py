@@ -109,7 +109,7 @@ class Configuration:
         meta = {"name": name, "uid": "u", "resourceVersion": str(len(self.bundles))}
         return {"metadata": meta, "webhooks": [hook]} if self.there else None
 
-    async def apply(self, obj: Object, *, uid: str | None = None, force: bool = True) -> Object:
+    async def apply(self, obj: Object, *, uid: str | None) -> Object:
         assert uid == "u"
         if self.taken:
             self.taken -= 1

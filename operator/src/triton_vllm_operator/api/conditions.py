@@ -1,6 +1,6 @@
 """Conditions per the Kubernetes API conventions, as plain values and as a list that keeps its history."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -47,3 +47,10 @@ def _with_times(condition: Condition, before: Mapping[str, Any] | None, generati
 def find(conditions: Iterable[Mapping[str, Any]], kind: str) -> Mapping[str, Any] | None:
     """The condition of type `kind`, or None."""
     return next((c for c in conditions if c.get("type") == kind), None)
+
+
+def summary(conditions: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The condition that says best how things are: Reconciling while it is true or where nothing is to be ready, Ready
+    else."""
+    moving = find(conditions, "Reconciling")
+    return moving if moving is not None and moving["status"] == "True" else find(conditions, "Ready") or moving

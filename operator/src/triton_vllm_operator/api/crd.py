@@ -19,14 +19,13 @@ _KEPT = {
 }  # fmt: skip
 # What the API server shows until the operator has written a status: without it, tools take a new object for ready.
 _UNSEEN = {
-    "type": "Ready",
-    "status": "Unknown",
+    "type": "Reconciling",
+    "status": "True",
     "reason": "Pending",
     "message": "The operator has not seen this LLMDeployment yet. If this stays, see whether the operator runs.",
     "lastTransitionTime": "1970-01-01T00:00:00Z",
 }
 _Embedded = Callable[[str], dict[str, Any]]
-_READY = '.status.conditions[?(@.type=="Ready")]'
 _CONCURRENCY = ".status.actual.concurrencyAtMaxModelLen"
 
 
@@ -145,18 +144,22 @@ def _root_schema(embedded: _Embedded) -> dict[str, Any]:
 
 def _columns() -> list[dict[str, Any]]:
     return [
-        _column("Ready", f"{_READY}.status", "Whether every replica has answered with a token."),
+        _column("Ready", _of("Ready", "status"), "Whether every replica has answered with a token."),
         _column("Replicas", ".status.readyReplicas", "Pods that are ready.", type="integer"),
         _column("Model", ".spec.model.uri", "Where the model is."),
         _column("GPUs", ".status.gpusPerReplica", "GPUs that one pod holds.", type="integer"),
         _column("Release", ".status.release", "Triton release of the serving image."),
-        _column("Reason", f"{_READY}.reason", "Why it is ready or not."),
+        _column("Reason", _of("Reconciling", "reason"), "Why it is ready or not."),
         _column("Age", ".metadata.creationTimestamp", "Time since it was created.", type="date"),
         _column("Desired", ".spec.replicas", "Pods that are wanted.", type="integer", priority=1),
         _column("KV tokens", ".status.actual.kvCacheTokens", "Tokens that a pod's KV cache holds.", "integer", 1),
         _column("Concurrency", _CONCURRENCY, "Full-length requests that a pod takes at once.", "number", 1),
         _column("Endpoint", ".status.endpoints.http", "Address inside the cluster.", priority=1),
     ]
+
+
+def _of(condition: str, what: str) -> str:
+    return f'.status.conditions[?(@.type=="{condition}")].{what}'
 
 
 def _column(name: str, path: str, description: str, type: str = "string", priority: int = 0) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from .gpus import (
 from .overhead import Interval, Overhead
 from .planner import Plan, Suggestion, plan
 from .reading import parse_json_object
+from .rules import QUANTIZATION_NOT_ON_GPU
 from .safetensors import TensorInfo, header_length, parse_header
 from .search import choose, suggest, with_suggestions
 from .settings import EngineSettings, Resolved, resolve
@@ -31,8 +32,9 @@ from .shape import ModelShape
 from .versions import EngineRules, rules_for
 
 __all__ = [
-    "ClassUse", "EngineRules", "EngineSettings", "GPUClass", "Holder", "Interval", "ModelShape", "Overhead", "Plan",
-    "Resolved", "ShapeError", "Suggestion", "TensorInfo", "choose", "class_uses", "gpu_by_product", "gpu_classes",
-    "gpu_of_dra_device", "gpu_of_memory", "gpu_of_node", "gpus_offered", "header_length", "holders", "is_by_dra",
-    "parse_header", "parse_json_object", "plan", "resolve", "rules_for", "suggest", "with_suggestions",
+    "QUANTIZATION_NOT_ON_GPU", "ClassUse", "EngineRules", "EngineSettings", "GPUClass", "Holder", "Interval",
+    "ModelShape", "Overhead", "Plan", "Resolved", "ShapeError", "Suggestion", "TensorInfo", "choose", "class_uses",
+    "gpu_by_product", "gpu_classes", "gpu_of_dra_device", "gpu_of_memory", "gpu_of_node", "gpus_offered",
+    "header_length", "holders", "is_by_dra", "parse_header", "parse_json_object", "plan", "resolve", "rules_for",
+    "suggest", "with_suggestions",
 ]  # fmt: skip

@@ -1,7 +1,7 @@
 """What the engine refuses before it loads anything, as an ordered chain of checks with the fix in each message.
 
 Sources (vLLM 0.25 to 0.32): ``config/model.py: verify_with_parallel_config``, ``layers/linear.py``,
-``vocab_parallel_embedding.py``, ``quantization/*``: ``get_min_capability``, ``platforms/cuda.py``.
+``vocab_parallel_embedding.py``, ``platforms/cuda.py``.
 """
 
 from __future__ import annotations
@@ -12,20 +12,15 @@ from dataclasses import dataclass
 from .gpus import GPUClass
 from .kv import DTYPE_BYTES, MLA_PACKED_BYTES, ceil_div
 from .model_classes import model_class
+from .quantization import REMOVED_METHODS, least_capability, method_of
 from .settings import EngineSettings, Resolved
 from .shape import STATE_DTYPES, ModelShape
 from .weights import VOCAB_PADDING
 
-#: Lowest compute capability of each quantization method.
-MIN_CAPABILITY: dict[str, tuple[int, int]] = {
-    "gptq": (6, 0), "gptq_marlin": (7, 5), "awq": (7, 5), "awq_marlin": (7, 5), "compressed-tensors": (7, 0),
-    "quark": (7, 0), "moe_wna16": (7, 0), "fp8": (7, 5), "torchao": (7, 5), "mxfp4": (8, 0), "fbgemm_fp8": (8, 0),
-    "experts_int8": (8, 0), "modelopt": (7, 5), "modelopt_fp4": (8, 0), "fp_quant": (10, 0),
-}  # fmt: skip
 #: Dtypes that the engine computes in.
 MODEL_DTYPES = ("bfloat16", "float16", "float32")
-#: Methods that left the engine, with the first version that lacks them.
-REMOVED_METHODS = {"bitsandbytes": (0, 32, 0), "gguf": (0, 32, 0)}
+#: Reason of a refusal that other GPUs cure, and no other setting of the engine.
+QUANTIZATION_NOT_ON_GPU = "QuantizationNotOnGpu"
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,19 +207,19 @@ def _dtype(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved:
 
 
 def _quantization(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved: Resolved) -> Refusal | None:
-    method = settings.quantization or (shape.quantization.method if shape.quantization else "")
+    method = method_of(shape, settings)
     removed = REMOVED_METHODS.get(method)
     if removed is not None and resolved.rules.version >= removed:
         return Refusal(
             "QuantizationRemoved",
             f"vLLM {settings.engine_version} no longer has {method}; use an AWQ, GPTQ or FP8 checkpoint",
         )
-    needed = MIN_CAPABILITY.get(method)
+    needed = least_capability(method, resolved.rules.version)
     if settings.device == "cuda" and needed is not None and gpu.compute_capability < needed:
         return Refusal(
-            "QuantizationUnsupported",
-            f"{method} needs compute capability {_dotted(needed)}; {gpu.product} has "
-            f"{_dotted(gpu.compute_capability)}: use another GPU class or another quantization",
+            QUANTIZATION_NOT_ON_GPU,
+            f"{method} needs GPUs of compute capability {_dotted(needed)} or higher; {gpu.product} has "
+            f"{_dotted(gpu.compute_capability)}: use such GPUs or a model of another quantization",
         )
     return None
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from triton_vllm_operator.api import names
-from triton_vllm_operator.api.conditions import find
+from triton_vllm_operator.api.conditions import find, summary
 from triton_vllm_operator.api.spec import LLMDeployment
+from triton_vllm_operator.cli import cluster
 from triton_vllm_operator.cli.problems import InputProblem
 from triton_vllm_operator.desired import pod, repository
 from triton_vllm_operator.kube import gpus, kinds, login
 from triton_vllm_operator.kube.client import Client
-from triton_vllm_operator.kube.errors import Forbidden, KubeError
+from triton_vllm_operator.kube.errors import Forbidden
 from triton_vllm_operator.kube.kinds import Object
 from triton_vllm_operator.observed import findings, gather, pods
 from triton_vllm_operator.observed.gpus import GPUUse
@@ -37,21 +38,10 @@ class Step:
 def steps(name: str, namespace: str | None, kubeconfig: str | None, context: str | None) -> list[Step]:
     """`look` with the credentials of a kubeconfig. Errors: InputProblem, also for a cluster that does not answer."""
 
-    async def run() -> list[Step]:
-        client = Client(await login.load(kubeconfig, context))
-        try:
-            return await look(client, namespace or login.namespace(kubeconfig, context), name)
-        finally:
-            await client.close()
+    async def run(client: Client) -> list[Step]:
+        return await look(client, namespace or login.namespace(kubeconfig, context), name)
 
-    try:
-        return asyncio.run(run())
-    except login.NoLogin as error:
-        raise InputProblem(f"no cluster: {error}") from None
-    except Forbidden as error:
-        raise InputProblem(f"you may not look at it: {error}") from None
-    except KubeError as error:
-        raise InputProblem(f"the cluster does not answer: {error}") from None
+    return cluster.ask(kubeconfig, context, run)
 
 
 async def look(client: Client, namespace: str, name: str) -> list[Step]:
@@ -103,8 +93,8 @@ def _ready(obj: Object) -> Iterator[Step]:
     accurate = find(conditions, accuracy.PLAN_ACCURATE) or {}
     if accurate.get("status") == "False":  # it serves all the same
         yield Step("?", "Engine", _words(accurate))
-    if ready := find(conditions, "Ready"):
-        yield Step("ok" if ready["status"] == "True" else "no", "Ready", _words(ready))
+    if last := summary(conditions):
+        yield Step("ok" if (last["type"], last["status"]) == ("Ready", "True") else "no", "Ready", _words(last))
 
 
 def _words(condition: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from triton_vllm_operator.cli import render, repositories
+from triton_vllm_operator.cli import deployments, render, repositories
 from triton_vllm_operator.cli.imported import Imported, Note, Target, imported, is_vllm
 from triton_vllm_operator.cli.problems import InputProblem
 from triton_vllm_operator.engine import releases
@@ -62,7 +62,7 @@ def _skipped(model: repositories.TritonModel) -> Note:
 def refusal(obj: Mapping[str, Any], today: date) -> str:
     """Why the operator would refuse it as it stands; "" where it would not."""
     try:
-        understand(render.identified(obj, "default"), None, today).refuse(opted_out=False)
+        understand(deployments.identified(obj, "default"), None, today).refuse(opted_out=False)
     except Refusal as refused:
         return f"{obj['metadata']['name']}: {refused.reason}: {refused.message}"
     return ""

@@ -13,8 +13,8 @@ import typer
 import yaml
 from rich.console import Console
 
-from triton_vllm_operator.capacity import ModelShape, Plan, ShapeError, with_suggestions
-from triton_vllm_operator.cli import importing, models, render, request, tables
+from triton_vllm_operator.capacity import ShapeError
+from triton_vllm_operator.cli import deployments, importing, models, planning, render, request, tables
 from triton_vllm_operator.cli.problems import BAD_INPUT, DOES_NOT_FIT, FITS, NOT_READY, REFUSED, TIGHT, InputProblem
 
 app = typer.Typer(
@@ -39,6 +39,15 @@ ShapeFile = Annotated[Path | None, typer.Option("--shape", help="A file with the
 ModelDir = Annotated[
     Path | None, typer.Option(help="A directory with config.json and, for exact weights, the safetensors files.")
 ]
+HubModel = Annotated[
+    str | None,
+    typer.Option("--model", help="ORG/REPO[@REVISION] of the hub: its config.json and headers are read, no weights."),
+]
+ServingImage = Annotated[
+    str | None, typer.Option(help="The chart's serving.image, for those that name none (NVIDIA's newest).")
+]
+Kubeconfig = Annotated[str | None, typer.Option(help="Path of a kubeconfig.")]
+KubeContext = Annotated[str | None, typer.Option("--context", help="Context of the kubeconfig.")]
 
 
 @app.callback()
@@ -50,34 +59,57 @@ def commands() -> None:
 def plan(
     shape: ShapeFile = None,
     model_dir: ModelDir = None,
+    model: HubModel = None,
     gpu: Annotated[str | None, typer.Option(help="GPU product, such as NVIDIA-H100-80GB-HBM3.")] = None,
     gpu_memory_gib: Annotated[
         float | None, typer.Option(help="Memory of a GPU that the table does not name, as CUDA reports it.")
     ] = None,
     compute_capability: Annotated[str | None, typer.Option(help="Its compute capability, such as 9.0 (8.0).")] = None,
-    gpus: Annotated[int | None, typer.Option(help="GPUs of a replica: tensorParallelSize, when not set.")] = None,
+    gpus: Annotated[
+        int | None,
+        typer.Option(help="GPUs of a replica: tensorParallelSize, when not set; with --choose or -f at most so many."),
+    ] = None,
     release: Annotated[str | None, typer.Option(help="Release of the serving image, such as 26.06.")] = None,
     engine_version: Annotated[str | None, typer.Option(help="vLLM version, such as 0.32.0.")] = None,
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", help="A field of spec.engine: engine.maxModelLen=8192. May be repeated."),
     ] = None,
+    choose: Annotated[bool, typer.Option("--choose", help="Choose what is left open, as the operator does.")] = False,
+    filename: Annotated[
+        Path | None, typer.Option("--filename", "-f", help="An LLMDeployment: what the operator would say of it.")
+    ] = None,
+    serving_image: ServingImage = None,
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="On the nodes of the current cluster, as the operator chooses.")
+    ] = False,
+    kubeconfig: Kubeconfig = None,
+    context: KubeContext = None,
     output: Annotated[Output, typer.Option("--output", "-o", help="json and yaml print what status.plan holds.")] = (
         Output.TABLE
     ),
 ) -> None:
-    """Say whether a model fits a GPU, what fills its memory and what would fit. No cluster, no network.
+    """Say whether a model fits a GPU, what fills its memory and what would fit.
 
-    Exit codes: 0 Fits, 2 bad input, 3 Tight, 4 DoesNotFit.
+    With --choose, --cluster or -f it says what the operator would choose and plan; else what the engine does by itself.
+    Only --model, an hf:// model of a file, and --cluster need a network. Exit codes: 0 Fits, 2 bad input, 3 Tight, 4
+    DoesNotFit.
     """
     options = request.Options(gpu, gpu_memory_gib, compute_capability, gpus, release, engine_version, changes or ())
+    given = models.Given(shape, model_dir, model)
     try:
-        card = request.gpu_of(options)
-        answer = with_suggestions(_shape(shape, model_dir), request.settings_of(options), card)
+        where = planning.where(kubeconfig, context, cluster=cluster)
+        if serving_image is not None and filename is None:
+            raise InputProblem("--serving-image goes with -f FILE; without one give --release or --engine-version")
+        if choose or cluster or filename is not None:
+            today = datetime.now(UTC).date()
+            answer = planning.as_operator(given, options, filename, serving_image, where, today)
+        else:
+            answer = planning.engine_alone(given, options)
     except (InputProblem, ShapeError) as error:
         raise _refused(error) from None
     _print(answer, output)
-    raise typer.Exit(_EXIT[answer.verdict])
+    raise typer.Exit(_EXIT[answer["verdict"]])
 
 
 @app.command("render")
@@ -86,33 +118,33 @@ def render_command(
         Path, typer.Option("--filename", "-f", help="A file with LLMDeployments; - is standard input.")
     ],
     namespace: Annotated[str, typer.Option("--namespace", "-n", help="Of those that name none.")] = "default",
-    serving_image: Annotated[
-        str | None, typer.Option(help="The chart's serving.image, for those that name none (NVIDIA's newest).")
-    ] = None,
+    serving_image: ServingImage = None,
     operator_image: Annotated[
         str | None, typer.Option(help="The operator's own image: prints the pod that reads the model too.")
     ] = None,
     shape: ShapeFile = None,
     model_dir: ModelDir = None,
+    model: HubModel = None,
     gpu: Annotated[
         str | None, typer.Option(help="GPU product of the nodes, to choose what the spec leaves open.")
     ] = None,
-    gpus: Annotated[int, typer.Option(min=1, max=request.MAX_GPUS, help="GPUs of a node.")] = 8,
+    gpus: Annotated[int, typer.Option(min=1, max=request.MAX_GPUS, help="GPUs of a node.")] = planning.GPUS_OF_A_NODE,
 ) -> None:
-    """Print every object that the operator would apply. No cluster, no network.
+    """Print every object that the operator would apply. No cluster; only --model needs a network.
 
-    What the spec leaves open is chosen as in the cluster when the model (--shape or --model-dir) and --gpu are given.
+    What the spec leaves open is chosen as in the cluster when the model (--shape, --model-dir, --model) and --gpu are
+    given.
     The API server checks more than this command: the rules between fields are in the CRD.
     """
     try:
-        cluster = None
-        if gpu is not None or shape is not None or model_dir is not None:
+        cluster, given = None, models.Given(shape, model_dir, model)
+        if gpu is not None or given.any:
             if gpu is None:
                 raise InputProblem("give --gpu PRODUCT with the model")
-            cluster = render.Cluster(_shape(shape, model_dir), gpu, gpus)
+            cluster = render.Cluster(given.read(), request.gpu_of(request.Options(gpu=gpu, gpus=gpus)))
         operator = render.Operator(namespace, serving_image, operator_image)
         today = datetime.now(UTC).date()
-        found = [obj for llm in render.read(filename) for obj in render.objects(llm, operator, cluster, today)]
+        found = [obj for llm in deployments.read(filename) for obj in render.objects(llm, operator, cluster, today)]
     except (InputProblem, ShapeError) as error:
         raise _refused(error) from None
     typer.echo(render.text(found), nl=False)
@@ -122,8 +154,8 @@ def render_command(
 def explain_command(
     name: Annotated[str, typer.Argument(help="Name of the LLMDeployment.")],
     namespace: Annotated[str | None, typer.Option("--namespace", "-n", help="(that of the context)")] = None,
-    kubeconfig: Annotated[str | None, typer.Option(help="Path of a kubeconfig.")] = None,
-    context: Annotated[str | None, typer.Option(help="Context of the kubeconfig.")] = None,
+    kubeconfig: Kubeconfig = None,
+    context: KubeContext = None,
 ) -> None:
     """Say why an LLMDeployment is not Ready, in the order in which things must come true.
 
@@ -173,23 +205,13 @@ def import_command(
 
 
 @app.command("shape")
-def shape_command(
-    model_dir: Annotated[Path, typer.Option(help="A directory with config.json and safetensors files.")],
-) -> None:
+def shape_command(model_dir: ModelDir = None, model: HubModel = None) -> None:
     """Print a model's shape: all that `plan --shape` needs to know of it."""
     try:
-        found = models.shape_of_directory(model_dir)
+        found = models.Given(None, model_dir, model).read()
     except (InputProblem, ShapeError) as error:
         raise _refused(error) from None
     typer.echo(json.dumps(found.to_json(), indent=2))
-
-
-def _shape(shape: Path | None, model_dir: Path | None) -> ModelShape:
-    if shape is not None and model_dir is None:
-        return models.shape_of_file(shape)
-    if model_dir is not None and shape is None:
-        return models.shape_of_directory(model_dir)
-    raise InputProblem("give one of --shape FILE and --model-dir DIR")
 
 
 def _refused(error: Exception) -> typer.Exit:
@@ -198,14 +220,13 @@ def _refused(error: Exception) -> typer.Exit:
     return typer.Exit(error.code if isinstance(error, InputProblem) else BAD_INPUT)
 
 
-def _print(answer: Plan, output: Output) -> None:
-    body: dict[str, Any] = answer.to_json()
+def _print(body: dict[str, Any], output: Output) -> None:
     if output is Output.JSON:
         typer.echo(json.dumps(body, indent=2))
     elif output is Output.YAML:
         typer.echo(yaml.safe_dump(body, sort_keys=False, allow_unicode=True), nl=False)
     else:
-        tables.show(Console(file=sys.stdout, highlight=False), answer)
+        tables.show(Console(file=sys.stdout, highlight=False), body)
 
 
 def main() -> None:

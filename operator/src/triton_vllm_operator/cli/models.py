@@ -1,79 +1,82 @@
-"""The model's shape from a file or a directory on this machine. Nothing of it is run, and no weights are read."""
+"""The model's shape from a file, a folder or the hub, as the inspection pod reads it: nothing is run, no weights."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from triton_vllm_operator.capacity import ModelShape, ShapeError, TensorInfo, header_length, parse_header
+from triton_vllm_operator.capacity import ModelShape
 from triton_vllm_operator.capacity.reading import MAX_TEXT_BYTES, parse_json_object
 from triton_vllm_operator.cli.problems import InputProblem
+from triton_vllm_operator.inspect import model
+from triton_vllm_operator.inspect.folder import Folder
+from triton_vllm_operator.plan.inspection import Failure
 
-#: Most shard files of one model that are read.
-MAX_SHARDS = 4096
-INDEX = "model.safetensors.index.json"
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The options that name a model, of which one may be given. `model`: ORG/REPO, with @REVISION."""
+
+    shape: Path | None = None
+    model_dir: Path | None = None
+    model: str | None = None
+
+    @property
+    def any(self) -> bool:
+        """Whether one is given."""
+        return any(one is not None for one in (self.shape, self.model_dir, self.model))
+
+    def read(self) -> ModelShape:
+        """The model's shape. Errors: InputProblem, ShapeError."""
+        match (self.shape, self.model_dir, self.model):
+            case (Path() as file, None, None):
+                return shape_of_file(file)
+            case (None, Path() as folder, None):
+                return shape_of_directory(folder)
+            case (None, None, str() as name):
+                repository, _, revision = name.removeprefix("hf://").partition("@")
+                return shape_of_repository(repository, revision or None)
+        raise InputProblem("give one of --shape FILE, --model-dir DIR and --model ORG/REPO")
 
 
 def shape_of_file(path: Path) -> ModelShape:
     """The shape that a file in the documented JSON form describes."""
-    return ModelShape.from_json(read_object(path))
+    return ModelShape.from_json(_object(path))
 
 
 def shape_of_directory(folder: Path) -> ModelShape:
     """The shape of a model directory: its ``config.json``, and its safetensors headers where there are any."""
     if not folder.is_dir():
         raise InputProblem(f"{folder} is not a directory: --model-dir takes the one that holds config.json")
-    if not (folder / "config.json").exists():
-        raise InputProblem(f"{folder} has no config.json: --model-dir takes the directory of a Hugging Face model")
-    config = read_object(folder / "config.json")
-    shards = shard_files(folder)
-    return ModelShape.from_config(config, tensors_of(shards) if shards else None)
+    try:
+        return _shape(Folder.open(folder, str(folder)), str(folder))
+    except model.Unreadable as error:
+        raise _problem(error.failure) from None
 
 
-def shard_files(folder: Path) -> list[Path]:
-    """The model's safetensors files; every shard that an index names must be there."""
-    if (folder / INDEX).exists():
-        names = _names_of_index(read_object(folder / INDEX))
-        missing = [name for name in names if not (folder / name).is_file()]
-        if missing:
-            raise InputProblem(
-                f"{folder}: {INDEX} names {len(names)} files and {len(missing)} are missing, such as {missing[0]}; "
-                "finish the download"
-            )
-        return [folder / name for name in names]
-    found = sorted(path for path in folder.glob("*.safetensors") if path.is_file())
-    found = [path for path in found if not path.name.startswith("consolidated")] or found  # the same weights again
-    if len(found) > MAX_SHARDS:
-        raise InputProblem(f"{folder} has {len(found)} safetensors files; at most {MAX_SHARDS} are read")
-    return found
+def shape_of_repository(name: str, revision: str | None) -> ModelShape:
+    """The shape of a model of the hub, read with the user's own token where there is one."""
+    from triton_vllm_operator.inspect.hub import Hub, own_token  # the hub's client takes longer than all the rest
+
+    try:
+        return _shape(Hub.open(name, revision, own_token()), name)
+    except model.Unreadable as error:
+        raise _problem(error.failure) from None
 
 
-def _names_of_index(index: dict[str, Any]) -> list[str]:
-    weights = index.get("weight_map")
-    names = sorted(set(weights.values())) if isinstance(weights, dict) and _texts(weights) else []
-    if not names or len(names) > MAX_SHARDS or any(Path(name).name != name for name in names):
-        raise InputProblem(f"{INDEX}: weight_map must give a file name of this directory for each tensor")
-    return names
+def _shape(source: model.Source, told_as: str) -> ModelShape:
+    outcome = model.inspect(source, told_as)
+    if isinstance(outcome, Failure):
+        raise _problem(outcome)
+    return outcome.shape
 
 
-def _texts(weights: dict[str, Any]) -> bool:
-    return all(isinstance(name, str) for name in weights.values())
+def _problem(failure: Failure) -> InputProblem:
+    return InputProblem(f"{failure.reason}: {failure.message}")
 
 
-def tensors_of(shards: list[Path]) -> Iterator[TensorInfo]:
-    """Names, dtypes and shapes of all tensors, from the beginning of each file."""
-    for shard in shards:
-        try:
-            with shard.open("rb") as file:
-                prefix = file.read(8)
-                tensors = parse_header(prefix + file.read(header_length(prefix)), what=shard.name)
-        except ShapeError as error:
-            raise ShapeError(error.reason, f"{shard}: {error}") from None
-        yield from tensors
-
-
-def read_object(path: Path) -> dict[str, Any]:
+def _object(path: Path) -> dict[str, Any]:
     """One JSON object, within the planner's limits of size and depth."""
     try:
         if not path.is_file():

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-from triton_vllm_operator.api import names
 from triton_vllm_operator.api.chosen import Chosen
 from triton_vllm_operator.api.spec import LLMDeployment
-from triton_vllm_operator.capacity import ModelShape, gpu_by_product
-from triton_vllm_operator.cli.problems import InputProblem, NothingApplied
+from triton_vllm_operator.capacity import GPUClass, ModelShape
+from triton_vllm_operator.cli.deployments import Question, decide, node, understood
+from triton_vllm_operator.cli.problems import NothingApplied
 from triton_vllm_operator.desired.children import children
 from triton_vllm_operator.desired.inputs import Defaults
 from triton_vllm_operator.desired.inspect_pod import inspect_pod
 from triton_vllm_operator.plan import fit, inspection
-from triton_vllm_operator.plan.wanted import Refusal, Wanted, understand
-
-#: Owner of the objects that are printed: the API server gives the real one.
-NO_UID = "00000000-0000-0000-0000-000000000000"
-MAX_BYTES = 4 * 2**20
+from triton_vllm_operator.plan.wanted import Wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,31 +35,7 @@ class Cluster:
     """What the inspection and the nodes would tell."""
 
     shape: ModelShape
-    product: str
-    gpus: int
-
-
-def read(path: Path) -> list[dict[str, Any]]:
-    """The LLMDeployments of a file with YAML or JSON documents; "-" is standard input."""
-    try:
-        text = sys.stdin.read(MAX_BYTES + 1) if str(path) == "-" else _text(path)
-        documents = [one for one in yaml.safe_load_all(text) if one is not None]
-    except OSError as error:
-        raise InputProblem(f"cannot read {path}: {error.strerror or error}") from None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise InputProblem(f"{path} is not YAML: {str(error)[:200]}") from None
-    found = [one for one in documents if isinstance(one, dict) and one.get("kind") == names.KIND]
-    if not found:
-        raise InputProblem(f"{path} has no {names.KIND}")
-    return found
-
-
-def _text(path: Path) -> str:
-    with path.open(encoding="utf-8") as file:
-        text = file.read(MAX_BYTES + 1)
-    if len(text) > MAX_BYTES:
-        raise InputProblem(f"{path} is longer than {MAX_BYTES} characters")
-    return text
+    gpu: GPUClass
 
 
 def objects(obj: Mapping[str, Any], operator: Operator, cluster: Cluster | None, today: date) -> list[dict[str, Any]]:
@@ -73,12 +43,8 @@ def objects(obj: Mapping[str, Any], operator: Operator, cluster: Cluster | None,
 
     Without `cluster` nothing is chosen that the spec leaves open. Errors: InputProblem for what the operator refuses.
     """
-    try:
-        wanted = understand(identified(obj, operator.namespace), operator.serving_image, today)
-        wanted.refuse(opted_out=False)
-    except Refusal as refusal:
-        raise InputProblem(f"{refusal.reason}: {refusal.message}") from None
-    llm = wanted.llm.with_chosen(_chosen(wanted, cluster))
+    wanted = understood(obj, operator.namespace, operator.serving_image, today)
+    llm = wanted.llm.with_chosen(_chosen(wanted, obj.get("status"), cluster))
     return [*_inspection(wanted.llm, operator), *children(llm, wanted.image, Defaults())]
 
 
@@ -99,34 +65,16 @@ def text(found: Sequence[dict[str, Any]]) -> str:
     return told
 
 
-def identified(obj: Mapping[str, Any], namespace: str) -> dict[str, Any]:
-    """With what the API server would add to its metadata. Errors: InputProblem without metadata.name or spec."""
-    meta = obj.get("metadata")
-    if not isinstance(meta, dict) or not isinstance(meta.get("name"), str) or not isinstance(obj.get("spec"), dict):
-        raise InputProblem(f"a {names.KIND} needs metadata.name and spec")
-    return {**obj, "metadata": {"namespace": namespace, "uid": NO_UID, **meta}}
-
-
 def _inspection(llm: LLMDeployment, operator: Operator) -> Iterator[dict[str, Any]]:
     if operator.operator_image is not None and llm.spec.planning.mode != "Off":
         yield inspection.with_attempt(inspect_pod(llm, operator.operator_image, "", Defaults()), 0)
 
 
-def _chosen(wanted: Wanted, cluster: Cluster | None) -> Chosen:
+def _chosen(wanted: Wanted, status: object, cluster: Cluster | None) -> Chosen:
     if cluster is None:
         return fit.nothing_chosen(wanted.llm)
-    nodes = [_node(wanted.llm, cluster)]
-    decided = fit.decide(wanted.llm, cluster.shape, wanted.engine_version, nodes, row=wanted.resolved.row)
-    if isinstance(decided, fit.Unknown):
-        raise InputProblem(f"{decided.reason}: {decided.message}")
+    question = Question.about(wanted, status)
+    decided = decide(question, cluster.shape, [node(wanted.llm, cluster.gpu)])
     if decided.forbids and wanted.llm.spec.planning.mode == "Enforce":
         raise NothingApplied(f"DoesNotFit: {fit.condition(decided).message} The operator would apply nothing.")
     return decided.chosen
-
-
-def _node(llm: LLMDeployment, cluster: Cluster) -> dict[str, Any]:
-    """A node that pods of this LLMDeployment may land on."""
-    product = gpu_by_product(cluster.product).product
-    labels = {**llm.spec.scheduling.node_selector, "nvidia.com/gpu.product": product}
-    allocatable = {llm.spec.resources.gpu.resource_name: str(cluster.gpus)}
-    return {"metadata": {"name": "node", "labels": labels}, "status": {"allocatable": allocatable}}

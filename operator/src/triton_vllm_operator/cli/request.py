@@ -32,13 +32,13 @@ class Options:
     changes: Sequence[str] = ()
 
 
-def version_of(options: Options) -> str:
-    """The vLLM version: given, that of the release, or that of the newest release in the table."""
+def engine_of(options: Options) -> tuple[str, releases.Release | None]:
+    """The vLLM version: given, that of the release, or that of the newest release in the table; and the release."""
     if options.release is not None and options.engine_version is not None:
         raise InputProblem("give --release or --engine-version, not both")
     if options.engine_version is not None:
         rules_for(options.engine_version)  # refuses what is no version, or too old
-        return options.engine_version
+        return options.engine_version, None
     table = releases.load()
     row = table.newest if options.release is None else table.find(options.release)
     if row is None:
@@ -46,7 +46,7 @@ def version_of(options: Options) -> str:
         raise InputProblem(f"release {options.release!r:.40} is not in the table; known are {known} and others")
     if row.vllm is None:
         raise InputProblem(f"no source names the vLLM version of release {row.release}; give --engine-version")
-    return row.vllm
+    return row.vllm, row
 
 
 def gpu_of(options: Options) -> GPUClass:
@@ -69,18 +69,28 @@ def _capability(text: str) -> tuple[int, int]:
 def settings_of(options: Options) -> EngineSettings:
     """Engine settings of ``--set`` in the words of ``spec.engine``; the parallel size follows ``--gpus``."""
     fields = engine_fields(options.changes)
-    gpus = options.gpus
-    if gpus is not None and not 1 <= gpus <= MAX_GPUS:
-        raise InputProblem(f"--gpus {gpus} is not between 1 and {MAX_GPUS}")
+    gpus = _checked_gpus(options)
     if gpus is not None and "tensorParallelSize" not in fields:
         fields["tensorParallelSize"] = _share(gpus, fields.get("pipelineParallelSize", 1))
-    settings = engine_settings(_checked(fields), version_of(options))
-    if gpus is not None and settings.gpus > gpus:
+    engine = checked(fields)
+    within(engine, options)
+    return engine_settings(engine, engine_of(options)[0])
+
+
+def within(engine: EngineSpec, options: Options) -> None:
+    """Errors: InputProblem where the parallel sizes that the engine is told need more GPUs than ``--gpus``."""
+    gpus, tensor, stages = _checked_gpus(options), engine.tensor_parallel_size or 1, engine.pipeline_parallel_size
+    if gpus is not None and tensor * stages > gpus:
         raise InputProblem(
-            f"tensorParallelSize {settings.tensor_parallel_size} x pipelineParallelSize "
-            f"{settings.pipeline_parallel_size} needs {settings.gpus} GPUs; --gpus gives {gpus}"
+            f"tensorParallelSize {tensor} x pipelineParallelSize {stages} needs {tensor * stages} GPUs; "
+            f"--gpus gives {gpus}"
         )
-    return settings
+
+
+def _checked_gpus(options: Options) -> int | None:
+    if options.gpus is not None and not 1 <= options.gpus <= MAX_GPUS:
+        raise InputProblem(f"--gpus {options.gpus} is not between 1 and {MAX_GPUS}")
+    return options.gpus
 
 
 def _share(gpus: int, stages: Any) -> int:
@@ -113,7 +123,8 @@ def _value(change: str, text: str) -> Any:
         raise InputProblem(f"--set {change[:80]!r}: the value is not YAML") from None
 
 
-def _checked(fields: dict[str, Any]) -> EngineSpec:
+def checked(fields: dict[str, Any]) -> EngineSpec:
+    """The ``engine`` block of a spec. Errors: InputProblem with the field."""
     try:
         return EngineSpec.model_validate(fields)
     except ValidationError as error:

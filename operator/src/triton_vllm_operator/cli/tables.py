@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from triton_vllm_operator.capacity import Interval, Plan
+Plan = Mapping[str, Any]  # as status.plan holds it, with status.chosen as `chosen` where something was chosen
 
 GIB = 2**30
 WIDTH = 64
@@ -20,13 +23,15 @@ _USES = (
 
 def show(console: Console, plan: Plan) -> None:
     """Print the plan."""
-    console.print(Text(f"{plan.verdict}", style=f"bold {_COLOURS[plan.verdict]}"), plan.message, soft_wrap=True)
-    if plan.weights_bytes:
+    console.print(Text(plan["verdict"], style=f"bold {_COLOURS[plan['verdict']]}"), Text(plan["message"]),
+                  soft_wrap=True)  # fmt: skip
+    if plan["perGPU"]["weightsBytes"]:
         console.print(bar(plan, ascii_only=not _unicode(console)), soft_wrap=True)
         console.print(memory(plan))
     console.print(cache(plan))
-    for suggestion in plan.suggestions:
-        console.print(f"  would fit: {suggestion.message} ({suggestion.concurrency:.2f} full-length requests at once)",
+    for suggestion in plan["suggestions"]:
+        requests = suggestion["concurrencyAtMaxModelLen"]
+        console.print(f"  would fit: {suggestion['message']} ({requests:.2f} full-length requests at once)",
                       soft_wrap=True, markup=False)  # fmt: skip
 
 
@@ -36,9 +41,10 @@ def _unicode(console: Console) -> bool:
 
 def uses(plan: Plan) -> list[int]:
     """Expected bytes by use, in the order of the plot; together the card's memory."""
-    spent = [plan.weights_bytes, plan.overhead.activation.expected, plan.overhead.cuda_graph.expected,
-             plan.overhead.non_torch.expected, max(plan.kv_bytes.expected, 0)]  # fmt: skip
-    return [*spent, max(plan.total_bytes - sum(spent), 0)]
+    gpu = plan["perGPU"]
+    uncertain = [gpu[name]["expected"] for name in ("activationBytes", "cudaGraphBytes", "nonTorchBytes")]
+    spent = [gpu["weightsBytes"], *uncertain, max(gpu["kvCacheBytes"]["expected"], 0)]
+    return [*spent, max(gpu["totalBytes"] - sum(spent), 0)]
 
 
 def bar(plan: Plan, *, ascii_only: bool = False) -> Text:
@@ -59,28 +65,28 @@ def bar(plan: Plan, *, ascii_only: bool = False) -> Text:
 
 def memory(plan: Plan) -> Table:
     """Low, expected and high of each use, in GiB of one GPU."""
-    table = Table("GiB of one GPU", "low", "expected", "high", box=None, pad_edge=False)
-    exact = [("total", plan.total_bytes), ("the engine's share", plan.requested_bytes), ("weights", plan.weights_bytes)]
-    for name, size in exact:
-        table.add_row(name, "", f"{size / GIB:.2f}", "")
-    uncertain = [("activation", plan.overhead.activation), ("CUDA graphs", plan.overhead.cuda_graph),
-                 ("non-torch", plan.overhead.non_torch), ("KV cache", plan.kv_bytes)]  # fmt: skip
-    for name, interval in uncertain:
-        table.add_row(name, *_gib(interval))
+    table, gpu = Table("GiB of one GPU", "low", "expected", "high", box=None, pad_edge=False), plan["perGPU"]
+    exact = [("total", "totalBytes"), ("the engine's share", "requestedBytes"), ("weights", "weightsBytes")]
+    for name, key in exact:
+        table.add_row(name, "", f"{gpu[key] / GIB:.2f}", "")
+    uncertain = [("activation", "activationBytes"), ("CUDA graphs", "cudaGraphBytes"), ("non-torch", "nonTorchBytes"),
+                 ("KV cache", "kvCacheBytes")]  # fmt: skip
+    for name, key in uncertain:
+        table.add_row(name, *(f"{gpu[key][end] / GIB:.2f}" for end in ("low", "expected", "high")))
     return table
 
 
-def _gib(interval: Interval) -> list[str]:
-    return [f"{value / GIB:.2f}" for value in (interval.low, interval.expected, interval.high)]
-
-
 def cache(plan: Plan) -> Table:
-    """What the KV cache holds, and for which engine."""
+    """What the KV cache holds, for which engine, and what was chosen for it."""
     table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_row("vLLM", plan.engine_version)
-    table.add_row("GPUs a replica", str(plan.gpus_per_replica))
-    table.add_row("maxModelLen", f"{plan.resolved.max_model_len} tokens")
-    if plan.weights_bytes:
-        table.add_row("KV cache", f"{plan.kv.tokens} tokens in {plan.kv.blocks} blocks of {plan.layout.block_size}")
-        table.add_row("full-length requests at once", f"{plan.kv.concurrency:.2f}")
+    table.add_row("vLLM", plan["engineVersion"])
+    table.add_row("GPUs a replica", str(plan["gpusPerReplica"]))
+    table.add_row("maxModelLen", f"{plan['maxModelLen']} tokens")
+    if plan["perGPU"]["weightsBytes"]:
+        blocks = f"{plan['blocks']} blocks of {plan['blockSize']}"
+        table.add_row("KV cache", f"{plan['kvCacheTokens']} tokens in {blocks}")
+        table.add_row("full-length requests at once", f"{plan['concurrencyAtMaxModelLen']:.2f}")
+    if "chosen" in plan:
+        values = [f"{name} {value}" for name, value in plan["chosen"].items() if name != "basis"]
+        table.add_row("chosen", ", ".join(values) or "nothing is left open")
     return table

@@ -1,5 +1,6 @@
 """The engine arguments that each vLLM version takes. Facts: data/arguments.json, made by `python -m tools.contract`."""
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -28,17 +29,12 @@ class Argument:
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """All arguments of one version, and the versions before and after which others were known.
-
-    `least_capability`: quantization method -> least compute capability of a GPU, 75 for 7.5; a method without one is
-    absent.
-    """
+    """All arguments of one version, and the versions before and after which others were known."""
 
     version: str
     arguments: Mapping[str, Argument]
     last_known: Mapping[str, str]
     first_known: Mapping[str, str]
-    least_capability: Mapping[str, int]
 
     def removed(self, name: str) -> str | None:
         """The last version that took an argument which this one no longer takes."""
@@ -77,17 +73,21 @@ def load(version: str) -> Contract:
                 before[name] = known_versions[last]
             else:
                 after.setdefault(name, known_versions[first])
-    return Contract(version, arguments, before, after, _capabilities(index))
+    return Contract(version, arguments, before, after)
 
 
-def _capabilities(index: int) -> dict[str, int]:
-    """Of the version at this place in the table."""
-    return {
-        method: form["minCapability"]
-        for method, forms in _table()["quantization"].items()
-        for form in forms
-        if form["span"][0] <= index <= form["span"][1]
-    }
+def least_capabilities(method: str) -> list[tuple[str, int | None]]:
+    """(first version, compute capability that the method needs from it on), 75 for 7.5; None: it names none."""
+    spans = [(form["span"], form["minCapability"]) for form in _table()["quantization"][method]]
+    by_version = [next((least for (a, b), least in spans if a <= at <= b), None) for at in range(len(versions()))]
+    pairs = list(zip(versions(), by_version, strict=True))
+    changed = [True, *(one != before for before, one in itertools.pairwise(by_version))]
+    return [pair for pair, new in zip(pairs, changed, strict=True) if new]
+
+
+def methods() -> list[str]:
+    """Every quantization method of the table that names a compute capability in some version."""
+    return sorted(_table()["quantization"])
 
 
 def newer(version: str, than: str) -> bool:

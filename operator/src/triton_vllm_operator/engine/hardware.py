@@ -1,12 +1,12 @@
-"""Whether a node's driver and GPUs run what a release holds, before a pod waits for them."""
+"""Whether a node's driver runs its GPUs and what a release holds, before a pod waits for them."""
 
-from . import contract, releases
+from . import releases
 from .problems import Problem, Reason, problem
 from .releases import Release
 from .versions import driver_key
 
 _IMAGE = "spec.server.release"
-_QUANTIZATION = "spec.engine.quantization"
+_GPU = "spec.resources.gpu"
 
 
 def check_driver(row: Release, driver: str, node: str, *, data_center: bool) -> Problem | None:
@@ -31,18 +31,12 @@ def check_driver(row: Release, driver: str, node: str, *, data_center: bool) -> 
     return problem(_IMAGE, Reason.DRIVER_NEEDS_COMPATIBILITY if bridged else Reason.DRIVER_TOO_OLD, **values)
 
 
-def check_quantization(vllm_version: str, method: str, gpu: str, capability: tuple[int, int]) -> Problem | None:
-    """Whether a GPU's compute capability, (7, 5) for 7.5, is enough for the method's kernels in this vLLM.
-
-    None also for a method that this version does not have: the check of arguments refuses it. Raises KeyError for a
-    version without a contract.
-    """
-    least = contract.load(vllm_version).least_capability.get(method)
-    if least is None or capability >= divmod(least, 10):
+def check_floor(driver: str, least: int, node: str, gpu: str) -> Problem | None:
+    """Whether `driver` ("580.95.05") of `node` knows the GPU, which the branch `least` (580) was the first to do."""
+    try:
+        key = driver_key(driver)
+    except ValueError:
+        return None  # the check of the image says so
+    if key >= (least,):
         return None
-    values = {"method": method, "gpu": gpu, "capability": _dotted(capability), "least": _dotted(divmod(least, 10))}
-    return problem(_QUANTIZATION, Reason.QUANTIZATION_NOT_ON_GPU, **values)
-
-
-def _dotted(capability: tuple[int, int]) -> str:
-    return f"{capability[0]}.{capability[1]}"
+    return problem(_GPU, Reason.DRIVER_TOO_OLD_FOR_GPU, driver=driver, node=node, gpu=gpu, least=least)

@@ -52,7 +52,7 @@ class Reason(StrEnum):
     DRIVER_OLDER_THAN_CUDA = "DriverOlderThanCuda"
     DRIVER_NEEDS_COMPATIBILITY = "DriverNeedsCompatibility"
     DRIVER_UNREADABLE = "DriverUnreadable"
-    QUANTIZATION_NOT_ON_GPU = "QuantizationNotOnGpu"
+    DRIVER_TOO_OLD_FOR_GPU = "DriverTooOldForGpu"
 
 
 TEXTS: Final[dict[Reason, str]] = {
@@ -174,9 +174,8 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.DRIVER_UNREADABLE: (
         "The driver version {driver} of {node} cannot be read, so it is not checked against release {release}."
     ),
-    Reason.QUANTIZATION_NOT_ON_GPU: (
-        "Quantization {method} needs GPUs of compute capability {least} or higher; {gpu} has {capability}. "
-        "Choose such GPUs in spec.resources, or a model of another quantization."
+    Reason.DRIVER_TOO_OLD_FOR_GPU: (
+        "Driver {driver} on {node} does not know {gpu}: the first that does is {least}. Update it to {least} or newer."
     ),
 }
 

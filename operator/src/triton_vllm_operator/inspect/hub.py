@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import httpx2
-from huggingface_hub import HfApi, constants, get_session, hf_hub_url
+from huggingface_hub import HfApi, constants, get_session, get_token, hf_hub_url
 from huggingface_hub import errors as hub_errors
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 
@@ -27,6 +27,11 @@ T = TypeVar("T")
 def endpoint() -> str:
     """Address of the hub."""
     return str(constants.ENDPOINT)
+
+
+def own_token() -> str | None:
+    """The token of whoever runs this: HF_TOKEN, else that of `hf auth login`."""
+    return get_token()
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,10 @@ def _refuse_remote_code(config: Mapping[str, Any], told_as: str) -> None:
 
 
 def _shards_expected(source: Source) -> bool:
-    return any(name.endswith(".safetensors") for name in source.names)
+    """Also where only the index has arrived; the engine then takes weights of another format, where there are any."""
+    if any(name.endswith(".safetensors") for name in source.names):
+        return True
+    return INDEX in source.names and not any(name.endswith((".bin", ".pt")) for name in source.names)
 
 
 def _tensors(source: Source) -> Iterator[TensorInfo]:

@@ -23,6 +23,7 @@ from triton_vllm_operator.kube.kinds import Kind, Object, Ref
 
 FIELD_MANAGER = "triton-vllm-operator"
 PAGE = 100  # objects in one page of a list: 0.5 MB of pods, ten times that once parsed
+NOBODYS_VERSION = "1"  # etcd counts from 1, and its first write is 2
 CONNECT_S = 5.0
 READ_S = 20.0  # a list of a page may take seconds on a busy server
 # A write must be over (sent or given up) before another operator can take the lease: see runtime/leader.py.
@@ -80,7 +81,9 @@ class Client:
         rest: Any = None,
     ) -> None:
         configuration.connection_pool_maxsize = connections
-        configuration.client_session_kwargs = {"request_class": FencedRequest, "auto_decompress": True}
+        # trust_env: `login` has found the proxy.
+        session = {"request_class": FencedRequest, "auto_decompress": True, "trust_env": False}
+        configuration.client_session_kwargs = session
         self._configuration = configuration
         self._rest: Any = rest or RESTClientObject(configuration)  # its request() is not typed
         self._fence = fence
@@ -193,10 +196,14 @@ class Client:
 
     # ----------------------------------------------------------------- writes
 
-    async def apply(self, obj: Object, *, uid: str | None = None, force: bool = True) -> Object:
-        """Server-side apply. With `uid` the object must be that very one: a namesake gives `Conflict`."""
-        body = obj if uid is None else {**obj, "metadata": {**obj["metadata"], "uid": uid}}
-        return await self._apply(body, None, force)
+    async def apply(self, obj: Object, *, uid: str | None) -> Object:
+        """Server-side apply over the object with this uid: a namesake, or none at all, gives `Conflict`.
+
+        None: the object is new, and `Conflict` says that one of its name exists. For this the precondition is a
+        resourceVersion that no object has: the API server compares it with that of a live object only.
+        """
+        precondition = {"resourceVersion": NOBODYS_VERSION} if uid is None else {"uid": uid}
+        return await self._apply({**obj, "metadata": {**obj["metadata"], **precondition}}, None)
 
     async def apply_status(self, obj: Object) -> Object:
         """Server-side apply of the status subresource: fields that are no longer sent disappear.
@@ -204,7 +211,7 @@ class Client:
         `obj` holds apiVersion, kind, metadata and status. Its metadata.resourceVersion, when given, is a precondition:
         a status that was computed from an older version of the object gives `Conflict` and is computed again.
         """
-        return await self._apply(obj, "status", force=True)
+        return await self._apply(obj, "status")
 
     async def create(self, obj: Object) -> Object:
         kind = kinds.kind_of(obj)
@@ -233,11 +240,11 @@ class Client:
 
     # -------------------------------------------------------------- machinery
 
-    async def _apply(self, obj: Object, subresource: str | None, force: bool) -> Object:
+    async def _apply(self, obj: Object, subresource: str | None) -> Object:
         kind = kinds.kind_of(obj)
         meta = obj["metadata"]
         path = kind.path(meta.get("namespace"), meta["name"], subresource)
-        query = {"fieldManager": FIELD_MANAGER, "force": "true" if force else "false"}
+        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
         verb = "apply" if subresource is None else f"apply-{subresource}"
         return await self._json(
             verb, kind, path, "PATCH", body=obj, query=query, content_type="application/apply-patch+yaml"

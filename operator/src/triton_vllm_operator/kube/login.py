@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from kubernetes.aio import config as untyped_config
 from kubernetes.aio.client import Configuration
@@ -22,6 +24,8 @@ def namespace(kubeconfig: str | None = None, context: str | None = None) -> str:
 async def load(kubeconfig: str | None = None, context: str | None = None) -> Configuration:
     """Read the credentials: an explicit kubeconfig, else the pod's service account, else the default kubeconfig.
 
+    The proxy is that of the kubeconfig, else of HTTPS_PROXY and NO_PROXY.
+
     Errors: `kubernetes.aio.config.ConfigException` when none of them is usable.
     """
     configuration = Configuration()
@@ -32,4 +36,13 @@ async def load(kubeconfig: str | None = None, context: str | None = None) -> Con
         await config.load_kube_config(
             config_file=kubeconfig, context=context, client_configuration=configuration, persist_config=False
         )
+    configuration.proxy = configuration.proxy or _proxy_of_environment(str(configuration.host))
     return configuration
+
+
+def _proxy_of_environment(server: str) -> str | None:
+    """URL of the proxy that the environment names for this server. Read once: aiohttp's `trust_env` reads the
+    environment and ~/.netrc again for every request, a quarter of the operator's processor time."""
+    there = urlsplit(server)
+    proxy = getproxies().get(there.scheme)
+    return None if proxy is None or proxy_bypass(there.netloc) else proxy

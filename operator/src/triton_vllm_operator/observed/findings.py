@@ -13,6 +13,7 @@ from triton_vllm_operator.observed import gather, gpus
 from triton_vllm_operator.observed.observation import Observation
 from triton_vllm_operator.observed.pods import PodState
 
+SCALED_TO_ZERO = "ScaledToZero"
 _IMAGE_REASONS = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
 _CONFIG_REASONS = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
 _MESSAGE_LIMIT = 2000
@@ -48,7 +49,7 @@ def scaled_to_zero(seen: Observation) -> Finding | None:
     if seen.live_pods:
         return Finding("ScalingDown", "The pods are stopping: spec.replicas is 0.", stalled=False)
     name = seen.llm.name
-    return Finding("ScaledToZero", f"Nothing serves: spec.replicas is 0. kubectl scale llm/{name} --replicas=1", False)
+    return Finding(SCALED_TO_ZERO, f"Nothing serves: spec.replicas is 0. kubectl scale llm/{name} --replicas=1", False)
 
 
 def deployment_missing(seen: Observation) -> Finding | None:

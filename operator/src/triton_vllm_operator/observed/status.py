@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from triton_vllm_operator.api import names
-from triton_vllm_operator.api.conditions import Condition, merge
-from triton_vllm_operator.observed.findings import Finding
+from triton_vllm_operator.api.conditions import Condition, find, merge
+from triton_vllm_operator.observed.findings import SCALED_TO_ZERO, Finding
 from triton_vllm_operator.observed.observation import Observation
 
 # Conditions that a refused spec leaves as they were.
@@ -13,8 +13,13 @@ _KEPT = ("Available", "SecurityAdvisory", "ModelResolved", "Fits")
 
 
 def conditions(seen: Observation, finding: Finding | None) -> list[Condition]:
-    """Ready, Available, Reconciling and Stalled, in the meaning that kstatus gives the last two."""
-    return [_ready(seen, finding), _available(seen), *_progress(finding)]
+    """Ready, Available, Reconciling and Stalled, in the meaning that kstatus gives the last two.
+
+    There is no Ready where no pod is wanted: it cannot be true without a token, and false would keep those who wait for
+    the wanted state (kstatus: Helm, flux) waiting for ever.
+    """
+    wanted = finding is None or finding.reason != SCALED_TO_ZERO
+    return [*([_ready(seen, finding)] if wanted else []), _available(seen), *_progress(finding)]
 
 
 def refused(reason: str, message: str) -> list[Condition]:
@@ -45,15 +50,10 @@ def _progress(finding: Finding | None) -> list[Condition]:
     if finding is None:
         done = "Nothing is left to do."
         return [Condition("Reconciling", "False", "Serving", done), Condition("Stalled", "False", "Serving", done)]
-    if finding.reason == "ScaledToZero":
-        return [
-            Condition("Reconciling", "False", finding.reason, finding.message),
-            Condition("Stalled", "False", finding.reason, finding.message),
-        ]
-    moving = not finding.stalled
+    moving = not finding.stalled and finding.reason != SCALED_TO_ZERO
     return [
         Condition("Reconciling", "True" if moving else "False", finding.reason, finding.message),
-        Condition("Stalled", "False" if moving else "True", finding.reason, finding.message),
+        Condition("Stalled", "True" if finding.stalled else "False", finding.reason, finding.message),
     ]
 
 
@@ -97,6 +97,22 @@ def refused_status(previous: Mapping[str, Any], reason: str, message: str, gener
     kept = [c for c in previous.get("conditions", []) if c.get("type") in (*_KEPT, "PlanAccurate")]
     fresh = merge(previous.get("conditions", []), refused(reason, message), generation, now)
     return {**previous, "observedGeneration": generation, "conditions": kept + fresh}
+
+
+def troubled_status(previous: Mapping[str, Any], trouble: Finding, generation: int, now: str) -> dict[str, Any]:
+    """The status while the operator cannot do what it wants to: what is known stays, and the cause is told.
+
+    What served this generation may serve still, so its Ready is kept.
+    """
+    before = previous.get("conditions", [])
+    ready = find(before, "Ready") or {}
+    serves = ready.get("status") == "True" and ready.get("observedGeneration") == generation
+    current = [] if serves else [Condition("Ready", "False", trouble.reason, trouble.message)]
+    fresh = merge(before, [*current, *_progress(trouble)], generation, now)
+    told = {c["type"] for c in fresh}
+    every = [*(c for c in before if c.get("type") not in told), *fresh]
+    conditions = sorted(every, key=lambda c: str(c["type"]))
+    return {**previous, "observedGeneration": generation, "conditions": conditions}
 
 
 def held_status(

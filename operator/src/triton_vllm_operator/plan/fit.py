@@ -18,6 +18,7 @@ from triton_vllm_operator.api.chosen import Chosen
 from triton_vllm_operator.api.conditions import Condition
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.capacity import (
+    QUANTIZATION_NOT_ON_GPU,
     EngineSettings,
     GPUClass,
     ModelShape,
@@ -32,7 +33,7 @@ from triton_vllm_operator.capacity import (
     resolve,
     with_suggestions,
 )
-from triton_vllm_operator.engine.hardware import check_driver, check_quantization
+from triton_vllm_operator.engine.hardware import check_driver, check_floor
 from triton_vllm_operator.engine.problems import Problem, Reason
 from triton_vllm_operator.engine.releases import Release
 from triton_vllm_operator.plan.inspection import asked
@@ -72,7 +73,7 @@ _UNPLANNED = frozenset(
     }
 )
 # Reasons that no other engine setting helps against: the message says what does.
-_OF_NODES = frozenset({Reason.DRIVER_TOO_OLD, Reason.QUANTIZATION_NOT_ON_GPU})
+_OF_NODES = frozenset({Reason.DRIVER_TOO_OLD, Reason.DRIVER_TOO_OLD_FOR_GPU, QUANTIZATION_NOT_ON_GPU})
 # Products of which NVIDIA does not support the compatibility package of its images.
 _NOT_FOR_DATA_CENTERS = re.compile(r"GeForce|TITAN|Quadro|RTX", re.IGNORECASE)
 Object = Mapping[str, Any]
@@ -114,10 +115,12 @@ def condition(decided: Decision | Unknown) -> Condition:
 
 
 def _advice(plan: Mapping[str, Any]) -> str:
-    if plan["verdict"] == FITS or plan["reason"] in _OF_NODES:
+    if plan["verdict"] == FITS:
         return ""
     if plan["suggestions"]:
         return f" The smallest change that fits: {plan['suggestions'][0]['message']}."
+    if plan["reason"] in _OF_NODES:
+        return ""
     return " No single change of the spec was found that fits on the GPUs of this cluster."
 
 
@@ -205,15 +208,12 @@ def _decide(
     chosen: Chosen | None,
     row: Release | None,
 ) -> Decision:
-    chosen = chosen or _choose(llm, shape, settings, found.allowed)
+    chosen = chosen or _choose(llm, shape, settings, _running(found.allowed, row) or found.allowed)
     settled = replace(settings, **{name: v for name, v in chosen.values.items() if _open(llm, name)})
     classes = [gpu for gpu in found.allowed if gpu.per_node >= settled.gpus] or found.allowed
-    method = settings.quantization or (shape.quantization.method if shape.quantization else "")
-    problems = {gpu: _hardware_problem(gpu, row, method) for gpu in classes}
-    plans = [
-        (gpu, _as_hardware_allows(with_suggestions(shape, settled, gpu, found.others), problems[gpu]))
-        for gpu in classes
-    ]
+    problems = {gpu: _driver_problem(gpu, row) for gpu in classes}
+    others = _running(found.others, row)
+    plans = [(gpu, _as_driver_allows(with_suggestions(shape, settled, gpu, others), problems[gpu])) for gpu in classes]
     gpu, shown = _representative(plans)
     noted = problems[gpu]
     warning = f" {noted.message}" if noted is not None and not noted.refuse else ""
@@ -224,22 +224,25 @@ def _decide(
     return Decision(told, chosen)
 
 
-def _hardware_problem(gpu: GPUClass, row: Release | None, method: str) -> Problem | None:
-    """Why the image does not run the model's quantization `method` ("" for none) on GPUs of a class, or what is to be
-    known of it. The oldest driver under them counts; where no node tells its driver, that is not judged."""
-    if row is None:
+def _driver_problem(gpu: GPUClass, row: Release | None) -> Problem | None:
+    """Why the driver does not run the GPUs of a class, or the image on them, or what is to be known of it. The oldest
+    driver under them counts; where no node tells its driver, that is not judged."""
+    if row is None or not gpu.driver:
         return None
-    if method and row.contract_version is not None:
-        problem = check_quantization(row.contract_version, method, gpu.product, gpu.compute_capability)
-        if problem is not None:
-            return problem
-    if not gpu.driver:
-        return None
+    where = f"nodes with {gpu.product}"
+    if problem := check_floor(gpu.driver_version, gpu.driver_floor, where, gpu.product):
+        return problem
     data_center = not _NOT_FOR_DATA_CENTERS.search(gpu.product)
-    return check_driver(row, gpu.driver_version, f"nodes with {gpu.product}", data_center=data_center)
+    return check_driver(row, gpu.driver_version, where, data_center=data_center)
 
 
-def _as_hardware_allows(answer: Plan, problem: Problem | None) -> Plan:
+def _running(classes: Sequence[GPUClass], row: Release | None) -> list[GPUClass]:
+    """Those on which the driver runs the image."""
+    found = ((gpu, _driver_problem(gpu, row)) for gpu in classes)
+    return [gpu for gpu, problem in found if problem is None or not problem.refuse]
+
+
+def _as_driver_allows(answer: Plan, problem: Problem | None) -> Plan:
     """The plan, or that the engine does not run there at all."""
     if problem is None or not problem.refuse:
         return answer

@@ -19,6 +19,7 @@ from triton_vllm_operator.desired import repository
 from triton_vllm_operator.desired.engine_args import claim
 from triton_vllm_operator.desired.inputs import Defaults
 from triton_vllm_operator.desired.inspect_pod import inspect_pod
+from triton_vllm_operator.desired.pod import CONTAINER
 from triton_vllm_operator.kube import kinds
 from triton_vllm_operator.kube.errors import Conflict, Forbidden, Invalid
 from triton_vllm_operator.kube.kinds import Key, Object
@@ -113,18 +114,15 @@ class Planning:
             held = model.hold if enforced or (waits and model.condition.reason == INSPECTING) else None
             return _planned(stands, model.condition, fit.condition(why), model.facts, held, model.after)
         self.models.remember(llm, model.read)
-        kept = fit.kept(status, wanted.engine_version, chosen) if chosen is not None else None
-        if kept is not None and not (kept.forbids and enforced):
-            decided: fit.Decision | fit.Unknown = kept
-        else:
-            decided = await self._decide(cluster, wanted, model.read, chosen)
+        decided = await self._decided(cluster, wanted, status, model.read, chosen, final=not enforced)
         told = fit.condition(decided)
         if isinstance(decided, fit.Unknown):
             return _planned(stands, model.condition, told, model.facts)
         hold = Finding(told.reason, told.message, stalled=True) if enforced and decided.forbids else None
         facts = {**model.facts, "plan": dict(decided.plan)}
         settled = llm.with_chosen(decided.chosen)
-        made = _planned(settled, model.condition, told, facts, hold, REPLAN_S if hold else None)
+        again = hold is not None or (decided.forbids and _is_provisional(cluster, llm, chosen))
+        made = _planned(settled, model.condition, told, facts, hold, REPLAN_S if again else None)
         return replace(made, shape=model.read.shape)
 
     async def foresee(self, cluster: Cluster, wanted: Wanted, status: Mapping[str, Any]) -> Foreseen | None:
@@ -142,11 +140,7 @@ class Planning:
             return None
         chosen = _chosen_before(cluster, llm, status)
         runs = _runs(cluster, llm.with_chosen(chosen or fit.nothing_chosen(llm)))
-        decided = fit.kept(status, wanted.engine_version, chosen) if chosen is not None else None
-        if decided is None or decided.forbids:
-            found = await self._decide(cluster, wanted, read, chosen)
-        else:
-            found = decided
+        found = await self._decided(cluster, wanted, status, read, chosen, final=False)
         certain = own is not None or inspection.pinned(llm)
         return Foreseen(found, binding=certain and not runs and llm.spec.planning.mode == "Enforce")
 
@@ -204,6 +198,35 @@ class Planning:
 
     # ----------------------------------------------------------------- the plan
 
+    async def _decided(
+        self,
+        cluster: Cluster,
+        wanted: Wanted,
+        status: Mapping[str, Any],
+        read: inspection.Resolved,
+        chosen: Chosen | None,
+        *,
+        final: bool,
+    ) -> fit.Decision | fit.Unknown:
+        """The plan that stands, else a new one.
+
+        What was made before the model was known, with nothing chosen, is chosen for when it cannot fit, as long as no
+        pod of it has served.
+
+        Args:
+            final: whether a plan that forbids stands too.
+        """
+        provisional = _is_provisional(cluster, wanted.llm, chosen)
+        kept = fit.kept(status, wanted.engine_version, chosen) if chosen is not None else None
+        if kept is not None and not (kept.forbids and (provisional or not final)):
+            return kept
+        decided = await self._decide(cluster, wanted, read, chosen)
+        if provisional and isinstance(decided, fit.Decision) and decided.forbids:
+            better = await self._decide(cluster, wanted, read, None)
+            if isinstance(better, fit.Decision) and not better.forbids:
+                return better
+        return decided
+
     async def _decide(
         self,
         cluster: Cluster,
@@ -251,6 +274,23 @@ def _runs(cluster: Cluster, llm: LLMDeployment) -> bool:
     """The Deployment has the wanted configuration already, so a verdict would come too late to keep it back."""
     template = (_deployment(cluster, llm) or {}).get("spec", {}).get("template", {}).get("metadata", {})
     return bool(template.get("annotations", {}).get(names.CONFIG_HASH_ANNOTATION) == repository.content_hash(llm))
+
+
+def _is_provisional(cluster: Cluster, llm: LLMDeployment, chosen: Chosen | None) -> bool:
+    """Whether what is there was made with nothing chosen, and no pod of it has served yet.
+
+    A Deployment that once had all of its pods available keeps that word when they fail later, and when the operator
+    was not there to see it.
+    """
+    live = _deployment(cluster, llm)
+    if live is None or chosen is None or chosen.values:
+        return False
+    conditions = live.get("status", {}).get("conditions", [])
+    if any(one["type"] == "Progressing" and one.get("reason") == "NewReplicaSetAvailable" for one in conditions):
+        return False
+    wanted = repository.content_hash(llm.with_chosen(chosen))
+    states = pods.read_all(cluster.children(kinds.POD, Key(llm.namespace, llm.name)), CONTAINER)
+    return not any(one.config_hash == wanted and (one.started or one.ready) for one in states)
 
 
 def _deployment(cluster: Cluster, llm: LLMDeployment) -> Object | None:

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Any, Protocol
 
 from triton_vllm_operator.api import names
-from triton_vllm_operator.api.conditions import Condition, find
+from triton_vllm_operator.api.conditions import Condition, find, summary
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.desired import pod, repository, services
 from triton_vllm_operator.desired.children import children
 from triton_vllm_operator.desired.inputs import Defaults, ServingImage
 from triton_vllm_operator.engine import security
 from triton_vllm_operator.kube import kinds
-from triton_vllm_operator.kube.errors import Forbidden, Invalid
+from triton_vllm_operator.kube.errors import Conflict, Forbidden, Invalid, KubeError, NotLeader
 from triton_vllm_operator.kube.kinds import Key, Object
 from triton_vllm_operator.observed import findings, gather, pods, status
+from triton_vllm_operator.observed.findings import Finding
 from triton_vllm_operator.observed.gpus import GPUUse
 from triton_vllm_operator.observed.observation import Observation
 from triton_vllm_operator.plan import accuracy
@@ -34,8 +36,10 @@ from triton_vllm_operator.runtime.shell import Cluster
 log = logging.getLogger(__name__)
 
 _CORRECT = "Correct the field of spec that it names."
+_AGAIN = "It is tried again, with growing pauses."
 _ALLOW = "Ask the owner of the namespace for the quota, permission or admission webhook that the message names."
 
+TOLD_AFTER = 3  # tries in a row: the first two are often a conflict, or an API server that starts again
 CHILD_KINDS = (kinds.CONFIG_MAP, kinds.SERVICE, kinds.PDB, kinds.DEPLOYMENT)
 
 
@@ -52,7 +56,8 @@ def _now() -> str:
 
 @dataclass
 class Reconciler:
-    """What every reconcile needs besides the cluster; its only state is what runs of pods have answered.
+    """What every reconcile needs besides the cluster; its only state is what runs of pods have answered, and how often
+    in a row an LLMDeployment could not be brought forward.
 
     Attributes:
         default_image: serving image of a spec that names none.
@@ -66,18 +71,33 @@ class Reconciler:
     planning: Planning = field(default_factory=Planning)
     holders: Holders = field(default_factory=Holders)
     _proven: dict[Key, frozenset[str]] = field(default_factory=dict)
+    _failures: Counter[Key] = field(default_factory=Counter)
     _reader: Reader = field(init=False)
 
     def __post_init__(self) -> None:
         self._reader = Reader(self.probe)
 
     async def __call__(self, cluster: Cluster, key: Key) -> Result:
-        """Bring one LLMDeployment forward and write its status."""
+        """Bring one LLMDeployment forward and write its status. What fails again and again is told there too."""
         obj = await cluster.client.find(kinds.LLM_DEPLOYMENT, key.namespace, key.name)
         if obj is None or "deletionTimestamp" in obj["metadata"]:
             self._proven.pop(key, None)  # owner references let Kubernetes collect the children
+            self._failures.pop(key, None)
             self._reader.forget(key)
             return Result("Gone", gone=obj is None)
+        try:
+            result = await self._bring_forward(cluster, key, obj)
+        except NotLeader:
+            raise
+        except Exception as error:
+            self._failures[key] += 1
+            if self._failures[key] >= TOLD_AFTER:
+                await self._tell_trouble(cluster, obj, error)
+            raise
+        self._failures.pop(key, None)
+        return result
+
+    async def _bring_forward(self, cluster: Cluster, key: Key, obj: Object) -> Result:
         try:
             wanted, advisory = await self._understand(cluster, obj)
             image = wanted.image
@@ -131,24 +151,30 @@ class Reconciler:
             await cluster.delete(action.obj)
             return
         ref = kinds.ref_of(action.obj)
-        if action.uid is None:
-            await self._refuse_foreign(cluster, llm, ref)
         log.info("%s/%s: apply %s", llm.namespace, llm.name, ref)
         try:
-            await cluster.apply(action.obj, uid=action.uid)
+            if action.uid is None:
+                await self._make(cluster, llm, action.obj)
+            else:
+                await cluster.apply(action.obj, uid=action.uid)
         except Invalid as error:
             raise Refusal("ChildRefused", f"Kubernetes refuses {ref}: {error.reason}. {_CORRECT}") from error
         except Forbidden as error:
             raise Refusal("ChildForbidden", f"{ref} may not be written: {error.reason}. {_ALLOW}") from error
 
-    async def _refuse_foreign(self, cluster: Cluster, llm: LLMDeployment, ref: kinds.Ref) -> None:
-        """Never take over an object that somebody else made under the name of a child."""
-        found = await cluster.client.find(ref.kind, ref.namespace, ref.name)
-        owner = foreign_owner(found, llm.uid) if found is not None else None
-        if owner is None:
-            return
-        message = f"{ref} exists and belongs to {owner}. Delete or rename it, or give this LLMDeployment another name."
-        raise Refusal("NameTaken", message)
+    async def _make(self, cluster: Cluster, llm: LLMDeployment, obj: Object) -> None:
+        """Apply a child that is not known yet. What somebody else made under its name is never taken over."""
+        try:
+            await cluster.apply(obj, uid=None)
+        except Conflict:
+            ref = kinds.ref_of(obj)
+            found = await cluster.client.find(ref.kind, ref.namespace, ref.name)
+            if found is None:
+                raise  # it has just gone
+            if owner := foreign_owner(found, llm.uid):
+                cure = "Delete or rename it, or give this LLMDeployment another name."
+                raise Refusal("NameTaken", f"{ref} exists and belongs to {owner}. {cure}") from None
+            await cluster.apply(obj, uid=found["metadata"]["uid"])  # ours, without the label that we watch
 
     async def _refuse(self, cluster: Cluster, obj: Object, refusal: Refusal) -> Result:
         meta = obj["metadata"]
@@ -169,6 +195,21 @@ class Reconciler:
         await self._write_status(cluster, obj, fresh)
         return Result(planned.hold.reason, after=planned.after)
 
+    async def _tell_trouble(self, cluster: Cluster, obj: Object, error: Exception) -> None:
+        """Say in the status why nothing moves, as far as the API server takes that."""
+        if isinstance(error, KubeError):
+            reason, why = "APIServerError", f"The API server does not do what it is asked: {error}."
+        else:
+            what = f"{type(error).__name__}: {error}"
+            reason, why = "OperatorError", f"A defect of the operator, please report it: {what}."
+        trouble = Finding(reason, f"{why} {_AGAIN}", stalled=False)
+        generation = obj["metadata"].get("generation", 0)
+        fresh = status.troubled_status(obj.get("status", {}), trouble, generation, self.clock())
+        try:
+            await self._write_status(cluster, obj, fresh)
+        except KubeError as unheard:
+            log.warning("%s: its status cannot be written: %s", kinds.ref_of(obj), unheard)
+
     async def _write_status(self, cluster: Cluster, obj: Object, fresh: dict[str, Any]) -> None:
         """One write when something changed, none otherwise; an event when Ready changed its reason."""
         before = obj.get("status", {})
@@ -179,10 +220,10 @@ class Reconciler:
         await cluster.client.apply_status(body)
         await _tell_fit(cluster, obj, fresh["conditions"])
         await _tell_inaccurate(cluster, obj, fresh["conditions"])
-        was, ready = find(before.get("conditions", []), "Ready"), find(fresh["conditions"], "Ready")
-        if ready is not None and (was is None or was["reason"] != ready["reason"]):
+        was, now = summary(before.get("conditions", [])), summary(fresh["conditions"])
+        if now is not None and (was is None or was["reason"] != now["reason"]):
             stalled = find(fresh["conditions"], "Stalled") or {}
-            await _tell(cluster, obj, ready, "Warning" if stalled.get("status") == "True" else "Normal")
+            await _tell(cluster, obj, now, "Warning" if stalled.get("status") == "True" else "Normal")
 
     # ---------------------------------------------------------------- what is
 
@@ -241,11 +282,11 @@ async def allows_vulnerable_images(cluster: Cluster, namespace: str) -> bool:
     return bool(annotations.get(security.OPT_OUT_ANNOTATION) == "true")
 
 
-async def _tell(cluster: Cluster, obj: Object, ready: Mapping[str, Any], kind: str) -> None:
-    """One log line and one event for a new reason of Ready."""
+async def _tell(cluster: Cluster, obj: Object, now: Mapping[str, Any], kind: str) -> None:
+    """One log line and one event for a new reason."""
     meta = obj["metadata"]
-    log.info("%s/%s: %s: %s", meta["namespace"], meta["name"], ready["reason"], ready["message"])
-    await cluster.events.post(obj, kind=kind, reason=ready["reason"], action="Reconcile", note=ready["message"])
+    log.info("%s/%s: %s: %s", meta["namespace"], meta["name"], now["reason"], now["message"])
+    await cluster.events.post(obj, kind=kind, reason=now["reason"], action="Reconcile", note=now["message"])
 
 
 async def _tell_fit(cluster: Cluster, obj: Object, conditions: list[dict[str, Any]]) -> None:
@@ -278,7 +319,7 @@ def _ready_since(obj: Object) -> str:
     return str(ready["lastTransitionTime"]) if ready else "~"
 
 
-def _look_again(seen: Observation, finding: findings.Finding | None) -> float | None:
+def _look_again(seen: Observation, finding: Finding | None) -> float | None:
     """Seconds until another look where no watch event will tell of a change; None leaves it to the resync."""
     if finding is None:
         return None

@@ -62,14 +62,14 @@ class Cluster:
         """The owner's children of one kind, by name, as last seen or as answered to our own last write."""
         return self.stores[kind].owned_by(owner)
 
-    async def apply(self, obj: Object, *, uid: str | None = None) -> Object:
+    async def apply(self, obj: Object, *, uid: str | None) -> Object:
         """Apply a child, and see it at once: the next reconcile must not read its state before this write.
 
-        `uid` is that of the object as known: a namesake that somebody made meanwhile gives `Conflict`. Without it
-        the object is new, so a field that has a value of somebody else gives `Conflict` too, instead of being taken.
+        `uid` is that of the object as known: a namesake that somebody made meanwhile gives `Conflict`. None: it is
+        new, and whatever has its name gives `Conflict`.
         """
         try:
-            applied = await self.client.apply(obj, uid=uid, force=uid is not None)
+            applied = await self.client.apply(obj, uid=uid)
         except Conflict:
             await self.look(kinds.ref_of(obj))
             raise

@@ -38,7 +38,7 @@ class Api(Protocol):
     async def find(self, kind: Kind, namespace: str | None, name: str) -> Object | None:
         """One object, or None."""
 
-    async def apply(self, obj: Object, *, uid: str | None = None, force: bool = True) -> Object:
+    async def apply(self, obj: Object, *, uid: str | None) -> Object:
         """Server-side apply."""
 
 
