@@ -243,3 +243,16 @@ async def test_between_two_attempts_nothing_is_written() -> None:
     await made.look(3.0)
     await made.look(3.0)
     assert made.world.api.version == version
+
+
+async def test_a_claim_that_is_bound_later_is_read_and_chosen_by() -> None:
+    made = await Healing.of(model={"uri": "pvc://models/large"})
+    result = await made.look()
+    assert (made.gpus(), made.condition("ModelResolved")) == ("1", ("Unknown", "ClaimNotFound"))
+    assert result.after is not None
+    assert result.after <= 15.0, "no watch tells of a claim"
+    claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "models", "namespace": "team"}}
+    made.world.api.create({**claim, "status": {"phase": "Bound"}}, "user")
+    await made.look(result.after)
+    await made.says(LARGE)
+    assert (made.gpus(), made.condition("Fits")) == ("4", ("True", "Fits"))

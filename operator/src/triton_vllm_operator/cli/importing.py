@@ -19,7 +19,6 @@ from triton_vllm_operator.cli.imported import Imported, Note, Target, imported, 
 from triton_vllm_operator.cli.problems import InputProblem
 from triton_vllm_operator.engine import releases
 from triton_vllm_operator.engine.problems import Problem
-from triton_vllm_operator.plan.wanted import Refusal, understand
 
 _COLOURS = {"kept": "green", "changed": "yellow", "dropped": "red"}
 
@@ -62,9 +61,9 @@ def _skipped(model: repositories.TritonModel) -> Note:
 def refusal(obj: Mapping[str, Any], today: date) -> str:
     """Why the operator would refuse it as it stands; "" where it would not."""
     try:
-        understand(deployments.identified(obj, "default"), None, today).refuse(opted_out=False)
-    except Refusal as refused:
-        return f"{obj['metadata']['name']}: {refused.reason}: {refused.message}"
+        deployments.understood(obj, "default", None, today)
+    except InputProblem as refused:
+        return f"{obj['metadata']['name']}: {refused}"
     return ""
 
 
