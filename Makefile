@@ -57,8 +57,8 @@ test-engine: $(VENV) ## the serving backend in a real tritonserver with a real v
 bench-serving: $(VENV) ## the serving image beside vllm serve and the stock design; about 40 minutes (ARGS="--quick", "--help")
 	@cd images/triton-vllm && PYTHONPATH=.:../.. ../../$(VENV) -m bench $(ARGS)
 
-fuzz: $(VENV) ## hostile requests to a server that it starts itself (MINUTES=60 SEED=1)
-	@cd images/triton-vllm && PYTHONPATH=.:../.. ../../$(VENV) -m fuzz --minutes $(or $(MINUTES),60) --seed $(or $(SEED),1)
+fuzz: $(VENV) ## hostile requests to a server that it starts itself (MINUTES=60 SEED=1 MODEL=llama)
+	@cd images/triton-vllm && PYTHONPATH=.:../.. ../../$(VENV) -m fuzz --minutes $(or $(MINUTES),60) --seed $(or $(SEED),1) --model $(or $(MODEL),llama)
 
 test-oracle: $(VENV) ## the planner against vLLM's own code
 	@$(VENV) -m pytest -q -m oracle operator/tests

@@ -67,7 +67,9 @@ class Job:
 
 
 def _triton_error(error: RequestError) -> Any:
-    return pb_utils.TritonError(str(error), getattr(pb_utils.TritonError, error.code))
+    # Half of a surrogate pair, which JSON can say and UTF-8 cannot, may come from a name that the message repeats.
+    message = str(error).encode("utf-8", "replace").decode()
+    return pb_utils.TritonError(message, getattr(pb_utils.TritonError, error.code))
 
 
 @dataclass(slots=True)

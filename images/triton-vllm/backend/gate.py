@@ -158,8 +158,8 @@ class Gate:
             return
         if body is None:
             return
-        passage = Passage(body, receive, send)
-        await passage.through(self._application, _with_length(scope, body), self._limits.request_timeout_seconds)
+        scope = scope if body is given else _with_length(scope, body)
+        await Passage(body, receive, send).through(self._application, scope, self._limits.request_timeout_seconds)
 
 
 class Passage:

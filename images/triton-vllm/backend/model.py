@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from backend import bridge, front, memory, report
-from backend.engine import EngineLoop, effective_settings, engine_arguments, first_token, freeze_heap, start_engine
+from backend.engine import (
+    EngineLoop,
+    effective_settings,
+    engine_arguments,
+    first_token,
+    freeze_heap,
+    start_engine,
+    tell_statistics,
+)
 from backend.errors import Unavailable
 from backend.health import FAREWELL_SECONDS, GAVE_UP, EngineWatch
 from backend.inputs import INPUTS, OUTPUTS
@@ -85,7 +93,8 @@ class TritonPythonModel:
             give_up=self._give_up,
             halted=lambda: halted(workers),
         )
-        self._watching = [asyncio.ensure_future(watch.run()), asyncio.ensure_future(self._watch_cancellation())]
+        lasting = (watch.run(), self._watch_cancellation(), tell_statistics(self._engine))
+        self._watching = [asyncio.ensure_future(each) for each in lasting]
         try:
             self._front, self._front_task = await front.serve(front.Front(watch.problem, got, application))
             if application is not None:

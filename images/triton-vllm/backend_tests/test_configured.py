@@ -39,7 +39,7 @@ def configured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         limits={"request_timeout_seconds": SECONDS, "max_n": 2, "max_prompt_bytes": 10_000, "max_body_bytes": 50_000},
         openai={},
     )
-    with running(folder, folder / "models", VLLM_API_KEY=KEY) as started:
+    with running(folder, folder / "models", VLLM_API_KEY=KEY, VLLM_LOG_STATS_INTERVAL="1") as started:
         yield started
 
 
@@ -128,6 +128,11 @@ def test_limits_hold_for_both_protocols(configured: Server, client: OpenAI) -> N
     with pytest.raises(openai.APIStatusError, match="more than 50000 bytes") as error:
         client.completions.create(model="llm", prompt="Hello", extra_body={"x": "a" * 60_000})
     assert error.value.status_code == 413
+
+
+def test_throughput_is_logged_and_with_it_dropped_what_the_engine_keeps_for_it(configured: Server) -> None:
+    assert configured.generate(max_tokens=30).status == 200
+    wait_until(lambda: "Avg generation throughput" in configured.log, 30)
 
 
 def idle(server: Server) -> bool:

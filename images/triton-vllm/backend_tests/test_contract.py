@@ -219,6 +219,7 @@ def test_profiles(server: Server) -> None:
 BAD: dict[str, tuple[dict[str, Any], list[str]]] = {
     "unknown parameter": ({"tempature": 1}, ["'tempature'", "temperature", "max_tokens", "lora_name"]),
     "unknown in the tensor": ({"sampling_parameters": '{"best_of": 2}'}, ["'best_of'", "max_tokens"]),
+    "half a character": ({"sampling_parameters": '{"\\ud800": 1}'}, ["unknown sampling parameter '?'", "max_tokens"]),
     "wrong type": ({"temperature": "warm"}, ["'temperature'", "a number"]),
     "no whole number": ({"max_tokens": 1.5}, ["'max_tokens'", "an integer"]),
     "infinite": ({"sampling_parameters": '{"max_tokens": Infinity}'}, ["'max_tokens'", "an integer"]),

@@ -53,3 +53,30 @@ def test_what_is_no_request_need_not_be_answered() -> None:
 
 def test_kept_findings_can_be_read() -> None:
     assert all(case.door in ("http", "openai", "grpc") for case in fuzzing.kept())
+
+
+@pytest.mark.parametrize(
+    ("log", "found"),
+    [
+        ("all is well", 0),
+        ("Traceback (most recent call last):", 1),
+        ("response not sent\nTraceback", 2),
+        ("(EngineCore pid=7) ERROR Traceback", 0),
+        (f"(EngineCore pid=7) ERROR {mark(7, 12)}", 1),
+        (mark(8, 12), 0),
+    ],
+)
+def test_what_must_not_be_in_the_log(log: str, found: int) -> None:
+    assert len(fuzzing.in_log(log, 7)) == found
+
+
+def test_every_door_and_kind_of_request_is_tried() -> None:
+    cases = [make(9, number, NAMES) for number in range(2000)]
+    wires = [case.wire for case in cases if case.sound]
+    for path in ("generate ", "generate_stream ", "infer ", "chat/completions ", "v1/completions ", "/tokenize "):
+        assert any(wire.split("HTTP")[0].endswith(path) for wire in wires), path
+    binary = [wire for wire in wires if "/infer " in wire and "Inference-Header-Content-Length" in wire]
+    assert any('"binary_data_size"' in wire for wire in binary)
+    assert {"ModelInfer", "ModelStreamInfer"} <= {case.method.rsplit("/")[-1] for case in cases}
+    assert any(case.metadata for case in cases)
+    assert not any("triton_grpc_error" in case.metadata for case in cases)

@@ -186,6 +186,17 @@ def test_a_body_in_parts_arrives_whole_and_changed(seconds: float) -> None:
     assert json.loads(client.body) == {"temperature": 1, "max_tokens": 100}
 
 
+def test_a_body_that_is_left_as_it_is_goes_on_with_its_own_head() -> None:
+    async def told(scope: Any, receive: Any, send: Any) -> None:
+        assert dict(scope["headers"])[b"content-length"] == b"1"
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": (await receive())["body"]})
+
+    client = Client(b"[")
+    through(told, client)
+    assert client.body == b"["
+
+
 def test_without_the_key_nothing_is_read() -> None:
     client = Client(b"{}")
     through(echo, client, admitted=False)

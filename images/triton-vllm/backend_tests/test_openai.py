@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import threading
+from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 from openai import OpenAI
 
-from testing.server import Answer, Server
+import env as engine_env
+from backend.openai import UNREAD
+from testing.server import Answer, Server, environment, lay_out_backend
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 
@@ -26,6 +30,18 @@ TOOLS: Any = [
     {"type": "function", "function": {"name": name, "parameters": DRINK, "strict": True}}
     for name in ("make_tea", "make_coffee")
 ]
+
+
+MIDDLEWARE = """
+from backend.openai import make_application
+from vllm.entrypoints.launchers.app import build_app
+from vllm.entrypoints.launchers.cli_args import make_arg_parser
+from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+arguments = make_arg_parser(FlexibleArgumentParser()).parse_args([])
+for build in (build_app, make_application):
+    print(*(one.cls.__name__ for one in build(arguments, ("generate",), None).user_middleware))
+"""
 
 
 @pytest.fixture
@@ -44,6 +60,16 @@ def is_drink(text: str) -> bool:
 
 def test_models_are_the_deployment_and_its_adapters(client: OpenAI) -> None:
     assert [model.id for model in client.models.list()] == ["llm", "poet"]
+
+
+def test_of_vllms_middleware_only_what_counts_requests_unread_is_left_out(tmp_path: Path) -> None:
+    variables = environment(lay_out_backend(tmp_path / "backends"))
+    done = subprocess.run(
+        [engine_env.ensure(), "-c", MIDDLEWARE], env=variables, check=True, capture_output=True, text=True
+    )
+    plain, ours = (line.split() for line in done.stdout.splitlines()[-2:])
+    assert ours
+    assert sorted([*ours, UNREAD]) == sorted(plain)
 
 
 def test_chat_and_completions(server: Server, client: OpenAI) -> None:

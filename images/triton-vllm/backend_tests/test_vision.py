@@ -7,10 +7,12 @@ import json
 import struct
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import fuzz.__main__ as fuzzing
 from testing.server import TINY_ENGINE, Server, running, tiny_model, write_model
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
@@ -18,11 +20,12 @@ pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 ONE, TWO = "What is <image>?", "Compare <image> with <image>."
 GREEDY = {"max_tokens": 8, "temperature": 0, "ignore_eos": True, "exclude_input_in_output": True}
 ALLOWED, LIMIT = 2, 3
+SEED, SECONDS, CLIENTS = 4, 55.0, 2
 
 
 @pytest.fixture(scope="module")
 def seer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A LLaVA that takes two images a request, behind a limit of three."""
+    """A LLaVA that takes two images a request, behind a limit of three; OpenAI's protocol is on."""
     folder = tmp_path_factory.mktemp("seer")
     engine = {
         **TINY_ENGINE,
@@ -31,7 +34,7 @@ def seer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "max_model_len": 512,
         "limit_mm_per_prompt": {"image": ALLOWED},
     }
-    write_model(folder / "models", "llm", engine, limits={"max_images": LIMIT})
+    write_model(folder / "models", "llm", engine, limits={"max_images": LIMIT}, openai={})
     with running(folder, folder / "models") as started:
         yield started
 
@@ -121,3 +124,9 @@ def test_bad_images_are_the_clients_fault(seer: Server, case: str) -> None:
         assert word in answer.error
     assert "request failed" not in seer.log
     assert json.dumps(given)[:200] not in seer.log
+
+
+def test_a_minute_of_hostile_requests(seer: Server, tmp_path: Path) -> None:
+    # Here because this server is up, has all ports and images, and a context so short that no request lasts. Two
+    # clients: the tests beside this one need some of the machine.
+    assert fuzzing.fuzz(seer, SEED, SECONDS, tmp_path, print, CLIENTS) == []

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tritonclient.grpc import service_pb2
@@ -38,6 +38,13 @@ TRITON_PATHS = (
     *(f"/v2/models/{MODEL}/versions/1/generate", f"/v2/models/{MODEL}/versions/-1/generate", "/v2/models/x/generate"),
     *(f"/v2/models/{MODEL}/config", f"/v2/models/{MODEL}/stats", "/v2/repository/index", "/v2/health/ready", "/v2"),
     *("/v2/repository/models/llm/load", "/v2/logging", "/v2/systemsharedmemory/region/x/register", "/v2/../etc/passwd"),
+)
+# An image of one point, for models that look at images.
+PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
+# Not `triton_grpc_error`: operator/docs/serving.md tells what it does to tritonserver 2.51.
+METADATA = (
+    *("authorization", "triton-grpc-protocol-x", "triton-grpc-protocol-trace", "triton-request-id", "traceparent"),
+    *("x-forwarded-for", "x-b-bin"),
 )
 METHODS = ("POST", "POST", "POST", "GET", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "TRACE", "BREW", "post")
 STRUCTURES: tuple[dict[str, Any], ...] = (
@@ -69,8 +76,9 @@ class Case:
     sound: bool = True
     # Whether the client leaves without reading.
     leave: bool = False
-    # gRPC's method.
+    # gRPC's method, and what goes with its messages.
     method: str = ""
+    metadata: dict[str, str] = field(default_factory=dict)
 
     def as_json(self) -> str:
         """For a file."""
@@ -86,8 +94,8 @@ def make(seed: int, number: int, names: Sequence[str]) -> Case:
     """Case ``number`` of a seed. ``names``: sampling parameters that the server knows."""
     chance = random.Random(f"{seed}:{number}")
     maker = Maker(chance, mark(seed, number), names)
-    kinds: list[Callable[[], Case]] = [maker.triton] * 5 + [maker.openai] * 3 + [maker.grpc] * 3 + [maker.http] * 2
-    return chance.choice(kinds)()
+    many: list[Callable[[], Case]] = [maker.triton] * 5 + [maker.openai] * 3 + [maker.grpc] * 3
+    return chance.choice([*many, maker.http, maker.http, maker.infer])()
 
 
 class Maker:
@@ -101,6 +109,27 @@ class Maker:
         path = self._chance.choice(TRITON_PATHS[:2] * 6 + TRITON_PATHS)
         wire, sound = self._post(path, self._body(self._generate()))
         return Case(f"{self._word} triton", "http", wire, sound=sound, leave=self._rarely(0.05))
+
+    def infer(self) -> Case:
+        """A request of KServe's own, its tensors behind the JSON as bytes, well-formed or not."""
+        tensors: list[dict[str, Any]] = []
+        blob = b""
+        for name in dict.fromkeys(["text_input", *self._chance.sample(TENSORS, self._chance.randrange(3))]):
+            kind, count, data = self._binary(name)
+            size = len(data) if not self._rarely(0.1) else self._chance.choice((0, -1, 3, 1 << 33))
+            tensors.append({"name": name, "datatype": kind, "shape": [count]})
+            if self._rarely(0.2):
+                tensors[-1]["data"] = [self._value(2)]
+            else:
+                tensors[-1]["parameters"] = {"binary_data_size": size}
+                blob += data
+        text = json.dumps({"inputs": tensors, "parameters": self._sampling(), "id": self._word})
+        head = text.encode() if not self._rarely(0.1) else self._broken(text.encode())
+        length = len(head) if not self._rarely(0.1) else self._chance.choice((0, 5, len(head) + len(blob) + 1))
+        path = self._chance.choice(TRITON_PATHS[:3] + TRITON_PATHS[2:3] * 3)
+        more = f"Inference-Header-Content-Length: {length}\r\n"
+        wire, sound = self._post(path, (head + blob).decode("latin-1"), more)
+        return Case(f"{self._word} infer", "http", wire, sound=sound, leave=self._rarely(0.05))
 
     def openai(self) -> Case:
         """A JSON body for a path of OpenAI's protocol."""
@@ -149,20 +178,26 @@ class Maker:
         method = self._chance.choice(("ModelStreamInfer",) * 8 + ("ModelInfer", "ModelConfig", "RepositoryModelLoad"))
         if self._rarely(0.15):
             wire = self._broken(wire)
-        return Case(f"{self._word} grpc", "grpc", wire.decode("latin-1"), method=GRPC + method)
+        names = self._chance.sample(METADATA, self._chance.choice((0, 0, 1, 2)))
+        metadata = {name: self._chance.choice(("", "true", self._word, self._word * 200, "=?~ ")) for name in names}
+        return Case(f"{self._word} grpc", "grpc", wire.decode("latin-1"), method=GRPC + method, metadata=metadata)
 
     def _tensor(self, request: Any, name: str) -> None:
+        kind, count, data = self._binary(name)
+        tensor = request.inputs.add(name=name, datatype=kind, shape=[count] if not self._rarely(0.05) else [])
+        if self._rarely(0.1):
+            tensor.contents.bytes_contents.append(self._text().encode("utf-8", "surrogatepass"))
+        else:
+            request.raw_input_contents.append(self._broken(data) if self._rarely(0.1) else data)
+
+    def _binary(self, name: str) -> tuple[str, int, bytes]:
+        """A tensor's type, its number of elements and its bytes, which usually fit together."""
         boolean = name.startswith(("return_", "exclude_")) or name == "stream"
         kind = (
             ("BOOL" if boolean else "BYTES") if not self._rarely(0.15) else self._chance.choice(("FP32", "INT64", "X"))
         )
         count = 1 if not self._rarely(0.2) else self._chance.choice((0, 2, 3, -1, 1 << 40))
-        tensor = request.inputs.add(name=name, datatype=kind, shape=[count] if not self._rarely(0.05) else [])
-        data = b"".join(self._element(kind, name) for _ in range(max(0, min(count, 4))))
-        if self._rarely(0.1):
-            tensor.contents.bytes_contents.append(self._text().encode("utf-8", "surrogatepass"))
-        else:
-            request.raw_input_contents.append(self._broken(data) if self._rarely(0.1) else data)
+        return kind, count, b"".join(self._element(kind, name) for _ in range(max(0, min(count, 4))))
 
     def _element(self, kind: str, name: str) -> bytes:
         if kind == "BOOL":
@@ -170,6 +205,7 @@ class Maker:
         if kind != "BYTES":
             return self._chance.randbytes(8 if kind == "INT64" else 4)
         text = json.dumps(self._sampling()) if name == "sampling_parameters" else self._text()
+        text = PICTURE if name == "image" and self._rarely(0.5) else text
         data = text.encode("utf-8", "surrogatepass") if not self._rarely(0.1) else self._chance.randbytes(9)
         return len(data).to_bytes(4, "little") + data
 
@@ -187,6 +223,8 @@ class Maker:
     def _generate(self) -> dict[str, Any]:
         body: dict[str, Any] = {"text_input": self._text() if not self._rarely(0.1) else self._value(3)}
         body |= {name: self._value(3) for name in self._chance.sample(TENSORS[1:], self._chance.randrange(3))}
+        if self._rarely(0.1):
+            body["image"] = self._chance.choice((PICTURE, [PICTURE, PICTURE], [PICTURE, self._text()]))
         sampling = self._sampling()
         door = self._chance.choice(("top", "nested", "tensor"))
         if door == "tensor":
@@ -257,9 +295,9 @@ class Maker:
         data = text.encode()
         return (self._broken(data) if self._rarely(0.15) else data).decode("latin-1")
 
-    def _post(self, path: str, body: str) -> tuple[str, bool]:
-        """The wire, and whether its framing is right."""
-        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    def _post(self, path: str, body: str, more: str = "") -> tuple[str, bool]:
+        """The wire, and whether its framing is right. ``more``: further lines of the head."""
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{more}"
         if self._rarely(0.1):
             size = self._chance.choice((1, 7, 4096))
             parts = [body[at : at + size] for at in range(0, min(len(body), 200 * size), size)]

@@ -36,7 +36,7 @@ class Doors:
     def send(self, case: Case) -> Outcome:
         """Send it and wait for the answer, if the client stays for it."""
         wire = case.wire.encode("latin-1")
-        return self._grpc(case.method, wire) if case.door == "grpc" else self._http(case, wire)
+        return self._grpc(case, wire) if case.door == "grpc" else self._http(case, wire)
 
     def close(self) -> None:
         """Close what is kept open."""
@@ -54,20 +54,26 @@ class Doors:
                         connection.shutdown(socket.SHUT_WR)
             return _read(connection)
 
-    def _grpc(self, method: str, wire: bytes) -> Outcome:
-        stream = method.endswith("StreamInfer")
+    def _grpc(self, case: Case, wire: bytes) -> Outcome:
+        stream = case.method.endswith("StreamInfer")
         make = self._channel.stream_stream if stream else self._channel.unary_unary
-        call = make(method, request_serializer=lambda data: data, response_deserializer=lambda data: data)
+        call = make(case.method, request_serializer=lambda data: data, response_deserializer=lambda data: data)
+        metadata = [(name, _value(name, text)) for name, text in case.metadata.items()]
         try:
             if not stream:
-                return Outcome("OK", str(len(call(wire, timeout=PATIENCE_SECONDS))))
-            answers = list(call(iter([wire]), timeout=PATIENCE_SECONDS))
+                return Outcome("OK", str(len(call(wire, timeout=PATIENCE_SECONDS, metadata=metadata))))
+            answers = list(call(iter([wire]), timeout=PATIENCE_SECONDS, metadata=metadata))
             errors = [service_pb2.ModelStreamInferResponse.FromString(answer).error_message for answer in answers]
             return Outcome("OK", "".join(errors)[:KEPT_BYTES])
         except grpc.RpcError as error:
             code = error.code()
             name = "hang" if code is grpc.StatusCode.DEADLINE_EXCEEDED else code.name
             return Outcome(name, str(error.details())[:KEPT_BYTES])
+
+
+def _value(name: str, text: str) -> str | bytes:
+    """What goes with a call: bytes for names that end so."""
+    return text.encode() if name.endswith("-bin") else text
 
 
 def _read(connection: socket.socket) -> Outcome:
