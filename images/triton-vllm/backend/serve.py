@@ -111,7 +111,8 @@ class Supervisor:
         if ended_for is None and any(GAVE_UP in line for line in lines):
             ended_for = _DEAD_STUB, _DEAD_STUB_HINT
         if ended_for or (code != 0 and not self._stopping):
-            _explain(lines, ended_for or _told(code))
+            killed = ended_for is None and code == -signal.SIGKILL
+            _explain([] if killed else lines, ended_for or _told(code))
         return 1 if ended_for else code if code >= 0 else 128 - code
 
     def _lost(self) -> tuple[str, str] | None:
@@ -164,6 +165,8 @@ def _answers(door: tuple[str, int]) -> bool:
 
 
 def _told(code: int) -> tuple[str, str]:
+    if code == -signal.SIGKILL:  # what its children say of that is an effect, not the cause
+        return "tritonserver ended with signal 9", "something outside killed it: look for want of memory on the node"
     told = f"signal {-code}" if code < 0 else f"code {code}"
     return f"tritonserver ended with {told}", "see the lines of the log above"
 

@@ -24,6 +24,8 @@ serve.GIVEN_UP_SECONDS = 1
 sys.exit(serve.Supervisor(sys.argv[1:]).wait())
 """
 WAIT_FOR_A_CHILD = "import subprocess; subprocess.run(['sleep', '4'])"
+SHARED = "boost::interprocess::lock_exception"
+ABORTED = "the memory that it shares with the process of the backend"
 GIVEN_UP = "tritonserver gave up the load: the process of the backend gave no sign of life for a second"
 
 
@@ -48,6 +50,9 @@ def supervised(folder: Path, script: str, *arguments: str) -> tuple[int, str | N
     [
         (f"echo '{GAVE_UP}the engine has died'; kill -ABRT $$", 1, "the engine was given up: the engine has died"),
         ("kill -ABRT $$", 128 + signal.SIGABRT, "tritonserver ended with signal 6"),
+        (f"echo '{SHARED}'; kill -ABRT $$", 128 + signal.SIGABRT, f"tritonserver aborted over {ABORTED} ({SHARED})"),
+        # The backend's process aborts when the server has gone.
+        (f"echo '{SHARED}'; kill -KILL $$", 128 + signal.SIGKILL, "tritonserver ended with signal 9"),
         ("exit 3", 3, "tritonserver ended with code 3"),
         ("exit 0", 0, None),
     ],
