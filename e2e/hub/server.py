@@ -173,9 +173,9 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def write_broken(folder: Path) -> None:
-    """The files of `BROKEN`."""
+    """The files of `BROKEN`. A container that starts again finds them there."""
     for repository, files in BROKEN.items():
-        (folder / repository).mkdir(parents=True)
+        (folder / repository).mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
             (folder / repository / name).write_text(json.dumps(content))
 
