@@ -17,6 +17,7 @@ from triton_vllm_operator.kube.client import Client
 from triton_vllm_operator.kube.errors import Conflict
 from triton_vllm_operator.kube.kinds import Object
 
+pytestmark = pytest.mark.every_version
 KINDS = ("ConfigMap", "Service", "PodDisruptionBudget", "Deployment")
 Question = Callable[[Client], Awaitable[Object]]
 
