@@ -109,10 +109,7 @@ def troubled_status(previous: Mapping[str, Any], trouble: Finding, generation: i
     serves = ready.get("status") == "True" and ready.get("observedGeneration") == generation
     current = [] if serves else [Condition("Ready", "False", trouble.reason, trouble.message)]
     fresh = merge(before, [*current, *_progress(trouble)], generation, now)
-    told = {c["type"] for c in fresh}
-    every = [*(c for c in before if c.get("type") not in told), *fresh]
-    conditions = sorted(every, key=lambda c: str(c["type"]))
-    return {**previous, "observedGeneration": generation, "conditions": conditions}
+    return {**previous, "observedGeneration": generation, "conditions": _beside(before, fresh)}
 
 
 def held_status(
@@ -131,8 +128,13 @@ def held_status(
     """
     ready = Condition("Ready", "False", hold.reason, hold.message)
     fresh = merge(previous.get("conditions", []), [ready, *_progress(hold), *current], generation, now)
-    told = {c["type"] for c in fresh}
-    kept = [c for c in previous.get("conditions", []) if c.get("type") in _KEPT and c.get("type") not in told]
+    kept = [c for c in previous.get("conditions", []) if c.get("type") in _KEPT]
     body = {key: value for key, value in previous.items() if key not in ("model", "plan", "chosen")}
-    every = sorted(kept + fresh, key=lambda c: str(c["type"]))
-    return {**body, **facts, "observedGeneration": generation, "conditions": every}
+    return {**body, **facts, "observedGeneration": generation, "conditions": _beside(kept, fresh)}
+
+
+def _beside(before: Sequence[Mapping[str, Any]], fresh: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Fresh conditions and those of before that they do not replace, by type."""
+    told = {c["type"] for c in fresh}
+    every = [*(c for c in before if c.get("type") not in told), *fresh]
+    return sorted(every, key=lambda c: str(c["type"]))

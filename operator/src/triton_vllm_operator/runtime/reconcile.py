@@ -168,7 +168,7 @@ class Reconciler:
             await cluster.apply(obj, uid=None)
         except Conflict:
             ref = kinds.ref_of(obj)
-            found = await cluster.client.find(ref.kind, ref.namespace, ref.name)
+            found = await cluster.look(ref)
             if found is None:
                 raise  # it has just gone
             if owner := foreign_owner(found, llm.uid):

@@ -66,12 +66,13 @@ class Cluster:
         """Apply a child, and see it at once: the next reconcile must not read its state before this write.
 
         `uid` is that of the object as known: a namesake that somebody made meanwhile gives `Conflict`. None: it is
-        new, and whatever has its name gives `Conflict`.
+        new, and whatever has its name gives `Conflict`; the caller then looks at that.
         """
         try:
             applied = await self.client.apply(obj, uid=uid)
         except Conflict:
-            await self.look(kinds.ref_of(obj))
+            if uid is not None:
+                await self.look(kinds.ref_of(obj))
             raise
         self.note(applied)
         return applied
@@ -86,8 +87,8 @@ class Cluster:
             raise
         await self.look(ref)
 
-    async def look(self, ref: kinds.Ref) -> None:
-        """Read one child anew, because an answer said that what is known of it is wrong."""
+    async def look(self, ref: kinds.Ref) -> Object | None:
+        """Read one child anew, because an answer said that what is known of it is wrong; what has its name now."""
         store, namespace = self.stores[ref.kind], ref.namespace or ""
         version = store.version_of(namespace, ref.name)
         found = await self.client.find(ref.kind, ref.namespace, ref.name)
@@ -95,6 +96,7 @@ class Cluster:
             store.forget(namespace, ref.name, version)
         else:
             self.note(found)
+        return found
 
     def note(self, obj: Object) -> None:
         """Remember an object as answered by the API server."""
