@@ -27,7 +27,7 @@ from backend.inputs import INPUTS, OUTPUTS
 from backend.metrics import Copier, Mirror, Reader
 from backend.openai import build_application, server_arguments
 from backend.processes import below, halted
-from backend.resources import keep_to_loopback, prepare_cpu, read_limits
+from backend.resources import keep_to_loopback, prepare, read_limits
 from backend.service import UNHEALTHY, Service, sampling_rules
 from backend.settings import is_true, read_model
 
@@ -53,8 +53,8 @@ class TritonPythonModel:
         folder = Path(args["model_repository"]) / args["model_version"]
         self._settings = read_model(folder)
         keep_to_loopback(os.environ)
-        if os.environ.get(DEVICE_VARIABLE) == "cpu":
-            prepare_cpu(self._settings.engine_arguments, read_limits(), os.environ)
+        on_cpu = os.environ.get(DEVICE_VARIABLE) == "cpu"
+        prepare(self._settings.engine_arguments, read_limits(), os.environ, on_cpu=on_cpu)
         arguments = engine_arguments(self._settings.engine_arguments)
         openai = self._settings.openai
         frontend = (

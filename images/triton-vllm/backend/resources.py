@@ -81,6 +81,19 @@ def kv_cache_bytes(limits: Limits, utilization: float, weight_bytes: int, worker
     return max(SMALLEST_KV_BYTES, (int(limits.memory_bytes * utilization) - others) // workers)
 
 
+def prepare(arguments: dict[str, Any], limits: Limits, environment: MutableMapping[str, str], *, on_cpu: bool) -> None:
+    """Make ``environment`` and ``arguments`` (engine arguments) right for the device. What the user set stays as it is.
+
+    On a GPU the engine's processes begin as new ones (spawn), as with ``vllm serve`` and as vLLM itself wants it on a
+    CPU, and not as copies of this one: each step there is paced by Python, which is 8 % slower in a copy. On an H200 a
+    prefill took 41 ms instead of 34 (operator/docs/serving.md).
+    """
+    if on_cpu:
+        prepare_cpu(arguments, limits, environment)
+    else:
+        environment.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
+
+
 def prepare_cpu(arguments: dict[str, Any], limits: Limits, environment: MutableMapping[str, str]) -> None:
     """Give vLLM on CPU its threads and KV cache from the container's limits. What the user set stays as it is.
 
