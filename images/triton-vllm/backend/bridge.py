@@ -54,7 +54,12 @@ class Job:
         return not self._finished and bool(self._sender.is_cancelled())
 
     def send(self, tensors: Tensors | None, error: RequestError | None, final: bool) -> None:
-        """Send one response. Blocks until tritonserver has it."""
+        """Send one response. Blocks until tritonserver has it.
+
+        Nothing is sent after the final one: a client's leaving may be noticed while that is on its way.
+        """
+        if self._finished:
+            return
         self._finished = final
         flags = FINAL if final else 0
         if error is not None:

@@ -21,17 +21,25 @@ READING_THE_BODY = ("request_body_to_args",)
 # Where vLLM makes tokens of a prompt and its images, and where it writes the request for the engine.
 READING_THE_PROMPT = ("process_inputs", "_send_input")
 BODY_MESSAGE = "the body is not what this path takes: a parameter has the wrong type"
+# What a request has that gives the engine a grammar to follow.
+GRAMMARS = ("structured_outputs", "response_format", "text")
+GRAMMAR_MESSAGE = (
+    "the engine gave the request up: the grammar of 'structured_outputs' or 'response_format' passes the check of its "
+    "form, but does not compile, or nothing that the model may say follows it"
+)
 # vLLM writes the name of a model that it does not serve, as the client gave it, at a level that is always shown.
 TALE = "Error with model"
 
 
 def refuse_broken_requests(application: Any) -> None:
     """Have vLLM's application answer 400 for such requests, and keep what they say out of the log."""
+    from vllm.exceptions import GenerationError
     from vllm.v1.engine.exceptions import EngineGenerateError
 
     for kind in STUMBLES:
         application.add_exception_handler(kind, _refuse_body)
     application.add_exception_handler(EngineGenerateError, _Engine(application.exception_handlers))
+    application.add_exception_handler(GenerationError, _GivenUp(application.exception_handlers))
     # Something that the application loads has already made what calls the handlers.
     application.middleware_stack = application.build_middleware_stack()
     for handler in logging.getLogger("vllm").handlers:
@@ -44,8 +52,8 @@ async def _refuse_body(_request: Any, error: Exception) -> Any:
     return _refusal(BODY_MESSAGE)
 
 
-class _Engine:
-    """Answers what the engine's ``generate`` raises; what is not the client's fault is left to vLLM."""
+class _Handler:
+    """Answers what may be the client's fault; all else is left to vLLM's own handler."""
 
     def __init__(self, handlers: dict[Any, Any]) -> None:
         from vllm.exceptions import VLLMError
@@ -53,8 +61,34 @@ class _Engine:
         self._otherwise = handlers[VLLMError]
 
     async def __call__(self, request: Any, error: Exception) -> Any:
-        message = unreadable_request(error)
+        message = await self.fault(request, error)
         return _refusal(message) if message else await self._otherwise(request, error)
+
+    async def fault(self, request: Any, error: Exception) -> str:
+        """What the client did wrong; "" when it did not."""
+        raise NotImplementedError
+
+
+class _Engine(_Handler):
+    """What the engine's ``generate`` raises."""
+
+    async def fault(self, _request: Any, error: Exception) -> str:
+        return unreadable_request(error)
+
+
+class _GivenUp(_Handler):
+    """What is raised of a request that the engine ended without a word."""
+
+    async def fault(self, request: Any, error: Exception) -> str:
+        if getattr(error, "status_code", 500) != 500:
+            return ""  # the same request may be answered when it is sent again
+        # FastAPI has read the body: this waits for nobody.
+        return GRAMMAR_MESSAGE if has_grammar(await request.json()) else ""
+
+
+def has_grammar(body: Any) -> bool:
+    """Whether a request gives the engine a grammar to follow."""
+    return isinstance(body, dict) and any(body.get(name) is not None for name in GRAMMARS)
 
 
 def _refusal(message: str) -> Any:

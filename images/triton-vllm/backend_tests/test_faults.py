@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from backend.faults import tells_no_request, unreadable_request
+from backend.faults import has_grammar, tells_no_request, unreadable_request
 
 
 def process_inputs(error: Exception) -> None:
@@ -59,3 +59,16 @@ def test_names_that_clients_give_stay_out_of_the_log() -> None:
 
     assert not tells_no_request(line("Error with model %s"))
     assert tells_no_request(line("Engine %s died"))
+
+
+@pytest.mark.parametrize(
+    ("body", "has"),
+    [
+        ({"structured_outputs": {"regex": "a"}}, True),
+        ({"response_format": {"type": "json_object"}}, True),
+        ({"structured_outputs": None, "prompt": "x"}, False),
+        ([], False),
+    ],
+)
+def test_only_a_request_with_a_grammar_can_have_a_wrong_one(body: object, has: bool) -> None:
+    assert has_grammar(body) is has

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -80,3 +81,10 @@ def test_every_door_and_kind_of_request_is_tried() -> None:
     assert {"ModelInfer", "ModelStreamInfer"} <= {case.method.rsplit("/")[-1] for case in cases}
     assert any(case.metadata for case in cases)
     assert not any("triton_grpc_error" in case.metadata for case in cases)
+
+
+def test_an_id_that_a_client_chooses_has_no_word_that_must_not_be_in_the_log() -> None:
+    wires = [case.wire for case in (make(9, number, NAMES) for number in range(4000)) if case.door == "openai"]
+    ids = [found for wire in wires for found in re.findall(r'"request_id": "([^"]*)"', wire)]
+    assert any("chosen" in one for one in ids)
+    assert not any(mark(9, 0)[:-3] in one for one in ids)

@@ -30,6 +30,7 @@ def version(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         return
     folder = tmp_path_factory.mktemp("previous")
     engine = {**TINY_ENGINE, "model": str(tiny_model()), "enable_lora": True, "max_lora_rank": 8}
+    engine["structured_outputs_config"] = {"backend": "xgrammar"}
     adapters = {"poet": str(tiny_model("lora"))}
     sampling = {"profiles": {"short": {"max_tokens": 3}}}
     write_model(folder / "models", "llm", engine, multi_lora=adapters, sampling=sampling, openai={})
@@ -81,6 +82,16 @@ def test_client_faults(any_server: Server, body: dict[str, Any], words: list[str
     assert answer.status == 400, answer
     for word in words:
         assert word in answer.error
+
+
+@pytest.mark.parametrize(
+    ("path", "said"), [("/v1/completions", {"prompt": "Hello"}), ("/v1/chat/completions", {"messages": HELLO})]
+)
+def test_grammar_that_no_text_follows_is_the_clients_fault(any_server: Server, path: str, said: dict[str, Any]) -> None:
+    body = {"model": "llm", "max_tokens": 4, "structured_outputs": {"grammar": "root ::= root"}, **said}
+    answer = any_server.request("POST", path, body, port=any_server.front_port)
+    assert answer.status == 400, answer
+    assert "'structured_outputs'" in answer.body["error"]["message"]
 
 
 def test_profile_and_adapter(any_server: Server) -> None:

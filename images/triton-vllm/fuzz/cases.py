@@ -248,6 +248,9 @@ class Maker:
         body |= {name: self._value(3) for name in names}
         if self._rarely(0.1):
             body["structured_outputs"] = self._chance.choice(STRUCTURES)
+        if "request_id" in body:
+            # A client chooses an id to find it in the log; no other word of a request may be there.
+            body["request_id"] = json.loads(json.dumps(body["request_id"]).replace(self._word, "chosen"))
         if self._rarely(0.3):
             body.pop(self._chance.choice(list(body)))
         return body
