@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import traceback
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 # What code raises that meets a value of another type than it expects; vLLM sees to ValueError and TypeError itself.
@@ -38,8 +39,8 @@ def refuse_broken_requests(application: Any) -> None:
 
     for kind in STUMBLES:
         application.add_exception_handler(kind, _refuse_body)
-    application.add_exception_handler(EngineGenerateError, _Engine(application.exception_handlers))
-    application.add_exception_handler(GenerationError, _GivenUp(application.exception_handlers))
+    for kind, fault in ((EngineGenerateError, _unreadable), (GenerationError, _wrong_grammar)):
+        application.add_exception_handler(kind, _Handler(fault, application.exception_handlers))
     # Something that the application loads has already made what calls the handlers.
     application.middleware_stack = application.build_middleware_stack()
     for handler in logging.getLogger("vllm").handlers:
@@ -53,37 +54,30 @@ async def _refuse_body(_request: Any, error: Exception) -> Any:
 
 
 class _Handler:
-    """Answers what may be the client's fault; all else is left to vLLM's own handler."""
+    """Answers what is the client's fault by ``fault``, which says what that is; all else is left to vLLM's handler."""
 
-    def __init__(self, handlers: dict[Any, Any]) -> None:
+    def __init__(self, fault: Callable[[Any, Exception], Awaitable[str]], handlers: dict[Any, Any]) -> None:
         from vllm.exceptions import VLLMError
 
+        self._fault = fault
         self._otherwise = handlers[VLLMError]
 
     async def __call__(self, request: Any, error: Exception) -> Any:
-        message = await self.fault(request, error)
+        message = await self._fault(request, error)
         return _refusal(message) if message else await self._otherwise(request, error)
 
-    async def fault(self, request: Any, error: Exception) -> str:
-        """What the client did wrong; "" when it did not."""
-        raise NotImplementedError
+
+async def _unreadable(_request: Any, error: Exception) -> str:
+    """Of what the engine's ``generate`` raises."""
+    return unreadable_request(error)
 
 
-class _Engine(_Handler):
-    """What the engine's ``generate`` raises."""
-
-    async def fault(self, _request: Any, error: Exception) -> str:
-        return unreadable_request(error)
-
-
-class _GivenUp(_Handler):
-    """What is raised of a request that the engine ended without a word."""
-
-    async def fault(self, request: Any, error: Exception) -> str:
-        if getattr(error, "status_code", 500) != 500:
-            return ""  # the same request may be answered when it is sent again
-        # FastAPI has read the body: this waits for nobody.
-        return GRAMMAR_MESSAGE if has_grammar(await request.json()) else ""
+async def _wrong_grammar(request: Any, error: Exception) -> str:
+    """Of what is raised when the engine has ended a request without a word."""
+    if getattr(error, "status_code", 500) != 500:
+        return ""  # the same request may be answered when it is sent again
+    # FastAPI has read the body: this waits for nobody.
+    return GRAMMAR_MESSAGE if has_grammar(await request.json()) else ""
 
 
 def has_grammar(body: Any) -> bool:

@@ -66,6 +66,7 @@ def test_names_that_clients_give_stay_out_of_the_log() -> None:
     [
         ({"structured_outputs": {"regex": "a"}}, True),
         ({"response_format": {"type": "json_object"}}, True),
+        ({"text": {"format": {"type": "json_schema"}}, "input": "x"}, True),
         ({"structured_outputs": None, "prompt": "x"}, False),
         ([], False),
     ],
