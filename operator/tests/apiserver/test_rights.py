@@ -21,6 +21,7 @@ from tests.apiserver.rights import Right
 from tests.apiserver.view import Object, View, llm
 from tests.apiserver.webhooks import installed
 from tests.plan.test_fit import LLAMA_8B
+from triton_vllm_operator.api import names
 from triton_vllm_operator.capacity import ModelShape
 from triton_vllm_operator.plan.inspection import Resolved
 
@@ -135,6 +136,7 @@ def live_through_everything(view: View) -> None:
     eventually("the events of a pod in creation are read", lambda: asked in used(view))
     view.fake_pod_status(pod, pod_ready())
     view.wait_reason("a", "Serving")
+    hide_the_children(view)
     for kind in ("configmap", "service", "pdb", "deployment"):
         leave_behind(view, kind)
     eventually("leftovers are gone", lambda: all("left" not in name for _, name in view.children()))
@@ -142,6 +144,17 @@ def live_through_everything(view: View) -> None:
         "patch", "llm", "a", "--type=merge", "-p", '{"spec": {"service": {"disruptionBudget": {"enabled": false}}}}'
     )
     eventually("no budget", lambda: "PodDisruptionBudget" not in view.kinds())
+
+
+def hide_the_children(view: View) -> None:
+    """Take away the label by which each child is watched: as if new it is applied, found there, and read."""
+    for kind, name in view.wait_children():
+        view.kubectl("label", kind.lower(), name, f"{names.INSTANCE_LABEL}-")
+    eventually("all have it again", lambda: all(_watched(obj) for obj in view.children().values()))
+
+
+def _watched(obj: Object) -> bool:
+    return names.INSTANCE_LABEL in obj["metadata"]["labels"]
 
 
 def bind(view: View, pod: str) -> None:
