@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 
@@ -35,12 +36,20 @@ def copied_sources(text: str) -> list[str]:
     return sources
 
 
+def argument_values(text: str, given: Mapping[str, str]) -> dict[str, str]:
+    """Values of a Dockerfile's ARG lines: what is given, or their defaults, which may say those before them."""
+    values: dict[str, str] = {}
+    for found in re.finditer(r"^ARG (\w+)=?(\S*)$", text, re.MULTILINE):
+        values[found[1]] = given.get(found[1], Template(found[2]).safe_substitute(values))
+    return values
+
+
 def source_files(name: str) -> list[Path]:
     """Files that image `name` is built from, relative to the repository's root."""
     recipe = dockerfile(name)
     files = {recipe.relative_to(settings.REPO)}
-    text = Template(recipe.read_text()).safe_substitute(BUILD_ARGUMENTS.get(name, {}))
-    for source in copied_sources(text):
+    text = recipe.read_text()
+    for source in copied_sources(Template(text).safe_substitute(argument_values(text, BUILD_ARGUMENTS.get(name, {})))):
         matched = sorted(settings.REPO.glob(source.rstrip("/") or "*"))
         if not matched:
             raise FileNotFoundError(f"{recipe.relative_to(settings.REPO)} copies {source}, which does not exist")

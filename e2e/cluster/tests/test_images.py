@@ -12,6 +12,7 @@ from e2e.cluster import images, settings
 DOCKERFILE = """\
 ARG BASE
 FROM ${BASE} AS build
+ARG DEVICE
 COPY --chown=1000:1000 images/own/start.py \\
      src/package/ /app/
 ADD lock-$DEVICE.txt /app/
@@ -57,6 +58,24 @@ def test_an_image_is_made_of_its_dockerfile_and_what_that_copies(repo: Path) -> 
         "images/own/Dockerfile", "images/own/a.conf", "images/own/start.py", "lock-cpu.txt",
         "src/package/deep/two.py", "src/package/one.py",
     ]  # fmt: skip
+
+
+def test_an_argument_has_the_value_that_is_given_or_its_default() -> None:
+    text = "ARG BASE=python:3.11\nFROM $BASE\nARG DEVICE=cuda\nARG ENGINE=${DEVICE}\nARG MORE\n"
+    assert images.argument_values(text, {}) == {"BASE": BASE, "DEVICE": "cuda", "ENGINE": "cuda", "MORE": ""}
+    assert images.argument_values(text, {"DEVICE": "cpu"})["ENGINE"] == "cpu"
+    assert images.argument_values(text, {"DEVICE": "cpu", "ENGINE": "cpu-previous"})["ENGINE"] == "cpu-previous"
+
+
+@pytest.mark.parametrize("given", [{}, {"DEVICE": "cpu"}, {"DEVICE": "cpu", "ENGINE": "cpu-previous"}])
+def test_the_serving_image_can_be_built_of_each_engine(monkeypatch: pytest.MonkeyPatch, given: dict[str, str]) -> None:
+    monkeypatch.setitem(images.BUILD_ARGUMENTS, "triton-vllm", given)
+    files = [str(path) for path in images.source_files("triton-vllm")]
+    folder = given.get("ENGINE") or given.get("DEVICE", "cuda")
+    layers = [
+        f"images/triton-vllm/requirements/{folder}/{name}.txt" for name in ("torch", "libraries", "engine", "server")
+    ]
+    assert [name for name in files if "/requirements/" in name] == sorted(layers)
 
 
 def test_a_source_that_does_not_exist_is_named(repo: Path) -> None:

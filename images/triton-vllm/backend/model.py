@@ -27,13 +27,11 @@ from backend.inputs import INPUTS, OUTPUTS
 from backend.metrics import Copier, Mirror, Reader
 from backend.openai import build_application, server_arguments
 from backend.processes import below, halted
-from backend.resources import keep_to_loopback, prepare, read_limits
+from backend.resources import keep_to_loopback, prepare
 from backend.service import UNHEALTHY, Service, sampling_rules
 from backend.settings import is_true, read_model
 
 logger = logging.getLogger("triton_vllm")
-# "cpu" in the image whose engine has no GPU; the image says it, so that the same code serves both.
-DEVICE_VARIABLE = "TRITON_VLLM_DEVICE"
 # A client that went away is noticed at most this much later.
 CANCELLATION_SECONDS = 0.3
 
@@ -53,8 +51,7 @@ class TritonPythonModel:
         folder = Path(args["model_repository"]) / args["model_version"]
         self._settings = read_model(folder)
         keep_to_loopback(os.environ)
-        on_cpu = os.environ.get(DEVICE_VARIABLE) == "cpu"
-        prepare(self._settings.engine_arguments, read_limits(), os.environ, on_cpu=on_cpu)
+        prepare(self._settings.engine_arguments, os.environ)
         arguments = engine_arguments(self._settings.engine_arguments)
         openai = self._settings.openai
         frontend = (

@@ -6,6 +6,7 @@ Nothing of the engine is imported here: that alone takes longer.
 from __future__ import annotations
 
 import ast
+import ctypes
 import difflib
 import importlib.util
 import itertools
@@ -19,12 +20,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from backend.resources import on_cpu
 from backend.settings import ENGINE_FILE, BadModel, read_model
 
 DEFAULT_BACKENDS = Path("/opt/tritonserver/backends")
 DEFAULT_HTTP_PORT = 8000
 STUB = "python/triton_python_backend_stub"
 SHARED_MEMORY = Path("/dev/shm")
+# Of NVIDIA's driver, which is the node's: its container toolkit puts it into containers that ask for GPUs. By it the
+# engine looks for GPUs; without it, it says "Device string must not be empty" after ten seconds.
+DRIVER = "libnvidia-ml.so.1"
 MIB = 1 << 20
 # Triton's python backend and vLLM's queue to one worker, and what each further worker adds.
 SHM_BYTES = 64 * MIB
@@ -83,7 +88,7 @@ def _http(arguments: Sequence[str]) -> tuple[str, int] | None:
 
 def check(command: Command, environment: Mapping[str, str], shared_memory: Path = SHARED_MEMORY) -> Problem | None:
     """The first problem, None when all is well."""
-    found = _libraries(command) or _interpreter(command) or _caches(environment)
+    found = _libraries(command) or _interpreter(command) or _driver(environment) or _caches(environment)
     if found:
         return found
     models = list(_model_folders(command))
@@ -140,6 +145,20 @@ def _interpreter(command: Command) -> Problem | None:
         return Problem(
             f"the python backend's stub is built for Python {versions[0]}, and the engine is installed for {own}",
             "use the stub of the interpreter's version",
+        )
+    return None
+
+
+def _driver(environment: Mapping[str, str]) -> Problem | None:
+    if on_cpu(environment):
+        return None
+    try:
+        ctypes.CDLL(DRIVER)
+    except OSError:
+        return Problem(
+            f"no GPU can be used: NVIDIA's driver is not in the container ({DRIVER})",
+            "ask for nvidia.com/gpu (docker run --gpus all) on a node with the driver and NVIDIA's container toolkit as"
+            " its runtime (runtimeClassName: nvidia), or use the image for CPUs",
         )
     return None
 

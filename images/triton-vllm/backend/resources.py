@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,15 +81,20 @@ def kv_cache_bytes(limits: Limits, utilization: float, weight_bytes: int, worker
     return max(SMALLEST_KV_BYTES, (int(limits.memory_bytes * utilization) - others) // workers)
 
 
-def prepare(arguments: dict[str, Any], limits: Limits, environment: MutableMapping[str, str], *, on_cpu: bool) -> None:
+def on_cpu(environment: Mapping[str, str]) -> bool:
+    """Whether the image's engine has no GPU; the image says so, that the same code serves both."""
+    return environment.get("TRITON_VLLM_DEVICE") == "cpu"
+
+
+def prepare(arguments: dict[str, Any], environment: MutableMapping[str, str]) -> None:
     """Make ``environment`` and ``arguments`` (engine arguments) right for the device. What the user set stays as it is.
 
     On a GPU the engine's processes begin as new ones (spawn), as with ``vllm serve`` and as vLLM itself wants it on a
     CPU, and not as copies of this one: each step there is paced by Python, which is 8 % slower in a copy. On an H200 a
     prefill took 41 ms instead of 34 (operator/docs/serving.md).
     """
-    if on_cpu:
-        prepare_cpu(arguments, limits, environment)
+    if on_cpu(environment):
+        prepare_cpu(arguments, read_limits(), environment)
     else:
         environment.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from backend import resources
 from backend.resources import GIB, Limits, keep_to_loopback, prepare, prepare_cpu, read_limits
 
 BIND, THREADS = "VLLM_CPU_OMP_THREADS_BIND", "OMP_NUM_THREADS"
@@ -126,15 +127,16 @@ def test_processes_meet_on_the_loopback_interface_unless_told_otherwise(given: d
 
 
 def test_on_a_gpu_the_engine_starts_afresh_unless_the_user_says_how() -> None:
-    limits, arguments, environment = Limits(None, None, (0, 1), 2), dict[str, object](), dict[str, str]()
-    prepare(arguments, limits, environment, on_cpu=False)
+    arguments, environment = dict[str, object](), dict[str, str]()
+    prepare(arguments, environment)
     assert (arguments, environment) == ({}, {"VLLM_WORKER_MULTIPROC_METHOD": "spawn"})
     chosen = {"VLLM_WORKER_MULTIPROC_METHOD": "fork"}
-    prepare({}, limits, chosen, on_cpu=False)
+    prepare({}, chosen)
     assert chosen == {"VLLM_WORKER_MULTIPROC_METHOD": "fork"}
 
 
-def test_on_a_cpu_the_engine_gets_its_threads_and_its_cache() -> None:
-    arguments, environment = dict[str, object](), dict[str, str]()
-    prepare(arguments, Limits(None, None, (0, 1), 2), environment, on_cpu=True)
+def test_on_a_cpu_the_engine_gets_its_threads_and_its_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resources, "read_limits", lambda: Limits(None, None, (0, 1), 2))
+    arguments, environment = dict[str, object](), {"TRITON_VLLM_DEVICE": "cpu"}
+    prepare(arguments, environment)
     assert (environment[THREADS], arguments["kv_cache_memory_bytes"]) == ("2", 4 * GIB)

@@ -102,9 +102,11 @@ def test_preflight_finds_broken_files_and_layouts(tmp_path: Path) -> None:
     assert "no model of backend 'vllm'" in server.termination_message["cause"]
 
 
-def check(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, engine: dict[str, Any], **disk: int) -> str:
+def check(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, engine: dict[str, Any], device: str = "cpu", **disk: int
+) -> str:
     backends = lay_out_backend(tmp_path / "backends")
-    for name, value in environment(backends).items():
+    for name, value in {**environment(backends), "TRITON_VLLM_DEVICE": device}.items():
         monkeypatch.setenv(name, value)
     write_model(tmp_path / "models", "llm", engine)
     if disk:
@@ -122,6 +124,20 @@ def test_shared_memory_must_hold_the_workers(monkeypatch: pytest.MonkeyPatch, tm
 
 def test_shared_memory_must_not_be_full(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert check(monkeypatch, tmp_path, {"model": "org/model"}, f_bavail=3) == "/dev/shm has 3 MiB left"
+
+
+@pytest.mark.parametrize(
+    ("driver", "told"),
+    [
+        ("libnowhere.so.1", "no GPU can be used: NVIDIA's driver is not in the container (libnowhere.so.1)"),
+        ("libc.so.6", ""),
+    ],
+)
+def test_a_gpus_engine_needs_the_driver(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, driver: str, told: str
+) -> None:
+    monkeypatch.setattr(preflight, "DRIVER", driver)
+    assert check(monkeypatch, tmp_path, {"model": "org/model"}, device="cuda") == told
 
 
 def test_stub_must_be_built_for_the_interpreter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

