@@ -91,10 +91,17 @@ async def start_engine(arguments: Any) -> Any:
     return engine
 
 
-def freeze_heap() -> None:
-    """Take what the start has made out of the garbage collector's sight, as ``vllm serve`` does."""
+def settle() -> None:
+    """Spare the requests what the start has settled; the last step of a start.
+
+    What it has made is taken out of the garbage collector's sight, as ``vllm serve`` does. vLLM's environment variables
+    are read for the last time: its engine does so, but in the process of the front ends it parses one anew for each
+    request of each step, 15 % of what they do for full answers and 6 % for streams.
+    """
+    from vllm.envs import enable_envs_cache
     from vllm.utils.gc_utils import freeze_gc_heap
 
+    enable_envs_cache()
     freeze_gc_heap()
 
 

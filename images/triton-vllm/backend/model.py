@@ -17,7 +17,7 @@ from backend.engine import (
     effective_settings,
     engine_arguments,
     first_token,
-    freeze_heap,
+    settle,
     start_engine,
     tell_statistics,
 )
@@ -70,7 +70,7 @@ class TritonPythonModel:
         got = {"model": args["model_name"], **effective_settings(self._engine)}
         got["perGPU"] = self._loop.call(memory.measured_by(self._engine))
         self._loop.call(self._watch(self._loop.call(self._openai(arguments, frontend)), got))
-        freeze_heap()
+        settle()
         report.phase("Serving", time.monotonic() - begun, **got)
 
     async def _openai(self, arguments: Any, frontend: Any | None) -> Any | None:

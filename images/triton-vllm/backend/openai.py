@@ -16,6 +16,7 @@ from backend import faults
 from backend.gate import CHAT, COMPLETIONS, RESPONSES, BodyRules, Gate
 from backend.parameters import SamplingRules
 from backend.preflight import closest
+from backend.routes import shorten
 from backend.settings import OPENAI_FILE, SAMPLING_FILE, BadModel, ModelSettings
 
 logger = logging.getLogger("triton_vllm")
@@ -66,6 +67,7 @@ def make_application(namespace: argparse.Namespace, tasks: tuple[str, ...], mode
 
     application = build_app(namespace, tasks, model_config)
     application.user_middleware = [one for one in application.user_middleware if one.cls.__name__ != UNREAD]
+    shorten(application)
     return application
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bench import figures, load
-from bench.figures import EACH, FIRST, FRONT, SPEED, SPEEDS, Measured
+from bench.figures import EACH, EQUAL, FIRST, FRONT, KEPT, MISSED, SPEED, SPEEDS, Comparison, Measured, Ratio
 
 
 def measured(target: str, number: int, speed: float, clients: int = 1, model: str = "m") -> Measured:
@@ -29,26 +29,62 @@ def test_middle_is_the_median_with_an_interval_around_it() -> None:
     assert figures.middle([]) is None
 
 
-@pytest.mark.parametrize(("speed", "kept"), [(1.0, True), (0.99, False)])
-def test_a_promise_is_kept_or_missed(speed: float, kept: bool) -> None:
+@pytest.mark.parametrize(("speed", "word"), [(1.0, KEPT), (0.99, MISSED)])
+def test_a_promise_is_kept_or_missed(speed: float, word: str) -> None:
     verdicts = figures.judge([measured("vllm full", 0, 1.0), measured("ours full", 0, speed)], None)
-    assert [verdict.kept for verdict in verdicts] == [kept]
+    assert [verdict.word for verdict in verdicts] == [word]
     assert ">= 1" in verdicts[0].text
 
 
 def test_latency_must_not_be_more() -> None:
     found = [measured("vllm stream", 0, 1.0), measured("ours stream", 0, 0.9)]
-    kept = {verdict.text.split(" [")[0].rsplit(" ", 1)[0]: verdict.kept for verdict in figures.judge(found, 0.002)}
-    assert kept["m: TTFT generate_stream"] is False
-    assert kept["m: generate_stream"] is False
-    assert figures.judge(found, 0.002)[-1].kept
-    assert not figures.judge(found, 0.02)[-1].kept
+    words = {verdict.text.split(" [")[0].rsplit(" ", 1)[0]: verdict.word for verdict in figures.judge(found, 0.002)}
+    assert words["m: TTFT generate_stream"] == MISSED
+    assert words["m: generate_stream"] == MISSED
+    assert figures.judge(found, 0.002)[-1].word == KEPT
+    assert figures.judge(found, 0.02)[-1].word == MISSED
+
+
+@pytest.mark.parametrize(
+    ("at_least", "found", "word"),
+    [
+        (True, Ratio(1.01, 0.90, 1.02), KEPT),
+        (True, Ratio(0.99, 0.96, 1.01), EQUAL),
+        (True, Ratio(0.99, 0.94, 1.01), MISSED),  # too noisy to call it equal
+        (True, Ratio(0.99, 0.98, 0.995), MISSED),  # little, but certain
+        (False, Ratio(0.99, 0.98, 1.20), KEPT),
+        (False, Ratio(1.01, 0.99, 1.04), EQUAL),
+        (False, Ratio(1.01, 0.99, 1.06), MISSED),
+        (False, Ratio(1.01, 1.005, 1.02), MISSED),
+    ],
+)
+def test_what_is_not_told_apart_from_the_bound_is_equal_when_it_is_measured_well(
+    at_least: bool, found: Ratio, word: str
+) -> None:
+    assert Comparison("x", "a", "b", SPEED, 1.0, at_least=at_least).word(found) == word
+
+
+def against_stock(clients: int, vllm: float, ours: float) -> list[Measured]:
+    speeds = {"vllm full": vllm, "ours full": ours, "stock full": 1.0}
+    return [measured(target, 0, speed, clients) for target, speed in speeds.items()]
+
+
+def stock_verdicts(found: list[Measured]) -> list[str]:
+    return [verdict.word for verdict in figures.judge(found, None) if "stock" in verdict.text]
+
+
+def test_what_is_promised_over_the_stock_design_counts_where_the_engine_is_not_the_limit() -> None:
+    limited = against_stock(1, vllm=1.1, ours=1.1)
+    assert stock_verdicts([*limited, *against_stock(256, vllm=1.5, ours=1.6)]) == [KEPT]
+    assert stock_verdicts([*limited, *against_stock(256, vllm=1.5, ours=1.2)]) == [MISSED]
+    assert stock_verdicts(limited) == [MISSED]  # nothing was shown
+    assert "the engine was the limit" in figures.judge(limited, None)[-1].text
 
 
 def test_speedup_of_a_hundred_clients() -> None:
     found = [measured("ours full", 0, 10, clients=1), measured("ours full", 0, 90, clients=100)]
     assert figures.concurrency(found) == 9
-    assert not figures.judge(found, None)[0].kept
+    assert figures.judge(found, None)[0].word == MISSED
     assert figures.concurrency(found[:1]) is None
 
 

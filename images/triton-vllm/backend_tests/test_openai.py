@@ -32,15 +32,23 @@ TOOLS: Any = [
 ]
 
 
-MIDDLEWARE = """
+APPLICATION = """
+import gc, os
+from backend.engine import settle
 from backend.openai import make_application
+from vllm import envs
 from vllm.entrypoints.launchers.app import build_app
 from vllm.entrypoints.launchers.cli_args import make_arg_parser
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 
 arguments = make_arg_parser(FlexibleArgumentParser()).parse_args([])
-for build in (build_app, make_application):
-    print(*(one.cls.__name__ for one in build(arguments, ("generate",), None).user_middleware))
+plain, ours = (build(arguments, ("generate",), None) for build in (build_app, make_application))
+settle()
+os.environ["VLLM_LOG_STATS_INTERVAL"] = "77"
+for application in (plain, ours):
+    print(*(one.cls.__name__ for one in application.user_middleware))
+print(*(route.path for route in ours.router.routes[:2] if route.endpoint.__module__ == "backend.routes"))
+print(gc.get_freeze_count() > 0, envs.VLLM_LOG_STATS_INTERVAL == 77)
 """
 
 
@@ -62,14 +70,18 @@ def test_models_are_the_deployment_and_its_adapters(client: OpenAI) -> None:
     assert [model.id for model in client.models.list()] == ["llm", "poet"]
 
 
-def test_of_vllms_middleware_only_what_counts_requests_unread_is_left_out(tmp_path: Path) -> None:
-    variables = environment(lay_out_backend(tmp_path / "backends"))
+@pytest.mark.parametrize("variant", ["cpu", "cpu-previous"])
+def test_what_no_request_needs_is_out_of_the_way(tmp_path: Path, variant: str) -> None:
+    """Middleware that counts requests unread, FastAPI's machinery, the start's garbage, looks at the environment."""
+    variables = environment(lay_out_backend(tmp_path / "backends", variant), variant)
     done = subprocess.run(
-        [engine_env.ensure(), "-c", MIDDLEWARE], env=variables, check=True, capture_output=True, text=True
+        [engine_env.ensure(variant), "-c", APPLICATION], env=variables, check=True, capture_output=True, text=True
     )
-    plain, ours = (line.split() for line in done.stdout.splitlines()[-2:])
+    plain, ours, short, settled = (line.split() for line in done.stdout.splitlines()[-4:])
     assert ours
     assert sorted([*ours, UNREAD]) == sorted(plain)
+    assert sorted(short) == ["/v1/chat/completions", "/v1/completions"]
+    assert settled == ["True", "False"]
 
 
 def test_chat_and_completions(server: Server, client: OpenAI) -> None:

@@ -35,6 +35,7 @@ COPIER = "metrics"
 # vLLM's processes look for work without a pause for a second after each answer: with few cores that would be measured.
 SETTLE_SECONDS = 1.3
 LEAST_REQUESTS = 8
+WARM_TOKENS = 16
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -115,8 +116,9 @@ class Bench:
     def _requests(self, running: Fleet, clients: int) -> int:
         """So many that `vllm serve` takes the time of the plan; every target is warmed up."""
         least = max(LEAST_REQUESTS, 2 * clients)
+        warm = dataclasses.replace(self._plan, tokens=WARM_TOKENS)
         for target in running.targets.values():
-            self._generator.run(target, self._plan, clients, least)
+            self._generator.run(target, warm, clients, least)
         seconds = float(self._generator.run(running.targets["vllm full"], self._plan, clients, least)["seconds"])
         return max(least, round(self._plan.seconds * least / seconds / clients) * clients)
 
@@ -265,11 +267,12 @@ def tell(measured: Sequence[Measured], copier: Sequence[float], host: str, into_
     say(f"\n{host}\n\n{figures.table(measured)}\n{figures.plot(measured)}\n")
     say(figures.costs(measured))
     for verdict in verdicts:
-        say(f"{'kept  ' if verdict.kept else 'MISSED'} {verdict.text}")
+        say(f"{verdict.word:<{len(figures.EQUAL)}} {verdict.text}")
     if metrics := figures.middle(figures.ratios(measured, figures.METRICS)):
         say(f"       throughput with metrics / without {metrics.median:.3f} [{metrics.low:.3f}, {metrics.high:.3f}]")
-    missed = sum(not verdict.kept for verdict in verdicts)
-    say(f"verdict: {len(verdicts) - missed} of {len(verdicts)} promises kept")
+    words = [verdict.word for verdict in verdicts]
+    missed, equal = words.count(figures.MISSED), words.count(figures.EQUAL)
+    say(f"verdict: {len(verdicts) - missed} of {len(verdicts)} promises kept, {equal} of them as {figures.EQUAL}")
     if into_document:
         documents.write(documents.DOCS / "serving.md", "make bench-serving", figures.document(measured, verdicts, host))
     return 1 if missed or not verdicts else 0

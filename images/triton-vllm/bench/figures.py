@@ -5,13 +5,15 @@ from __future__ import annotations
 import random
 import statistics
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tools import documents
 
 PROMISED_SPEEDUP = 10.0
 METRICS_COST = 0.01
+# So far may an interval that holds a bound reach beyond it: what is measured equals the bound, as far as one can tell.
+NOISE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,11 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A figure of one target over that of another, and what is promised of it."""
+    """A figure of one target over that of another, and what is promised of it.
+
+    ``able``: a target that shows what the engine could give. Where even that is not ahead of the base by the bound, the
+    engine is the limit, no front end could be ahead by as much, and nothing is promised.
+    """
 
     title: str
     target: str
@@ -35,10 +41,19 @@ class Comparison:
     figure: str
     bound: float
     at_least: bool = True
+    able: str = ""
 
     def holds(self, ratio: float) -> bool:
         """Whether the promise is kept."""
         return ratio >= self.bound if self.at_least else ratio <= self.bound
+
+    def word(self, found: Ratio) -> str:
+        """KEPT, EQUAL or MISSED."""
+        if self.holds(found.median):
+            return KEPT
+        best, worst = (found.high, found.low) if self.at_least else (found.low, found.high)
+        off = worst / self.bound if self.at_least else self.bound / worst
+        return EQUAL if self.holds(best) and off >= 1 - NOISE else MISSED
 
 
 SPEED, FIRST, EACH, FRONT = "tokensPerSecond", "firstSeconds", "eachSeconds", "frontMicroseconds"
@@ -47,8 +62,8 @@ SPEEDS = (
     Comparison("generate_stream", "ours stream", "vllm stream", SPEED, 0.95),
     Comparison("OpenAI", "openai full", "vllm full", SPEED, 1.00),
     Comparison("OpenAI stream", "openai stream", "vllm stream", SPEED, 1.00),
-    Comparison("generate / stock", "ours full", "stock full", SPEED, 1.3),
-    Comparison("stream / stock", "ours stream", "stock stream", SPEED, 1.3),
+    Comparison("generate / stock", "ours full", "stock full", SPEED, 1.3, able="vllm full"),
+    Comparison("stream / stock", "ours stream", "stock stream", SPEED, 1.3, able="vllm stream"),
 )
 LATENCIES = (
     Comparison("TTFT generate_stream", "ours stream", "vllm stream", FIRST, 1.05, at_least=False),
@@ -92,10 +107,13 @@ def middle(values: Sequence[float], samples: int = 500) -> Ratio | None:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was promised, what was measured."""
+    """What was promised and measured, and one of the words below."""
 
     text: str
-    kept: bool
+    word: str
+
+
+KEPT, EQUAL, MISSED = "kept", "equal within the noise", "missed"
 
 
 def judge(measured: Sequence[Measured], copier_share: float | None) -> list[Verdict]:
@@ -104,17 +122,34 @@ def judge(measured: Sequence[Measured], copier_share: float | None) -> list[Verd
     for model in dict.fromkeys(one.model for one in measured):
         own = [one for one in measured if one.model == model]
         for comparison in (*SPEEDS, *LATENCIES):
-            if found := middle(ratios(own, comparison)):
+            if found := middle(ratios(able(own, comparison), comparison)):
                 sign = ">=" if comparison.at_least else "<="
                 text = f"{model}: {comparison.title} {found.median:.3f} [{found.low:.3f}, {found.high:.3f}]"
-                verdicts.append(Verdict(f"{text} {sign} {comparison.bound:g}", comparison.holds(found.median)))
+                verdicts.append(Verdict(f"{text} {sign} {comparison.bound:g}", comparison.word(found)))
         if speedup := concurrency(own):
             text = f"{model}: 100 clients / 1 client {speedup:.1f} >= {PROMISED_SPEEDUP:g}"
-            verdicts.append(Verdict(text, speedup >= PROMISED_SPEEDUP))
+            verdicts.append(Verdict(text, KEPT if speedup >= PROMISED_SPEEDUP else MISSED))
+    for comparison in SPEEDS:
+        if ratios(measured, comparison) and not able(measured, comparison):
+            text = f"{comparison.title}: the engine was the limit everywhere; it takes more clients, or a smaller model"
+            verdicts.append(Verdict(text, MISSED))
     if copier_share is not None:
         text = f"metrics: {copier_share:.2%} of one core < {METRICS_COST:.0%}"
-        verdicts.append(Verdict(text, copier_share < METRICS_COST))
+        verdicts.append(Verdict(text, KEPT if copier_share < METRICS_COST else MISSED))
     return verdicts
+
+
+def able(measured: Sequence[Measured], comparison: Comparison) -> list[Measured]:
+    """What was measured where the promise can be kept: all, or the models and numbers of clients that `able` leaves."""
+    if not comparison.able:
+        return list(measured)
+    lead = replace(comparison, target=comparison.able)
+    found = []
+    for case in dict.fromkeys((one.model, one.clients) for one in measured):
+        own = [one for one in measured if (one.model, one.clients) == case]
+        reached = middle(ratios(own, lead))
+        found += own if reached and comparison.holds(reached.median) else []
+    return found
 
 
 def concurrency(measured: Iterable[Measured]) -> float | None:
@@ -170,7 +205,7 @@ def plot(measured: Sequence[Measured], width: int = 44) -> str:
 
 def document(measured: Sequence[Measured], verdicts: Sequence[Verdict], host: str) -> str:
     """Markdown for the docs: the table, what became of each promise, and a plot of each model."""
-    rows = [(verdict.text, "kept" if verdict.kept else "missed") for verdict in verdicts]
+    rows = [(verdict.text, verdict.word) for verdict in verdicts]
     parts = [f"{host}.\n", table(measured), documents.table(["promise", "measured"], rows), costs(measured)]
     for model in dict.fromkeys(one.model for one in measured):
         speeds = medians([one for one in measured if one.model == model], lambda one: one.result[SPEED])

@@ -1,0 +1,96 @@
+"""The short way answers as FastAPI's own does, in an application as small as can be, in the engine's environment."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import env as engine_env
+from testing.server import environment, lay_out_backend
+
+pytestmark = pytest.mark.engine
+
+SCRIPT = """
+import json, sys
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, field_validator
+from starlette.testclient import TestClient
+from backend.routes import shorten
+
+class Asked(BaseModel):
+    number: int
+
+    @field_validator("number")
+    @classmethod
+    def trip(cls, value):
+        return {}[value] if value == 13 else value
+
+def application():
+    made = FastAPI()
+    made.add_exception_handler(KeyError, stumbled)
+
+    @made.post("/v1/completions")
+    async def answer(request: Asked, raw_request: Request):
+        if request.number == 99:
+            raise KeyError(request.number)
+        if request.number != 0:
+            short = raw_request.scope["endpoint"] is not answer
+            return JSONResponse({"number": request.number, "short": short})
+
+    return made
+
+async def stumbled(request, error):
+    return JSONResponse({"stumbled": await request.json()}, 400)
+
+plain, ours = application(), application()
+shorten(ours)
+for body, kind in json.loads(sys.argv[1]):
+    for each in (plain, ours):
+        told = TestClient(each).post("/v1/completions", content=body, headers={"content-type": kind} if kind else {})
+        print(json.dumps([told.status_code, told.text]))
+"""
+JSON = "application/json"
+ASKED = {
+    "right": ('{"number": 7}', "Application/JSON; charset=utf-8"),
+    "gone": ('{"number": 0}', JSON),
+    "wrong type": ('{"number": "x"}', JSON),
+    "no object": ("[1]", JSON),
+    "no JSON": ("{", JSON),
+    "empty": ("", JSON),
+    "another content type": ('{"number": 7}', "text/plain"),
+    "no content type": ('{"number": 7}', ""),
+    "a validator that stumbles": ('{"number": 13}', JSON),
+    "an answer that stumbles": ('{"number": 99}', JSON),
+}
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, Any]]:
+    """What each request got from the plain application and from the one with a short way."""
+    variables = environment(lay_out_backend(tmp_path_factory.mktemp("routes") / "backends"))
+    command: list[str | Path] = [engine_env.ensure(), "-c", SCRIPT, json.dumps(list(ASKED.values()))]
+    done = subprocess.run(command, env=variables, check=True, capture_output=True, text=True)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    return dict(zip(ASKED, zip(lines[::2], lines[1::2], strict=True), strict=True))
+
+
+def test_a_request_that_is_right_goes_the_short_way(told: dict[str, tuple[Any, Any]]) -> None:
+    (_, plain), (_, ours) = told["right"]
+    assert json.loads(plain) == {"number": 7, "short": False}
+    assert json.loads(ours) == {"number": 7, "short": True}
+
+
+@pytest.mark.parametrize("name", sorted(set(ASKED) - {"right", "gone"}))
+def test_all_else_is_answered_as_without_it(told: dict[str, tuple[Any, Any]], name: str) -> None:
+    plain, ours = told[name]
+    assert plain[0] in (400, 422)
+    assert ours == plain
+
+
+def test_a_client_that_has_left_gets_an_answer_that_nobody_reads(told: dict[str, tuple[Any, Any]]) -> None:
+    assert told["gone"][1] == [499, ""]
