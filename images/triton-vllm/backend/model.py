@@ -27,7 +27,7 @@ from backend.inputs import INPUTS, OUTPUTS
 from backend.metrics import Copier, Mirror, Reader
 from backend.openai import build_application, server_arguments
 from backend.processes import below, halted
-from backend.resources import keep_to_loopback, prepare
+from backend.resources import keep_to_loopback, prepare, read_limits
 from backend.service import UNHEALTHY, Service, sampling_rules
 from backend.settings import is_true, read_model
 
@@ -65,7 +65,8 @@ class TritonPythonModel:
         report.phase("FirstToken", time.monotonic() - begun_token)
         self._outbox = bridge.Outbox(self._loop.loop)
         self._rules = sampling_rules(self._engine, self._settings)
-        self._service = Service(self._engine, self._rules, self._settings, self._outbox, self._tasks)
+        threads = read_limits().threads
+        self._service = Service(self._engine, self._rules, self._settings, self._outbox, self._tasks, threads)
         self._metrics = self._copy_metrics(config, args)
         got = {"model": args["model_name"], **effective_settings(self._engine)}
         got["perGPU"] = self._loop.call(memory.measured_by(self._engine))

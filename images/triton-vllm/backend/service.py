@@ -11,6 +11,7 @@ from backend.errors import BadRequest, Cancelled, RequestError, Unavailable
 from backend.faults import unreadable_request
 from backend.inputs import Inputs, open_images, read_inputs, read_text
 from backend.outputs import build_embedding_tensors, build_tensors
+from backend.pace import Pace
 from backend.parameters import Sampling, SamplingRules, from_json_text, parameter_fields, typed_settings
 from backend.settings import SAMPLING_FILE, BadModel, ModelSettings
 
@@ -38,12 +39,19 @@ class Sender(Protocol):
 
 
 class Service:
-    """Answers the requests of one model."""
+    """Answers the requests of one model. ``threads``: that the container can run at once."""
 
     def __init__(
-        self, engine: Any, rules: SamplingRules, settings: ModelSettings, outbox: Sender, tasks: tuple[str, ...]
+        self,
+        engine: Any,
+        rules: SamplingRules,
+        settings: ModelSettings,
+        outbox: Sender,
+        tasks: tuple[str, ...],
+        threads: int,
     ) -> None:
         self.engine = engine
+        self._pace = Pace(threads)
         self._tasks = tasks
         # What requests get that come too late, and what those get that are ended.
         self._closed: RequestError | None = None
@@ -120,6 +128,8 @@ class Service:
         outputs = self.engine.generate(
             _prompt(inputs), params, self._request_id(), lora_request=self._lora_request(sampling.lora_name)
         )
+        if inputs.stream:
+            outputs = self._pace.keep(outputs)
         prepend = inputs.text if inputs.prepend_input else ""
         async for output in outputs:
             if any(completion.finish_reason == "error" for completion in output.outputs):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from backend.inputs import INPUTS, OUTPUTS
+from backend.pace import RESPONSES_PER_CORE
+from backend.resources import read_limits
 from testing.grpc_stream import GrpcStream
 from testing.server import CONTEXT, Server
 
@@ -60,6 +64,20 @@ def test_stream_is_the_same_text_without_the_prompt(server: Server) -> None:
     events = server.stream(max_tokens=8, **GREEDY)
     assert "".join(event["text_output"] for event in events) == greedy(server)
     assert len(events) > 1
+
+
+def test_many_streams_keep_their_pace_and_lose_nothing(server: Server) -> None:
+    streams, tokens = 16, 100
+    with ThreadPoolExecutor(streams) as pool:
+        began = time.monotonic()
+        asked = {"max_tokens": tokens, "return_num_output_tokens": True, **GREEDY}
+        answers = list(pool.map(lambda _: server.stream(**asked), range(streams)))
+        seconds = time.monotonic() - began
+    for events in answers:
+        assert sum(event["num_output_tokens"] for event in events) == tokens
+    # The first and the last of each wait for nothing.
+    most = seconds * RESPONSES_PER_CORE * read_limits().threads + 2 * streams
+    assert sum(map(len, answers)) <= most
 
 
 def test_stream_over_the_other_door_sends_one_event(server: Server) -> None:
