@@ -8,9 +8,10 @@ is.
 
 from __future__ import annotations
 
+import json
 import logging
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 # What code raises that meets a value of another type than it expects; vLLM sees to ValueError and TypeError itself.
@@ -28,6 +29,9 @@ GRAMMAR_MESSAGE = (
     "the engine gave the request up: the grammar of 'structured_outputs' or 'response_format' passes the check of its "
     "form, but does not compile, or nothing that the model may say follows it"
 )
+# How an event of a stream begins, and one that tells an error.
+EVENT = "data: "
+FAULT = EVENT + '{"error":'
 # vLLM writes the name of a model that it does not serve, as the client gave it, at a level that is always shown.
 TALE = "Error with model"
 
@@ -85,11 +89,24 @@ def has_grammar(body: Any) -> bool:
     return isinstance(body, dict) and any(body.get(name) is not None for name in GRAMMARS)
 
 
+async def blame_grammar(events: AsyncIterator[str]) -> AsyncIterator[str]:
+    """The events of a stream whose request has a grammar: vLLM's own fault in it becomes the grammar's."""
+    async for event in events:
+        yield f"data: {json.dumps(_told(GRAMMAR_MESSAGE))}\n\n" if _is_fault(event) else event
+
+
+def _is_fault(event: str) -> bool:
+    return event.startswith(FAULT) and bool(json.loads(event.removeprefix(EVENT))["error"]["code"] == 500)
+
+
 def _refusal(message: str) -> Any:
     from starlette.responses import JSONResponse
 
-    told = {"message": message, "type": "BadRequestError", "param": None, "code": 400}
-    return JSONResponse({"error": told}, status_code=400)
+    return JSONResponse(_told(message), status_code=400)
+
+
+def _told(message: str) -> dict[str, Any]:
+    return {"error": {"message": message, "type": "BadRequestError", "param": None, "code": 400}}
 
 
 def unreadable_request(error: Exception) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, get_type_hints
 
+from backend.faults import blame_grammar, has_grammar
 from backend.gate import CHAT, COMPLETIONS
 
 SHORTENED = (CHAT, COMPLETIONS)
@@ -43,8 +44,12 @@ class ShortWay:
             typed = self._type.model_validate(await raw.json())
         except Exception:  # noqa: BLE001 - FastAPI meets it again, and vLLM's handlers say what it is
             return _LongWay(self._route, await raw.body())
-        # None: the client has left.
-        return await self._answer(typed, raw) or Response(status_code=499)
+        response = await self._answer(typed, raw)
+        if response is None:  # the client has left
+            return Response(status_code=499)
+        if hasattr(response, "body_iterator") and has_grammar(await raw.json()):
+            response.body_iterator = blame_grammar(response.body_iterator)
+        return response
 
 
 class _LongWay:

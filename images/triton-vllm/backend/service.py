@@ -8,7 +8,7 @@ import logging
 from typing import Any, Protocol
 
 from backend.errors import BadRequest, Cancelled, RequestError, Unavailable
-from backend.faults import unreadable_request
+from backend.faults import GRAMMAR_MESSAGE, unreadable_request
 from backend.inputs import Inputs, open_images, read_inputs, read_text
 from backend.outputs import build_embedding_tensors, build_tensors
 from backend.pace import Pace
@@ -207,7 +207,7 @@ def _sampling_params(sampling: Sampling, stream: bool) -> Any:
 def _given_up(params: Any) -> RequestError:
     """Why the engine ended a request without a word: a grammar that its check took and its compiler refuses."""
     if params.structured_outputs is not None:
-        return BadRequest("sampling parameter 'structured_outputs' does not compile to a grammar")
+        return BadRequest(GRAMMAR_MESSAGE)
     return RequestError("the engine gave the request up; see its lines in the log")
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import env as engine_env
+from backend.faults import blame_grammar
 from testing.server import environment, lay_out_backend
 
 pytestmark = pytest.mark.engine
@@ -90,6 +93,23 @@ def test_all_else_is_answered_as_without_it(told: dict[str, tuple[Any, Any]], na
     plain, ours = told[name]
     assert plain[0] in (400, 422)
     assert ours == plain
+
+
+def test_in_a_stream_only_a_fault_of_vllms_own_becomes_the_grammars() -> None:
+    events = ['data: {"choices": []}\n\n', 'data: {"error": {"code": 503}}\n\n', "data: [DONE]\n\n"]
+    fault = 'data: {"error": {"code": 500}}\n\n'
+
+    async def told() -> AsyncIterator[str]:
+        for event in (*events[:2], fault, *events[2:]):
+            yield event
+
+    async def run() -> list[str]:
+        return [event async for event in blame_grammar(told())]
+
+    found = asyncio.run(run())
+    assert [*found[:2], *found[3:]] == events
+    assert json.loads(found[2].removeprefix("data: "))["error"]["code"] == 400
+    assert found[2].endswith("\n\n")
 
 
 def test_a_client_that_has_left_gets_an_answer_that_nobody_reads(told: dict[str, tuple[Any, Any]]) -> None:

@@ -18,6 +18,9 @@ pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 
 GREEDY = {"max_tokens": 8, "temperature": 0, "ignore_eos": True}
 HELLO = [{"role": "user", "content": "Hello"}]
+BOTH_PATHS = pytest.mark.parametrize(
+    ("path", "said"), [("/v1/completions", {"prompt": "Hello"}), ("/v1/chat/completions", {"messages": HELLO})]
+)
 
 
 @pytest.fixture(scope="module", params=["cpu", "cpu-previous"])
@@ -85,14 +88,25 @@ def test_client_faults(any_server: Server, body: dict[str, Any], words: list[str
         assert word in answer.error
 
 
-@pytest.mark.parametrize(
-    ("path", "said"), [("/v1/completions", {"prompt": "Hello"}), ("/v1/chat/completions", {"messages": HELLO})]
-)
+@BOTH_PATHS
 def test_grammar_that_no_text_follows_is_the_clients_fault(any_server: Server, path: str, said: dict[str, Any]) -> None:
     body = {"model": "llm", "max_tokens": 4, "structured_outputs": {"grammar": "root ::= root"}, **said}
     answer = any_server.request("POST", path, body, port=any_server.front_port)
     assert answer.status == 400, answer
     assert "'structured_outputs'" in answer.body["error"]["message"]
+
+
+@BOTH_PATHS
+def test_stream_with_such_a_grammar_ends_as_the_clients_fault(
+    any_server: Server, path: str, said: dict[str, Any]
+) -> None:
+    body = {"model": "llm", "max_tokens": 4, "structured_outputs": {"grammar": "root ::= root"}, "stream": True, **said}
+    answer = any_server.request("POST", path, body, port=any_server.front_port)
+    events = [line.removeprefix("data: ") for line in str(answer.body).splitlines() if line]
+    assert events[-1] == "[DONE]"
+    told = json.loads(events[-2])["error"]
+    assert told["code"] == 400, answer
+    assert "'structured_outputs'" in told["message"]
 
 
 def test_profile_and_adapter(any_server: Server) -> None:
