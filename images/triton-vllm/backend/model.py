@@ -28,10 +28,14 @@ from backend.metrics import Copier, Mirror, Reader
 from backend.openai import build_application, server_arguments
 from backend.processes import below, halted
 from backend.resources import keep_to_loopback, prepare, read_limits
-from backend.service import UNHEALTHY, Service, sampling_rules
-from backend.settings import is_true, read_model
+from backend.service import EXPIRED, UNHEALTHY, Service, sampling_rules
+from backend.settings import DRAIN_SECONDS, DRAIN_VARIABLE, is_true, read_model
 
 logger = logging.getLogger("triton_vllm")
+# So long before tritonserver ends whatever still runs, requests are cancelled: clients are told, the engine ends.
+CANCEL_SECONDS = 2.0
+# The front looks every 0.1 seconds whether it is to end.
+FRONT_SECONDS = 0.5
 # A client that went away is noticed at most this much later.
 CANCELLATION_SECONDS = 0.3
 
@@ -129,21 +133,38 @@ class TritonPythonModel:
 
         tritonserver does not count requests of a decoupled model as running: it would stop it under them.
         """
-        self._loop.call(self._service.drain())
-        self._loop.call(self._stop_watching())
+        seconds = float(os.environ.get(DRAIN_VARIABLE, DRAIN_SECONDS)) - CANCEL_SECONDS
+        self._loop.call(self._drain(max(0.0, seconds)))
         if self._metrics is not None:
             self._metrics.close()
         self._engine.shutdown()
         self._outbox.close()
         self._loop.stop()
 
-    async def _stop_watching(self) -> None:
+    async def _drain(self, seconds: float) -> None:
+        """Answer what runs, on either port; cancel what is not answered after so many seconds, and say how many."""
+        deadline = time.monotonic() + seconds
+        answered = await self._service.drain(seconds)
         if self._front is not None:
             # Ends when the requests that it has taken are answered.
             self._front.should_exit = True
-            await self._front_task
+            _, late = await asyncio.wait({self._front_task}, timeout=max(FRONT_SECONDS, deadline - time.monotonic()))
+            answered = answered and not late
+        if not answered:
+            running = self._engine.output_processor.get_num_unfinished_requests()
+            logger.error("%d requests are cancelled: they were not finished within %g seconds", running, seconds)
+            await self._service.fail_all(Unavailable(EXPIRED))
+            await self._leave_front()
         for task in self._watching:
             task.cancel()
+
+    async def _leave_front(self) -> None:
+        if self._front is None:
+            return
+        self._front.force_exit = True
+        for task in list(self._front.server_state.tasks):
+            task.cancel()
+        await asyncio.wait({self._front_task}, timeout=FAREWELL_SECONDS)
 
     async def _watch_cancellation(self) -> None:
         while True:

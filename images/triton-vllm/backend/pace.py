@@ -11,8 +11,8 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
-# Of all streams together: with this many, responses take some 15 % of the container's processors.
-RESPONSES_PER_CORE = 1500
+# Of all streams together: with this many, responses take some 5 % of the container's processors.
+RESPONSES_PER_CORE = 500
 
 
 class Pace:

@@ -28,6 +28,7 @@ from backend.diagnosis import MORE_CPU, diagnose
 from backend.health import GAVE_UP
 from backend.preflight import SHARED_MEMORY, Command, check, flag_values
 from backend.processes import adopt_orphans, processes, waits_for_a_child
+from backend.settings import DRAIN_SECONDS, DRAIN_VARIABLE
 
 STUB_NAME = "triton_python_b"  # the kernel cuts names at 15 characters
 LOOK_SECONDS = 0.5
@@ -83,6 +84,7 @@ class Supervisor:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
+            env={**os.environ, DRAIN_VARIABLE: drain_seconds(arguments)},
         )
         assert self._server.stdout is not None
         self._tail = Tail(self._server.stdout)
@@ -144,6 +146,11 @@ class Lasting:
             return False
         self._since = self._since or time.monotonic()
         return time.monotonic() - self._since >= self._seconds
+
+
+def drain_seconds(arguments: Sequence[str]) -> str:
+    """How long tritonserver waits for requests when it is told to end."""
+    return [DRAIN_SECONDS, *flag_values(arguments, "--exit-timeout-secs")][-1]
 
 
 def restrictions(arguments: Sequence[str]) -> list[str]:

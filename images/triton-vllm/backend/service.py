@@ -17,6 +17,7 @@ from backend.settings import SAMPLING_FILE, BadModel, ModelSettings
 
 logger = logging.getLogger("triton_vllm")
 STOPPING = "Model is unavailable: it is being unloaded"
+EXPIRED = "Model is unavailable: the server stops, and the time to finish requests is over"
 UNHEALTHY = "Model is unavailable due to unhealthy vLLM engine"
 
 
@@ -83,12 +84,15 @@ class Service:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def drain(self) -> None:
-        """Take no more requests; returns when those that run are answered."""
+    async def drain(self, seconds: float) -> bool:
+        """Take no more requests; whether those that run were answered within so many seconds."""
         self._closed = Unavailable(STOPPING)
-        if self.active:
-            logger.warning("waiting for %d requests before the engine stops", len(self.active))
-        await asyncio.gather(*(job.task for job in self.active), return_exceptions=True)
+        tasks = [job.task for job in self.active]
+        if not tasks:
+            return True
+        logger.warning("waiting for %d requests before the engine stops", len(tasks))
+        _, late = await asyncio.wait(tasks, timeout=seconds)
+        return not late
 
     async def _answer(self, job: Any) -> None:
         if self._closed is not None:

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import signal
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from testing.grpc_stream import GrpcStream
-from testing.server import TINY_ENGINE, Answer, left_in_shared_memory, running, tiny_model, wait_until, write_model
+from testing.server import (
+    ENDLESS,
+    TINY_ENGINE,
+    Answer,
+    left_in_shared_memory,
+    running,
+    tiny_model,
+    wait_until,
+    write_model,
+)
 
 # Some seconds each: the gauge of those that wait is half a second old.
 TOKENS = 1000
+DRAIN_SECONDS = 7
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 
@@ -52,4 +65,34 @@ def test_stop_under_load_loses_nothing_and_leaves_nothing(tmp_path: Path) -> Non
     assert streams == [TOKENS] * 4
     assert sum(count[0] for count in counts if count is not None) == TOKENS
     assert (tmp_path / "termination").read_text() == ""
+    assert left_in_shared_memory() <= segments
+
+
+def test_expired_drain_cancels_what_runs_on_either_port_and_says_how_many(tmp_path: Path) -> None:
+    segments = left_in_shared_memory()
+    engine = {**TINY_ENGINE, "model": str(tiny_model()), "max_num_seqs": 1}
+    write_model(tmp_path / "models", "llm", engine, openai={})
+    told: list[Answer] = []
+    with running(tmp_path, tmp_path / "models", f"--exit-timeout-secs={DRAIN_SECONDS}") as server:
+        openai = {"model": "llm", "prompt": "Hello", **ENDLESS}
+
+        def complete() -> None:
+            with contextlib.suppress(OSError, http.client.HTTPException):  # its connection ends with the server
+                server.request("POST", "/v1/completions", openai, port=server.front_port)
+
+        threads = [threading.Thread(target=lambda: told.append(server.generate(**ENDLESS))) for _ in range(4)]
+        threads += [threading.Thread(target=complete) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: server.metric("vllm:num_requests_waiting") == 7)
+        began = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        for thread in threads:
+            thread.join(60)
+        assert server.wait_exit(60) == 0
+        assert DRAIN_SECONDS - 2 <= time.monotonic() - began < DRAIN_SECONDS + 3
+        assert server.processes("") == []
+    assert "8 requests are cancelled" in server.log
+    assert [answer.status for answer in told] == [503] * 4
+    assert "the time to finish requests is over" in told[0].error
     assert left_in_shared_memory() <= segments

@@ -104,6 +104,16 @@ def test_client_that_leaves_a_stream_frees_the_engine(server: Server) -> None:
     wait_until(lambda: running(server) == 0, NOTICED_SECONDS)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_client_that_leaves_the_openai_port_frees_the_engine(server: Server, stream: bool) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", server.front_port, timeout=60)
+    body = {"model": "llm", "prompt": "Hello", "stream": stream, **ENDLESS}
+    connection.request("POST", "/v1/completions", json.dumps(body), {"content-type": "application/json"})
+    wait_until(lambda: running(server) == 1)
+    connection.close()
+    wait_until(lambda: running(server) == 0, NOTICED_SECONDS)
+
+
 def test_client_that_leaves_a_grpc_stream_frees_the_engine(server: Server) -> None:
     stream = GrpcStream(server)
     stream.send(text_input="Hello", stream=True, sampling_parameters=json.dumps(ENDLESS))

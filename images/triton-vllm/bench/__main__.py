@@ -32,6 +32,8 @@ ENGINE = {"enable_prefix_caching": False, "max_model_len": 2048, "max_num_seqs":
 CPU_ENGINE = {"kv_cache_memory_bytes": 1 << 30}
 TINY = {"small": "llama", "medium": "llama-medium", "large": "llama-large"}
 COPIER = "metrics"
+# Where the figures of a GPU stand in the document, and those of a CPU.
+BLOCKS = ("make bench-serving on a GPU", "make bench-serving on a CPU")
 # vLLM's processes look for work without a pause for a second after each answer: with few cores that would be measured.
 SETTLE_SECONDS = 1.3
 LEAST_REQUESTS = 8
@@ -49,7 +51,7 @@ class Plan:
 
 
 QUICK = Plan((1, 100), 3, 1.5, 48)
-FULL = Plan((1, 8, 32, 100, 256), 5, 3.0, 96)
+FULL = Plan((1, 8, 32, 100, 256), 3, 2.0, 96)
 
 
 class Generator:
@@ -205,8 +207,9 @@ def main(arguments: Sequence[str]) -> int:
     given = {"rounds": wanted.rounds, "seconds": wanted.seconds}
     given |= {"clients": tuple(wanted.clients) if wanted.clients else None}
     plan = dataclasses.replace(plan, **{name: value for name, value in given.items() if value})
+    block = BLOCKS[wanted.variant.startswith("cpu")] if wanted.write else None
     if wanted.only_tell:
-        return tell(*read(wanted.save), wanted.write)
+        return tell(*read(wanted.save), block)
     generator = Generator(wanted.variant)
     bench = Bench(plan, generator, wanted.save)
     try:
@@ -214,7 +217,7 @@ def main(arguments: Sequence[str]) -> int:
             measure(bench, name, wanted)
     finally:
         generator.close()
-    return tell(bench.measured, bench.copier, bench.host, wanted.write)
+    return tell(bench.measured, bench.copier, bench.host, block)
 
 
 def measure(bench: Bench, name: str, wanted: argparse.Namespace) -> None:
@@ -260,8 +263,8 @@ def write(file: Path | None, measured: Sequence[Measured], copier: Sequence[floa
         file.write_text(json.dumps(kept))
 
 
-def tell(measured: Sequence[Measured], copier: Sequence[float], host: str, into_document: bool) -> int:
-    """Table, plot, every promise, and the verdict."""
+def tell(measured: Sequence[Measured], copier: Sequence[float], host: str, block: str | None) -> int:
+    """Table, plot, every promise, and the verdict. ``block``: of the document, where they are written too."""
     share = sum(copier) / len(copier) if copier else None
     verdicts = figures.judge(measured, share)
     say(f"\n{host}\n\n{figures.table(measured)}\n{figures.plot(measured)}\n")
@@ -273,8 +276,8 @@ def tell(measured: Sequence[Measured], copier: Sequence[float], host: str, into_
     words = [verdict.word for verdict in verdicts]
     missed, equal = words.count(figures.MISSED), words.count(figures.EQUAL)
     say(f"verdict: {len(verdicts) - missed} of {len(verdicts)} promises kept, {equal} of them as {figures.EQUAL}")
-    if into_document:
-        documents.write(documents.DOCS / "serving.md", "make bench-serving", figures.document(measured, verdicts, host))
+    if block is not None:
+        documents.write(documents.DOCS / "serving.md", block, figures.document(measured, verdicts, host))
     return 1 if missed or not verdicts else 0
 
 
