@@ -133,6 +133,12 @@ class Gate:
         self._rules = rules
         self._limits = limits
         self._admits = admits
+        self._passages: set[Passage] = set()
+
+    def end(self, why: str) -> None:
+        """End the requests that run; their clients are told why. Only from the loop."""
+        for passage in self._passages:
+            passage.end(why)
 
     def runs_in(self, server: Any) -> None:
         """Tell vLLM's application its server, as vLLM's own does: its code relies on that."""
@@ -159,7 +165,12 @@ class Gate:
         if body is None:
             return
         scope = scope if body is given else _with_length(scope, body)
-        await Passage(body, receive, send).through(self._application, scope, self._limits.request_timeout_seconds)
+        passage = Passage(body, receive, send)
+        self._passages.add(passage)
+        try:
+            await passage.through(self._application, scope, self._limits.request_timeout_seconds)
+        finally:
+            self._passages.discard(passage)
 
 
 class Passage:
@@ -172,11 +183,33 @@ class Passage:
         self._late = asyncio.Event()
         self._started: Message | None = None
         self._finished = False
+        self._ended = ""
+        self._task: asyncio.Task[Any] | None = None
+        self._heard: asyncio.Future[Message] | None = None
 
     async def through(self, application: Any, scope: Scope, seconds: float) -> None:
         """Returns when the request is answered. ``seconds``: how long it may take, 0 for ever."""
+        self._task = asyncio.current_task()
+        try:
+            await self._answered(application, scope, seconds)
+        except asyncio.CancelledError:
+            if not self._ended:
+                raise
+        if self._ended and not self._finished:
+            await self._tell(self._ended, 503)
+
+    def end(self, why: str) -> None:
+        """Answer with ``why`` instead of the application, which learns of it as of a client that leaves."""
+        self._ended = why
+        self._late.set()
+        if self._heard is not None:
+            self._heard.cancel()
+        if self._task is not None:
+            asyncio.get_running_loop().call_later(LEAVE_SECONDS, self._task.cancel)
+
+    async def _answered(self, application: Any, scope: Scope, seconds: float) -> None:
         if seconds <= 0:
-            await application(scope, self._untimed, self._send)
+            await application(scope, self._untimed, self.send)
             return
         running = asyncio.ensure_future(application(scope, self.receive, self.send))
         await asyncio.wait({running}, timeout=seconds)
@@ -187,8 +220,9 @@ class Passage:
         await asyncio.wait({running})
         if not self._late.is_set():
             running.result()
-        elif not self._finished:
-            await self._end(seconds)
+        elif not (self._finished or self._ended):
+            # Not 408 or 504: OpenAI's client sends such a request again, which would take as long again.
+            await self._tell(f"the request took longer than its limit of {seconds:g} seconds", 400)
 
     async def receive(self) -> Message:
         """The body, then what the client does; the end of the time looks like a client that leaves."""
@@ -204,8 +238,13 @@ class Passage:
 
     async def _untimed(self) -> Message:
         if self._body is None:
-            message: Message = await self._receive()
-            return message
+            self._heard = asyncio.ensure_future(self._receive())
+            try:
+                return await self._heard
+            except asyncio.CancelledError:
+                if not self._ended:
+                    raise
+                return {"type": "http.disconnect"}
         body, self._body = self._body, None
         return {"type": "http.request", "body": body, "more_body": False}
 
@@ -219,11 +258,10 @@ class Passage:
             self._finished = True
         await self._send(message)
 
-    async def _end(self, seconds: float) -> None:
-        error = _error(f"the request took longer than its limit of {seconds:g} seconds", 400)
+    async def _tell(self, why: str, code: int) -> None:
+        error = _error(why, code)
         if self._started is None:
-            # Not 408 or 504: OpenAI's client sends such a request again, which would take as long again.
-            await _answer(self._send, 400, error)
+            await _answer(self._send, code, error)
             return
         streams = any(b"text/event-stream" in value for _, value in self._started["headers"])
         rest = f"data: {json.dumps(error)}\n\ndata: [DONE]\n\n".encode() if streams else b""

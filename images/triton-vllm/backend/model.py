@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from backend import bridge, front, memory, report
+from backend.ending import DRAIN_SECONDS, DRAIN_VARIABLE, when_ended
 from backend.engine import (
     EngineLoop,
     effective_settings,
@@ -29,13 +30,9 @@ from backend.openai import build_application, server_arguments
 from backend.processes import below, halted
 from backend.resources import keep_to_loopback, prepare, read_limits
 from backend.service import EXPIRED, UNHEALTHY, Service, sampling_rules
-from backend.settings import DRAIN_SECONDS, DRAIN_VARIABLE, is_true, read_model
+from backend.settings import is_true, read_model
 
 logger = logging.getLogger("triton_vllm")
-# So long before tritonserver ends whatever still runs, requests are cancelled: clients are told, the engine ends.
-CANCEL_SECONDS = 2.0
-# The front looks every 0.1 seconds whether it is to end.
-FRONT_SECONDS = 0.5
 # A client that went away is noticed at most this much later.
 CANCELLATION_SECONDS = 0.3
 
@@ -87,6 +84,8 @@ class TritonPythonModel:
         numbers = itertools.count()
         workers = below(os.getpid())
         self._front: Any = None
+        self._application = application
+        self._ending = False
         watch = EngineWatch(
             self._engine,
             probe=lambda: first_token(self._engine, self._tasks, f"probe-{next(numbers)}"),
@@ -97,6 +96,7 @@ class TritonPythonModel:
         )
         lasting = (watch.run(), self._watch_cancellation(), tell_statistics(self._engine))
         self._watching = [asyncio.ensure_future(each) for each in lasting]
+        when_ended(os.environ, self._expect_the_end)
         try:
             self._front, self._front_task = await front.serve(front.Front(watch.problem, got, application))
             if application is not None:
@@ -133,38 +133,41 @@ class TritonPythonModel:
 
         tritonserver does not count requests of a decoupled model as running: it would stop it under them.
         """
-        seconds = float(os.environ.get(DRAIN_VARIABLE, DRAIN_SECONDS)) - CANCEL_SECONDS
-        self._loop.call(self._drain(max(0.0, seconds)))
+        self._loop.call(self._drain())
         if self._metrics is not None:
             self._metrics.close()
         self._engine.shutdown()
         self._outbox.close()
         self._loop.stop()
 
-    async def _drain(self, seconds: float) -> None:
-        """Answer what runs, on either port; cancel what is not answered after so many seconds, and say how many."""
-        deadline = time.monotonic() + seconds
-        answered = await self._service.drain(seconds)
+    async def _drain(self) -> None:
+        self._expect_the_end()  # where nothing has told of it
+        await self._service.drain()
         if self._front is not None:
             # Ends when the requests that it has taken are answered.
             self._front.should_exit = True
-            _, late = await asyncio.wait({self._front_task}, timeout=max(FRONT_SECONDS, deadline - time.monotonic()))
-            answered = answered and not late
-        if not answered:
-            running = self._engine.output_processor.get_num_unfinished_requests()
-            logger.error("%d requests are cancelled: they were not finished within %g seconds", running, seconds)
-            await self._service.fail_all(Unavailable(EXPIRED))
-            await self._leave_front()
+            await self._front_task
         for task in self._watching:
             task.cancel()
 
-    async def _leave_front(self) -> None:
-        if self._front is None:
+    def _expect_the_end(self) -> None:
+        """The server is told to end: requests may run for so long. Only from the loop."""
+        if self._ending:
             return
-        self._front.force_exit = True
-        for task in list(self._front.server_state.tasks):
-            task.cancel()
-        await asyncio.wait({self._front_task}, timeout=FAREWELL_SECONDS)
+        self._ending = True
+        seconds = float(os.environ.get(DRAIN_VARIABLE, DRAIN_SECONDS))
+        self._watching.append(asyncio.ensure_future(self._cancel_after(seconds)))
+
+    async def _cancel_after(self, seconds: float) -> None:
+        """Cancel what still runs by then, on either port, and say how many."""
+        await asyncio.sleep(seconds)
+        running = self._engine.output_processor.get_num_unfinished_requests()
+        if not running:
+            return
+        logger.error("%d requests are cancelled: they were not finished within %g seconds", running, seconds)
+        await self._service.fail_all(Unavailable(EXPIRED))
+        if self._application is not None:
+            self._application.end(EXPIRED)
 
     async def _watch_cancellation(self) -> None:
         while True:

@@ -25,10 +25,10 @@ from typing import IO
 from backend import report
 from backend.caches import give_model_infos
 from backend.diagnosis import MORE_CPU, diagnose
+from backend.ending import DRAIN_SECONDS, DRAIN_VARIABLE, END_VARIABLE
 from backend.health import GAVE_UP
 from backend.preflight import SHARED_MEMORY, Command, check, flag_values
 from backend.processes import adopt_orphans, processes, waits_for_a_child
-from backend.settings import DRAIN_SECONDS, DRAIN_VARIABLE
 
 STUB_NAME = "triton_python_b"  # the kernel cuts names at 15 characters
 LOOK_SECONDS = 0.5
@@ -48,6 +48,8 @@ _DEAD_STUB_HINT = "see the lines of the log above; a process that was killed wit
 _GIVEN_UP = "tritonserver gave up the load: the process of the backend gave no sign of life for a second"
 # APIs that no client of a model needs: through them a server writes files, maps memory and tells what it does.
 CLOSED_APIS = ("logging", "shared-memory", "trace")
+# tritonserver and the engine take six seconds to close on an idle host.
+EXIT_FLAG, CLOSE_SECONDS = "--exit-timeout-secs", 10
 RESTRICTING_FLAGS = ("--http-restricted-api", "--grpc-restricted-protocol")
 
 
@@ -79,13 +81,17 @@ class Supervisor:
     def __init__(self, arguments: list[str]) -> None:
         adopt_orphans()  # which can then be ended
         raise_stack_limit()
+        # tritonserver tells a backend of its end only when nobody waits for an answer any more.
+        told, self._end = os.pipe()
         self._server = subprocess.Popen(
-            ["tritonserver", *arguments, *restrictions(arguments)],
+            ["tritonserver", *arguments, *restrictions(arguments), *time_to_close(arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
-            env={**os.environ, DRAIN_VARIABLE: drain_seconds(arguments)},
+            env={**os.environ, DRAIN_VARIABLE: drain_seconds(arguments), END_VARIABLE: str(told)},
+            pass_fds=[told],
         )
+        os.close(told)
         assert self._server.stdout is not None
         self._tail = Tail(self._server.stdout)
         self._stopping = False
@@ -94,6 +100,8 @@ class Supervisor:
 
     def signal(self, number: int, _frame: object) -> None:
         """Pass a signal on. A server that still loads has no handler and ends at once."""
+        if not self._stopping:
+            os.close(self._end)
         self._stopping = True
         self._server.send_signal(number)
 
@@ -150,7 +158,13 @@ class Lasting:
 
 def drain_seconds(arguments: Sequence[str]) -> str:
     """How long tritonserver waits for requests when it is told to end."""
-    return [DRAIN_SECONDS, *flag_values(arguments, "--exit-timeout-secs")][-1]
+    return [DRAIN_SECONDS, *flag_values(arguments, EXIT_FLAG)][-1]
+
+
+def time_to_close(arguments: Sequence[str]) -> list[str]:
+    """A flag that gives tritonserver more time than the drain: for the answers to what is cancelled, and the engine."""
+    seconds = drain_seconds(arguments)
+    return [f"{EXIT_FLAG}={int(seconds) + CLOSE_SECONDS}"] if seconds.isdecimal() else []  # else it says what is wrong
 
 
 def restrictions(arguments: Sequence[str]) -> list[str]:

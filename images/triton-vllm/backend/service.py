@@ -84,15 +84,12 @@ class Service:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def drain(self, seconds: float) -> bool:
-        """Take no more requests; whether those that run were answered within so many seconds."""
-        self._closed = Unavailable(STOPPING)
-        tasks = [job.task for job in self.active]
-        if not tasks:
-            return True
-        logger.warning("waiting for %d requests before the engine stops", len(tasks))
-        _, late = await asyncio.wait(tasks, timeout=seconds)
-        return not late
+    async def drain(self) -> None:
+        """Take no more requests; returns when those that run are answered."""
+        self._closed = self._closed or Unavailable(STOPPING)
+        if self.active:
+            logger.warning("waiting for %d requests before the engine stops", len(self.active))
+        await asyncio.gather(*(job.task for job in self.active), return_exceptions=True)
 
     async def _answer(self, job: Any) -> None:
         if self._closed is not None:

@@ -19,9 +19,6 @@ LORA_FILE = "multi_lora.json"
 SAMPLING_FILE = "sampling.json"
 OPENAI_FILE = "openai.json"
 LIMITS_FILE = "limits.json"
-# What --exit-timeout-secs of tritonserver says; that is what a drain may take.
-DRAIN_VARIABLE = "TRITON_VLLM_DRAIN_SECONDS"
-DRAIN_SECONDS = "30"  # without the flag
 
 
 class BadModel(Exception):

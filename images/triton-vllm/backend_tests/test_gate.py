@@ -236,6 +236,41 @@ def test_another_answer_that_takes_too_long_just_ends() -> None:
     assert client.sent[-1]["more_body"] is False
 
 
+@pytest.mark.parametrize("seconds", [0, 60])
+@pytest.mark.parametrize("application", [patient, stubborn, streaming(b"text/event-stream")])
+def test_requests_that_are_ended_are_told_why(application: Application, seconds: float) -> None:
+    client = Client(b"{}")
+
+    async def run() -> None:
+        gate = Gate(application, RULES, RequestLimits(request_timeout_seconds=seconds), lambda _: True)
+        scope = {"type": "http", "method": "POST", "path": CHAT, "headers": []}
+        running = asyncio.ensure_future(gate(scope, client.receive, client.send))
+        await asyncio.sleep(0.05)
+        gate.end("it stops")
+        await asyncio.wait_for(running, 5)
+
+    asyncio.run(run())
+    assert client.status == (503 if application in (patient, stubborn) else 200)
+    assert b"it stops" in client.body
+    assert not client.sent[-1].get("more_body", False)
+
+
+def test_a_request_that_is_cancelled_otherwise_is_not_answered() -> None:
+    client = Client(b"{}")
+
+    async def run() -> None:
+        gate = Gate(stubborn, RULES, RequestLimits(), lambda _: True)
+        scope = {"type": "http", "method": "POST", "path": CHAT, "headers": []}
+        running = asyncio.ensure_future(gate(scope, client.receive, client.send))
+        await asyncio.sleep(0.05)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    asyncio.run(run())
+    assert client.sent == []
+
+
 def test_a_fault_of_the_application_is_not_hidden() -> None:
     async def broken(_scope: Any, _receive: Any, _send: Any) -> None:
         raise RuntimeError("broken")

@@ -1,0 +1,28 @@
+"""How the backend learns that the server is told to end: a pipe from the supervisor, which closes its side then.
+
+tritonserver first waits for its connections, as long as it may, and only then tells its backends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+# What --exit-timeout-secs of tritonserver says, which is what a drain may take, and the default of that flag.
+DRAIN_VARIABLE = "TRITON_VLLM_DRAIN_SECONDS"
+DRAIN_SECONDS = "30"
+# The number of the pipe.
+END_VARIABLE = "TRITON_VLLM_END_FD"
+
+
+def when_ended(environment: Mapping[str, str], act: Callable[[], None]) -> None:
+    """Call ``act`` in the running loop when the supervisor has been told to end the server."""
+    if (number := environment.get(END_VARIABLE)) is None:
+        return  # tritonserver runs without a supervisor
+    loop, pipe = asyncio.get_running_loop(), int(number)
+
+    def ended() -> None:
+        loop.remove_reader(pipe)
+        act()
+
+    loop.add_reader(pipe, ended)
