@@ -92,7 +92,7 @@ def has_grammar(body: Any) -> bool:
 async def blame_grammar(events: AsyncIterator[str]) -> AsyncIterator[str]:
     """The events of a stream whose request has a grammar: vLLM's own fault in it becomes the grammar's."""
     async for event in events:
-        yield f"data: {json.dumps(_told(GRAMMAR_MESSAGE))}\n\n" if _is_fault(event) else event
+        yield f"{EVENT}{json.dumps(_told(GRAMMAR_MESSAGE))}\n\n" if _is_fault(event) else event
 
 
 def _is_fault(event: str) -> bool:

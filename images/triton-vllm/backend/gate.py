@@ -180,7 +180,7 @@ class Passage:
         self._body: bytes | None = body
         self._receive = receive
         self._send = send
-        self._late = asyncio.Event()
+        self._late = False
         self._started: Message | None = None
         self._finished = False
         self._ended = ""
@@ -201,56 +201,50 @@ class Passage:
     def end(self, why: str) -> None:
         """Answer with ``why`` instead of the application, which learns of it as of a client that leaves."""
         self._ended = why
-        self._late.set()
-        if self._heard is not None:
-            self._heard.cancel()
+        self._part()
         if self._task is not None:
             asyncio.get_running_loop().call_later(LEAVE_SECONDS, self._task.cancel)
 
     async def _answered(self, application: Any, scope: Scope, seconds: float) -> None:
         if seconds <= 0:
-            await application(scope, self._untimed, self.send)
+            await application(scope, self.receive, self.send)
             return
         running = asyncio.ensure_future(application(scope, self.receive, self.send))
         await asyncio.wait({running}, timeout=seconds)
         if not running.done():
-            self._late.set()
+            self._part()
             await asyncio.wait({running}, timeout=LEAVE_SECONDS)
             running.cancel()
         await asyncio.wait({running})
-        if not self._late.is_set():
+        if not self._late:
             running.result()
         elif not (self._finished or self._ended):
             # Not 408 or 504: OpenAI's client sends such a request again, which would take as long again.
             await self._tell(f"the request took longer than its limit of {seconds:g} seconds", 400)
 
     async def receive(self) -> Message:
-        """The body, then what the client does; the end of the time looks like a client that leaves."""
+        """The body, then what the client does; an end of ours looks like a client that leaves."""
         if self._body is not None:
-            return await self._untimed()
-        heard, late = asyncio.ensure_future(self._receive()), asyncio.ensure_future(self._late.wait())
-        try:
-            await asyncio.wait({heard, late}, return_when=asyncio.FIRST_COMPLETED)
-            return heard.result() if heard.done() else {"type": "http.disconnect"}
-        finally:
-            heard.cancel()
-            late.cancel()
-
-    async def _untimed(self) -> Message:
-        if self._body is None:
+            body, self._body = self._body, None
+            return {"type": "http.request", "body": body, "more_body": False}
+        if not self._late:
             self._heard = asyncio.ensure_future(self._receive())
             try:
                 return await self._heard
             except asyncio.CancelledError:
-                if not self._ended:
+                if not self._late:
                     raise
-                return {"type": "http.disconnect"}
-        body, self._body = self._body, None
-        return {"type": "http.request", "body": body, "more_body": False}
+        return {"type": "http.disconnect"}
+
+    def _part(self) -> None:
+        """From now on the application has no client."""
+        self._late = True
+        if self._heard is not None:
+            self._heard.cancel()
 
     async def send(self, message: Message) -> None:
         """To the client, as long as the request is in time."""
-        if self._late.is_set():
+        if self._late:
             return
         if message["type"] == "http.response.start":
             self._started = message

@@ -29,6 +29,7 @@ from e2e.cluster import machine
 HERE = Path(__file__).resolve().parent.parent
 # Machines that run the tests are small and busy; nothing here waits for its deadline when all is well.
 START_SECONDS = 600
+ANSWER_SECONDS = 600
 LOADS = 3
 # How tritonserver fails a load by chance: this machine stood still for a second, or its own fault (backend.diagnosis).
 BY_CHANCE = ("tritonserver gave up the load", "boost::interprocess::lock_exception")
@@ -223,7 +224,7 @@ class Server:
         self.process.wait(30)
 
     def request(
-        self, method: str, path: str, body: Any = None, *, port: int | None = None, timeout: float = 120
+        self, method: str, path: str, body: Any = None, *, port: int | None = None, timeout: float = ANSWER_SECONDS
     ) -> Answer:
         """One HTTP request. Raises OSError when nobody answers."""
         data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
