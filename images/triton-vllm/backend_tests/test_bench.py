@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from bench import figures, load
+from bench.__main__ import in_turn
 from bench.figures import EACH, EQUAL, FIRST, FRONT, KEPT, MISSED, SPEED, SPEEDS, Comparison, Measured, Ratio
+from bench.servers import Target
 
 
 def measured(target: str, number: int, speed: float, clients: int = 1, model: str = "m") -> Measured:
@@ -19,6 +21,25 @@ def test_ratios_are_paired_within_a_round() -> None:
     found = [measured("vllm full", 0, 100), measured("ours full", 0, 110)]
     found += [measured("vllm full", 1, 50), measured("ours full", 1, 60), measured("ours full", 2, 1)]
     assert figures.ratios(found, SPEEDS[0]) == [1.1, 1.2]
+
+
+def test_what_was_measured_before_and_after_the_others_counts_as_its_mean() -> None:
+    found = [measured("vllm full", 0, 90), measured("ours full", 0, 110), measured("vllm full", 0, 110)]
+    assert figures.ratios(found, SPEEDS[0]) == [1.1]
+
+
+@pytest.mark.parametrize(
+    ("number", "order"),
+    [
+        (0, "vllm full, a full, b full, c full, vllm full, vllm stream, a stream, b stream, vllm stream"),
+        (1, "vllm full, a full, c full, b full, vllm full, vllm stream, a stream, b stream, vllm stream"),
+        (2, "vllm full, c full, a full, b full, vllm full, vllm stream, a stream, b stream, vllm stream"),
+    ],
+)
+def test_each_round_has_its_base_around_each_kind_and_the_others_in_turn(number: int, order: str) -> None:
+    names = ["a full", "a stream", "vllm full", "vllm stream", "b stream", "b full", "c full"]
+    targets = [Target(name, 80, "/", name.endswith("stream"), False, 1) for name in names]
+    assert ", ".join(target.name for target in in_turn(targets, number)) == order
 
 
 def test_middle_is_the_median_with_an_interval_around_it() -> None:

@@ -1,7 +1,8 @@
 """Measure and judge: ``python -m bench [--quick]``. The last line is the verdict; exit 1 when a promise is not kept.
 
-All servers run at once. Each round measures every target once, each round in another order, so that what the machine
-does meanwhile hits all of them; what counts are the ratios within a round.
+All servers run at once. A round measures all targets of one kind (full answers, streams), each round in another order,
+and plain `vllm serve` before and after them, so that what the machine does meanwhile hits all of them; what counts are
+the ratios within a round.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ BLOCKS = ("make bench-serving on a GPU", "make bench-serving on a CPU")
 # vLLM's processes look for work without a pause for a second after each answer: with few cores that would be measured.
 SETTLE_SECONDS = 1.3
 LEAST_REQUESTS = 8
+BASE = "vllm"
 WARM_TOKENS = 16
 
 
@@ -51,7 +53,7 @@ class Plan:
 
 
 QUICK = Plan((1, 100), 3, 1.5, 48)
-FULL = Plan((1, 8, 32, 100, 256), 3, 2.0, 96)
+FULL = Plan((1, 8, 32, 100, 256), 4, 2.0, 96)
 
 
 class Generator:
@@ -99,7 +101,7 @@ class Bench:
         for clients in self._plan.clients:
             requests = self._requests(running, clients)
             for number in self._numbers(name, clients):
-                for target in _order(list(running.targets.values()), number):
+                for target in in_turn(list(running.targets.values()), number):
                     spent = front_seconds(target.group)
                     with self._copying(running) if target.name == "ours full" and clients > 1 else _nothing():
                         result = self._generator.run(target, self._plan, clients, requests)
@@ -117,7 +119,7 @@ class Bench:
 
     def _requests(self, running: Fleet, clients: int) -> int:
         """So many that `vllm serve` takes the time of the plan; every target is warmed up."""
-        least = max(LEAST_REQUESTS, 2 * clients)
+        least = max(LEAST_REQUESTS, clients)
         warm = dataclasses.replace(self._plan, tokens=WARM_TOKENS)
         for target in running.targets.values():
             self._generator.run(target, warm, clients, least)
@@ -146,10 +148,16 @@ def _nothing() -> Iterator[None]:
     yield
 
 
-def _order(targets: list[Target], number: int) -> list[Target]:
-    """Another order each round, there and back."""
-    turned = targets[number % len(targets) :] + targets[: number % len(targets)]
-    return turned[::-1] if number % 2 else turned
+def in_turn(targets: list[Target], number: int) -> list[Target]:
+    """Kind after kind, its base first and last; the others in another order each round, there and back."""
+    order = []
+    for stream in (False, True):
+        kind = [target for target in targets if target.stream == stream]
+        base = [target for target in kind if target.name.split()[0] == BASE]
+        others = [target for target in kind if target not in base]
+        turned = others[number % len(others) :] + others[: number % len(others)]
+        order += [*base, *(turned[::-1] if number % 2 else turned), *base]
+    return order
 
 
 def front_seconds(group: int) -> float:

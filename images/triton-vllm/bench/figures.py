@@ -18,7 +18,7 @@ NOISE = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One target, measured once: ``round`` says what was measured just before and after it."""
+    """One target, measured once or, as a base, twice in its ``round``: what was measured just before and after."""
 
     model: str
     clients: int
@@ -87,12 +87,13 @@ class Ratio:
 
 
 def ratios(measured: Iterable[Measured], comparison: Comparison) -> list[float]:
-    """One ratio for each round in which both were measured."""
-    found: dict[tuple[str, int, int], dict[str, float]] = {}
+    """One ratio for each round in which both were measured; of what was measured twice in a round the mean counts."""
+    found: dict[tuple[str, int, int], dict[str, list[float]]] = {}
     for one in measured:
-        value = float(one.result[comparison.figure])
-        found.setdefault((one.model, one.clients, one.round), {})[one.target] = value
-    pairs = [both for both in found.values() if comparison.target in both and both.get(comparison.base)]
+        values = found.setdefault((one.model, one.clients, one.round), {})
+        values.setdefault(one.target, []).append(float(one.result[comparison.figure]))
+    means = [{target: statistics.fmean(values) for target, values in both.items()} for both in found.values()]
+    pairs = [both for both in means if comparison.target in both and both.get(comparison.base)]
     return [both[comparison.target] / both[comparison.base] for both in pairs]
 
 
