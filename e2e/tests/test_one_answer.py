@@ -65,11 +65,13 @@ def test_every_condition_is_about_the_spec_and_agrees(served: Namespace) -> None
 
 
 def test_a_stream_comes_in_parts(served: Namespace, client: Client) -> None:
-    answer = client.post(served.url(NAME, "generate_stream"), {**ask(max_tokens=64), "stream": True})
+    # Long enough for a client on a busy machine to see more than the end of it.
+    asked = ask(max_tokens=700)
+    answer = client.post(served.url(NAME, "generate_stream"), {**asked, "stream": True})
     events = answer.events()
     assert len(events) > 4
     assert len(answer.arrivals) > 1, "everything came at once"
-    whole = client.post(served.url(NAME), ask(max_tokens=64)).json()
+    whole = client.post(served.url(NAME), asked).json()
     assert "".join(event["text_output"] for event in events) == whole["text_output"]
 
 
