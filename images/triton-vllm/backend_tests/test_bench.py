@@ -20,12 +20,12 @@ def measured(target: str, number: int, speed: float, clients: int = 1, model: st
 def test_ratios_are_paired_within_a_round() -> None:
     found = [measured("vllm full", 0, 100), measured("ours full", 0, 110)]
     found += [measured("vllm full", 1, 50), measured("ours full", 1, 60), measured("ours full", 2, 1)]
-    assert figures.ratios(found, SPEEDS[0]) == [1.1, 1.2]
+    assert figures.ratios(found, SPEEDS[0]) == [[1.1, 1.2]]
 
 
 def test_what_was_measured_before_and_after_the_others_counts_as_its_mean() -> None:
     found = [measured("vllm full", 0, 90), measured("ours full", 0, 110), measured("vllm full", 0, 110)]
-    assert figures.ratios(found, SPEEDS[0]) == [1.1]
+    assert figures.ratios(found, SPEEDS[0]) == [[1.1]]
 
 
 @pytest.mark.parametrize(
@@ -43,11 +43,16 @@ def test_each_round_has_its_base_around_each_kind_and_the_others_in_turn(number:
 
 
 def test_middle_is_the_median_with_an_interval_around_it() -> None:
-    found = figures.middle([1.0, 1.1, 0.9, 1.0, 1.05])
+    found = figures.middle([[1.0, 1.1, 0.9, 1.0, 1.05]])
     assert found is not None
     assert found.median == 1.0
     assert 0.9 <= found.low <= 1.0 <= found.high <= 1.1
     assert figures.middle([]) is None
+
+
+def test_what_differs_from_case_to_case_is_no_noise() -> None:
+    found = figures.middle([[1.0] * 5, [1.5] * 5, [2.0] * 5])
+    assert found == Ratio(1.5, 1.5, 1.5)
 
 
 @pytest.mark.parametrize(("speed", "word"), [(1.0, KEPT), (0.99, MISSED)])

@@ -53,7 +53,7 @@ class Plan:
 
 
 QUICK = Plan((1, 100), 3, 1.5, 48)
-FULL = Plan((1, 8, 32, 100, 256), 4, 2.0, 96)
+FULL = Plan((1, 32, 100, 256), 5, 2.0, 96)
 
 
 class Generator:
@@ -279,8 +279,6 @@ def tell(measured: Sequence[Measured], copier: Sequence[float], host: str, block
     say(figures.costs(measured))
     for verdict in verdicts:
         say(f"{verdict.word:<{len(figures.EQUAL)}} {verdict.text}")
-    if metrics := figures.middle(figures.ratios(measured, figures.METRICS)):
-        say(f"       throughput with metrics / without {metrics.median:.3f} [{metrics.low:.3f}, {metrics.high:.3f}]")
     words = [verdict.word for verdict in verdicts]
     missed, equal = words.count(figures.MISSED), words.count(figures.EQUAL)
     say(f"verdict: {len(verdicts) - missed} of {len(verdicts)} promises kept, {equal} of them as {figures.EQUAL}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -71,7 +71,6 @@ LATENCIES = (
     Comparison("ITL generate_stream", "ours stream", "vllm stream", EACH, 1.05, at_least=False),
     Comparison("ITL OpenAI", "openai stream", "vllm stream", EACH, 1.05, at_least=False),
 )
-METRICS = Comparison("metrics on / off", "ours full", "silent full", SPEED, 1 - METRICS_COST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,24 +85,36 @@ class Ratio:
         return f"{self.median:.2f}"
 
 
-def ratios(measured: Iterable[Measured], comparison: Comparison) -> list[float]:
-    """One ratio for each round in which both were measured; of what was measured twice in a round the mean counts."""
-    found: dict[tuple[str, int, int], dict[str, list[float]]] = {}
+def ratios(measured: Iterable[Measured], comparison: Comparison) -> list[list[float]]:
+    """For each model and number of clients one ratio of each round in which both were measured.
+
+    Of what was measured twice in a round the mean counts.
+    """
+    found: dict[tuple[str, int], dict[int, dict[str, list[float]]]] = {}
     for one in measured:
-        values = found.setdefault((one.model, one.clients, one.round), {})
+        values = found.setdefault((one.model, one.clients), {}).setdefault(one.round, {})
         values.setdefault(one.target, []).append(float(one.result[comparison.figure]))
-    means = [{target: statistics.fmean(values) for target, values in both.items()} for both in found.values()]
-    pairs = [both for both in means if comparison.target in both and both.get(comparison.base)]
-    return [both[comparison.target] / both[comparison.base] for both in pairs]
+    cases = [[ratio for both in rounds.values() if (ratio := _ratio(both, comparison))] for rounds in found.values()]
+    return [case for case in cases if case]
 
 
-def middle(values: Sequence[float], samples: int = 500) -> Ratio | None:
-    """The median with its interval (bootstrap, always with the same seed); None of nothing."""
-    if not values:
+def _ratio(measured: Mapping[str, Sequence[float]], comparison: Comparison) -> float | None:
+    above, below = measured.get(comparison.target), measured.get(comparison.base)
+    return statistics.fmean(above) / statistics.fmean(below) if above and below and any(below) else None
+
+
+def middle(cases: Sequence[Sequence[float]], samples: int = 500) -> Ratio | None:
+    """The median of all, and its interval; None of nothing.
+
+    Bootstrap, always with the same seed. Cases are chosen and not drawn: each is resampled from itself.
+    """
+    if not cases:
         return None
     chance = random.Random(0)
-    medians = sorted(statistics.median(chance.choices(values, k=len(values))) for _ in range(samples))
-    return Ratio(statistics.median(values), medians[int(0.025 * samples)], medians[int(0.975 * samples)])
+    drawn = ([ratio for case in cases for ratio in chance.choices(case, k=len(case))] for _ in range(samples))
+    medians = sorted(map(statistics.median, drawn))
+    median = statistics.median([ratio for case in cases for ratio in case])
+    return Ratio(median, medians[int(0.025 * samples)], medians[int(0.975 * samples)])
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,6 @@ from backend.resources import prepare
 from e2e.cluster import machine
 from testing.server import HERE, MINIMAL_CONFIG, PORTS, START_SECONDS, Server, environment, running, write_model
 
-NO_METRICS = MINIMAL_CONFIG + 'parameters: { key: "REPORT_CUSTOM_METRICS" value: { string_value: "false" } }\n'
 MODEL = "llm"
 CORES_A_START = 4
 # Processes that it starts are those of the environment's own interpreter, as in our backend.
@@ -78,7 +77,7 @@ class Fleet:
 
 @contextlib.contextmanager
 def fleet(folder: Path, engine: dict[str, Any], variant: str) -> Iterator[Fleet]:
-    """`vllm serve`, ours, ours without metrics and the stand-in for the stock design, with equal engine arguments."""
+    """`vllm serve`, ours and the stand-in for the stock design, with equal engine arguments."""
     # Starts need a core or two each, and tritonserver gives up a load that gets none.
     at_once = max(1, (os.cpu_count() or 1) // CORES_A_START)
     with contextlib.ExitStack() as stack, ThreadPoolExecutor(at_once) as pool:
@@ -87,14 +86,13 @@ def fleet(folder: Path, engine: dict[str, Any], variant: str) -> Iterator[Fleet]
             pool.submit(stack.enter_context, server)
             for server in (
                 triton(folder / "ours", engine, variant, openai=True),
-                triton(folder / "silent", engine, variant, config=NO_METRICS),
                 triton(folder / "stock", engine, variant, stock=True),
             )
         ]
-        ours, silent, stock = (start.result() for start in starts)
+        ours, stock = (start.result() for start in starts)
         targets = openai_targets("vllm", *plain.result())
         targets += triton_targets("ours", ours) + openai_targets("openai", ours.front_port, ours.process.pid)
-        targets += triton_targets("silent", silent)[:1] + triton_targets("stock", stock)
+        targets += triton_targets("stock", stock)
         yield Fleet({target.name: target for target in targets}, ours)
 
 
@@ -104,7 +102,6 @@ def triton(
     engine: dict[str, Any],
     variant: str,
     *,
-    config: str = MINIMAL_CONFIG,
     openai: bool = False,
     stock: bool = False,
 ) -> Iterator[Server]:
@@ -115,7 +112,7 @@ def triton(
         (backends / "vllm/model.py").symlink_to(HERE / "bench/stand_in.py")
 
     files: dict[str, dict[str, Any]] = {"openai": {}} if openai else {}
-    write_model(folder / "models", MODEL, engine, config=config, **files)
+    write_model(folder / "models", MODEL, engine, config=MINIMAL_CONFIG, **files)
     prepare = stand_in if stock else lambda _: None
     with running(folder, folder / "models", model=MODEL, variant=variant, prepare=prepare) as server:
         yield server
