@@ -23,6 +23,13 @@ def test_ratios_are_paired_within_a_round() -> None:
     assert figures.ratios(found, SPEEDS[0]) == [[1.1, 1.2]]
 
 
+def test_a_target_that_gives_nothing_counts() -> None:
+    found = [measured("vllm full", 0, 100)]
+    nothing = Measured("m", 1, 0, "ours full", {SPEED: 0.0})
+    assert figures.ratios([*found, nothing], SPEEDS[0]) == [[0.0]]
+    assert figures.ratios(found, SPEEDS[0]) == []
+
+
 def test_what_was_measured_before_and_after_the_others_counts_as_its_mean() -> None:
     found = [measured("vllm full", 0, 90), measured("ours full", 0, 110), measured("vllm full", 0, 110)]
     assert figures.ratios(found, SPEEDS[0]) == [[1.1]]

@@ -37,14 +37,16 @@ def models(folder: Path) -> Path:
     return folder / "models"
 
 
-def in_background(server: Server, answers: list[Answer], **parameters: Any) -> threading.Thread:
-    def ask() -> None:
-        try:
-            answers.append(server.generate(**parameters))
-        except OSError as error:
-            answers.append(Answer(0, str(error)))
+def ask(server: Server, **parameters: Any) -> Answer:
+    """An answer of status 0 when nobody answers."""
+    try:
+        return server.generate(**parameters)
+    except OSError as error:
+        return Answer(0, str(error))
 
-    thread = threading.Thread(target=ask)
+
+def in_background(server: Server, answers: list[Answer], **parameters: Any) -> threading.Thread:
+    thread = threading.Thread(target=lambda: answers.append(ask(server, **parameters)))
     thread.start()
     return thread
 
@@ -67,7 +69,7 @@ def test_ready_with_a_full_queue_a_long_generation_and_a_client_that_does_not_re
 
     def ask_again_and_again() -> None:
         while not over.is_set():
-            answers.append(server.generate(max_tokens=300, ignore_eos=True))
+            answers.append(ask(server, max_tokens=300, ignore_eos=True))
 
     with stream_that_nobody_reads(server), stream_that_nobody_reads(server):
         wait_until(lambda: server.metric("vllm:num_requests_running") == 2)

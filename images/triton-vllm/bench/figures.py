@@ -18,7 +18,7 @@ NOISE = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One target, measured once or, as a base, twice in its ``round``: what was measured just before and after."""
+    """One measurement of a target. Those of one ``round`` were taken close together; a base has two of each."""
 
     model: str
     clients: int
@@ -94,8 +94,9 @@ def ratios(measured: Iterable[Measured], comparison: Comparison) -> list[list[fl
     for one in measured:
         values = found.setdefault((one.model, one.clients), {}).setdefault(one.round, {})
         values.setdefault(one.target, []).append(float(one.result[comparison.figure]))
-    cases = [[ratio for both in rounds.values() if (ratio := _ratio(both, comparison))] for rounds in found.values()]
-    return [case for case in cases if case]
+    cases = [[_ratio(both, comparison) for both in rounds.values()] for rounds in found.values()]
+    known = [[ratio for ratio in case if ratio is not None] for case in cases]
+    return [case for case in known if case]
 
 
 def _ratio(measured: Mapping[str, Sequence[float]], comparison: Comparison) -> float | None:
