@@ -9,7 +9,7 @@ import time
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from backend import memory, report
+from backend import inbox, memory, report
 from backend.preflight import closest
 from backend.settings import BadModel
 
@@ -86,6 +86,7 @@ async def start_engine(arguments: Any) -> Any:
     )
     spent = await memory.spent_by(engine)
     report.phase("KVCache", spent.get("KVCache", time.monotonic() - begun), **effective_settings(engine))
+    inbox.shorten(engine)
     if "Warmup" in spent:
         report.phase("Warmup", spent["Warmup"], compileSeconds=round(spent["compile"], 2))
     return engine

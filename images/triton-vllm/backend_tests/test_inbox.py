@@ -1,0 +1,118 @@
+"""The engine's messages come whole and in order, as by pyzmq's own socket, in the engine's environment."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import env as engine_env
+from testing.server import TINY_ENGINE, environment, lay_out_backend, tiny_model
+
+pytestmark = pytest.mark.engine
+
+BARE = """
+import asyncio, json, resource, types
+import uvloop, zmq, zmq.asyncio
+from backend.inbox import shorten
+
+async def run():
+    context = zmq.asyncio.Context(io_threads=1)
+    socket = context.socket(zmq.PULL)
+    port = socket.bind_to_random_port("tcp://127.0.0.1")
+    sender = context.socket(zmq.PUSH)
+    sender.connect(f"tcp://127.0.0.1:{port}")
+    found = []
+
+    async def collect():
+        while True:
+            found.append(await socket.recv_multipart(copy=False))
+
+    async def send(first, count, pause):
+        for number in range(first, first + count):
+            await sender.send_multipart([str(number).encode(), b"x" * (number % 7)])
+            if pause:
+                await asyncio.sleep(pause)
+        for _ in range(1000):
+            if len(found) == first + count:
+                return
+            await asyncio.sleep(0.01)
+
+    # It waits for a message the socket's own way, as vLLM does by the time that the engine is there.
+    task = asyncio.create_task(collect())
+    await asyncio.sleep(0.1)
+    resources = types.SimpleNamespace(output_socket=socket)
+    shorten(types.SimpleNamespace(engine_core=types.SimpleNamespace(resources=resources)))
+    await send(0, 300, 0.001)   # one after another
+    await send(300, 2000, 0)    # many at once
+    spent = resource.getrusage(resource.RUSAGE_SELF)
+    await asyncio.sleep(1)
+    idle = resource.getrusage(resource.RUSAGE_SELF)
+    await send(2300, 1, 0)      # after a silence
+    task.cancel()
+    ended = (await asyncio.gather(task, return_exceptions=True))[0]
+    socket.close(linger=0)
+    sender.close(linger=0)
+    await asyncio.sleep(0.1)
+    context.term()
+    parts = [[bytes(part) for part in message] for message in found]
+    return {
+        "complete": parts == [[str(number).encode(), b"x" * (number % 7)] for number in range(2301)],
+        "short": socket.recv_multipart.__func__.__module__,
+        "idle": idle.ru_utime + idle.ru_stime - spent.ru_utime - spent.ru_stime,
+        "ended": type(ended).__name__,
+    }
+
+uvloop.install()
+print(json.dumps(asyncio.run(run())))
+"""
+
+ENGINE = """
+import asyncio, json, sys
+import uvloop
+from backend.engine import engine_arguments, start_engine
+
+async def run(values):
+    from vllm import SamplingParams
+    engine = await start_engine(engine_arguments(values))
+    socket = engine.engine_core.resources.output_socket
+    wanted = SamplingParams(max_tokens=8, ignore_eos=True)
+    asked = [engine.generate("Hello", wanted, str(number)) for number in range(4)]
+    answers = await asyncio.gather(*map(last, asked))
+    engine.shutdown()
+    tokens = [len(one.outputs[0].token_ids) for one in answers]
+    return {"short": socket.recv_multipart.__func__.__module__, "tokens": tokens}
+
+async def last(answer):
+    async for output in answer:
+        pass
+    return output
+
+if __name__ == "__main__":  # the engine core is a process that imports this anew
+    print(json.dumps(uvloop.run(run(json.loads(sys.argv[1])))))
+"""
+
+
+def run(folder: Path, script: str, *arguments: str, variant: str = "cpu") -> dict[str, Any]:
+    """What a script prints last that runs in the engine's environment."""
+    (folder / "script.py").write_text(script)
+    command: list[str | Path] = [engine_env.ensure(variant), folder / "script.py", *arguments]
+    variables = environment(lay_out_backend(folder / "backends"))
+    ended = subprocess.run(command, env=variables, check=True, stdout=subprocess.PIPE, text=True, timeout=300)
+    found: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
+    return found
+
+
+def test_messages_come_whole_and_in_order_and_silence_costs_nothing(tmp_path: Path) -> None:
+    found = run(tmp_path, BARE)
+    assert found["idle"] < 0.2  # of a second: no word of the socket is told again and again
+    assert {**found, "idle": 0} == {"complete": True, "short": "backend.inbox", "idle": 0, "ended": "CancelledError"}
+
+
+@pytest.mark.parametrize("variant", ["cpu", "cpu-previous"])
+def test_an_engine_answers_the_shorter_way(tmp_path: Path, variant: str) -> None:
+    engine = json.dumps({**TINY_ENGINE, "model": str(tiny_model())})
+    assert run(tmp_path, ENGINE, engine, variant=variant) == {"short": "backend.inbox", "tokens": [8] * 4}
