@@ -76,7 +76,7 @@ import uvloop
 from backend.engine import engine_arguments, start_engine
 
 async def run(values):
-    from vllm import SamplingParams
+    from vllm import SamplingParams, __version__
     engine = await start_engine(engine_arguments(values))
     socket = engine.engine_core.resources.output_socket
     wanted = SamplingParams(max_tokens=8, ignore_eos=True)
@@ -84,7 +84,8 @@ async def run(values):
     answers = await asyncio.gather(*map(last, asked))
     engine.shutdown()
     tokens = [len(one.outputs[0].token_ids) for one in answers]
-    return {"short": socket.recv_multipart.__func__.__module__, "tokens": tokens}
+    short = socket.recv_multipart.__func__.__module__
+    return {"short": short, "tokens": tokens, "vllm": __version__.split("+")[0]}
 
 async def last(answer):
     async for output in answer:
@@ -100,7 +101,7 @@ def run(folder: Path, script: str, *arguments: str, variant: str = "cpu") -> dic
     """What a script prints last that runs in the engine's environment."""
     (folder / "script.py").write_text(script)
     command: list[str | Path] = [engine_env.ensure(variant), folder / "script.py", *arguments]
-    variables = environment(lay_out_backend(folder / "backends"))
+    variables = environment(lay_out_backend(folder / "backends", variant), variant)
     ended = subprocess.run(command, env=variables, check=True, stdout=subprocess.PIPE, text=True, timeout=300)
     found: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
     return found
@@ -115,4 +116,6 @@ def test_messages_come_whole_and_in_order_and_silence_costs_nothing(tmp_path: Pa
 @pytest.mark.parametrize("variant", ["cpu", "cpu-previous"])
 def test_an_engine_answers_the_shorter_way(tmp_path: Path, variant: str) -> None:
     engine = json.dumps({**TINY_ENGINE, "model": str(tiny_model())})
-    assert run(tmp_path, ENGINE, engine, variant=variant) == {"short": "backend.inbox", "tokens": [8] * 4}
+    pinned = (engine_env.REQUIREMENTS / variant / "engine.txt").read_text().split("==")[1].split()[0]
+    found = run(tmp_path, ENGINE, engine, variant=variant)
+    assert found == {"short": "backend.inbox", "tokens": [8] * 4, "vllm": pinned}
