@@ -20,7 +20,8 @@ class Inbox:
         self._socket = zmq.Socket.shadow(socket.underlying)
         self._descriptor = socket.getsockopt(zmq.FD)
         self._dont_wait, self._again = zmq.DONTWAIT, zmq.Again
-        self._told: asyncio.Future[None] | None = None  # from the first wait on
+        self._told: asyncio.Future[None] | None = None
+        self._watched = False
 
     async def receive(self, copy: bool = True) -> list[Any]:
         """The parts of the next message. ``copy``: as bytes, otherwise as frames."""
@@ -33,9 +34,10 @@ class Inbox:
 
     async def _next_word(self) -> None:
         loop = asyncio.get_running_loop()
-        if self._told is None:
+        if not self._watched:
             # In place of the socket's own reader, which vLLM takes away when it closes the socket.
             loop.add_reader(self._descriptor, self._tell)
+            self._watched = True
         self._told = loop.create_future()
         await self._told
 
