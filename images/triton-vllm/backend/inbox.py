@@ -20,8 +20,7 @@ class Inbox:
         self._socket = zmq.Socket.shadow(socket.underlying)
         self._descriptor = socket.getsockopt(zmq.FD)
         self._dont_wait, self._again = zmq.DONTWAIT, zmq.Again
-        self._told: asyncio.Future[None] | None = None
-        self._watched = False
+        self._told: asyncio.Future[None] | None = None  # from the first wait on
 
     async def receive(self, copy: bool = True) -> list[Any]:
         """The parts of the next message. ``copy``: as bytes, otherwise as frames."""
@@ -34,10 +33,9 @@ class Inbox:
 
     async def _next_word(self) -> None:
         loop = asyncio.get_running_loop()
-        if not self._watched:
+        if self._told is None:
             # In place of the socket's own reader, which vLLM takes away when it closes the socket.
             loop.add_reader(self._descriptor, self._tell)
-            self._watched = True
         self._told = loop.create_future()
         await self._told
 

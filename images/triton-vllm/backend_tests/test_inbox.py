@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-import env as engine_env
-from testing.server import TINY_ENGINE, environment, lay_out_backend, tiny_model
+from testing.server import TINY_ENGINE, pinned_engine, script_lines, tiny_model
 
 pytestmark = pytest.mark.engine
 
@@ -44,8 +41,9 @@ async def run():
     # It waits for a message the socket's own way, as vLLM does by the time that the engine is there.
     task = asyncio.create_task(collect())
     await asyncio.sleep(0.1)
-    resources = types.SimpleNamespace(output_socket=socket)
-    shorten(types.SimpleNamespace(engine_core=types.SimpleNamespace(resources=resources)))
+    for resources in ({}, {"output_socket": socket}):  # the first: of a vLLM that keeps it elsewhere
+        core = types.SimpleNamespace(resources=types.SimpleNamespace(**resources))
+        shorten(types.SimpleNamespace(engine_core=core))
     await send(0, 300, 0.001)   # one after another
     await send(300, 2000, 0)    # many at once
     spent = resource.getrusage(resource.RUSAGE_SELF)
@@ -97,18 +95,8 @@ if __name__ == "__main__":  # the engine core is a process that imports this ane
 """
 
 
-def run(folder: Path, script: str, *arguments: str, variant: str = "cpu") -> dict[str, Any]:
-    """What a script prints last that runs in the engine's environment."""
-    (folder / "script.py").write_text(script)
-    command: list[str | Path] = [engine_env.ensure(variant), folder / "script.py", *arguments]
-    variables = environment(lay_out_backend(folder / "backends", variant), variant)
-    ended = subprocess.run(command, env=variables, check=True, stdout=subprocess.PIPE, text=True, timeout=300)
-    found: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
-    return found
-
-
 def test_messages_come_whole_and_in_order_and_silence_costs_nothing(tmp_path: Path) -> None:
-    found = run(tmp_path, BARE)
+    found = json.loads(script_lines(tmp_path, BARE)[-1])
     assert found["idle"] < 0.2  # of a second: no word of the socket is told again and again
     assert {**found, "idle": 0} == {"complete": True, "short": "backend.inbox", "idle": 0, "ended": "CancelledError"}
 
@@ -116,6 +104,5 @@ def test_messages_come_whole_and_in_order_and_silence_costs_nothing(tmp_path: Pa
 @pytest.mark.parametrize("variant", ["cpu", "cpu-previous"])
 def test_an_engine_answers_the_shorter_way(tmp_path: Path, variant: str) -> None:
     engine = json.dumps({**TINY_ENGINE, "model": str(tiny_model())})
-    pinned = (engine_env.REQUIREMENTS / variant / "engine.txt").read_text().split("==")[1].split()[0]
-    found = run(tmp_path, ENGINE, engine, variant=variant)
-    assert found == {"short": "backend.inbox", "tokens": [8] * 4, "vllm": pinned}
+    found = json.loads(script_lines(tmp_path, ENGINE, engine, variant=variant)[-1])
+    assert found == {"short": "backend.inbox", "tokens": [8] * 4, "vllm": pinned_engine(variant)}

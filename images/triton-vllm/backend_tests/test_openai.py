@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import threading
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,8 @@ import openai
 import pytest
 from openai import OpenAI
 
-import env as engine_env
 from backend.openai import UNREAD
-from testing.server import Answer, Server, environment, lay_out_backend
+from testing.server import Answer, Server, script_lines
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 
@@ -73,11 +71,8 @@ def test_models_are_the_deployment_and_its_adapters(client: OpenAI) -> None:
 @pytest.mark.parametrize("variant", ["cpu", "cpu-previous"])
 def test_what_no_request_needs_is_out_of_the_way(tmp_path: Path, variant: str) -> None:
     """Middleware that counts requests unread, FastAPI's machinery, the start's garbage, looks at the environment."""
-    variables = environment(lay_out_backend(tmp_path / "backends", variant), variant)
-    done = subprocess.run(
-        [engine_env.ensure(variant), "-c", APPLICATION], env=variables, check=True, capture_output=True, text=True
-    )
-    plain, ours, short, settled = (line.split() for line in done.stdout.splitlines()[-4:])
+    lines = script_lines(tmp_path, APPLICATION, variant=variant)
+    plain, ours, short, settled = (line.split() for line in lines[-4:])
     assert ours
     assert sorted([*ours, UNREAD]) == sorted(plain)
     assert sorted(short) == ["/v1/chat/completions", "/v1/completions"]

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-import env as engine_env
 from backend.faults import blame_grammar
-from testing.server import environment, lay_out_backend
+from testing.server import script_lines
 
 pytestmark = pytest.mark.engine
 
@@ -75,10 +72,8 @@ ASKED = {
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, Any]]:
     """What each request got from the plain application and from the one with a short way."""
-    variables = environment(lay_out_backend(tmp_path_factory.mktemp("routes") / "backends"))
-    command: list[str | Path] = [engine_env.ensure(), "-c", SCRIPT, json.dumps(list(ASKED.values()))]
-    done = subprocess.run(command, env=variables, check=True, capture_output=True, text=True)
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    asked = json.dumps(list(ASKED.values()))
+    lines = [json.loads(line) for line in script_lines(tmp_path_factory.mktemp("routes"), SCRIPT, asked)]
     return dict(zip(ASKED, zip(lines[::2], lines[1::2], strict=True), strict=True))
 
 

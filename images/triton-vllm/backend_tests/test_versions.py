@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-import env as engine_env
-from testing.server import TINY_ENGINE, Server, running, tiny_model, wait_until, write_model
+from testing.server import TINY_ENGINE, Server, pinned_engine, running, tiny_model, wait_until, write_model
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 
@@ -26,8 +25,7 @@ BOTH_PATHS = pytest.mark.parametrize(
 @pytest.fixture(scope="module", params=["cpu", "cpu-previous"])
 def version(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, str]]:
     """A server and the version of the engine that its requirements pin. The newest is the one of all other tests."""
-    pinned = (engine_env.REQUIREMENTS / request.param / "engine.txt").read_text()
-    expected = pinned.split("==")[1].split()[0]
+    expected = pinned_engine(request.param)
     if request.param == "cpu":
         yield request.getfixturevalue("server"), expected
         return

@@ -115,6 +115,23 @@ def environment(backends: Path, variant: str = "cpu") -> dict[str, str]:
     }
 
 
+def script_lines(folder: Path, script: str, *arguments: str, variant: str = "cpu") -> list[str]:
+    """What a Python script prints that runs in the engine's environment, where it can import the backend.
+
+    Raises CalledProcessError when the script fails.
+    """
+    (folder / "script.py").write_text(script)
+    variables = environment(lay_out_backend(folder / "backends", variant), variant)
+    command: list[str | Path] = [engine_env.ensure(variant), folder / "script.py", *arguments]
+    ended = subprocess.run(command, env=variables, check=True, stdout=subprocess.PIPE, text=True, timeout=START_SECONDS)
+    return ended.stdout.splitlines()
+
+
+def pinned_engine(variant: str) -> str:
+    """The version of vLLM that the requirements pin."""
+    return (engine_env.REQUIREMENTS / variant / "engine.txt").read_text().split("==")[1].split()[0]
+
+
 @dataclass(slots=True)
 class Server:
     """A running server."""
