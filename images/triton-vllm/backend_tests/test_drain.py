@@ -17,6 +17,7 @@ from testing.server import (
     ENDLESS,
     TINY_ENGINE,
     Answer,
+    add_hindrances,
     left_in_shared_memory,
     running,
     tiny_model,
@@ -24,8 +25,7 @@ from testing.server import (
     write_model,
 )
 
-# Some seconds each: the gauge of those that wait is half a second old. On a busy machine half a minute each.
-TOKENS = 2000
+TOKENS = 400  # of a slow engine more than a minute and a half
 DRAIN_SECONDS = 5
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
@@ -33,10 +33,15 @@ pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 
 def test_stop_under_load_loses_nothing_and_leaves_nothing(tmp_path: Path) -> None:
     segments = left_in_shared_memory()
-    write_model(tmp_path / "models", "llm", {**TINY_ENGINE, "model": str(tiny_model()), "max_num_seqs": 4})
+    engine = {**TINY_ENGINE, "model": str(tiny_model()), "max_num_seqs": 4, "logits_processors": ["hindrances:Slow"]}
+    write_model(tmp_path / "models", "llm", engine)
+    slow = tmp_path / "slow"
     answers: list[Answer] = []
     streams: list[int] = []
-    with running(tmp_path, tmp_path / "models", f"--exit-timeout-secs={ANSWER_SECONDS}") as server:
+    flag = f"--exit-timeout-secs={ANSWER_SECONDS}"
+    with running(tmp_path, tmp_path / "models", flag, prepare=add_hindrances, SLOW_WHILE=str(slow)) as server:
+        # Nothing ends before the stop, however late this test gets its turn on a busy machine.
+        slow.touch()
         wanted = {"max_tokens": TOKENS, "ignore_eos": True, "return_num_output_tokens": True}
 
         def ask() -> None:
@@ -54,6 +59,8 @@ def test_stop_under_load_loses_nothing_and_leaves_nothing(tmp_path: Path) -> Non
         # Four run, five wait in the engine's queue.
         wait_until(lambda: server.metric("vllm:num_requests_waiting") == 5)
         server.process.send_signal(signal.SIGTERM)
+        assert (answers, streams) == ([], [])
+        slow.unlink()
         for thread in threads:
             thread.join(ANSWER_SECONDS)
         counts = [result.as_numpy("num_output_tokens") for result in grpc.collect()]

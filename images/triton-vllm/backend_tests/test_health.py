@@ -16,10 +16,10 @@ import pytest
 from backend.health import PROBE_AFTER_SECONDS, STALL_SECONDS
 from testing.server import (
     ENDLESS,
-    HERE,
     TINY_ENGINE,
     Answer,
     Server,
+    add_hindrances,
     left_in_shared_memory,
     running,
     tiny_model,
@@ -103,17 +103,12 @@ def stream_that_nobody_reads(server: Server) -> socket.socket:
     return client
 
 
-def add_raising(backends: Path) -> None:
-    """Put the failing code where the engine finds it."""
-    (backends / "vllm/raising.py").symlink_to(HERE / "testing/raising.py")
-
-
 @pytest.mark.parametrize("busy", [True, False], ids=["busy", "idle"])
 def test_engine_that_raises_is_given_up(tmp_path: Path, busy: bool) -> None:
-    engine = {**TINY_ENGINE, "model": str(tiny_model()), "logits_processors": ["raising:Raising"]}
+    engine = {**TINY_ENGINE, "model": str(tiny_model()), "logits_processors": ["hindrances:Raising"]}
     write_model(tmp_path / "models", "llm", engine)
     trigger = tmp_path / "raise"
-    with running(tmp_path, tmp_path / "models", prepare=add_raising, RAISE_WHEN=str(trigger)) as server:
+    with running(tmp_path, tmp_path / "models", prepare=add_hindrances, RAISE_WHEN=str(trigger)) as server:
         answers: list[Answer] = []
         threads = [in_background(server, answers, **ENDLESS) for _ in range(4 if busy else 0)]
         wait_until(lambda: server.metric("vllm:num_requests_running") == len(threads))

@@ -96,6 +96,11 @@ def lay_out_backend(folder: Path, variant: str = "cpu") -> Path:
     return folder
 
 
+def add_hindrances(backends: Path) -> None:
+    """Put ``hindrances`` where the engine finds it."""
+    (backends / "vllm/hindrances.py").symlink_to(HERE / "testing/hindrances.py")
+
+
 def environment(backends: Path, variant: str = "cpu") -> dict[str, str]:
     """The image's environment variables, with this host's paths. ``variant``: one of ``env.VARIANTS``."""
     python = engine_env.ensure(variant)
