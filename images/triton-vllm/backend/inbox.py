@@ -36,6 +36,8 @@ class Inbox:
         if self._told is None:
             # In place of the socket's own reader, which vLLM takes away when it closes the socket.
             loop.add_reader(self._descriptor, self._tell)
+            # That one may be due once more, and would take the word of a message that comes before: look after it.
+            loop.call_soon(self._tell)
         self._told = loop.create_future()
         await self._told
 
