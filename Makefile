@@ -54,7 +54,7 @@ bench-webhook: $(VENV) ## how fast the webhook answers with 1,000 LLMDeployments
 test-engine: $(VENV) ## the serving backend in a real tritonserver with a real vLLM
 	@$(VENV) -m pytest -q -n 2 --dist loadfile -m engine images operator/tests
 
-bench-serving: $(VENV) ## the serving image beside vllm serve and the stock design; about an hour (ARGS="--quick", "--help")
+bench-serving: $(VENV) ## the serving image beside vllm serve and the stock design; an hour, on a noisy machine up to three (ARGS="--quick", "--help")
 	@cd images/triton-vllm && PYTHONPATH=.:../.. ../../$(VENV) -m bench $(ARGS)
 
 fuzz: $(VENV) ## hostile requests to a server that it starts itself (MINUTES=60 SEED=1 MODEL=llama)

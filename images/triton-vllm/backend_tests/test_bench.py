@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bench import figures, load
-from bench.__main__ import in_turn
+from bench.__main__ import WARM_TOKENS, Bench, Plan, in_turn
 from bench.figures import EACH, EQUAL, FIRST, FRONT, KEPT, MISSED, SPEED, SPEEDS, Comparison, Measured, Ratio
 from bench.servers import Target
 
@@ -95,6 +95,59 @@ def test_what_is_not_told_apart_from_the_bound_is_equal_when_it_is_measured_well
     at_least: bool, found: Ratio, word: str
 ) -> None:
     assert Comparison("x", "a", "b", SPEED, 1.0, at_least=at_least).word(found) == word
+
+
+@pytest.mark.parametrize(
+    ("at_least", "found", "open_still"),
+    [
+        (True, Ratio(0.99, 0.94, 1.01), True),
+        (True, Ratio(1.01, 0.94, 1.02), True),  # a median that pleases ends nothing
+        (True, Ratio(0.99, 0.96, 1.01), False),
+        (True, Ratio(0.90, 0.80, 0.99), False),  # missed for certain
+        (False, Ratio(0.99, 0.98, 1.06), True),
+        (False, Ratio(1.01, 0.99, 1.04), False),
+        (False, Ratio(1.10, 1.01, 1.20), False),
+    ],
+)
+def test_a_promise_is_open_while_its_interval_reaches_too_far_beyond_the_bound(
+    at_least: bool, found: Ratio, open_still: bool
+) -> None:
+    assert Comparison("x", "a", "b", SPEED, 1.0, at_least=at_least).open(found) is open_still
+
+
+class Script:
+    """A load generator and servers whose speeds are given; what was measured."""
+
+    def __init__(self, speeds: list[float]) -> None:
+        self.asked: list[int] = []
+        self.speeds = {"vllm full": [1.0], "ours full": speeds, "vllm stream": [1.0], "ours stream": [1.0]}
+        self.targets = {name: Target(name, 80, "/", name.endswith("stream"), False, 1) for name in self.speeds}
+        self.variant = "cpu"
+
+    def run(self, target: Target, plan: Plan, clients: int, _requests: int) -> dict[str, Any]:
+        if plan.tokens == WARM_TOKENS:
+            return {}
+        self.asked += [clients] if target.name == "ours full" else []
+        speeds = self.speeds[target.name]
+        speed = speeds[(len(self.asked) - 1) % len(speeds)]
+        return {SPEED: speed, FIRST: 1 / speed, EACH: 1 / speed, "seconds": 1.0, "loadShare": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("speeds", "rounds"),
+    [([1.1], 5), ([0.8], 5), ([1.3, 0.7], 8)],
+    ids=["kept for certain", "missed for certain", "too noisy to tell"],
+)
+def test_rounds_are_added_up_to_a_limit_while_noise_hides_the_verdict(
+    monkeypatch: pytest.MonkeyPatch, speeds: list[float], rounds: int
+) -> None:
+    monkeypatch.setattr("bench.__main__.described", lambda _: "a host")
+    monkeypatch.setattr("bench.__main__.front_seconds", lambda _: 0.0)
+    script = Script(speeds)
+    bench = Bench(Plan((1,), 5, 3, 1.0, 96), script, None)
+    bench.model("m", script)
+    assert len(script.asked) == rounds
+    assert sorted({one.round for one in bench.measured}) == list(range(rounds))
 
 
 def against_stock(clients: int, vllm: float, ours: float) -> list[Measured]:

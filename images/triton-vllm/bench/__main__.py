@@ -44,16 +44,17 @@ WARM_TOKENS = 16
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Plan:
-    """How much is measured."""
+    """How much is measured. ``more``: rounds at most that follow while a promise takes more to tell."""
 
     clients: tuple[int, ...]
     rounds: int
+    more: int
     seconds: float
     tokens: int
 
 
-QUICK = Plan((1, 100), 3, 1.5, 48)
-FULL = Plan((1, 32, 100, 256), 5, 2.0, 96)
+QUICK = Plan((1, 100), 3, 6, 1.5, 48)
+FULL = Plan((1, 32, 100, 256), 5, 10, 2.0, 96)
 
 
 class Generator:
@@ -97,25 +98,36 @@ class Bench:
         self.host = described(generator.variant)
 
     def model(self, name: str, running: Fleet) -> None:
-        """All rounds of one model."""
+        """All rounds of one model: those of the plan, then more where the machine is too noisy to tell."""
+        requests = {}
         for clients in self._plan.clients:
-            requests = self._requests(running, clients)
-            for number in self._numbers(name, clients):
-                for target in in_turn(list(running.targets.values()), number):
-                    spent = front_seconds(target.group)
-                    with self._copying(running) if target.name == "ours full" and clients > 1 else _nothing():
-                        result = self._generator.run(target, self._plan, clients, requests)
-                    tokens = requests * self._plan.tokens
-                    result[figures.FRONT] = 1e6 * (front_seconds(target.group) - spent) / tokens
-                    self.measured.append(Measured(name, clients, number, target.name, result))
-            self._say(name, clients, requests)
-            write(self._save, self.measured, self.copier, self.host)
+            requests[clients] = self._requests(running, clients)
+            self._rounds(name, running, clients, requests[clients], self._plan.rounds)
+        for _ in range(self._plan.more):
+            left = figures.unsettled([one for one in self.measured if one.model == name])
+            if not left:
+                return
+            say(f"{name}, one more round: {', '.join(left)}")
+            for clients in self._plan.clients:
+                self._rounds(name, running, clients, requests[clients], 1)
 
-    def _numbers(self, name: str, clients: int) -> range:
+    def _rounds(self, name: str, running: Fleet, clients: int, requests: int, count: int) -> None:
+        for number in self._numbers(name, clients, count):
+            for target in in_turn(list(running.targets.values()), number):
+                spent = front_seconds(target.group)
+                with self._copying(running) if target.name == "ours full" and clients > 1 else _nothing():
+                    result = self._generator.run(target, self._plan, clients, requests)
+                tokens = requests * self._plan.tokens
+                result[figures.FRONT] = 1e6 * (front_seconds(target.group) - spent) / tokens
+                self.measured.append(Measured(name, clients, number, target.name, result))
+        self._say(name, clients, requests)
+        write(self._save, self.measured, self.copier, self.host)
+
+    def _numbers(self, name: str, clients: int, count: int) -> range:
         """Numbers of rounds that nothing measured before has."""
         used = [one.round for one in self.measured if (one.model, one.clients) == (name, clients)]
         first = max(used, default=-1) + 1
-        return range(first, first + self._plan.rounds)
+        return range(first, first + count)
 
     def _requests(self, running: Fleet, clients: int) -> int:
         """So many that `vllm serve` takes the time of the plan; every target is warmed up."""
@@ -194,12 +206,13 @@ def say(text: str) -> None:
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="make bench-serving", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="the smallest model only, 1 and 100 clients; 5 minutes")
+    parser.add_argument("--quick", action="store_true", help="the smallest model, 1 and 100 clients; 5 to 15 minutes")
     parser.add_argument("--variant", default="cpu", choices=engine_env.VARIANTS, help="the engine's environment")
     parser.add_argument("--model", action="append", help=f"a path or an id of the hub, or one of {', '.join(TINY)}")
     parser.add_argument("--engine", type=json.loads, default={}, help="more engine arguments, as a JSON object")
     parser.add_argument("--clients", type=int, nargs="+", help="numbers of clients at once")
     parser.add_argument("--rounds", type=int)
+    parser.add_argument("--more", type=int, help="rounds at most that follow while a promise takes more to tell")
     parser.add_argument("--seconds", type=float, help="about how long one measurement takes")
     parser.add_argument("--save", type=Path, help="a file for all that was measured; what it has already counts too")
     parser.add_argument("--only-tell", action="store_true", help="measure nothing: tell what --save has")
@@ -212,9 +225,9 @@ def main(arguments: Sequence[str]) -> int:
     wanted = parse(arguments)
     end_cleanly_when_told()
     plan = QUICK if wanted.quick else FULL
-    given = {"rounds": wanted.rounds, "seconds": wanted.seconds}
+    given = {"rounds": wanted.rounds, "more": wanted.more, "seconds": wanted.seconds}
     given |= {"clients": tuple(wanted.clients) if wanted.clients else None}
-    plan = dataclasses.replace(plan, **{name: value for name, value in given.items() if value})
+    plan = dataclasses.replace(plan, **{name: value for name, value in given.items() if value is not None})
     block = BLOCKS[wanted.variant.startswith("cpu")] if wanted.write else None
     if wanted.only_tell:
         return tell(*read(wanted.save), block)

@@ -51,9 +51,19 @@ class Comparison:
         """KEPT, EQUAL or MISSED."""
         if self.holds(found.median):
             return KEPT
-        best, worst = (found.high, found.low) if self.at_least else (found.low, found.high)
+        return EQUAL if self._best_holds(found) and not self.open(found) else MISSED
+
+    def open(self, found: Ratio) -> bool:
+        """Whether it takes more rounds to tell: the interval holds the bound and reaches beyond it by more than noise.
+
+        The median does not matter, so that nobody stops early because it happens to please.
+        """
+        worst = found.low if self.at_least else found.high
         off = worst / self.bound if self.at_least else self.bound / worst
-        return EQUAL if self.holds(best) and off >= 1 - NOISE else MISSED
+        return self._best_holds(found) and off < 1 - NOISE
+
+    def _best_holds(self, found: Ratio) -> bool:
+        return self.holds(found.high if self.at_least else found.low)
 
 
 SPEED, FIRST, EACH, FRONT = "tokensPerSecond", "firstSeconds", "eachSeconds", "frontMicroseconds"
@@ -127,6 +137,16 @@ class Verdict:
 
 
 KEPT, EQUAL, MISSED = "kept", "equal within the noise", "missed"
+
+
+def unsettled(measured: Sequence[Measured]) -> list[str]:
+    """The promises of one model that take more rounds, with the intervals so far."""
+    found = []
+    for comparison in (*SPEEDS, *LATENCIES):
+        ratio = middle(ratios(able(measured, comparison), comparison))
+        if ratio and comparison.open(ratio):
+            found.append(f"{comparison.title} [{ratio.low:.3f}, {ratio.high:.3f}]")
+    return found
 
 
 def judge(measured: Sequence[Measured], copier_share: float | None) -> list[Verdict]:
