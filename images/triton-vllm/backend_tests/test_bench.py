@@ -116,7 +116,7 @@ def test_a_promise_is_open_while_its_interval_reaches_too_far_beyond_the_bound(
 
 
 class Script:
-    """A load generator and servers whose speeds are given; what was measured."""
+    """Stands in for load generator and servers: their speeds are given."""
 
     def __init__(self, speeds: list[float]) -> None:
         self.asked: list[int] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -139,14 +139,16 @@ class Verdict:
 KEPT, EQUAL, MISSED = "kept", "equal within the noise", "missed"
 
 
+def promises(measured: Sequence[Measured]) -> Iterator[tuple[Comparison, Ratio]]:
+    """What is promised of one model, with its ratio where that can be kept; nothing where it was not measured."""
+    for comparison in (*SPEEDS, *LATENCIES):
+        if found := middle(ratios(able(measured, comparison), comparison)):
+            yield comparison, found
+
+
 def unsettled(measured: Sequence[Measured]) -> list[str]:
     """The promises of one model that take more rounds, with the intervals so far."""
-    found = []
-    for comparison in (*SPEEDS, *LATENCIES):
-        ratio = middle(ratios(able(measured, comparison), comparison))
-        if ratio and comparison.open(ratio):
-            found.append(f"{comparison.title} [{ratio.low:.3f}, {ratio.high:.3f}]")
-    return found
+    return [f"{one.title} [{found.low:.3f}, {found.high:.3f}]" for one, found in promises(measured) if one.open(found)]
 
 
 def judge(measured: Sequence[Measured], copier_share: float | None) -> list[Verdict]:
@@ -154,11 +156,10 @@ def judge(measured: Sequence[Measured], copier_share: float | None) -> list[Verd
     verdicts = []
     for model in dict.fromkeys(one.model for one in measured):
         own = [one for one in measured if one.model == model]
-        for comparison in (*SPEEDS, *LATENCIES):
-            if found := middle(ratios(able(own, comparison), comparison)):
-                sign = ">=" if comparison.at_least else "<="
-                text = f"{model}: {comparison.title} {found.median:.3f} [{found.low:.3f}, {found.high:.3f}]"
-                verdicts.append(Verdict(f"{text} {sign} {comparison.bound:g}", comparison.word(found)))
+        for comparison, found in promises(own):
+            sign = ">=" if comparison.at_least else "<="
+            text = f"{model}: {comparison.title} {found.median:.3f} [{found.low:.3f}, {found.high:.3f}]"
+            verdicts.append(Verdict(f"{text} {sign} {comparison.bound:g}", comparison.word(found)))
         if speedup := concurrency(own):
             text = f"{model}: 100 clients / 1 client {speedup:.1f} >= {PROMISED_SPEEDUP:g}"
             verdicts.append(Verdict(text, KEPT if speedup >= PROMISED_SPEEDUP else MISSED))
