@@ -130,15 +130,23 @@ def library_path(variant: str = "cpu") -> str:
     return f"{tritonserver_folder(variant) / 'lib'}:{found}"
 
 
-def lock(variant: str) -> None:
-    """Resolve ``<variant>.in`` and write one pinned file a layer."""
+def lock(variant: str, *, upgrade: bool = False) -> None:
+    """Resolve ``<variant>.in`` and write one pinned file per layer; ``upgrade``: with the newest versions that fit.
+
+    Without it, what is pinned stays where it still fits, so that a change of one requirement changes no others.
+    """
     command = [find_uv(), "pip", "compile", "--quiet", "--no-annotate", "--no-header"]
     command += ["--python-version", PYTHON, "--python-platform", "x86_64-manylinux_2_36"]
     command += ["--override", str(REQUIREMENTS / "overrides.txt")]
     if variant.startswith("cpu"):
         command += ["--override", str(REQUIREMENTS / "overrides-cpu.txt")]
-    command.append(str(REQUIREMENTS / f"{variant}.in"))
-    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    with tempfile.NamedTemporaryFile("w+", suffix=".txt") as pins:
+        if not upgrade:
+            pins.write("".join(file.read_text() for file in requirement_files(variant) if file.exists()))
+            pins.flush()
+        command += ["--output-file", pins.name, str(REQUIREMENTS / f"{variant}.in")]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        lines = Path(pins.name).read_text().splitlines()
     (REQUIREMENTS / variant).mkdir(exist_ok=True)
     for layer in LAYERS:
         chosen = [line for line in lines if _layer_of(line) == layer]
@@ -161,11 +169,11 @@ def _run(command: list[str]) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """``env.py [lock] [VARIANT]``."""
+    """``env.py [lock [--upgrade]] [VARIANT]``."""
     variants = [a for a in arguments if a in VARIANTS] or None
     if "lock" in arguments:
         for variant in variants or VARIANTS:
-            lock(variant)
+            lock(variant, upgrade="--upgrade" in arguments)
         return 0
     sys.stdout.write(f"{ensure((variants or ['cpu'])[0])}\n")
     return 0

@@ -5,17 +5,64 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
 # Written when the image is built: what vLLM found when it looked at each of its model classes.
 MODEL_INFOS = Path(sys.prefix) / "share/vllm/modelinfos"
+# Where libraries keep the kernels that they compile at run time, and the folder that each gets. Left alone, half of
+# them write below the home folder and half below /tmp; FlashInfer makes its folder when it is imported.
+KERNEL_CACHES = {
+    "CUDA_CACHE_PATH": "cuda",  # the driver: code that it makes of PTX
+    "CUDA_TILE_CACHE_DIR": "cutile",
+    "CUTE_DSL_CACHE_DIR": "cute-dsl",
+    "FLASHINFER_WORKSPACE_BASE": "flashinfer",
+    "FLASH_ATTENTION_CUTE_DSL_CACHE_DIR": "flash-attention",
+    "FLEX_ATTENTION_CUTE_DSL_CACHE_DIR": "flex-attention",
+    "HUMMING_CACHE_DIR": "humming/cache",
+    "HUMMING_TMP_DIR": "humming/tmp",
+    "MINFER_FMHA_CACHE_DIR": "minfer/fmha",
+    "MM_SPARSE_ATTN_AOT_CACHE": "minfer/sparse",
+    "QUACK_CACHE_DIR": "quack",
+    "QUACK_HOME": "quack",
+    "TILELANG_CACHE_DIR": "tilelang",
+    "TORCHINDUCTOR_CACHE_DIR": "torchinductor",
+    "TORCH_EXTENSIONS_DIR": "torch-extensions",
+    "TRITON_CACHE_DIR": "triton",
+    "TRITON_HOME": "triton",
+    "TVM_FFI_CACHE_DIR": "tvm-ffi",
+}
+USER_NAMES = ("LOGNAME", "USER", "LNAME", "USERNAME")
 
 
 def cache_root(environment: Mapping[str, str]) -> Path:
     """vLLM's cache folder, found as vLLM finds it."""
     base = environment.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(environment.get("VLLM_CACHE_ROOT") or f"{base}/vllm").expanduser()
+
+
+def keep_together(environment: MutableMapping[str, str]) -> Path:
+    """Give every library that compiles kernels a folder of its own below one that can be written; returns that one.
+
+    It is XDG_CACHE_HOME, where that is set. What the user set stays as it is, but for a home folder that cannot be
+    written: containers often run as a user that has none. Such a user has no name either, and libraries that put it
+    into a path would end the engine.
+    """
+    if not _writable(environment.get("HOME")):
+        environment["HOME"] = tempfile.gettempdir()
+    root = Path(environment.get("XDG_CACHE_HOME") or Path(environment["HOME"]) / ".cache")
+    environment["XDG_CACHE_HOME"] = str(root)
+    for name, folder in KERNEL_CACHES.items():
+        if not environment.get(name):
+            environment[name] = str(root / folder)
+    if not any(environment.get(name) for name in USER_NAMES):
+        environment["USER"] = f"uid-{os.getuid()}"
+    return root
+
+
+def _writable(folder: str | None) -> bool:
+    return bool(folder) and os.access(str(folder), os.W_OK | os.X_OK)
 
 
 def give_model_infos(environment: Mapping[str, str], known: Path = MODEL_INFOS) -> int:
