@@ -87,6 +87,17 @@ _KNOWN: tuple[tuple[str, str, str], ...] = (
         "correct model.json",
     ),
     (
+        # What other processes say afterwards is an effect.
+        r"Worker proc (\S+) died unexpectedly \(exit code: -(9|11)\)",
+        "the engine's worker {0} was killed by signal {1}",
+        "when nobody killed it, look for want of memory on the node; the container starts again",
+    ),
+    (
+        r"([Dd]evice-side assert triggered|an illegal memory access was encountered)",
+        "a kernel on the GPU failed: {0}",
+        "the container starts again; when this repeats, look for Xid errors of the node's driver (dmesg)",
+    ),
+    (
         re.escape(GAVE_UP) + r"(.*)",
         "the engine was given up: {0}",
         "look at the lines of the engine above; the container starts again",

@@ -6,10 +6,10 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
 
-from backend import inbox, memory, report
+from backend import inbox, memory, overlap, proof, report
 from backend.preflight import closest
 from backend.settings import BadModel
 
@@ -67,8 +67,11 @@ def vllm_version() -> str:
     return str(vllm.__version__)
 
 
-async def start_engine(arguments: Any) -> Any:
-    """Build the engine's configuration and start its processes; returns when it is warm."""
+async def start_engine(arguments: Any, *, chats: bool = False) -> Any:
+    """Build the engine's configuration and start its processes; returns when it is warm.
+
+    ``chats``: whether vLLM's OpenAI server will be asked for as well.
+    """
     from vllm.usage.usage_lib import UsageContext
     from vllm.v1.engine.async_llm import AsyncLLM
 
@@ -78,13 +81,18 @@ async def start_engine(arguments: Any) -> Any:
     config = arguments.create_engine_config(UsageContext.OPENAI_API_SERVER)
     report.phase("EngineArguments", time.monotonic() - begun, vllm=vllm_version())
     begun = time.monotonic()
-    engine = AsyncLLM.from_vllm_config(
-        vllm_config=config,
-        usage_context=UsageContext.OPENAI_API_SERVER,
-        enable_log_requests=arguments.enable_log_requests,
-        disable_log_stats=arguments.disable_log_stats,
-    )
+    meanwhile = overlap.resolve_chat_template if chats else (lambda _: None)
+    with overlap.core_started_early(config, not arguments.disable_log_stats, meanwhile):
+        engine = AsyncLLM.from_vllm_config(
+            vllm_config=config,
+            usage_context=UsageContext.OPENAI_API_SERVER,
+            enable_log_requests=arguments.enable_log_requests,
+            disable_log_stats=arguments.disable_log_stats,
+        )
     spent = await memory.spent_by(engine)
+    for name in ("Download", "WeightsLoaded"):
+        if name in spent:  # written by the worker itself, at once
+            report.note({"phase": name, "seconds": round(spent[name], 2)})
     report.phase("KVCache", spent.get("KVCache", time.monotonic() - begun), **effective_settings(engine))
     inbox.shorten(engine)
     if "Warmup" in spent:
@@ -104,6 +112,15 @@ def settle() -> None:
 
     enable_envs_cache()
     freeze_gc_heap()
+
+
+def cause_of_death(engine: Any) -> str:
+    """Why an engine has died: the signal that ended its core, if one did."""
+    manager = getattr(engine.engine_core.resources, "engine_manager", None)
+    for process in getattr(manager, "processes", ()):
+        if process.exitcode is not None and process.exitcode < 0:
+            return f"the engine core was killed by signal {-process.exitcode}"
+    return "the engine has died"
 
 
 async def tell_statistics(engine: Any) -> None:
@@ -159,6 +176,16 @@ async def first_token(engine: Any, tasks: tuple[str, ...], request_id: str = "fi
 
     async for _ in engine.encode(prompt, PoolingParams(task="embed" if "embed" in tasks else tasks[0]), request_id):
         pass
+
+
+async def prove_all(engine: Any, tasks: tuple[str, ...], adapters: Mapping[str, str]) -> dict[str, Any]:
+    """Have the engine do what requests may ask of it; the facts for the report, {} for a model that generates nothing.
+
+    Raises the engine's error when it cannot.
+    """
+    if "generate" not in tasks:
+        return {}
+    return (await proof.prove(engine, {"prompt_token_ids": [_any_token(engine)]}, adapters)).facts()
 
 
 def _any_token(engine: Any) -> int:

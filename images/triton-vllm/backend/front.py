@@ -27,14 +27,16 @@ Send = Callable[[Mapping[str, Any]], Any]
 
 class Front:
     """Answers ``/health/ready`` (200, or 503 with the reason), ``/health/live`` (200 while the loop turns) and
-    ``/report`` with ``report``: what the engine runs with and what it got.
+    ``/report`` with what ``report`` returns: what the engine runs with, what it got, and the phases of its start.
 
     ``application`` answers the paths of OpenAI's protocol, None: they are off.
     """
 
-    def __init__(self, problem: Callable[[], str], report: Mapping[str, Any], application: Any | None = None) -> None:
+    def __init__(
+        self, problem: Callable[[], str], report: Callable[[], Mapping[str, Any]], application: Any | None = None
+    ) -> None:
         self._problem = problem
-        self._report = dict(report)
+        self._report = report
         self._application = application
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
@@ -54,7 +56,7 @@ class Front:
         if path == LIVE_PATH:
             return 200, {"live": True}
         if path == REPORT_PATH:
-            return 200, self._report
+            return 200, dict(self._report())
         if path != READY_PATH:
             known = [READY_PATH, LIVE_PATH, REPORT_PATH, *(sorted(PATHS) if self._application is not None else ())]
             return 404, {"error": f"no such path; there are {', '.join(known)}"}

@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from backend.processes import titles
+
 logger = logging.getLogger("triton_vllm")
 
 TICK_SECONDS = 0.5
@@ -58,7 +60,7 @@ class EngineWatch:
     """Watches one engine from the loop in which it lives.
 
     ``probe`` asks for one token; ``busy`` says whether requests wait for the engine; ``give_up`` ends the process,
-    with the reason; ``halted`` names the engine's processes that are stopped or gone.
+    with the reason; ``halted`` returns the engine's processes that are stopped or gone.
     """
 
     engine: Any
@@ -66,6 +68,9 @@ class EngineWatch:
     busy: Callable[[], bool]
     give_up: Callable[[str], Awaitable[None]]
     halted: Callable[[], frozenset[int]] = frozenset
+    # Why the engine has died, and what else keeps requests from it (empty: nothing does).
+    death: Callable[[], str] = lambda: "the engine has died"
+    obstacle: Callable[[], str] = str
     clock: Callable[[], float] = time.monotonic
     _progress: Progress = field(init=False)
     _asking: asyncio.Task[None] | None = field(init=False, default=None)
@@ -84,8 +89,8 @@ class EngineWatch:
             return "the engine has died"
         stalled = self._progress.stalled(self.clock())
         if stalled >= STALL_SECONDS:
-            return f"the engine has given nothing for {stalled:.0f} seconds"
-        return self._failure
+            return f"the engine has given nothing for {stalled:.0f} seconds{who(self.halted())}"
+        return self._failure or self.obstacle()
 
     async def run(self) -> None:
         """Watch until the engine is given up or the task is cancelled."""
@@ -96,7 +101,7 @@ class EngineWatch:
     def _step(self) -> str:
         now = self.clock()
         if self.engine.errored:
-            return "the engine has died"
+            return self.death()
         halted = self.halted()
         if self._asking is not None and self._asking.done():
             self._failure, self._asking = _outcome(self._asking), None
@@ -106,10 +111,15 @@ class EngineWatch:
             self._asking = asyncio.ensure_future(self.probe())
         self._progress.look(now, self._asking is not None or self.busy())
         stalled = self._progress.stalled(now)
-        return f"it has given nothing for {stalled:.0f} seconds" if stalled >= GIVE_UP_SECONDS else ""
+        return f"it has given nothing for {stalled:.0f} seconds{who(halted)}" if stalled >= GIVE_UP_SECONDS else ""
 
     def _heard(self) -> None:
         self._progress.heard = self.clock()
+
+
+def who(halted: frozenset[int]) -> str:
+    """``; NAMES do not run`` for processes that are stopped or gone; empty without any."""
+    return f"; {titles(halted)} does not run" if halted else ""
 
 
 def _outcome(asked: asyncio.Task[None]) -> str:

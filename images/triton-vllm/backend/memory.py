@@ -7,6 +7,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from backend import startup_plan
+
 logger = logging.getLogger("triton_vllm")
 
 # vLLM adds this class to its own worker, in each worker's process.
@@ -28,10 +30,13 @@ def measured(worker: Any, *, graphs_count: bool) -> dict[str, int]:
     """The terms of a worker's budget.
 
     ``requestedBytes - weightsBytes - nonTorchBytes - activationBytes - cudaGraphBytes = kvCacheBytes``. With a KV cache
-    of a given size the engine measures no more than the weights, and on a CPU not even these.
+    of a given size the engine measures no more than the weights, and on a CPU not even these. With the size that an
+    earlier start measured the terms are those of that start.
 
     ``graphs_count``: whether vLLM takes its estimate of the CUDA graphs from the budget.
     """
+    if kept := getattr(worker, startup_plan.TERMS, None):
+        return dict(kept)
     given = worker.cache_config.kv_cache_memory_bytes
     if worker.vllm_config.device_config.device_type == "cpu":
         return _numbers(kvCacheBytes=given)

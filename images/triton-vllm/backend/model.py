@@ -11,13 +11,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from backend import bridge, front, memory, report
+from backend import bridge, forkserver, front, memory, report
 from backend.ending import DRAIN_SECONDS, DRAIN_VARIABLE, when_ended
 from backend.engine import (
     EngineLoop,
+    cause_of_death,
     effective_settings,
     engine_arguments,
     first_token,
+    prove_all,
     settle,
     start_engine,
     tell_statistics,
@@ -27,8 +29,8 @@ from backend.health import FAREWELL_SECONDS, GAVE_UP, EngineWatch
 from backend.inputs import INPUTS, OUTPUTS
 from backend.metrics import Copier, Mirror, Reader
 from backend.openai import build_application, server_arguments
-from backend.processes import below, halted
-from backend.resources import keep_to_loopback, prepare, read_limits
+from backend.processes import below, halted, stopped
+from backend.resources import keep_to_loopback, prepare, read_limits, show_gpus
 from backend.service import EXPIRED, UNHEALTHY, Service, sampling_rules
 from backend.settings import is_true, read_model
 
@@ -51,19 +53,24 @@ class TritonPythonModel:
         config = bridge.model_config(args)
         folder = Path(args["model_repository"]) / args["model_version"]
         self._settings = read_model(folder)
+        show_gpus(os.environ)
         keep_to_loopback(os.environ)
         prepare(self._settings.engine_arguments, os.environ)
+        forkserver.attach(os.environ, self._settings.engine_arguments)
         arguments = engine_arguments(self._settings.engine_arguments)
         openai = self._settings.openai
         frontend = (
             None if openai is None else server_arguments(arguments, openai, args["model_name"], self._settings.loras)
         )
         self._loop = EngineLoop()
-        self._engine = self._loop.call(start_engine(arguments))
+        self._engine = self._loop.call(start_engine(arguments, chats=frontend is not None))
         self._tasks = self._loop.call(self._engine.get_supported_tasks())
         begun_token = time.monotonic()
         self._loop.call(first_token(self._engine, self._tasks))
         report.phase("FirstToken", time.monotonic() - begun_token)
+        begun_proof = time.monotonic()
+        facts = self._loop.call(prove_all(self._engine, self._tasks, self._settings.loras))
+        report.phase("Proof", time.monotonic() - begun_proof, **facts)
         self._outbox = bridge.Outbox(self._loop.loop)
         self._rules = sampling_rules(self._engine, self._settings)
         threads = read_limits().threads
@@ -82,7 +89,8 @@ class TritonPythonModel:
 
     async def _watch(self, application: Any | None, got: dict[str, Any]) -> None:
         numbers = itertools.count()
-        workers = below(os.getpid())
+        server = os.getppid()
+        workers = below(os.getpid()) | forkserver.copies(os.environ)
         self._front: Any = None
         self._application = application
         self._ending = False
@@ -93,12 +101,16 @@ class TritonPythonModel:
             busy=self._engine.output_processor.has_unfinished_requests,
             give_up=self._give_up,
             halted=lambda: halted(workers),
+            death=lambda: cause_of_death(self._engine),
+            obstacle=lambda: "tritonserver is stopped" if stopped([server]) else "",
         )
         lasting = (watch.run(), self._watch_cancellation(), tell_statistics(self._engine))
         self._watching = [asyncio.ensure_future(each) for each in lasting]
         when_ended(os.environ, self._expect_the_end)
         try:
-            self._front, self._front_task = await front.serve(front.Front(watch.problem, got, application))
+            self._front, self._front_task = await front.serve(
+                front.Front(watch.problem, lambda: {**got, "startup": report.phases()}, application)
+            )
             if application is not None:
                 application.runs_in(self._front)
         except OSError as error:

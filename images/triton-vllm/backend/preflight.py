@@ -6,6 +6,7 @@ Nothing of the engine is imported here: that alone takes longer.
 from __future__ import annotations
 
 import ast
+import contextlib
 import ctypes
 import difflib
 import importlib.util
@@ -174,13 +175,32 @@ def _caches(environment: Mapping[str, str]) -> Problem | None:
     return None
 
 
+def engine_arguments_of(command: Command) -> Iterator[dict[str, Any]]:
+    """The engine arguments of each model of ours that can be read now; ``check`` reports the others."""
+    for folder in _model_folders(command):
+        with contextlib.suppress(BadModel):
+            yield read_model(folder).engine_arguments
+
+
+def serves_others(command: Command) -> bool:
+    """Whether tritonserver may load a model of another backend, now or later."""
+    return command.may_be_empty or any(not _is_ours(config) for config in _configurations(command))
+
+
 def _model_folders(command: Command) -> Iterator[Path]:
     """The version folders of the models whose backend is ours."""
+    for config in filter(_is_ours, _configurations(command)):
+        versions = [path for path in config.parent.iterdir() if path.name.isdigit() and path.is_dir()]
+        yield max(versions, key=lambda path: int(path.name), default=config.parent / "1")
+
+
+def _configurations(command: Command) -> Iterator[Path]:
     for repository in command.repositories:
-        for config in sorted(repository.glob("*/config.pbtxt")):
-            if re.search(r"backend\s*:\s*[\"']vllm[\"']", config.read_text(errors="replace")):
-                versions = [path for path in config.parent.iterdir() if path.name.isdigit() and path.is_dir()]
-                yield max(versions, key=lambda path: int(path.name), default=config.parent / "1")
+        yield from sorted(repository.glob("*/config.pbtxt"))
+
+
+def _is_ours(config: Path) -> bool:
+    return bool(re.search(r"backend\s*:\s*[\"']vllm[\"']", config.read_text(errors="replace")))
 
 
 def _arguments(arguments: Mapping[str, Any], folder: Path) -> Problem | None:

@@ -9,6 +9,15 @@ from pathlib import Path
 
 # Stopped, traced, ended.
 _HALTED = frozenset("TtZX")
+# Names as the kernel has them, cut at 15 characters -> what they are.
+TITLES = {
+    "triton_python_b": "the process of the backend",
+    "VLLM::EngineCor": "the engine core",
+    "VLLM::ForkServe": "the engine's fork server",
+    "VLLM::Worker_TP": "a worker of the engine",
+    "VLLM::Worker_PP": "a worker of the engine",
+    "VLLM::Worker": "a worker of the engine",
+}
 _SET_NAME, _SET_CHILD_SUBREAPER = 15, 36
 
 
@@ -31,6 +40,31 @@ def below(ancestor: int) -> frozenset[int]:
 def halted(pids: Iterable[int]) -> frozenset[int]:
     """Those that do not run on: stopped, or ended."""
     return frozenset(pid for pid in pids if (found := _read(pid)) is None or found[2] in _HALTED)
+
+
+def stopped(pids: Iterable[int]) -> frozenset[int]:
+    """Those that somebody has stopped (SIGSTOP), and not a debugger."""
+    return frozenset(pid for pid in pids if (found := _read(pid)) is not None and found[2] == "T")
+
+
+def name_of(pid: int) -> str:
+    """What the process calls itself, at most 15 characters; its number when it has gone."""
+    found = _read(pid)
+    return f"process {pid}" if found is None else found[3]
+
+
+def titles(pids: Iterable[int]) -> str:
+    """What processes are, in words."""
+    names = sorted({name_of(pid) for pid in pids})
+    return ", ".join(TITLES.get(name, name) for name in names)
+
+
+def signal_that_ended(pid: int) -> int | None:
+    """The signal that ended a process that nobody has collected yet; None when it ended by itself or is not known."""
+    fields = _text(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
+    # The last field, as wait() gives it.
+    status = int(fields[-1]) if fields else 0
+    return os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
 
 
 def name_thread(name: str) -> None:

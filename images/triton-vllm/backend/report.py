@@ -18,7 +18,11 @@ TERMINATION_VARIABLE = "TRITON_VLLM_TERMINATION_LOG"
 STARTED_VARIABLE = "TRITON_VLLM_STARTED"
 DEFAULT_TERMINATION_LOG = "/dev/termination-log"
 
+# What the process before this one in the start has reported, for the one that serves the report.
+PHASES_VARIABLE = "TRITON_VLLM_PHASES"
+
 _lock = threading.Lock()
+_phases: list[dict[str, Any]] = []
 
 
 def begin() -> None:
@@ -31,7 +35,19 @@ def phase(name: str, seconds: float | None = None, **facts: Any) -> None:
     line: dict[str, Any] = {"phase": name, "elapsed": round(elapsed(), 2)}
     if seconds is not None:
         line["seconds"] = round(seconds, 2)
+    note(line)
     write({**line, **facts})
+
+
+def note(line: dict[str, Any]) -> None:
+    """Keep the name and the times of a phase that was written elsewhere, for ``phases``."""
+    _phases.append(line)
+
+
+def phases() -> list[dict[str, Any]]:
+    """Names and times (seconds) of the phases so far, in the order of their ends, those of the launcher first."""
+    before: list[dict[str, Any]] = json.loads(os.environ.get(PHASES_VARIABLE) or "[]")
+    return before + _phases
 
 
 def failure(cause: str, *, hint: str, engine_line: str = "", phase_name: str = "") -> None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from backend import startup_plan
+
 GIB = 1 << 30
 # Resident memory of what is not weights and KV cache: tritonserver, the stub with the front ends, the engine core (with
 # the only worker in it, or without), and each worker that is a process. Measured with vLLM 0.32 on CPU and a model of
@@ -20,6 +22,9 @@ WORKER_BYTES = int(0.7 * GIB)
 UNLIMITED_KV_BYTES = 4 * GIB
 SMALLEST_KV_BYTES = 64 << 20
 BIND = "VLLM_CPU_OMP_THREADS_BIND"
+# The GPUs that CUDA may use, and what tritonserver's environment remembers of that variable.
+GPUS, HIDDEN_GPUS = "CUDA_VISIBLE_DEVICES", "TRITON_VLLM_HIDDEN_GPUS"
+EVERY_GPU = "all"
 # cgroup v1 says "no limit" with a number near 2^63.
 NO_LIMIT = 1 << 60
 
@@ -97,6 +102,7 @@ def prepare(arguments: dict[str, Any], environment: MutableMapping[str, str]) ->
         prepare_cpu(arguments, read_limits(), environment)
     else:
         environment.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
+        environment.setdefault(startup_plan.VARIABLE, "1")
 
 
 def prepare_cpu(arguments: dict[str, Any], limits: Limits, environment: MutableMapping[str, str]) -> None:
@@ -105,7 +111,7 @@ def prepare_cpu(arguments: dict[str, Any], limits: Limits, environment: MutableM
     Changes ``environment`` (before vLLM is imported) and ``arguments`` (engine arguments).
     """
     workers = _workers(arguments)
-    alone = workers == 1 and BIND not in environment and "distributed_executor_backend" not in arguments
+    alone = in_one_process(arguments, environment)
     if alone:
         _keep_in_one_process(arguments, limits, environment)
     else:
@@ -121,6 +127,29 @@ def prepare_cpu(arguments: dict[str, Any], limits: Limits, environment: MutableM
     arguments["kv_cache_memory_bytes"] = kv_cache_bytes(limits, utilization, weights, workers, alone=alone)
 
 
+def in_one_process(arguments: Mapping[str, Any], environment: Mapping[str, str]) -> bool:
+    """Whether the only worker of an engine on a CPU runs in the engine core's process."""
+    return _workers(arguments) == 1 and BIND not in environment and "distributed_executor_backend" not in arguments
+
+
+def hide_gpus(environment: Mapping[str, str]) -> dict[str, str]:
+    """``environment`` for tritonserver, in which no GPU can be seen; ``show_gpus`` undoes it in the backend's process.
+
+    tritonserver would make a CUDA context on each GPU, 0.57 GiB on an H200, which the KV cache can use. The engine's
+    tensors never pass through it.
+    """
+    return {**environment, GPUS: "", HIDDEN_GPUS: environment.get(GPUS, EVERY_GPU)}
+
+
+def show_gpus(environment: MutableMapping[str, str]) -> None:
+    """Undo ``hide_gpus``. To be called before anything of CUDA is loaded."""
+    given = environment.pop(HIDDEN_GPUS, None)
+    if given == EVERY_GPU:
+        del environment[GPUS]
+    elif given is not None:
+        environment[GPUS] = given
+
+
 def keep_to_loopback(environment: MutableMapping[str, str]) -> None:
     """Have the engine's processes, which all run in this container, listen for each other where nobody else can reach.
 
@@ -129,7 +158,7 @@ def keep_to_loopback(environment: MutableMapping[str, str]) -> None:
     environment.setdefault("GLOO_SOCKET_IFNAME", "lo")
 
 
-def _workers(arguments: dict[str, Any]) -> int:
+def _workers(arguments: Mapping[str, Any]) -> int:
     return int(arguments.get("tensor_parallel_size") or 1) * int(arguments.get("pipeline_parallel_size") or 1)
 
 

@@ -8,6 +8,7 @@ cause goes to the container's termination message, and no process or shared memo
 from __future__ import annotations
 
 import collections
+import json
 import os
 import re
 import resource
@@ -18,20 +19,31 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from backend import report
-from backend.caches import give_model_infos
+from backend import forkserver, report
+from backend.caches import give_model_infos, keep_together
 from backend.diagnosis import MORE_CPU, diagnose
 from backend.ending import DRAIN_SECONDS, DRAIN_VARIABLE, END_VARIABLE
 from backend.health import GAVE_UP
-from backend.preflight import SHARED_MEMORY, Command, check, flag_values
-from backend.processes import adopt_orphans, processes, waits_for_a_child
+from backend.preflight import SHARED_MEMORY, Command, check, engine_arguments_of, flag_values, serves_others
+from backend.processes import (
+    adopt_orphans,
+    below,
+    processes,
+    signal_that_ended,
+    stopped,
+    titles,
+    waits_for_a_child,
+)
+from backend.resources import hide_gpus, prepare
 
 STUB_NAME = "triton_python_b"  # the kernel cuts names at 15 characters
 LOOK_SECONDS = 0.5
+# A process that somebody has stopped answers nobody, and nothing but its end helps: a container is never debugged.
+STOPPED_SECONDS = 30.0
 # tritonserver collects its stubs at once when they end as they should.
 DEAD_STUB_SECONDS = 2.0
 # While it loads, tritonserver waits for processes that end: those that it has asked to, for a second or two.
@@ -45,6 +57,7 @@ STACK_BYTES = 256 << 20
 SEGMENT_LOOKS, SEGMENT_SECONDS = 2, 0.1
 _DEAD_STUB = "the process of the backend has died"
 _DEAD_STUB_HINT = "see the lines of the log above; a process that was killed without a word often used too much memory"
+_STOPPED_HINT = "find out what stops processes of this container; the container starts again"
 _GIVEN_UP = "tritonserver gave up the load: the process of the backend gave no sign of life for a second"
 # APIs that no client of a model needs: through them a server writes files, maps memory and tells what it does.
 CLOSED_APIS = ("logging", "shared-memory", "trace")
@@ -76,27 +89,39 @@ class Tail:
 
 
 class Supervisor:
-    """One tritonserver and all processes below it."""
+    """One tritonserver and all processes of this container. ``output``: the pipe that they write to."""
 
-    def __init__(self, arguments: list[str]) -> None:
-        adopt_orphans()  # which can then be ended
-        raise_stack_limit()
+    def __init__(
+        self,
+        command: Command,
+        arguments: list[str],
+        engines: forkserver.Address | None,
+        output: tuple[int, int],
+    ) -> None:
         # tritonserver tells a backend of its end only when nobody waits for an answer any more.
         told, self._end = os.pipe()
+        reading, writing = output
+        own = os.environ if serves_others(command) else hide_gpus(os.environ)
         self._server = subprocess.Popen(
             ["tritonserver", *arguments, *restrictions(arguments), *time_to_close(arguments)],
-            stdout=subprocess.PIPE,
+            stdout=writing,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
-            env={**os.environ, DRAIN_VARIABLE: drain_seconds(arguments), END_VARIABLE: str(told)},
-            pass_fds=[told],
+            env={
+                **own,
+                DRAIN_VARIABLE: drain_seconds(arguments),
+                END_VARIABLE: str(told),
+                report.PHASES_VARIABLE: json.dumps(report.phases()),
+            },
+            pass_fds=[told] if engines is None else [told, engines.alive],
         )
         os.close(told)
-        assert self._server.stdout is not None
-        self._tail = Tail(self._server.stdout)
+        os.close(writing)
+        self._tail = Tail(os.fdopen(reading, "rb"))
         self._stopping = False
-        self._door = Command.parse(arguments).http
+        self._door = command.http
         self._stub_dead, self._given_up = Lasting(DEAD_STUB_SECONDS), Lasting(GIVEN_UP_SECONDS)
+        self._halted = Lasting(STOPPED_SECONDS)
 
     def signal(self, number: int, _frame: object) -> None:
         """Pass a signal on. A server that still loads has no handler and ends at once."""
@@ -128,8 +153,12 @@ class Supervisor:
     def _lost(self) -> tuple[str, str] | None:
         """Why only the server's end helps, and what to do; None when it gets on."""
         # A python backend's process has ended and nobody has collected it for a while.
-        if self._stub_dead.seen(any(True for _ in zombies(self._server.pid, STUB_NAME))):
-            return _DEAD_STUB, _DEAD_STUB_HINT
+        dead = list(zombies(self._server.pid, STUB_NAME))
+        if self._stub_dead.seen(bool(dead)):
+            return dead_stub(dead[0]), _DEAD_STUB_HINT
+        halted = stopped(below(os.getpid()))
+        if self._halted.seen(bool(halted)):
+            return stopped_for(halted), _STOPPED_HINT
         # A model loads, and every second tritonserver looks for a sign of life of the backend's process. When none has
         # come (a paused machine or a starved container is enough) it waits for the end of a process that goes on
         # loading, without a word, for ever. Once its port is open nothing is loaded any more, and nobody looks.
@@ -138,6 +167,17 @@ class Supervisor:
         if self._door is None or not self._given_up.seen(waits_for_a_child(self._server.pid)):
             return None
         return _GIVEN_UP, MORE_CPU
+
+
+def dead_stub(pid: int) -> str:
+    """The cause when the backend's process has ended; it is a zombie."""
+    number = signal_that_ended(pid)
+    return _DEAD_STUB if number is None else f"the process of the backend was killed by signal {number}"
+
+
+def stopped_for(pids: Iterable[int]) -> str:
+    """The cause when processes have been stopped for ``STOPPED_SECONDS``."""
+    return f"{titles(pids)} was stopped (SIGSTOP) for {STOPPED_SECONDS:.0f} seconds"
 
 
 class Lasting:
@@ -264,24 +304,62 @@ def _mapped(maps: Path, folder: Path) -> list[int]:
     return [int(words[4]) for line in lines if (words := line.split(None, 5))[5:] and words[5].startswith(f"{folder}/")]
 
 
+def start_engines(command: Command, environment: MutableMapping[str, str], output: int) -> forkserver.Address | None:
+    """Start the fork server of the models' engines while all else is checked; None where they start without one."""
+    models = list(engine_arguments_of(command))
+    if not forkserver.serves(models, environment):
+        return None
+    own = dict(environment)
+    for arguments in models:
+        prepare(dict(arguments), own)  # what vLLM reads from the environment when it is imported
+    try:
+        address = forkserver.start(own, output)
+    except OSError as error:
+        os.write(2, f"the engine's processes import vLLM each by itself: no fork server: {error}\n".encode())
+        return None
+    environment[forkserver.VARIABLE] = str(address)
+    return address
+
+
 def main(arguments: list[str]) -> int:
     """Run until the server ends."""
     report.begin()
     begun = time.monotonic()
     if arguments[:1] == ["tritonserver"]:
         arguments = arguments[1:]
+    adopt_orphans()  # which can then be ended
+    raise_stack_limit()
+    keep_together(os.environ)
+    command = Command.parse(arguments)
+    reading, writing = os.pipe()
+    engines = start_engines(command, os.environ, writing)
+    try:
+        return run(command, arguments, engines, (reading, writing), begun)
+    finally:
+        end_descendants()
+        remove_segments()
+        if engines is not None:
+            forkserver.remove(engines)
+
+
+def run(
+    command: Command,
+    arguments: list[str],
+    engines: forkserver.Address | None,
+    output: tuple[int, int],
+    begun: float,
+) -> int:
+    """Check, then serve; the exit code. ``begun``: when the start began (seconds of the monotonic clock)."""
     removed = remove_segments()
-    if problem := check(Command.parse(arguments), os.environ):
+    if problem := check(command, os.environ):
         report.failure(problem.cause, hint=problem.hint, phase_name="Preflight")
         return 1
     give_model_infos(os.environ)
     report.phase("Preflight", time.monotonic() - begun, **({"removedSegments": removed} if removed else {}))
-    supervisor = Supervisor(arguments)
+    supervisor = Supervisor(command, arguments, engines, output)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, supervisor.signal)
-    code = supervisor.wait()
-    remove_segments()
-    return code
+    return supervisor.wait()
 
 
 if __name__ == "__main__":

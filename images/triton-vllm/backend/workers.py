@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from backend import report
+from backend import graphs, report, startup_plan
 from backend.memory import MeasuringWorker
+
+logger = logging.getLogger("triton_vllm")
 
 # Methods of vLLM's workers -> the phase that their time belongs to.
 METHODS = {
@@ -130,8 +134,23 @@ def _install() -> None:
     from vllm.v1.worker.worker_base import WorkerBase
 
     sleep_soon(getattr(shm_broadcast, "SpinCondition", None))
+    if gpu_worker := sys.modules.get("vllm.v1.worker.gpu_worker"):
+        _start_faster(gpu_worker)
     loaders = [module for name, module in list(sys.modules.items()) if name.startswith(LOADERS)]
     wrap(WorkerBase, loaders, WATCH)
+
+
+def _start_faster(gpu_worker: ModuleType) -> None:
+    """What a start on a GPU does not do again, or not at all, where this version of vLLM can."""
+    try:
+        from vllm.config.compilation import CUDAGraphMode
+        from vllm.v1.worker import startup_plan as plans
+        from vllm.v1.worker.gpu.cudagraph_utils import CudaGraphManager
+    except ImportError as error:
+        logger.warning("this vLLM starts as it does by itself: %s", error)
+        return
+    startup_plan.keep_measured(gpu_worker, plans, MeasuringWorker.triton_vllm_measured)
+    graphs.space_pieces(CudaGraphManager, CUDAGraphMode.FULL, CUDAGraphMode.PIECEWISE)
 
 
 if "vllm.v1.worker.worker_base" in sys.modules:

@@ -129,10 +129,13 @@ def test_processes_meet_on_the_loopback_interface_unless_told_otherwise(given: d
 def test_on_a_gpu_the_engine_starts_afresh_unless_the_user_says_how() -> None:
     arguments, environment = dict[str, object](), dict[str, str]()
     prepare(arguments, environment)
-    assert (arguments, environment) == ({}, {"VLLM_WORKER_MULTIPROC_METHOD": "spawn"})
-    chosen = {"VLLM_WORKER_MULTIPROC_METHOD": "fork"}
+    assert (arguments, environment) == (
+        {},
+        {"VLLM_WORKER_MULTIPROC_METHOD": "spawn", "VLLM_ENABLE_STARTUP_PLAN": "1"},
+    )
+    chosen = {"VLLM_WORKER_MULTIPROC_METHOD": "fork", "VLLM_ENABLE_STARTUP_PLAN": "0"}
     prepare({}, chosen)
-    assert chosen == {"VLLM_WORKER_MULTIPROC_METHOD": "fork"}
+    assert chosen == {"VLLM_WORKER_MULTIPROC_METHOD": "fork", "VLLM_ENABLE_STARTUP_PLAN": "0"}
 
 
 def test_on_a_cpu_the_engine_gets_its_threads_and_its_cache(monkeypatch: pytest.MonkeyPatch) -> None:

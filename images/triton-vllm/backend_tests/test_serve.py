@@ -18,10 +18,13 @@ from e2e.cluster import machine
 from testing.server import PORTS
 
 SUPERVISE = """
-import sys
+import os, sys
 from backend import serve
+from backend.preflight import Command
 serve.GIVEN_UP_SECONDS = 1
-sys.exit(serve.Supervisor(sys.argv[1:]).wait())
+serve.STOPPED_SECONDS = 1
+serve.adopt_orphans()
+sys.exit(serve.Supervisor(Command.parse(sys.argv[1:]), sys.argv[1:], None, os.pipe()).wait())
 """
 WAIT_FOR_A_CHILD = "import subprocess; subprocess.run(['sleep', '4'])"
 SHARED = "boost::interprocess::lock_exception"
@@ -59,6 +62,11 @@ def supervised(folder: Path, script: str, *arguments: str) -> tuple[int, str | N
 )
 def test_end_of_the_server(tmp_path: Path, script: str, code: int, cause: str | None) -> None:
     assert supervised(tmp_path, f"#!/bin/sh\n{script}\n") == (code, cause)
+
+
+def test_a_process_that_is_stopped_ends_the_server(tmp_path: Path) -> None:
+    script = "#!/bin/sh\nsleep 60 &\nkill -STOP $!\nwait\n"
+    assert supervised(tmp_path, script) == (1, "sleep was stopped (SIGSTOP) for 1 seconds")
 
 
 def test_load_that_was_given_up_ends_the_server(tmp_path: Path) -> None:

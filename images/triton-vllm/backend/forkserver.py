@@ -1,0 +1,181 @@
+"""The engine's processes as copies of one process that has imported vLLM (Python's ``forkserver`` start method).
+
+vLLM starts its engine core, and with several GPUs each worker, as a new process that imports torch and vLLM again: 8 to
+12 seconds each time, one after another. The launcher starts a fork server instead, which imports them while
+tritonserver and the front ends start, so a process of the engine begins at once. Nothing in the fork server may touch
+CUDA or start threads: neither survives a fork.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing.context
+import multiprocessing.forkserver
+import multiprocessing.resource_tracker
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from backend.overlap import load_tokenizer
+from backend.processes import below
+from backend.resources import in_one_process, on_cpu
+
+logger = logging.getLogger("triton_vllm")
+
+# How a process reaches the fork server: its process id, the descriptor that keeps it alive, its socket.
+VARIABLE = "TRITON_VLLM_FORK_SERVER"
+METHOD_VARIABLE = "VLLM_WORKER_MULTIPROC_METHOD"
+# What vLLM calls the process of the engine core.
+CORE = "EngineCore"
+_PROGRAM = """
+from multiprocessing.forkserver import main
+from backend.preload import preload
+
+preload()
+main({listener}, {alive}, [])
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the fork server is reached, and its process id."""
+
+    pid: int
+    alive: int
+    path: str
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> Address | None:
+        """The fork server of this container; None when there is none."""
+        if not (text := environment.get(VARIABLE)):
+            return None
+        pid, alive, path = text.split(":", 2)
+        return cls(int(pid), int(alive), path)
+
+    def __str__(self) -> str:
+        return f"{self.pid}:{self.alive}:{self.path}"
+
+
+def serves(models: Sequence[Mapping[str, Any]], environment: Mapping[str, str]) -> bool:
+    """Whether engines with these arguments start by a fork server.
+
+    Not where the user has chosen a start method, and not where a process needs settings of its own before it loads
+    OpenMP: on a CPU, unless one engine runs in one process.
+    """
+    if METHOD_VARIABLE in environment:
+        return False
+    return not on_cpu(environment) or (len(models) == 1 and in_one_process(models[0], environment))
+
+
+def start(environment: Mapping[str, str], output: int) -> Address:
+    """Start the fork server, which writes to the descriptor ``output``.
+
+    It ends when the last process that has inherited ``Address.alive`` has ended. Raises OSError.
+    """
+    folder = tempfile.mkdtemp(prefix="forkserver-")
+    path = os.path.join(folder, "socket")
+    read_end, write_end = os.pipe()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        descriptors = (listener.fileno(), read_end)
+        process = subprocess.Popen(
+            [sys.executable, "-c", _PROGRAM.format(listener=listener.fileno(), alive=read_end)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            # Without it torch looks for GPUs in a way after which copies of the process cannot use them.
+            env={**environment, "PYTORCH_NVML_BASED_CUDA_CHECK": "1"},
+            pass_fds=descriptors,
+        )
+    os.close(read_end)
+    return Address(process.pid, write_end, path)
+
+
+def remove(address: Address) -> None:
+    """Remove the socket of a fork server that has ended."""
+    shutil.rmtree(Path(address.path).parent, ignore_errors=True)
+
+
+def copies(environment: Mapping[str, str]) -> frozenset[int]:
+    """Process ids of all that the fork server has started, and of what those have started."""
+    address = Address.of(environment)
+    return frozenset() if address is None else below(address.pid)
+
+
+class ForkedProcess(multiprocessing.context.ForkServerProcess):
+    """A process of the engine. It has the environment that its parent has when it starts it, not the fork server's."""
+
+    _environment: dict[str, str]
+
+    def start(self) -> None:
+        """Start it as a copy of the fork server; as a new process when that has ended."""
+        self._environment = dict(os.environ)
+        super().start()
+
+    @staticmethod
+    def _Popen(process_obj: Any) -> Any:
+        try:
+            return multiprocessing.context.ForkServerProcess._Popen(process_obj)
+        except (OSError, EOFError) as error:
+            logger.warning("%s imports vLLM by itself: the fork server has ended: %s", process_obj.name, error)
+            return multiprocessing.context.SpawnProcess._Popen(process_obj)
+
+    def run(self) -> None:
+        """What the new process does."""
+        os.environ.clear()
+        os.environ.update(self._environment)
+        _take_threads(self._environment)
+        if self.name.startswith(CORE):
+            load_tokenizer(self._kwargs["vllm_config"])  # type: ignore[attr-defined] # of multiprocessing
+        super().run()
+
+
+class ForkServerContext(multiprocessing.context.ForkServerContext):
+    """What vLLM asks for processes, locks and pipes."""
+
+    Process = ForkedProcess
+
+
+def _take_threads(environment: Mapping[str, str]) -> None:
+    """Give torch the number of threads that a new process would have read from the environment when it loads OpenMP."""
+    import torch
+
+    wanted = environment.get("OMP_NUM_THREADS", "")
+    if wanted.isdecimal() and int(wanted) != torch.get_num_threads():
+        torch.set_num_threads(int(wanted))
+
+
+def attach(environment: Mapping[str, str], arguments: Mapping[str, Any] = MappingProxyType({})) -> bool:
+    """Have vLLM in this process start its processes by the fork server; False when it starts them as new ones.
+
+    ``arguments``: those of the engine. ``numa_bind`` runs each process under numactl, which a copy cannot.
+    """
+    address = Address.of(environment)
+    if address is None or arguments.get("numa_bind"):
+        return False
+    server: Any = multiprocessing.forkserver._forkserver
+    server._forkserver_address, server._forkserver_alive_fd = address.path, address.alive
+    # It runs, or nothing can be started: a second one would have to import everything again.
+    server.ensure_running = multiprocessing.resource_tracker.ensure_running
+    import vllm.utils.system_utils as utils
+
+    context = ForkServerContext()
+    new_process_context = utils.get_mp_context
+    utils.get_mp_context = lambda: context
+    _replace_where_imported(new_process_context, utils.get_mp_context)
+    return True
+
+
+def _replace_where_imported(old: Any, new: Any) -> None:
+    for name, module in list(sys.modules.items()):
+        if name.startswith("vllm.") and vars(module).get("get_mp_context") is old:
+            module.get_mp_context = new  # type: ignore[attr-defined]
