@@ -11,6 +11,8 @@ from pathlib import Path
 
 # Written when the image is built: what vLLM found when it looked at each of its model classes.
 MODEL_INFOS = Path(sys.prefix) / "share/vllm/modelinfos"
+# Likewise: kernels that each start uses, compiled for the GPUs that the image supports.
+TRITON_KERNELS = Path(sys.prefix) / "share/vllm/triton"
 # Where libraries keep the kernels that they compile at run time, and the folder that each gets. Left alone, half of
 # them write below the home folder and half below /tmp; FlashInfer makes its folder when it is imported.
 KERNEL_CACHES = {
@@ -63,6 +65,35 @@ def keep_together(environment: MutableMapping[str, str]) -> Path:
 
 def _writable(folder: str | None) -> bool:
     return bool(folder) and os.access(str(folder), os.W_OK | os.X_OK)
+
+
+def give_triton_kernels(environment: Mapping[str, str], known: Path = TRITON_KERNELS) -> int:
+    """Copy the Triton kernels that were compiled when the image was built to Triton's cache; returns how many.
+
+    A folder that is there already stays as it is. A cache that cannot be written costs time alone, and is told.
+    """
+    folder = environment.get("TRITON_CACHE_DIR")
+    if not folder or not known.is_dir():
+        return 0
+    count = 0
+    try:
+        for kernel in known.iterdir():
+            target = Path(folder) / kernel.name
+            if not target.exists():
+                # Triton takes a folder for whole once it is there: it comes under its name when it is.
+                making = Path(tempfile.mkdtemp(prefix=f"{kernel.name}.", dir=_made(folder)))
+                shutil.copytree(kernel, making, copy_function=shutil.copyfile, dirs_exist_ok=True)
+                making.chmod(0o755)
+                making.rename(target)
+            count += 1
+    except OSError as error:
+        os.write(2, f"kernels of the image were not written to {folder}: {error}\n".encode())
+    return count
+
+
+def _made(folder: str) -> str:
+    os.makedirs(folder, exist_ok=True)
+    return folder
 
 
 def give_model_infos(environment: Mapping[str, str], known: Path = MODEL_INFOS) -> int:

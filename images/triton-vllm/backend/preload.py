@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import importlib
 import json
@@ -13,7 +14,6 @@ import os
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -40,8 +40,7 @@ DEVICE_MODULES = {
     "cpu": ("vllm.v1.worker.cpu_worker", "vllm.v1.worker.cpu_model_runner", "vllm.v1.attention.backends.cpu_attn"),
     "cuda": ("vllm.v1.worker.gpu_worker", "vllm.v1.worker.gpu_model_runner", "vllm.v1.attention.backends.flash_attn"),
 }
-# A process has it open while CUDA is initialized in it, and not for NVML.
-CUDA_DEVICE = "/dev/nvidia-uvm"
+CUDA_DRIVER = "libcuda.so.1"
 
 
 def modules_of(environment: Mapping[str, str]) -> tuple[str, ...]:
@@ -72,21 +71,31 @@ def preload() -> None:
         attach(os.environ)
         for problem in import_all(modules_of(os.environ)):
             sys.stderr.write(f"{problem}\n")
-    if cuda_is_initialized():
-        raise NotCopyable("a module that is imported in advance initializes CUDA")
+    if os.environ.get("TRITON_VLLM_DEVICE") == "cuda" and not copies_can_use_gpus():
+        raise NotCopyable("a module that is imported in advance has initialized CUDA")
     _set_title("ForkServer")
     # The garbage collector of a copy need not look at what they all share, and the pages of it stay shared.
     gc.collect()
     gc.freeze()
 
 
-def cuda_is_initialized(descriptors: Path = Path("/proc/self/fd")) -> bool:
-    """Whether anything in this process has initialized CUDA, PyTorch or another library."""
-    for descriptor in descriptors.iterdir():
-        with contextlib.suppress(OSError):
-            if os.readlink(descriptor) == CUDA_DEVICE:
-                return True
-    return False
+def copies_can_use_gpus() -> bool:
+    """Whether CUDA can be initialized in a copy of this process. Not after anything has initialized it here."""
+    pid = os.fork()
+    if pid == 0:
+        _try_gpus()
+    return os.waitpid(pid, 0)[1] == 0
+
+
+def _try_gpus() -> None:
+    """Initialize CUDA and end this process, which is a copy of another, with 0 when that is possible."""
+    try:
+        import torch
+
+        os._exit(int(torch.cuda._is_in_bad_fork()) or ctypes.CDLL(CUDA_DRIVER).cuInit(0))
+    except BaseException:  # noqa: BLE001 - nothing may go up from here: it would go on as the process copied
+        traceback.print_exc()
+    os._exit(1)
 
 
 @contextlib.contextmanager

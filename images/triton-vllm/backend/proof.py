@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,9 +16,10 @@ from typing import Any
 logger = logging.getLogger("triton_vllm")
 
 GREEDY = {"temperature": 0.0}
-# What it is called in the report -> sampling parameters by vLLM's names. All run in one batch.
+GREEDY_KIND = "greedy"
+# What it is called in the report -> sampling parameters by vLLM's names.
 KINDS: Mapping[str, Mapping[str, Any]] = {
-    "greedy": GREEDY,
+    GREEDY_KIND: GREEDY,
     "top-p and top-k": {"temperature": 1.0, "top_p": 0.9, "top_k": 20},
     "top-p": {"temperature": 1.0, "top_p": 0.9},
     "top-k": {"temperature": 1.0, "top_k": 20},
@@ -27,7 +29,7 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
     "penalties": {"temperature": 1.0, "presence_penalty": 0.1, "frequency_penalty": 0.1, "repetition_penalty": 1.1},
     "logit bias": {**GREEDY, "logit_bias": {5: 1.0}},
 }
-GRAMMAR = "grammar"
+GRAMMAR, BATCH = "grammar", "batch"
 # Two tokens: the first ends the prompt's step, the second is decoded.
 TOKENS = 2
 
@@ -45,7 +47,8 @@ class Request:
 class Proof:
     """What was answered, and which kinds the engine refuses, with its reason: they cannot harm it."""
 
-    proven: list[str] = field(default_factory=list)
+    # Kind -> seconds.
+    proven: dict[str, float] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     batch: int = 0
 
@@ -53,34 +56,39 @@ class Proof:
         """For the report."""
         return {"proven": self.proven, "batch": self.batch, **({"refused": self.refused} if self.refused else {})}
 
+    def take(self, kind: str, seconds: float, error: BaseException | None) -> None:
+        """Note what became of a request. Raises its error, unless the engine refuses what not every engine offers."""
+        if error is None:
+            self.proven[kind] = round(seconds, 2)
+        elif isinstance(error, (ValueError, NotImplementedError)) and kind not in (GREEDY_KIND, BATCH):
+            self.refused[kind] = str(error)[:200]
+        else:
+            raise error
+
 
 async def prove(engine: Any, prompt: Any, adapters: Mapping[str, str]) -> Proof:
-    """Ask for every kind at once, beside as many greedy requests as the longest batch with a CUDA graph has.
+    """Ask for every kind, one after another, and for as many greedy answers at once as the longest batch with a CUDA
+    graph has. The grammar is compiled meanwhile.
 
     ``prompt``: any; ``adapters``: name -> path. Raises the engine's error when one of them ends the engine or fails for
     another reason than that the engine does not offer it.
     """
-    requests = list(_requests(adapters, grammar_parameters()))
-    longest = longest_batch(engine.vllm_config)
-    requests += [Request("batch", GREEDY)] * max(0, longest - len(requests))
-    outcomes = await asyncio.gather(
-        *(_ask(engine, prompt, each, f"proof-{number}") for number, each in enumerate(requests)), return_exceptions=True
-    )
-    return judge(requests, outcomes, longest)
-
-
-def judge(requests: Sequence[Request], outcomes: Sequence[BaseException | None], longest: int) -> Proof:
-    """The proof from what became of each request: None, or its error. Raises an error that is not a refusal."""
-    proof = Proof(batch=longest)
-    for request, outcome in zip(requests, outcomes, strict=True):
-        if outcome is None:
-            if request.kind not in proof.proven:
-                proof.proven.append(request.kind)
-        elif isinstance(outcome, (ValueError, NotImplementedError)) and request.kind not in ("greedy", "batch"):
-            proof.refused[request.kind] = str(outcome)[:200]
-        else:
-            raise outcome
+    proof = Proof(batch=longest_batch(engine.vllm_config))
+    compiled = asyncio.ensure_future(_timed(engine, prompt, [Request(GRAMMAR, grammar_sampling())]))
+    for request in _requests(adapters):
+        proof.take(request.kind, *await _timed(engine, prompt, [request]))
+    if proof.batch:
+        proof.take(BATCH, *await _timed(engine, prompt, [Request(BATCH, GREEDY)] * proof.batch))
+    proof.take(GRAMMAR, *await compiled)
     return proof
+
+
+async def _timed(engine: Any, prompt: Any, requests: Sequence[Request]) -> tuple[float, BaseException | None]:
+    """Seconds until all are answered, and the first error of one of them."""
+    begun = time.monotonic()
+    asked = (_ask(engine, prompt, each, f"proof-{each.kind}-{number}") for number, each in enumerate(requests))
+    errors = [one for one in await asyncio.gather(*asked, return_exceptions=True) if one is not None]
+    return time.monotonic() - begun, errors[0] if errors else None
 
 
 def longest_batch(config: Any) -> int:
@@ -89,17 +97,16 @@ def longest_batch(config: Any) -> int:
     return int(min(max(sizes, default=0), config.scheduler_config.max_num_seqs))
 
 
-def grammar_parameters() -> Any:
-    """What vLLM takes for a request whose answer must be one of two words."""
+def grammar_sampling() -> dict[str, Any]:
+    """Sampling parameters of a request whose answer must be one of two words."""
     from vllm.sampling_params import StructuredOutputsParams
 
-    return StructuredOutputsParams(choice=["yes", "no"])
+    return {**GREEDY, "structured_outputs": StructuredOutputsParams(choice=["yes", "no"])}
 
 
-def _requests(adapters: Mapping[str, str], grammar: Any) -> Iterator[Request]:
+def _requests(adapters: Mapping[str, str]) -> Iterator[Request]:
     for kind, sampling in KINDS.items():
         yield Request(kind, sampling)
-    yield Request(GRAMMAR, {**GREEDY, "structured_outputs": grammar})
     if adapters:
         from vllm.lora.request import LoRARequest
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import IO
 
 from backend import forkserver, report
-from backend.caches import give_model_infos, keep_together
+from backend.caches import give_model_infos, give_triton_kernels, keep_together
 from backend.diagnosis import MORE_CPU, diagnose
 from backend.ending import DRAIN_SECONDS, DRAIN_VARIABLE, END_VARIABLE
 from backend.health import GAVE_UP
@@ -355,6 +355,7 @@ def run(
         report.failure(problem.cause, hint=problem.hint, phase_name="Preflight")
         return 1
     give_model_infos(os.environ)
+    give_triton_kernels(os.environ)
     report.phase("Preflight", time.monotonic() - begun, **({"removedSegments": removed} if removed else {}))
     supervisor = Supervisor(command, arguments, engines, output)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
