@@ -38,7 +38,22 @@ ENGINE_MODULES = (
 )
 DEVICE_MODULES = {
     "cpu": ("vllm.v1.worker.cpu_worker", "vllm.v1.worker.cpu_model_runner", "vllm.v1.attention.backends.cpu_attn"),
-    "cuda": ("vllm.v1.worker.gpu_worker", "vllm.v1.worker.gpu_model_runner", "vllm.v1.attention.backends.flash_attn"),
+    "cuda": (
+        "vllm.v1.worker.gpu_worker",
+        "vllm.v1.worker.gpu_model_runner",
+        "vllm.v1.worker.gpu.model_runner",
+        "vllm.v1.attention.backends.flash_attn",
+        "vllm.v1.attention.backends.flashinfer",
+        "vllm.v1.attention.backends.triton_attn",
+        "vllm.v1.sample.ops.topk_topp_sampler",
+        "vllm.v1.sample.ops.topk_topp_triton",
+        "flashinfer.sampling",
+        "triton.compiler.code_generator",
+        "torch._inductor.codecache",
+        "torch._inductor.runtime.triton_heuristics",
+        "torch._dynamo.backends.registry",
+        "compressed_tensors.quantization",
+    ),
 }
 CUDA_DRIVER = "libcuda.so.1"
 
