@@ -12,7 +12,7 @@ export PYTHONPYCACHEPREFIX := $(CACHE)/bytecode
 unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(dir $(UV)):$(PATH)
 
-.PHONY: help demo test down env gen verify test-unit test-apiserver test-engine test-oracle test-e2e faults bench-operator bench-webhook bench-capacity bench-gpu bench-serving fuzz
+.PHONY: help demo test down env gen verify test-unit test-apiserver test-engine test-oracle test-e2e faults bench-operator bench-webhook bench-capacity bench-gpu bench-serving test-gpu fuzz
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -56,6 +56,11 @@ test-engine: $(VENV) ## the serving backend in a real tritonserver with a real v
 
 bench-serving: $(VENV) ## the serving image beside vllm serve and the stock design; an hour, on a noisy machine up to three (ARGS="--quick", "--help")
 	@cd images/triton-vllm && PYTHONPATH=.:../.. ../../$(VENV) -m bench $(ARGS)
+
+# Where the engine is there already (TRITON_VLLM_ENGINE), its own Python runs the tests, and nothing is installed.
+ENGINE_PYTHON := $(if $(TRITON_VLLM_ENGINE),$(TRITON_VLLM_ENGINE)/bin/python3,../../$(VENV))
+test-gpu: $(if $(TRITON_VLLM_ENGINE),,$(VENV)) ## the serving image on this host's GPUs: starts, faults, speed (ARGS="--list", "--help")
+	@cd images/triton-vllm && PYTHONPATH=.:../..:../../operator $(ENGINE_PYTHON) -m gpu $(ARGS)
 
 fuzz: $(VENV) ## hostile requests to a server that it starts itself (MINUTES=60 SEED=1 MODEL=llama)
 	@cd images/triton-vllm && PYTHONPATH=.:../.. ../../$(VENV) -m fuzz --minutes $(or $(MINUTES),60) --seed $(or $(SEED),1) --model $(or $(MODEL),llama)

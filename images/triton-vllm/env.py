@@ -4,6 +4,9 @@
 CPU image has them, with Triton's server beside it (``tritonserver_folder``). It is built on first use, in the cache
 folder, under a name that is the hash of the requirements, and used from then on. ``env.py lock`` writes the pinned
 files again from the ``.in`` files.
+
+Where the engine is there already (in the image, say), ``TRITON_VLLM_ENGINE`` names its virtual environment and
+``TRITON_VLLM_SERVER`` the folder of Triton's server: they are used as they are, for every variant.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ UV = "uv==0.13.9"
 # In the order of the image's layers: what changes least comes first.
 LAYERS = ("torch", "libraries", "engine", "server")
 VARIANTS = ("cpu", "cpu-previous", "cuda")
+ENGINE_VARIABLE, SERVER_VARIABLE = "TRITON_VLLM_ENGINE", "TRITON_VLLM_SERVER"
 
 _TORCH = re.compile(r"(torch|torchvision|triton|cuda-[\w-]+|nvidia-(?!pytriton)[\w-]+)==")
 _ENGINE = re.compile(r"vllm(-cpu)?==")
@@ -82,11 +86,19 @@ def environment_folder(variant: str) -> Path:
 
 def ensure(variant: str = "cpu") -> Path:
     """The interpreter of the environment; builds the environment when it is not there yet."""
+    if os.environ.get(ENGINE_VARIABLE):
+        return interpreter(variant)
     folder = environment_folder(variant)
     with _locked(folder.with_suffix(".lock")):
         if not (folder / ".complete").exists():
             _build(folder, variant)
-    return folder / "bin" / "python"
+    return interpreter(variant)
+
+
+def interpreter(variant: str = "cpu") -> Path:
+    """The interpreter of the environment, built or not; that of ``TRITON_VLLM_ENGINE`` where it is set."""
+    given = os.environ.get(ENGINE_VARIABLE)
+    return (Path(given) if given else environment_folder(variant)) / "bin" / "python"
 
 
 @contextmanager
@@ -115,8 +127,9 @@ def _lay_out_server(folder: Path) -> None:
 
 
 def tritonserver_folder(variant: str = "cpu") -> Path:
-    """The folder that the image calls /opt/tritonserver."""
-    return environment_folder(variant) / "tritonserver"
+    """The folder that the image calls /opt/tritonserver; ``TRITON_VLLM_SERVER`` where it is set."""
+    given = os.environ.get(SERVER_VARIABLE)
+    return Path(given) if given else environment_folder(variant) / "tritonserver"
 
 
 def library_path(variant: str = "cpu") -> str:
@@ -125,8 +138,9 @@ def library_path(variant: str = "cpu") -> str:
     Another build's libpython (that of the interpreter which runs this file, say) would load, and fail at import.
     """
     code = "import sysconfig; print(sysconfig.get_config_var('LIBDIR'))"
-    python = str(environment_folder(variant) / "bin/python")
-    found = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
+    found = subprocess.run(
+        [interpreter(variant), "-c", code], check=True, capture_output=True, text=True
+    ).stdout.strip()
     return f"{tritonserver_folder(variant) / 'lib'}:{found}"
 
 

@@ -119,10 +119,13 @@ def triton(
 
 
 @contextlib.contextmanager
-def vllm_serve(folder: Path, engine: dict[str, Any], variant: str) -> Iterator[tuple[int, int]]:
-    """Plain `vllm serve`: its port and its process group. Its threads are those that our backend gives its engine."""
+def vllm_serve(folder: Path, engine: dict[str, Any], variant: str, **more: str) -> Iterator[tuple[int, int]]:
+    """Plain `vllm serve`: its port and its process group. Its threads are those that our backend gives its engine.
+
+    ``more``: further environment variables. Its log is ``server.log`` of the folder.
+    """
     folder.mkdir(parents=True)
-    variables = environment(folder, variant)
+    variables = environment(folder, variant) | more
     arguments = dict(engine)
     prepare(arguments, variables)
     (port,) = machine.free_ports(PORTS, 1)

@@ -34,6 +34,17 @@ LOADS = 3
 # How tritonserver fails a load by chance: this machine stood still for a second, or its own fault (backend.diagnosis).
 BY_CHANCE = ("tritonserver gave up the load", "boost::interprocess::lock_exception")
 PORTS = range(20_000, 32_000)  # below those that the kernel gives to connections
+# Where others share the GPUs' host, NVLink multicast must stay off: vLLM's all-reduce of FlashInfer makes a multicast
+# object whatever the usual variables of NCCL and torch say.
+NO_MULTICAST = {
+    "VLLM_ALLREDUCE_USE_FLASHINFER": "0",
+    "VLLM_ALLREDUCE_USE_SYMM_MEM": "0",
+    "NCCL_NVLS_ENABLE": "0",
+    "TORCH_SYMM_MEM_DISABLE_MULTICAST": "1",
+    "NVSHMEM_DISABLE_NVLS": "1",
+}
+# Of this process's environment: which GPUs may be used, and how.
+INHERITED = ("CUDA_VISIBLE_DEVICES", *NO_MULTICAST)
 MINIMAL_CONFIG = 'backend: "vllm"\ninstance_group [{ count: 1, kind: KIND_MODEL }]\n'
 # A context so long that a request can last for as long as a test needs it, half a minute and more.
 CONTEXT = 32_768
@@ -117,6 +128,7 @@ def environment(backends: Path, variant: str = "cpu") -> dict[str, str]:
         "DO_NOT_TRACK": "1",
         "HF_HUB_OFFLINE": "1",
         "TRITON_VLLM_DEVICE": variant.split("-")[0],
+        **{name: os.environ[name] for name in INHERITED if name in os.environ},
     }
 
 
@@ -353,7 +365,7 @@ def _decode(data: bytes) -> Any:
 def _events(text: Any) -> Iterator[dict[str, Any]]:
     if isinstance(text, dict):
         raise AssertionError(f"no events: {text}")
-    for line in str(text).splitlines():
+    for line in str(text).split("\n"):  # not splitlines: the text of an answer may hold other signs that end a line
         if line:
             assert line.startswith("data: "), line
             yield json.loads(line.removeprefix("data: "))

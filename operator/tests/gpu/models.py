@@ -14,6 +14,11 @@ _FP8 = {"quant_method": "compressed-tensors", "format": "float-quantized", "quan
             "weights": {"num_bits": 8, "type": "float", "strategy": "channel", "symmetric": True, "dynamic": False},
             "input_activations": {"num_bits": 8, "type": "float", "strategy": "token", "symmetric": True,
                                   "dynamic": True}}}}  # fmt: skip
+_FP8_TENSOR = {**_FP8, "config_groups": {"group_0": {
+    "targets": ["Linear"],
+    "weights": {"num_bits": 8, "type": "float", "strategy": "tensor", "symmetric": True, "dynamic": False},
+    "input_activations": {"num_bits": 8, "type": "float", "strategy": "tensor", "symmetric": True,
+                          "dynamic": False}}}}  # fmt: skip
 _FP8_BLOCKS = {"quant_method": "fp8", "activation_scheme": "dynamic", "fmt": "e4m3", "weight_block_size": [128, 128]}
 _AWQ = {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True, "version": "gemm"}
 _MXFP4 = {"quant_method": "mxfp4", "modules_to_not_convert": [
@@ -64,6 +69,7 @@ MODELS: dict[str, Config] = {
     "llama-3.1-8b, 8 layers": _llama3(4096, 14336, 8, 32),
     "llama-3.1-8b, 64 layers": _llama3(4096, 14336, 64, 32),
     "llama-3.1-8b fp8": _llama3(4096, 14336, 32, 32, quantization_config=_FP8),
+    "llama-3.1-8b fp8 tensor": _llama3(4096, 14336, 32, 32, quantization_config=_FP8_TENSOR),
     "llama-3.2-1b": _llama3(2048, 8192, 16, 32, head_dim=64, tie_word_embeddings=True),
     "llama-3.3-70b, 12 layers": _llama3(8192, 28672, 12, 64),
     "llama-3.3-70b fp8": _llama3(8192, 28672, 80, 64, quantization_config=_FP8),

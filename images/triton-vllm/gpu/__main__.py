@@ -1,0 +1,108 @@
+"""Prove the serving image's promises on this host's GPUs: ``make test-gpu``. The last line is the verdict.
+
+Without a GPU, ``--variant cpu`` runs what also makes sense there with a tiny model: that proves this program.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import env as engine_env
+from gpu import host, rows
+from gpu.cases import CASES, chosen
+from gpu.schedule import Schedule
+from testing.server import NO_MULTICAST, end_cleanly_when_told
+
+# On a CPU, so many cases could have two workers each.
+CPU_DEVICES = ("0", "1")
+CORES_A_CASE = 6
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="make test-gpu", description=__doc__)
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="cases or groups, in this order")
+    parser.add_argument("--list", action="store_true", help="print the names of the cases, run nothing")
+    parser.add_argument("--rows", type=Path, default=Path("gpu_rows.jsonl"), help="where a row for each case is added")
+    parser.add_argument("--seconds", type=float, default=3600, help="what is not done after this time is not run")
+    parser.add_argument("--variant", default="cuda", choices=engine_env.VARIANTS, help="the engine's environment")
+    parser.add_argument("--logs", type=Path, help="where the logs of the cases are kept")
+    parser.add_argument("--caches", type=Path, help="where compiled kernels are kept, for the next run too")
+    parser.add_argument("--at-once", type=int, help="so many cases at once at most")
+    parser.add_argument(
+        "--no-multicast", action="store_true", help="no NVLink multicast: needed on hosts that others share"
+    )
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the cases; the exit code is the verdict's."""
+    wanted = parse(arguments)
+    if wanted.list:
+        for case in CASES:
+            say(f"{case.name:<28} GPUs: {case.gpus}, about {case.usual:.0f} s{', alone' if case.alone else ''}")
+        return 0
+    try:
+        cases = chosen(wanted.only)
+    except ValueError as error:
+        say(str(error))
+        return 64
+    end_cleanly_when_told()
+    if wanted.no_multicast:
+        os.environ.update(NO_MULTICAST)
+    found = [] if wanted.variant.startswith("cpu") else visible(host.devices(), os.environ.get("CUDA_VISIBLE_DEVICES"))
+    about = described(wanted.variant, found)
+    say(", ".join(f"{name} {value}" for name, value in about.items() if name != "variables"))
+    logs = wanted.logs or Path(tempfile.mkdtemp(prefix="test-gpu-"))
+    caches = wanted.caches or engine_env.cache_root() / "test-gpu"
+    devices = [device.index for device in found] if not wanted.variant.startswith("cpu") else list(CPU_DEVICES)
+    at_once = wanted.at_once or max(1, (os.cpu_count() or 1) // CORES_A_CASE)
+    schedule = Schedule(logs.resolve(), caches.resolve(), wanted.rows.resolve(), wanted.variant, devices, at_once)
+    own = []
+    for row in schedule.run(cases, wanted.seconds):
+        own.append(row)
+        rows.add(wanted.rows, {"case": row["case"], **row, **about})
+        say(rows.line(row))
+    told, code = rows.verdict(own)
+    say(f"logs: {logs}, rows: {wanted.rows}")
+    if not code and wanted.logs is None:
+        shutil.rmtree(logs)
+    say(told)
+    return code
+
+
+def visible(found: list[host.Device], given: str | None) -> list[host.Device]:
+    """Those of the GPUs that this process may use, by the value of CUDA_VISIBLE_DEVICES."""
+    if given is None:
+        return found
+    wanted = [word.strip() for word in given.split(",") if word.strip()]
+    return [device for word in wanted for device in found if word in (device.index, device.uuid)]
+
+
+def described(variant: str, found: list[host.Device]) -> dict[str, Any]:
+    """What every row tells of the host."""
+    return {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "variant": variant,
+        **host.described(found),
+        "cores": os.cpu_count(),
+        **host.versions(variant),
+        "variables": {name: os.environ[name] for name in NO_MULTICAST if name in os.environ},
+    }
+
+
+def say(text: str) -> None:
+    """A line at once."""
+    print(text, flush=True)  # noqa: T201 - this is a command
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
