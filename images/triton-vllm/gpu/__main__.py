@@ -18,12 +18,15 @@ from typing import Any
 import env as engine_env
 from gpu import host, rows
 from gpu.cases import CASES, chosen
+from gpu.place import Place
 from gpu.schedule import Schedule
 from testing.server import NO_MULTICAST, end_cleanly_when_told
 
 # On a CPU, so many cases could have two workers each.
 CPU_DEVICES = ("0", "1")
 CORES_A_CASE = 6
+# GPUs with less memory are not shared: a small model with its KV cache takes 8 GiB.
+SHARED_MIB = 40_000
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -36,6 +39,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--variant", default="cuda", choices=engine_env.VARIANTS, help="the engine's environment")
     parser.add_argument("--logs", type=Path, help="where the logs of the cases are kept")
     parser.add_argument("--caches", type=Path, help="where compiled kernels are kept, for the next run too")
+    parser.add_argument(
+        "--clients", type=int, nargs="+", default=[], help="numbers of clients that speed is measured with"
+    )
+    parser.add_argument("--rounds", type=int, default=0, help="rounds in which speed is measured")
     parser.add_argument("--at-once", type=int, help="so many cases at once at most")
     parser.add_argument(
         "--no-multicast", action="store_true", help="no NVLink multicast: needed on hosts that others share"
@@ -62,10 +69,11 @@ def main(arguments: Sequence[str]) -> int:
     about = described(wanted.variant, found)
     say(", ".join(f"{name} {value}" for name, value in about.items() if name != "variables"))
     logs = wanted.logs or Path(tempfile.mkdtemp(prefix="test-gpu-"))
-    caches = wanted.caches or engine_env.cache_root() / "test-gpu"
-    devices = [device.index for device in found] if not wanted.variant.startswith("cpu") else list(CPU_DEVICES)
-    at_once = wanted.at_once or max(1, (os.cpu_count() or 1) // CORES_A_CASE)
-    schedule = Schedule(logs.resolve(), caches.resolve(), wanted.rows.resolve(), wanted.variant, devices, at_once)
+    schedule = Schedule(
+        place(wanted, logs, found),
+        at_once=wanted.at_once or max(1, (os.cpu_count() or 1) // CORES_A_CASE),
+        shared=all(device.total >= SHARED_MIB for device in found),
+    )
     own = []
     for row in schedule.run(cases, wanted.seconds):
         own.append(row)
@@ -77,6 +85,21 @@ def main(arguments: Sequence[str]) -> int:
         shutil.rmtree(logs)
     say(told)
     return code
+
+
+def place(wanted: argparse.Namespace, logs: Path, found: Sequence[host.Device]) -> Place:
+    """What the places of all cases have in common."""
+    caches = wanted.caches or engine_env.cache_root() / "test-gpu"
+    devices = CPU_DEVICES if wanted.variant.startswith("cpu") else tuple(device.index for device in found)
+    paths = {"folder": logs.resolve(), "caches": caches.resolve(), "rows": wanted.rows.resolve()}
+    return Place(
+        variant=wanted.variant,
+        devices=devices,
+        exclusive=True,
+        clients=tuple(wanted.clients),
+        rounds=wanted.rounds,
+        **paths,
+    )
 
 
 def visible(found: list[host.Device], given: str | None) -> list[host.Device]:

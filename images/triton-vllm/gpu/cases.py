@@ -10,6 +10,7 @@ from gpu import faults
 from gpu.kvcache import kv_cache
 from gpu.place import Place
 from gpu.record import Record
+from gpu.speed import speed
 from gpu.starts import start
 from gpu.startup import ONE, TWO, startup, startup_two
 
@@ -89,7 +90,23 @@ FAULTS = (
     Case("drain one", faults.drain, share=SHARE, usual=80, limit=300),
     Case("drain two", partial(faults.drain, workers=2), 2, SHARE, usual=90, limit=300),
 )
-CASES = (*STARTUPS, *STARTS, *KV_CACHES, *FAULTS)
+
+
+def _speed(name: str, shape: str, gpus: int = 1, *, on_cpu: bool = False) -> Case:
+    arguments = {"tensor_parallel_size": gpus} if gpus > 1 else {}
+    run = partial(speed, shape=shape, **arguments)  # type: ignore[arg-type]
+    return Case(f"speed {name}", run, gpus, alone=gpus > 1, usual=280, limit=580, on_cpu=on_cpu)
+
+
+SPEEDS = (
+    _speed("8b", "llama-3.1-8b", on_cpu=True),
+    _speed("moe", "qwen3-30b-a3b, 16 layers"),
+    _speed("two-8b", "llama-3.1-8b", 2),
+    _speed("1b", "llama-3.2-1b"),
+    _speed("two-moe", "qwen3-30b-a3b, 16 layers", 2),
+    _speed("two-1b", "llama-3.2-1b", 2),
+)
+CASES = (*STARTUPS, *STARTS, *KV_CACHES, *FAULTS, *SPEEDS)
 
 
 def chosen(names: list[str]) -> list[Case]:

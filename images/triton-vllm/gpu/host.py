@@ -62,7 +62,7 @@ def devices() -> list[Device]:
 def parse_devices(text: str) -> list[Device]:
     """From the lines of ``nvidia-smi --query-gpu``."""
     return [
-        Device(index, uuid, name, driver, int(total), int(used))
+        Device(index, uuid, name, driver, _number(total) or 0, _number(used) or 0)
         for index, uuid, name, driver, total, used in _cells(text)
     ]
 
@@ -77,7 +77,11 @@ def compute_apps() -> list[App]:
 
 def parse_apps(text: str) -> list[App]:
     """From the lines of ``nvidia-smi --query-compute-apps``."""
-    return [App(int(pid), uuid, int(used) if used.isdecimal() else None) for pid, uuid, used in _cells(text)]
+    return [App(int(pid), uuid, _number(used)) for pid, uuid, used in _cells(text)]
+
+
+def _number(cell: str) -> int | None:
+    return int(cell) if cell.isdecimal() else None  # else it says why there is none
 
 
 def _cells(text: str) -> Iterator[list[str]]:

@@ -18,7 +18,7 @@ def kv_cache(place: Place, record: Record, **engine: Any) -> None:
     """One start of each, both with caches of their own: what is compiled meanwhile takes memory too."""
     arguments = place.engine(SHAPE, **engine)
     theirs = place.folder / "vllm"
-    with vllm_serve(theirs, arguments, place.variant, **place.variables(place.folder / "caches of vllm")):
+    with vllm_serve(theirs, arguments, place.variant, place.variables(place.folder / "caches of vllm")):
         plain = tokens(theirs / "server.log")
     with started(place, arguments, record, caches=place.folder / "caches") as found:
         report = found.server.request("GET", "/report", port=found.server.front_port).body

@@ -29,7 +29,9 @@ def heard(text: str) -> tuple[Place, str]:
     said = json.loads(text)
     values: dict[str, Any] = said["place"]
     paths = {name: Path(values[name]) for name in ("folder", "caches", "rows")}
-    return Place(**{**values, **paths, "devices": tuple(values["devices"])}), said["case"]
+    return Place(**{**values, **paths, "devices": tuple(values["devices"]), "clients": tuple(values["clients"])}), said[
+        "case"
+    ]
 
 
 def run(place: Place, name: str) -> Record:

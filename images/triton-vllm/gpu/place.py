@@ -20,7 +20,8 @@ MODEL = "llm"
 class Place:
     """``devices``: indices of the GPUs that the case has, ``exclusive`` when no other case uses them meanwhile.
 
-    ``caches``: where compiled kernels stay from one case to the next. ``rows``: what was found before.
+    ``caches``: where compiled kernels stay from one case to the next. ``rows``: what was found before. ``clients`` and
+    ``rounds``: how much the speed is measured, if not as usual.
     """
 
     folder: Path
@@ -29,6 +30,8 @@ class Place:
     exclusive: bool
     caches: Path
     rows: Path
+    clients: tuple[int, ...] = ()
+    rounds: int = 0
 
     @property
     def on_cpu(self) -> bool:
@@ -55,7 +58,7 @@ class Place:
     def engine(self, shape: str, **arguments: Any) -> dict[str, Any]:
         """Engine arguments: a published shape with weights that the engine makes up; on a CPU a tiny model."""
         if self.on_cpu:
-            kept = {"tensor_parallel_size", "structured_outputs_config"} & set(arguments)
+            kept = {"tensor_parallel_size", "structured_outputs_config", "enable_prefix_caching"} & set(arguments)
             return {**TINY_ENGINE, "model": str(tiny_model()), **{name: arguments[name] for name in kept}}
         return {"model": str(model_folder(shape, self.variant)), "load_format": "dummy", **arguments}
 

@@ -27,11 +27,12 @@ SLACK_MIB = 64
 def roles(server: Server) -> dict[int, str]:
     """Process id -> what it is in its server; of a worker also which one."""
     names = {pid: name for pid, _, state, name in processes() if state not in "ZX"}
-    found = {pid: _role(names.get(pid, ""), command_line(pid)) for pid in server.processes("") if pid in names}
+    found = {pid: role_of(names.get(pid, ""), command_line(pid)) for pid in server.processes("") if pid in names}
     return found | ({server.process.pid: LAUNCHER} if server.process.pid in found else {})
 
 
-def _role(name: str, command: str) -> str:
+def role_of(name: str, command: str) -> str:
+    """What a process of a server is, by its name and its command line."""
     if name == "tritonserver":
         return TRITON
     if name.startswith("triton_python_b"):
@@ -111,7 +112,7 @@ def nothing_left(place: Place, before: Before, pids: Mapping[int, str], record: 
     """
     left = _settled(lambda: [*_alive(pids), *_adopted(pids)])
     record.expect(not left, f"processes are left: {', '.join(left)}")
-    segments = _settled(lambda: unmapped(before.segments))
+    segments = _settled(lambda: unmapped(before.segments, SHARED_MEMORY))
     record.expect(not segments, f"left in {SHARED_MEMORY}: {', '.join(segments)}")
     record.facts["left"] = {"processes": left, "segments": segments}
     if place.on_cpu:
@@ -155,7 +156,7 @@ def collect() -> None:
             pass
 
 
-def unmapped(known: frozenset[str], folder: Path = SHARED_MEMORY) -> list[str]:
+def unmapped(known: frozenset[str], folder: Path) -> list[str]:
     """Files of shared memory that were not known, belong to us and are mapped by no process."""
     found = {}
     for path in folder.iterdir():

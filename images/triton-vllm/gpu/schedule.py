@@ -12,8 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 from backend.processes import adopt_orphans, processes
@@ -21,6 +20,7 @@ from gpu.cases import Case
 from gpu.one import ROW, told
 from gpu.place import Place
 from gpu.record import FAILED, NOT_HERE, NOT_RUN
+from gpu.shapes import own_environment
 from testing.server import HERE
 
 # Time for a case to stop its servers when it is told to end.
@@ -61,23 +61,24 @@ class Room:
 
 @dataclass(slots=True)
 class Schedule:
-    """``logs``: a folder for each case is made in it."""
+    """``common``: what all places have in common; a folder for each case is made in its folder.
 
-    logs: Path
-    caches: Path
-    rows: Path
-    variant: str
-    devices: Sequence[str]
+    ``shared``: whether several small cases may use one GPU at once.
+    """
+
+    common: Place
     at_once: int
+    shared: bool = True
 
     def run(self, cases: Sequence[Case], seconds: float) -> Iterator[dict[str, Any]]:
         """A row for each case, as soon as there is one. Nothing of any case runs when it has ended."""
         adopt_orphans()
+        mine = children()
         deadline = time.monotonic() + seconds
-        room, running = Room(self.devices, self.at_once), list[Running]()
+        room, running = Room(self.common.devices, self.at_once), list[Running]()
         waiting = []
-        for case in cases:
-            if reason := self._cannot(case):
+        for case in cases if self.shared else [replace(case, share=1.0) for case in cases]:
+            if reason := self._lacking(case):
                 yield {"case": case.name, "outcome": NOT_HERE, "seconds": 0.0, "openQuestions": [reason]}
             else:
                 waiting.append(case)
@@ -92,34 +93,40 @@ class Schedule:
                         running.append(self._begin(case, devices))
                     elif case.alone or case.gpus > 1:
                         break  # else it would wait until all the small ones have run
-                yield from self._collect(running, deadline)
+                yield from self._collect(running, deadline, mine)
                 time.sleep(0.2)
         finally:
             for one in running:
                 end(one.process)
-            end_orphans(())
+            end_orphans(mine)
 
-    def _cannot(self, case: Case) -> str:
-        if self.variant.startswith("cpu") and not case.on_cpu:
+    def _lacking(self, case: Case) -> str:
+        """What the host lacks for a case."""
+        if self.common.on_cpu and not case.on_cpu:
             return "it needs a GPU"
-        return f"it needs {case.gpus} GPUs" if case.gpus > len(self.devices) else ""
+        return f"it needs {case.gpus} GPUs" if case.gpus > len(self.common.devices) else ""
 
     def _begin(self, case: Case, devices: tuple[str, ...]) -> Running:
-        folder = self.logs / re.sub(r"\W+", "-", case.name)
+        folder = self.common.folder / re.sub(r"\W+", "-", case.name)
         shutil.rmtree(folder, ignore_errors=True)  # of a run before this one
         folder.mkdir(parents=True)
-        place = Place(folder, self.variant, devices, case.share == 1.0, self.caches, self.rows)
+        place = replace(self.common, folder=folder, devices=devices, exclusive=case.share == 1.0)
         with (folder / "case.log").open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "gpu.one", told(place, case.name)],
+                self.command(place, case),
                 cwd=HERE,
+                env=own_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
         return Running(case, place, process, time.monotonic())
 
-    def _collect(self, running: list[Running], deadline: float) -> Iterator[dict[str, Any]]:
+    def command(self, place: Place, case: Case) -> list[str]:
+        """What runs a case, and writes its row."""
+        return [sys.executable, "-m", "gpu.one", told(place, case.name)]
+
+    def _collect(self, running: list[Running], deadline: float, mine: set[int]) -> Iterator[dict[str, Any]]:
         for one in list(running):
             spent = time.monotonic() - one.begun
             late, over = spent > one.case.limit, time.monotonic() > deadline
@@ -128,7 +135,7 @@ class Schedule:
             if one.process.poll() is None:
                 end(one.process)
             running.remove(one)
-            end_orphans([other.process.pid for other in running])
+            end_orphans(mine | {other.process.pid for other in running})
             yield {"case": one.case.name, "devices": list(one.place.devices), **self._row(one, spent, late)}
 
     def _row(self, one: Running, spent: float, late: bool) -> dict[str, Any]:
@@ -156,10 +163,15 @@ def end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def end_orphans(cases: Sequence[int]) -> None:
-    """Kill what cases have left: it has become a child of this process, whose own children are ``cases``."""
+def children() -> set[int]:
+    """Processes of which this one is the parent."""
     own = os.getpid()
-    while orphans := [pid for pid, parent, _, _ in processes() if parent == own and pid not in cases]:
+    return {pid for pid, parent, _, _ in processes() if parent == own}
+
+
+def end_orphans(others: set[int]) -> None:
+    """Kill what cases have left: it has become a child of this process, beside ``others``."""
+    while orphans := children() - others:
         for pid in orphans:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

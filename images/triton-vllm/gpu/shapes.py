@@ -26,6 +26,8 @@ _CUT = re.compile(r"(.+), (\d+) layers")
 # Of the 256 bytes as tokenizers write them, those that words are made of: letters, and the blank before a word.
 _BLANK = "\u0120"
 BEGIN, END = "<s>", "</s>"
+# Where this program's modules are, whichever interpreter runs them.
+PATHS = os.pathsep.join(map(str, (HERE, HERE.parents[1], HERE.parents[1] / "operator")))
 
 
 def shape(name: str) -> dict[str, Any]:
@@ -51,13 +53,18 @@ def model_folder(name: str, variant: str) -> Path:
         with tempfile.TemporaryDirectory(dir=kept.parent) as scratch:
             made = Path(scratch) / "made"
             command: list[str | Path] = [engine_env.ensure(variant), "-m", "gpu.shapes", made, name]
-            subprocess.run(command, check=True, cwd=HERE, timeout=START_SECONDS)
+            subprocess.run(command, check=True, cwd=HERE, env=own_environment(), timeout=START_SECONDS)
             try:
                 made.rename(kept)
             except OSError:
                 if not kept.is_dir():
                     raise
     return kept
+
+
+def own_environment() -> dict[str, str]:
+    """Environment variables of a process that runs modules of this program."""
+    return {**os.environ, "PYTHONPATH": PATHS}
 
 
 def make(folder: Path, name: str) -> None:

@@ -36,6 +36,11 @@ def startup(place: Place, record: Record, **engine: Any) -> None:
 def startup_two(place: Place, record: Record, **engine: Any) -> None:
     """The same with two GPUs, beside what one took."""
     startup(place, record, tensor_parallel_size=2, **engine)
+    beside_one(place, record)
+
+
+def beside_one(place: Place, record: Record) -> None:
+    """Judge what two GPUs took by the last row of one GPU."""
     one = latest(place.rows, ONE)
     if one is None:
         record.open_questions.append(f"two GPUs beside one: no row of {ONE} in {place.rows.name}")
