@@ -29,6 +29,7 @@ from gpu.one import heard, run, told
 from gpu.place import Place
 from gpu.record import FAILED, NOT_HERE, NOT_RUN, PASSED, Record
 from gpu.schedule import Room, Schedule
+from gpu.tell import document
 from testing.server import HERE, INHERITED, NO_MULTICAST, Server, environment, pinned_engine
 
 
@@ -94,6 +95,12 @@ def test_an_engine_that_is_there_already_is_used_as_it_is(monkeypatch: pytest.Mo
     assert engine_env.ensure("cuda") == python
     assert engine_env.tritonserver_folder("cuda") == tmp_path / "server"
     assert engine_env.library_path("cuda").startswith(f"{tmp_path}/server/lib:")
+    assert "CUDA_HOME" not in environment(tmp_path, "cuda")
+    (tmp_path / "engine/cuda").mkdir()
+    found = environment(tmp_path, "cuda")
+    assert found["CUDA_HOME"] == f"{tmp_path}/engine/cuda"
+    assert f":{tmp_path}/engine/cuda/bin:" in found["PATH"]
+    assert found["LD_LIBRARY_PATH"].endswith(f":{tmp_path}/engine/cuda/lib64")
 
 
 def test_what_restricts_the_gpus_reaches_every_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -164,6 +171,21 @@ def test_a_line_has_what_went_wrong_and_what_is_open() -> None:
     first, *more = rows.line({**row, "openQuestions": ["who"]}).splitlines()
     assert first.split() == ["FAILED", "fault", "x", "1.0", "s", "ended", "3"]
     assert [text.strip() for text in more] == ["- late", "? who"]
+
+
+HOST = {"date": "2026-11-30", "gpu": "NVIDIA H200", "gpus": 2, "driver": "580.1", "vllm": "0.32.0"}
+
+
+def test_the_document_has_host_figures_and_what_was_not_run() -> None:
+    old = {"case": "a", "outcome": PASSED, "seconds": 3.0, "headline": {"ended": 1.0}, **HOST}
+    new = {"case": "a", "outcome": FAILED, "seconds": 4.4, "headline": {"ended": 2}, "problems": ["x|y\nz"], **HOST}
+    cut = {"case": "a", "outcome": NOT_RUN, "seconds": 0.0, **HOST}
+    other = {"case": "b", "outcome": PASSED, "seconds": 1.0, "variables": {"N": "0"}, **HOST, "gpu": None, "gpus": 0}
+    text = document([old, new, cut, other], ["c", "b", "a"])
+    assert "2026-11-30, 2 x NVIDIA H200, driver 580.1, vllm 0.32.0.\n" in text
+    assert "| a | FAILED | 4 | ended 2; **x\\|y z** |" in text
+    assert "2026-11-30, no GPU, driver 580.1, vllm 0.32.0; N=0.\n" in text
+    assert text.endswith("Not run: c.")
 
 
 # Cases and their places
@@ -446,9 +468,22 @@ def test_only_the_engine_may_hold_gpu_memory(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr(host, "compute_apps", lambda: [host.App(1, "GPU-1", 582), host.App(2, "GPU-1", 9)])
     remains.gpu_memory(there, server, record)
     assert record.problems == ["tritonserver holds 582 MiB of GPU GPU-1: only the engine may"]
+
+
+def test_where_memory_is_not_told_only_the_engine_may_have_cuda(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    there, server = place(tmp_path, variant="cuda"), SimpleNamespace()
     monkeypatch.setattr(host, "compute_apps", list)
+    monkeypatch.setattr(remains, "roles", lambda _: {1: "tritonserver", 2: "core", 3: "other"})
+    files = {1: ["/dev/nvidiactl"], 2: ["/dev/nvidia-uvm"], 3: list[str]()}
+    monkeypatch.setattr(remains, "device_files", lambda pid: files[pid])
+    record = Record()
     remains.gpu_memory(there, server, record)
-    assert len(record.open_questions) == 1, "a host that does not tell proves nothing"
+    assert (record.problems, len(record.open_questions)) == ([], 1)
+    files[1].append("/dev/nvidia-uvm")
+    remains.gpu_memory(there, server, record)
+    assert record.problems == ["tritonserver has initialized CUDA: only the engine may"]
 
 
 def test_segments_count_that_nobody_has_mapped(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ class Place:
     def variables(self, caches: Path | None = None) -> dict[str, str]:
         """Environment variables of a server: its GPUs and its caches, where the operator's pods have theirs."""
         cache = caches or self.caches
-        cache.mkdir(parents=True, exist_ok=True)
+        (cache / "home").mkdir(parents=True, exist_ok=True)
         found = {
             "HOME": str(cache / "home"),
             "HF_HOME": str(cache / "huggingface"),

@@ -16,6 +16,8 @@ from gpu.place import Place
 from gpu.record import Record
 from testing.server import Server
 
+# A process has it open while CUDA is initialized in it, and not for NVML.
+CUDA_DEVICE = "/dev/nvidia-uvm"
 SHARED_MEMORY = Path("/dev/shm")
 LAUNCHER, TRITON, STUB, CORE, WORKER, OTHER = "launcher", "tritonserver", "stub", "core", "worker", "other"
 # A driver gives the memory of a process back a moment after its end, and so does the kernel with what it had mapped.
@@ -76,13 +78,22 @@ def gpu_memory(place: Place, server: Server, record: Record) -> None:
     known, apps = roles(server), host.compute_apps()
     ours = [app for app in apps if app.pid in known]
     record.facts["gpuProcesses"] = [{"process": known[app.pid], "gpu": app.uuid, "MiB": app.used} for app in ours]
-    record.facts["deviceFiles"] = {role: files for pid, role in known.items() if (files := device_files(pid))}
-    if not ours:
-        record.open_questions.append("nvidia-smi tells no process of the engine: who holds GPU memory is not known")
-        return
+    files = {role: device_files(pid) for pid, role in known.items()}
+    record.facts["deviceFiles"] = {role: found for role, found in files.items() if found}
     for app in ours:
-        engine = known[app.pid] == CORE or known[app.pid].startswith(WORKER)
-        record.expect(engine, f"{known[app.pid]} holds {app.used} MiB of GPU {app.uuid}: only the engine may")
+        role = known[app.pid]
+        record.expect(of_engine(role), f"{role} holds {app.used} MiB of GPU {app.uuid}: only the engine may")
+    if not ours:  # as in a container that has process ids of its own
+        record.open_questions.append("nvidia-smi tells no process of the engine: how much each holds is not known")
+        for role, found in files.items():
+            record.expect(
+                CUDA_DEVICE not in found or of_engine(role), f"{role} has initialized CUDA: only the engine may"
+            )
+
+
+def of_engine(role: str) -> bool:
+    """Whether a process of that role may use a GPU."""
+    return role == CORE or role.startswith(WORKER)
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ NO_MULTICAST = {
 }
 # Of this process's environment: which GPUs may be used, and how.
 INHERITED = ("CUDA_VISIBLE_DEVICES", *NO_MULTICAST)
+IMAGE_TOOLKIT = Path("/usr/local/cuda")
 MINIMAL_CONFIG = 'backend: "vllm"\ninstance_group [{ count: 1, kind: KIND_MODEL }]\n'
 # A context so long that a request can last for as long as a test needs it, half a minute and more.
 CONTEXT = 32_768
@@ -116,11 +117,12 @@ def environment(backends: Path, variant: str = "cpu") -> dict[str, str]:
     """The image's environment variables, with this host's paths. ``variant``: one of ``env.VARIANTS``."""
     python = engine_env.ensure(variant)
     packages = next((python.parent.parent / "lib").glob("python3*/site-packages"))
-    server = engine_env.tritonserver_folder(variant)
+    server, cuda = engine_env.tritonserver_folder(variant), toolkit(python)
     return {
-        "PATH": f"{python.parent}:{server / 'bin'}:/usr/local/bin:/usr/bin:/bin",
+        "PATH": ":".join([f"{python.parent}:{server / 'bin'}", *_below(cuda, "bin"), "/usr/local/bin:/usr/bin:/bin"]),
         "PYTHONPATH": f"{backends / 'vllm'}:{packages}",
-        "LD_LIBRARY_PATH": engine_env.library_path(variant),
+        "LD_LIBRARY_PATH": ":".join([engine_env.library_path(variant), *_below(cuda, "lib64")]),
+        **({"CUDA_HOME": str(cuda)} if cuda else {}),
         "HOME": os.environ.get("HOME", "/tmp"),
         "LANG": "C.UTF-8",
         "PYTHONUNBUFFERED": "1",
@@ -130,6 +132,17 @@ def environment(backends: Path, variant: str = "cpu") -> dict[str, str]:
         "TRITON_VLLM_DEVICE": variant.split("-")[0],
         **{name: os.environ[name] for name in INHERITED if name in os.environ},
     }
+
+
+def toolkit(python: Path) -> Path | None:
+    """The CUDA toolkit of that interpreter's engine: in its folder, or where the image has it beside its engine."""
+    places = [python.parent.parent / "cuda"]
+    places += [IMAGE_TOOLKIT] if os.environ.get(engine_env.ENGINE_VARIABLE) else []
+    return next((place for place in places if place.is_dir()), None)
+
+
+def _below(folder: Path | None, name: str) -> list[str]:
+    return [str(folder / name)] if folder else []
 
 
 def script_lines(folder: Path, script: str, *arguments: str, variant: str = "cpu") -> list[str]:
