@@ -28,7 +28,7 @@ class Case:
     gpus: int = 1
     share: float = 1.0
     alone: bool = False
-    usual: float = 90.0
+    usual: float = 75.0
     limit: float = 400.0
     on_cpu: bool = True
 
@@ -63,8 +63,8 @@ STARTS = (
     _start("two-moe", "qwen3-30b-a3b, 8 layers", gpus=2),
 )
 STARTUPS = (
-    Case(ONE, startup, alone=True, usual=130, limit=500),
-    Case(TWO, startup_two, 2, alone=True, usual=160, limit=500),
+    Case(ONE, startup, alone=True, usual=110, limit=500),
+    Case(TWO, startup_two, 2, alone=True, usual=120, limit=500),
 )
 KV_CACHES = (
     Case("kv-cache", kv_cache, usual=150, limit=500),
@@ -81,21 +81,21 @@ def _fault(name: str) -> Case:
     workers = 2 if name in TWO_WORKERS else 1
     share, on_cpu = (1.0, False) if name in WHOLE_GPU else (SHARE, True)
     run = partial(faults.fault, name=name, workers=workers)
-    return Case(f"fault {name}", run, workers, share, usual=100, limit=300, on_cpu=on_cpu)
+    return Case(f"fault {name}", run, workers, share, usual=70, limit=300, on_cpu=on_cpu)
 
 
 FAULTS = (
     *(_fault(name) for name in faults.FAULTS),
-    Case("fault kill launcher", faults.kill_launcher, share=SHARE, usual=100, limit=300),
-    Case("drain one", faults.drain, share=SHARE, usual=80, limit=300),
-    Case("drain two", partial(faults.drain, workers=2), 2, SHARE, usual=90, limit=300),
+    Case("fault kill launcher", faults.kill_launcher, share=SHARE, usual=70, limit=300),
+    Case("drain one", faults.drain, share=SHARE, usual=60, limit=300),
+    Case("drain two", partial(faults.drain, workers=2), 2, SHARE, usual=60, limit=300),
 )
 
 
 def _speed(name: str, shape: str, gpus: int = 1, *, on_cpu: bool = False) -> Case:
     arguments = {"tensor_parallel_size": gpus} if gpus > 1 else {}
     run = partial(speed, shape=shape, **arguments)  # type: ignore[arg-type]
-    return Case(f"speed {name}", run, gpus, alone=gpus > 1, usual=280, limit=580, on_cpu=on_cpu)
+    return Case(f"speed {name}", run, gpus, alone=gpus > 1, usual=250, limit=580, on_cpu=on_cpu)
 
 
 SPEEDS = (
