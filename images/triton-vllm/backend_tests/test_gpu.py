@@ -312,6 +312,16 @@ def test_the_names_can_be_listed_and_a_wrong_one_is_refused(capsys: pytest.Captu
     assert "no case or group 'strat'" in capsys.readouterr().out
 
 
+def test_without_a_gpu_nothing_is_built_and_nothing_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(host, "devices", list)
+    monkeypatch.setattr(engine_env, "ensure", lambda _: pytest.fail("the environment is built"))
+    assert main(["--rows", str(tmp_path / "rows")]) == 2
+    assert "no GPU can be used" in capsys.readouterr().out
+    assert not (tmp_path / "rows").exists()
+
+
 # Clients
 
 TOKENS = 5

@@ -17,7 +17,7 @@ from typing import Any
 
 import env as engine_env
 from gpu import host, rows
-from gpu.cases import CASES, chosen
+from gpu.cases import CASES, Case, chosen
 from gpu.place import Place
 from gpu.schedule import Schedule
 from gpu.tell import document
@@ -69,10 +69,19 @@ def main(arguments: Sequence[str]) -> int:
     except ValueError as error:
         say(str(error))
         return 64
+    on_cpu = wanted.variant.startswith("cpu")
+    found = [] if on_cpu else visible(host.devices(), os.environ.get("CUDA_VISIBLE_DEVICES"))
+    if not found and not on_cpu:
+        say("no GPU can be used: nvidia-smi lists none; with --variant cpu this program runs what makes sense without")
+        return 2
+    return run(wanted, cases, found)
+
+
+def run(wanted: argparse.Namespace, cases: Sequence[Case], found: list[host.Device]) -> int:
+    """Run cases on the GPUs that were found, and tell each as it ends; the exit code."""
     end_cleanly_when_told()
     if wanted.no_multicast:
         os.environ.update(NO_MULTICAST)
-    found = [] if wanted.variant.startswith("cpu") else visible(host.devices(), os.environ.get("CUDA_VISIBLE_DEVICES"))
     about = described(wanted.variant, found)
     say(", ".join(f"{name} {value}" for name, value in about.items() if name != "variables"))
     logs = wanted.logs or Path(tempfile.mkdtemp(prefix="test-gpu-"))
