@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gpu.record import Record
 from gpu.shapes import model_folder
-from testing.server import TINY_ENGINE, Server, running, tiny_model, write_model
+from testing.server import NO_MULTICAST, TINY_ENGINE, Server, running, tiny_model, write_model
 
 MODEL = "llm"
 
@@ -60,7 +61,24 @@ class Place:
         if self.on_cpu:
             kept = {"tensor_parallel_size", "structured_outputs_config", "enable_prefix_caching"} & set(arguments)
             return {**TINY_ENGINE, "model": str(tiny_model()), **{name: arguments[name] for name in kept}}
-        return {"model": str(model_folder(shape, self.variant)), "load_format": "dummy", **arguments}
+        return {
+            "model": str(model_folder(shape, self.variant)),
+            "load_format": "dummy",
+            **without_multicast(arguments),
+            **arguments,
+        }
+
+
+def without_multicast(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Engine arguments that keep several GPUs from NVLink multicast where ``NO_MULTICAST`` is set.
+
+    Those variables switch FlashInfer's all-reduce off, and not its fusion with the norm after it, which makes a
+    multicast object too.
+    """
+    several = max(int(arguments.get(name, 1)) for name in ("tensor_parallel_size", "pipeline_parallel_size")) > 1
+    if several and os.environ.get("VLLM_ALLREDUCE_USE_FLASHINFER") == NO_MULTICAST["VLLM_ALLREDUCE_USE_FLASHINFER"]:
+        return {"compilation_config": {"pass_config": {"fuse_allreduce_rms": False}}}
+    return {}
 
 
 @dataclass(frozen=True, slots=True)
