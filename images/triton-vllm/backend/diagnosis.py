@@ -93,6 +93,12 @@ _KNOWN: tuple[tuple[str, str, str], ...] = (
         "when nobody killed it, look for want of memory on the node; the container starts again",
     ),
     (
+        # vLLM looks before the kernel has told.
+        r"Worker proc (\S+) died unexpectedly \(exit code: None\)",
+        "the engine's worker {0} has died",
+        "when nobody killed it, look for want of memory on the node; the container starts again",
+    ),
+    (
         r"([Dd]evice-side assert triggered|an illegal memory access was encountered)",
         "a kernel on the GPU failed: {0}",
         "the container starts again; when this repeats, look for Xid errors of the node's driver (dmesg)",

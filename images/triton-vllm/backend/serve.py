@@ -49,6 +49,8 @@ DEAD_STUB_SECONDS = 2.0
 # While it loads, tritonserver waits for processes that end: those that it has asked to, for a second or two.
 GIVEN_UP_SECONDS = 15.0
 KEPT_LINES = 400
+KEPT_CAUSES = 20
+CAUSE = re.compile(rb"died unexpectedly|device-side assert|illegal memory access|CUDA out of memory|OutOfMemoryError")
 # What tritonserver, torch and vLLM leave in /dev/shm when they are killed.
 SEGMENTS = re.compile(r"triton_\w+_shm_region_|psm_|torch_|sem\.mp-|vllm")
 # tritonserver 2.51 puts a request's body on the stack of a thread, twice, and dies when it does not fit: at 4 MiB with
@@ -71,6 +73,8 @@ class Tail:
 
     def __init__(self, pipe: IO[bytes]) -> None:
         self._lines: collections.deque[bytes] = collections.deque(maxlen=KEPT_LINES)
+        # What tells a cause, however much its effects say afterwards: every client's request fails with a traceback.
+        self._causes: list[bytes] = []
         self._pipe = pipe
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
@@ -79,11 +83,15 @@ class Tail:
         """The last lines of a server that has ended."""
         # Whoever inherited the pipe and still lives keeps it open.
         self._thread.join(timeout=2)
-        return [line.decode(errors="replace").rstrip("\n") for line in list(self._lines)]
+        last = list(self._lines)
+        lines = [line for line in self._causes if line not in last] + last
+        return [line.decode(errors="replace").rstrip("\n") for line in lines]
 
     def _run(self) -> None:
         for line in self._pipe:
             self._lines.append(line)
+            if len(self._causes) < KEPT_CAUSES and CAUSE.search(line):
+                self._causes.append(line)
             sys.stdout.buffer.write(line)
             sys.stdout.buffer.flush()
 
