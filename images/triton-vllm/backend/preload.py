@@ -107,7 +107,8 @@ def _try_gpus() -> None:
     try:
         import torch
 
-        os._exit(int(torch.cuda._is_in_bad_fork()) or ctypes.CDLL(CUDA_DRIVER).cuInit(0))
+        # An exit code has eight bits, an error of the driver more.
+        os._exit(int(torch.cuda._is_in_bad_fork() or ctypes.CDLL(CUDA_DRIVER).cuInit(0) != 0))
     except BaseException:  # noqa: BLE001 - nothing may go up from here: it would go on as the process copied
         traceback.print_exc()
     os._exit(1)

@@ -15,7 +15,7 @@ from backend.health import GAVE_UP
 from backend.preflight import Command
 from backend.serve import Lasting
 from e2e.cluster import machine
-from testing.server import PORTS
+from testing.server import PORTS, write_model
 
 SUPERVISE = """
 import os, sys
@@ -39,6 +39,7 @@ def supervised(folder: Path, script: str, *arguments: str) -> tuple[int, str | N
     server.chmod(0o755)
     message.touch()
     variables = {
+        **os.environ,
         "PATH": f"{folder}:{os.environ['PATH']}",
         "PYTHONPATH": str(Path(__file__).parents[1]),
         "TRITON_VLLM_TERMINATION_LOG": str(message),
@@ -65,8 +66,51 @@ def test_end_of_the_server(tmp_path: Path, script: str, code: int, cause: str | 
 
 
 def test_a_process_that_is_stopped_ends_the_server(tmp_path: Path) -> None:
-    script = "#!/bin/sh\nsleep 60 &\nkill -STOP $!\nwait\n"
+    # Only when it runs what it is called: until then it has the name of its parent.
+    script = """#!/bin/sh
+sleep 60 &
+until grep -q sleep /proc/$!/comm; do :; done
+kill -STOP $!
+wait
+"""
     assert supervised(tmp_path, script) == (1, "sleep was stopped (SIGSTOP) for 1 seconds")
+
+
+@pytest.mark.parametrize(
+    ("end", "cause"),
+    [
+        ("os.kill(os.getpid(), signal.SIGKILL)", "the process of the backend was killed by signal 9"),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "the process of the backend was killed by signal 11"),
+        ("sys.exit(3)", "the process of the backend has died"),
+    ],
+)
+def test_how_the_process_of_the_backend_ended_is_told(tmp_path: Path, end: str, cause: str) -> None:
+    stub = f"import os, signal, sys; open('/proc/self/comm', 'w').write('triton_python_b'); {end}"
+    script = f"#!{sys.executable}\nimport subprocess, sys, time\n"
+    script += f"child = subprocess.Popen([sys.executable, '-c', {stub!r}])\ntime.sleep(60)\n"
+    assert supervised(tmp_path, script) == (1, cause)
+
+
+ENVIRONMENT = f"""#!{sys.executable}
+import json, os
+json.dump(dict(os.environ), open(os.path.dirname(__file__) + "/environment", "w"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("backends", "visible"), [(["vllm"], ""), (["vllm", "onnxruntime"], "0,1"), (["onnxruntime"], "0,1")]
+)
+def test_tritonserver_sees_a_gpu_only_where_another_backend_may_need_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backends: list[str], visible: str
+) -> None:
+    for backend in backends:
+        write_model(tmp_path / "models", backend, {}, config=f'backend: "{backend}"\n')
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert supervised(tmp_path, ENVIRONMENT, f"--model-repository={tmp_path / 'models'}") == (0, None)
+    found = json.loads((tmp_path / "environment").read_text())
+    assert found["CUDA_VISIBLE_DEVICES"] == visible
+    assert found.get("TRITON_VLLM_HIDDEN_GPUS") == (None if visible else "0,1")
+    assert json.loads(found["TRITON_VLLM_PHASES"]) == []
 
 
 def test_load_that_was_given_up_ends_the_server(tmp_path: Path) -> None:

@@ -1,0 +1,66 @@
+"""The start-up report goes over the processes of a start: the launcher's phases come before those of the backend."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from backend import report
+from backend.front import READY_PATH, REPORT_PATH, Front
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No phase has been reported, by this process or by one before it."""
+    monkeypatch.setattr(report, "_phases", [])
+    monkeypatch.delenv(report.PHASES_VARIABLE, raising=False)
+
+
+def test_phases_keep_their_names_and_times_but_not_their_facts(capfd: pytest.CaptureFixture[str]) -> None:
+    report.phase("Preflight", 0.126, removedSegments=2)
+    report.phase("Begun")
+    first, second = report.phases()
+    assert (first["phase"], first["seconds"], set(first)) == ("Preflight", 0.13, {"phase", "elapsed", "seconds"})
+    assert set(second) == {"phase", "elapsed"}
+    lines = [json.loads(line.removeprefix(report.PREFIX)) for line in capfd.readouterr().out.splitlines()]
+    assert lines == [{**first, "removedSegments": 2}, second]
+
+
+def test_those_of_the_process_before_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    report.phase("Preflight", 0.1)
+    inherited = json.dumps(report.phases())
+    monkeypatch.setattr(report, "_phases", [])
+    monkeypatch.setenv(report.PHASES_VARIABLE, inherited)
+    report.phase("EngineArguments", 0.2)
+    report.note({"phase": "WeightsLoaded", "seconds": 3.0})
+    assert [(one["phase"], one["seconds"]) for one in report.phases()] == [
+        ("Preflight", 0.1),
+        ("EngineArguments", 0.2),
+        ("WeightsLoaded", 3.0),
+    ]
+
+
+def test_a_phase_that_a_worker_wrote_is_noted_and_not_written_again(capfd: pytest.CaptureFixture[str]) -> None:
+    report.note({"phase": "WeightsLoaded", "seconds": 3.0})
+    assert capfd.readouterr().out == ""
+
+
+async def test_the_front_answers_with_the_report_of_the_moment() -> None:
+    def now() -> dict[str, Any]:
+        return {"model": "llm", "startup": report.phases()}
+
+    front, sent = Front(str, now), list[Mapping[str, Any]]()
+
+    async def send(message: Mapping[str, Any]) -> None:
+        sent.append(message)
+
+    report.note({"phase": "Serving", "seconds": 4.0})  # after the front was made
+    for path in (REPORT_PATH, READY_PATH):
+        await front({"type": "http", "path": path}, None, send)  # type: ignore[arg-type] # nothing is received
+    assert [message["status"] for message in sent[::2]] == [200, 200]
+    bodies = [json.loads(message["body"]) for message in sent[1::2]]
+    assert bodies[0] == {"model": "llm", "startup": [{"phase": "Serving", "seconds": 4.0}]}
+    assert bodies[1] == {"ready": True}
