@@ -80,20 +80,27 @@ def give_triton_kernels(environment: Mapping[str, str], known: Path = TRITON_KER
         for kernel in known.iterdir():
             target = Path(folder) / kernel.name
             if not target.exists():
-                # Triton takes a folder for whole once it is there: it comes under its name when it is.
-                making = Path(tempfile.mkdtemp(prefix=f"{kernel.name}.", dir=_made(folder)))
-                shutil.copytree(kernel, making, copy_function=shutil.copyfile, dirs_exist_ok=True)
-                making.chmod(0o755)
-                making.rename(target)
+                _copy_whole(kernel, target)
             count += 1
     except OSError as error:
         os.write(2, f"kernels of the image were not written to {folder}: {error}\n".encode())
     return count
 
 
-def _made(folder: str) -> str:
-    os.makedirs(folder, exist_ok=True)
-    return folder
+def _copy_whole(kernel: Path, target: Path) -> None:
+    """Triton takes a folder for whole once it is there: it comes under its name when it is. Raises OSError."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    making = Path(tempfile.mkdtemp(prefix=f"{kernel.name}.", dir=target.parent))
+    try:
+        shutil.copytree(kernel, making, copy_function=shutil.copyfile, dirs_exist_ok=True)
+        making.chmod(0o755)
+        making.rename(target)
+    except OSError:
+        # Another pod with the same cache may have been faster.
+        if not target.exists():
+            raise
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
 
 
 def give_model_infos(environment: Mapping[str, str], known: Path = MODEL_INFOS) -> int:

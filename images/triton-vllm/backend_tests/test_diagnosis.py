@@ -70,6 +70,45 @@ LOGS = {
         ],
         "the engine failed: FileNotFoundError: [Errno 2] No such file or directory",
     ),
+    "worker that was killed": (
+        [
+            "(EngineCore pid=1555) ERROR 11-30 10:12:01 [multiproc_executor.py:278] Worker proc VllmWorker-1 died "
+            "unexpectedly (exit code: -9), shutting down executor.",
+            "(EngineCore pid=1555) ERROR 11-30 10:12:01 [core.py:1512] RuntimeError: Executor failed.",
+            "engine given up: the engine has died",
+        ],
+        "the engine's worker VllmWorker-1 was killed by signal 9",
+    ),
+    "worker that crashed": (
+        [
+            "(EngineCore pid=1555) ERROR 11-30 10:12:01 [multiproc_executor.py:278] Worker proc VllmWorker-0 died "
+            "unexpectedly (exit code: -11), shutting down executor.",
+        ],
+        "the engine's worker VllmWorker-0 was killed by signal 11",
+    ),
+    "worker that ended after an error of its own": (
+        [
+            "(Worker_TP1 pid=1600) ERROR 11-30 10:12:00 [multiproc_executor.py:903] ValueError: 3 heads on 2 ranks",
+            "(EngineCore pid=1555) ERROR 11-30 10:12:01 [multiproc_executor.py:278] Worker proc VllmWorker-1 died "
+            "unexpectedly (exit code: 1), shutting down executor.",
+        ],
+        "the engine failed: ValueError: 3 heads on 2 ranks",
+    ),
+    "assertion in a kernel": (
+        [
+            "(EngineCore pid=12) ERROR 11-30 10:12:00 [core.py:1512] torch.AcceleratorError: CUDA error: device-side "
+            "assert triggered",
+            "engine given up: the engine has died",
+        ],
+        "a kernel on the GPU failed: device-side assert triggered",
+    ),
+    "illegal memory access": (
+        [
+            "(EngineCore pid=12) ERROR 11-30 10:12:00 [core.py:1512] torch.AcceleratorError: CUDA error: an illegal "
+            "memory access was encountered",
+        ],
+        "a kernel on the GPU failed: an illegal memory access was encountered",
+    ),
     "abort over shared memory": (
         [
             'I1126 22:56:26.684726 2937 python_be.cc:2249] "TRITONBACKEND_ModelInstanceInitialize: llm_0_0"',

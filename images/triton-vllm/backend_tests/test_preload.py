@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -92,11 +93,15 @@ def test_who_asks_is_answered_by_the_copy_and_afterwards_by_torch_again(cuda: An
     assert cuda.get_device_properties is own
 
 
+def flashinfer_asks(cuda: Any, device: int) -> None:
+    with contextlib.suppress(RuntimeError):
+        cuda.get_device_properties(device)
+
+
 def test_a_module_that_went_on_without_an_answer_makes_the_process_useless(cuda: Any) -> None:
     with pytest.raises(NotCopyable, match="the properties of GPU 7 are not known"), gpus_asked_elsewhere():
-        # FlashInfer catches this, and takes the GPU for another one.
-        with pytest.raises(RuntimeError):
-            cuda.get_device_properties(7)
+        # FlashInfer catches the error, and takes the GPU for another one.
+        flashinfer_asks(cuda, 7)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("no driver"), SystemExit(3), KeyboardInterrupt()])

@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 
 from backend import resources
-from backend.resources import GIB, Limits, keep_to_loopback, prepare, prepare_cpu, read_limits
+from backend.resources import (
+    GIB,
+    Limits,
+    hide_gpus,
+    in_one_process,
+    keep_to_loopback,
+    prepare,
+    prepare_cpu,
+    read_limits,
+    show_gpus,
+)
 
 BIND, THREADS = "VLLM_CPU_OMP_THREADS_BIND", "OMP_NUM_THREADS"
 
@@ -143,3 +153,38 @@ def test_on_a_cpu_the_engine_gets_its_threads_and_its_cache(monkeypatch: pytest.
     arguments, environment = dict[str, object](), {"TRITON_VLLM_DEVICE": "cpu"}
     prepare(arguments, environment)
     assert (environment[THREADS], arguments["kv_cache_memory_bytes"]) == ("2", 4 * GIB)
+
+
+@pytest.mark.parametrize("given", [None, "", "0,1", "GPU-1234"])
+def test_gpus_that_tritonserver_does_not_see_are_as_before_for_the_engine(given: str | None) -> None:
+    environment = {"HOME": "/", **({} if given is None else {"CUDA_VISIBLE_DEVICES": given})}
+    hidden = hide_gpus(environment)
+    assert hidden["CUDA_VISIBLE_DEVICES"] == ""
+    assert hidden.items() >= {"HOME": "/"}.items()
+    shown = dict(hidden)
+    show_gpus(shown)
+    assert shown == environment
+
+
+@pytest.mark.parametrize("given", [{}, {"CUDA_VISIBLE_DEVICES": ""}, {"CUDA_VISIBLE_DEVICES": "1"}])
+def test_gpus_that_were_not_hidden_stay_as_they_are(given: dict[str, str]) -> None:
+    environment = dict(given)
+    show_gpus(environment)
+    assert environment == given
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "alone"),
+    [
+        ({}, {}, True),
+        ({"tensor_parallel_size": 1}, {}, True),
+        ({"tensor_parallel_size": 2}, {}, False),
+        ({"pipeline_parallel_size": 2}, {}, False),
+        ({"distributed_executor_backend": "uni"}, {}, False),
+        ({}, {BIND: "0-1"}, False),
+    ],
+)
+def test_the_only_worker_is_alone_unless_the_user_says_how_it_runs(
+    arguments: dict[str, object], environment: dict[str, str], alone: bool
+) -> None:
+    assert in_one_process(arguments, environment) is alone

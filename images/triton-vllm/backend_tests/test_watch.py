@@ -6,7 +6,11 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
-from backend.health import GIVE_UP_SECONDS, PROBE_AFTER_SECONDS, STALL_SECONDS, EngineWatch
+import pytest
+
+from backend import health
+from backend.engine import cause_of_death
+from backend.health import GIVE_UP_SECONDS, PROBE_AFTER_SECONDS, STALL_SECONDS, EngineWatch, who
 
 
 class Bench:
@@ -21,12 +25,16 @@ class Bench:
         self.engine = SimpleNamespace(errored=False, engine_core=SimpleNamespace(get_output_async=self.messages.get))
         self.given_up: list[str] = []
         self.halted: frozenset[int] = frozenset()
+        self.death = "the engine core was killed by signal 9"
+        self.obstacle = ""
         self.watch = EngineWatch(
             self.engine,
             self._probe,
             lambda: self.busy,
             self._give_up,
             halted=lambda: self.halted,
+            death=lambda: self.death,
+            obstacle=lambda: self.obstacle,
             clock=lambda: self.now,
         )
 
@@ -75,16 +83,20 @@ async def test_speaking_engine_is_never_asked() -> None:
     assert bench.probes == 0
 
 
-async def test_stopped_idle_engine_is_unready_within_15_seconds_and_given_up_within_60() -> None:
+async def test_stopped_idle_engine_is_unready_within_15_seconds_and_given_up_within_60(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(health, "titles", lambda pids: {frozenset({7}): "the engine core"}[pids])
     bench = Bench()
     bench.halted = frozenset({7})
     while not bench.watch.problem():
         assert await bench.step(0.5) == ""
+    assert bench.watch.problem().endswith(" seconds; the engine core does not run")
     assert bench.now <= 15 - 2 * 2  # the kubelet looks every two seconds, twice
     assert bench.probes == 1
     while not (reason := await bench.step(0.5)):
         pass
-    assert "has given nothing for" in reason
+    assert reason == f"it has given nothing for {GIVE_UP_SECONDS:.0f} seconds; the engine core does not run"
     assert bench.now <= 60
 
 
@@ -157,7 +169,7 @@ async def test_dead_engine_is_given_up_at_once() -> None:
     bench.engine.errored = True
     assert bench.watch.problem() == "the engine has died"
     await asyncio.wait_for(bench.watch.run(), 5)
-    assert bench.given_up == ["the engine has died"]
+    assert bench.given_up == ["the engine core was killed by signal 9"]
 
 
 async def test_watch_ends_when_cancelled() -> None:
@@ -168,3 +180,39 @@ async def test_watch_ends_when_cancelled() -> None:
     results = await asyncio.gather(task, return_exceptions=True)
     assert isinstance(results[0], asyncio.CancelledError)
     assert bench.given_up == []
+
+
+async def test_an_obstacle_is_the_reason_while_it_is_there() -> None:
+    bench = Bench()
+    bench.obstacle = "tritonserver is stopped"
+    await bench.step(0.5)
+    assert bench.watch.problem() == "tritonserver is stopped"
+    bench.obstacle = ""
+    assert bench.watch.problem() == ""
+
+
+def test_who_does_not_run_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "titles", lambda pids: f"{len(pids)} of them")
+    assert who(frozenset({1, 2})) == "; 2 of them does not run"
+    assert who(frozenset()) == ""
+
+
+def engine_of(*exit_codes: int | None) -> Any:
+    """An engine whose core's processes ended so, as vLLM keeps them."""
+    manager = SimpleNamespace(processes=[SimpleNamespace(exitcode=code) for code in exit_codes])
+    return SimpleNamespace(engine_core=SimpleNamespace(resources=SimpleNamespace(engine_manager=manager)))
+
+
+@pytest.mark.parametrize(
+    ("engine", "cause"),
+    [
+        (engine_of(-9), "the engine core was killed by signal 9"),
+        (engine_of(None, -11), "the engine core was killed by signal 11"),
+        (engine_of(1), "the engine has died"),
+        (engine_of(0), "the engine has died"),
+        (engine_of(None), "the engine has died"),
+        (SimpleNamespace(engine_core=SimpleNamespace(resources=SimpleNamespace())), "the engine has died"),
+    ],
+)
+def test_the_cause_of_an_engines_death(engine: Any, cause: str) -> None:
+    assert cause_of_death(engine) == cause
