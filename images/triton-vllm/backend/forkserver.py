@@ -70,9 +70,14 @@ def serves(models: Sequence[Mapping[str, Any]], environment: Mapping[str, str]) 
     Not where the user has chosen a start method, and not where a process needs settings of its own before it loads
     OpenMP: on a CPU, unless one engine runs in one process.
     """
-    if METHOD_VARIABLE in environment:
+    if METHOD_VARIABLE in environment or (models and all(map(binds, models))):
         return False
     return not on_cpu(environment) or (len(models) == 1 and in_one_process(models[0], environment))
+
+
+def binds(arguments: Mapping[str, Any]) -> bool:
+    """Whether an engine with these arguments runs each process under numactl, which a copy cannot."""
+    return bool(arguments.get("numa_bind"))
 
 
 def start(environment: Mapping[str, str], output: int) -> Address:
@@ -83,21 +88,31 @@ def start(environment: Mapping[str, str], output: int) -> Address:
     folder = tempfile.mkdtemp(prefix="forkserver-")
     path = os.path.join(folder, "socket")
     read_end, write_end = os.pipe()
+    try:
+        pid = _run(environment, output, path, read_end)
+    except OSError:
+        os.close(write_end)
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    finally:
+        os.close(read_end)
+    return Address(pid, write_end, path)
+
+
+def _run(environment: Mapping[str, str], output: int, path: str, alive: int) -> int:
+    """Start the process that listens at ``path``; its id."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         listener.listen()
-        descriptors = (listener.fileno(), read_end)
-        process = subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM.format(listener=listener.fileno(), alive=read_end)],
+        return subprocess.Popen(
+            [sys.executable, "-c", _PROGRAM.format(listener=listener.fileno(), alive=alive)],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             # Without it torch looks for GPUs in a way after which copies of the process cannot use them.
             env={**environment, "PYTORCH_NVML_BASED_CUDA_CHECK": "1"},
-            pass_fds=descriptors,
-        )
-    os.close(read_end)
-    return Address(process.pid, write_end, path)
+            pass_fds=(listener.fileno(), alive),
+        ).pid
 
 
 def remove(address: Address) -> None:
@@ -157,13 +172,23 @@ def _take_threads(environment: Mapping[str, str]) -> None:
 def attach(environment: Mapping[str, str], arguments: Mapping[str, Any] = MappingProxyType({})) -> bool:
     """Have vLLM in this process start its processes by the fork server; False when it starts them as new ones.
 
-    ``arguments``: those of the engine. ``numa_bind`` runs each process under numactl, which a copy cannot.
+    ``arguments``: those of the engine.
     """
     address = Address.of(environment)
-    if address is None or arguments.get("numa_bind"):
+    if address is None or binds(arguments):
         return False
     server: Any = multiprocessing.forkserver._forkserver
     server._forkserver_address, server._forkserver_alive_fd = address.path, address.alive
+    start_copies()
+    return True
+
+
+def start_copies() -> None:
+    """Have vLLM in this process and its copies start processes by the fork server that they know.
+
+    The fork server itself knows that it is one: where it calls this, the engine core's workers are copies as well.
+    """
+    server: Any = multiprocessing.forkserver._forkserver
     # It runs, or nothing can be started: a second one would have to import everything again.
     server.ensure_running = multiprocessing.resource_tracker.ensure_running
     import vllm.utils.system_utils as utils
@@ -172,7 +197,6 @@ def attach(environment: Mapping[str, str], arguments: Mapping[str, Any] = Mappin
     new_process_context = utils.get_mp_context
     utils.get_mp_context = lambda: context
     _replace_where_imported(new_process_context, utils.get_mp_context)
-    return True
 
 
 def _replace_where_imported(old: Any, new: Any) -> None:

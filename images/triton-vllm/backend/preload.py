@@ -80,10 +80,10 @@ class NotCopyable(RuntimeError):
 
 def preload() -> None:
     """Import the engine in this process, the fork server, before it is copied. Raises NotCopyable."""
-    from backend.forkserver import attach
+    from backend.forkserver import start_copies
 
     with gpus_asked_elsewhere():
-        attach(os.environ)
+        start_copies()
         for problem in import_all(modules_of(os.environ)):
             sys.stderr.write(f"{problem}\n")
     if os.environ.get("TRITON_VLLM_DEVICE") == "cuda" and not copies_can_use_gpus():

@@ -170,4 +170,4 @@ def test_dead_engine_answers_those_who_wait_and_ends_the_container(tmp_path: Pat
             assert answer.error == "Model is unavailable due to unhealthy vLLM engine"
         assert server.wait_exit(60) == 1
         assert server.processes("") == []
-        assert server.termination_message["cause"] == "the engine was given up: the engine has died"
+        assert server.termination_message["cause"] == "the engine was given up: the engine core was killed by signal 9"

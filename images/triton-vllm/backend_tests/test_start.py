@@ -214,7 +214,7 @@ def test_dead_stub_does_not_leave_the_server_waiting(tmp_path: Path) -> None:
     try:
         assert server.wait_exit(60) == 1
         assert server.processes("") == []
-        assert server.termination_message["cause"] == "the process of the backend has died"
+        assert server.termination_message["cause"] == "the process of the backend was killed by signal 9"
     finally:
         server.stop()
 
@@ -276,12 +276,16 @@ def test_a_download_is_a_phase_of_its_own(tmp_path: Path) -> None:
     try:
         with running(tmp_path, tmp_path / "models", **online, HF_HOME=str(tmp_path / "cache")) as server:
             report = server.report()
+            startup = server.request("GET", "/report", port=server.front_port).body["startup"]
     finally:
         hub.shutdown()
         hub.server_close()
     assert [line["phase"] for line in report] == [*PHASES[:2], "Download", *PHASES[2:]]
     assert report[2]["bytes"] >= (tiny_model() / "model.safetensors").stat().st_size
     assert report[2]["seconds"] >= 0
+    assert [(line["phase"], line["seconds"]) for line in startup] == [
+        (line["phase"], line["seconds"]) for line in report
+    ]
 
 
 PHASES = ["Preflight", "EngineArguments", "WeightsLoaded", "KVCache", "Warmup", "FirstToken", "Proof", "Serving"]

@@ -1,0 +1,264 @@
+"""The engine's processes are copies of one that has imported vLLM, and new processes wherever they cannot be."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing.forkserver
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from backend import forkserver, serve
+from backend.forkserver import METHOD_VARIABLE, VARIABLE, Address, attach, serves
+from backend.preflight import Command
+from backend.processes import below, halted, name_of, processes
+from testing.server import (
+    TINY_ENGINE,
+    Server,
+    lay_out_backend,
+    running,
+    script_lines,
+    tiny_model,
+    wait_until,
+    write_model,
+)
+
+CPU, GPU = {"TRITON_VLLM_DEVICE": "cpu"}, {"TRITON_VLLM_DEVICE": "cuda"}
+BIND = "VLLM_CPU_OMP_THREADS_BIND"
+# Python's fork server without vLLM.
+STAND_IN = """
+import os
+os.write(1, b"begun")
+from multiprocessing.forkserver import main
+main({listener}, {alive}, [])
+"""
+
+
+@pytest.mark.parametrize(
+    ("models", "environment", "served"),
+    [
+        pytest.param([{}], CPU, True, id="one worker on a CPU"),
+        pytest.param([{"tensor_parallel_size": 2}], CPU, False, id="two workers on a CPU"),
+        pytest.param([{}, {}], CPU, False, id="two models on a CPU"),
+        pytest.param([], CPU, False, id="no model yet on a CPU"),
+        pytest.param([{}], CPU | {BIND: "0-1"}, False, id="threads bound by the user"),
+        pytest.param([{}], CPU | {METHOD_VARIABLE: "spawn"}, False, id="the user's method on a CPU"),
+        pytest.param([{}], GPU, True, id="one GPU"),
+        pytest.param([{"tensor_parallel_size": 2}], GPU, True, id="two GPUs"),
+        pytest.param([{}, {}], GPU, True, id="two models on GPUs"),
+        pytest.param([], GPU, True, id="no model yet on a GPU"),
+        pytest.param([{}], GPU | {METHOD_VARIABLE: "fork"}, False, id="the user's method on a GPU"),
+        pytest.param([{"numa_bind": True}], GPU, False, id="numactl"),
+        pytest.param([{"numa_bind": True}, {}], GPU, True, id="numactl for one of two models"),
+        pytest.param([{"numa_bind": False}], GPU, True, id="no numactl"),
+    ],
+)
+def test_where_a_fork_server_serves(models: list[dict[str, Any]], environment: dict[str, str], served: bool) -> None:
+    assert serves(models, environment) is served
+
+
+def test_an_address_is_passed_by_the_environment() -> None:
+    address = Address(7, 4, "/tmp/a:b/socket")
+    assert Address.of({VARIABLE: str(address)}) == address
+    assert Address.of({}) is None
+    assert Address.of({VARIABLE: ""}) is None
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[tuple[Address, int]]:
+    """A stand-in for the fork server, and the reading end of its output; nothing of it is left."""
+    monkeypatch.setattr(forkserver, "_PROGRAM", STAND_IN)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    reading, writing = os.pipe()
+    address = forkserver.start({"PATH": "", "MARK": "own"}, writing)
+    os.close(writing)
+    yield address, reading
+    os.close(reading)
+    if not halted([address.pid]):
+        os.kill(address.pid, signal.SIGKILL)
+        os.waitpid(address.pid, 0)
+
+
+def test_the_stand_in_writes_to_the_output_and_has_the_environment(started: tuple[Address, int]) -> None:
+    address, reading = started
+    assert os.read(reading, 5) == b"begun"
+    variables = Path(f"/proc/{address.pid}/environ").read_text().split("\0")
+    # torch then looks for GPUs without initializing CUDA.
+    assert {"MARK=own", "PYTORCH_NVML_BASED_CUDA_CHECK=1"} <= set(variables)
+    assert not [one for one in variables if one.startswith("HOME=")]
+
+
+def test_only_this_user_reaches_the_stand_in_and_nothing_is_left_of_its_socket(
+    started: tuple[Address, int], tmp_path: Path
+) -> None:
+    path = Path(started[0].path)
+    assert path.is_socket()
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+    forkserver.remove(started[0])
+    assert list(tmp_path.iterdir()) == []
+    forkserver.remove(started[0])  # of which nothing is left already
+
+
+def test_the_stand_in_ends_when_nobody_can_ask_it_any_more(started: tuple[Address, int]) -> None:
+    address, reading = started
+    assert os.read(reading, 5) == b"begun"
+    assert halted([address.pid]) == frozenset()
+    os.close(address.alive)
+    assert os.waitpid(address.pid, 0)[1] == 0
+
+
+LAUNCHER = f"""
+import os, sys, time
+from backend import forkserver
+forkserver._PROGRAM = {STAND_IN!r}
+print(forkserver.start(os.environ, 2), flush=True)
+time.sleep(300)
+"""
+
+
+def test_the_stand_in_ends_with_a_launcher_that_is_killed(tmp_path: Path) -> None:
+    variables = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "TMPDIR": str(tmp_path)}
+    with subprocess.Popen([sys.executable, "-c", LAUNCHER], env=variables, stdout=subprocess.PIPE) as launcher:
+        assert launcher.stdout is not None
+        address = Address.of({VARIABLE: launcher.stdout.readline().decode().strip()})
+        assert address is not None
+        assert address.pid in below(launcher.pid)
+        launcher.kill()
+    wait_until(lambda: halted([address.pid]))
+
+
+def test_a_folder_in_which_no_socket_can_be_made_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path / ("x" * 100)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    descriptors = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(OSError, match="too long"):
+        forkserver.start({}, 2)
+    assert list(deep.iterdir()) == []
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
+def test_all_that_the_fork_server_has_started_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forkserver, "below", lambda pid: frozenset({pid + 1}))
+    assert forkserver.copies({VARIABLE: "7:4:/socket"}) == {8}
+    assert forkserver.copies({}) == frozenset()
+
+
+def command(folder: Path, *engines: dict[str, Any]) -> Command:
+    for number, engine in enumerate(engines):
+        write_model(folder, f"model-{number}", engine)
+    return Command.parse([f"--model-repository={folder}"])
+
+
+def test_the_launcher_prepares_the_fork_servers_environment_and_tells_its_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Any] = []
+
+    def start(environment: dict[str, str], output: int) -> Address:
+        given.append((environment, output))
+        return Address(7, 4, "/socket")
+
+    monkeypatch.setattr(forkserver, "start", start)
+    environment = {**GPU, "MARK": "own"}
+    address = serve.start_engines(command(tmp_path, {"model": "org/model"}), environment, 5)
+    assert address == Address(7, 4, "/socket")
+    assert environment == {**GPU, "MARK": "own", VARIABLE: "7:4:/socket"}
+    assert given[0][1] == 5
+    # What vLLM reads when it is imported, and only there: else the user would seem to have chosen a method.
+    assert given[0][0].items() >= {**GPU, "MARK": "own", METHOD_VARIABLE: "spawn"}.items()
+    assert VARIABLE not in given[0][0]
+
+
+@pytest.mark.parametrize(
+    ("engines", "variables"),
+    [([{"numa_bind": True}], GPU), ([{}], GPU | {METHOD_VARIABLE: "spawn"}), ([{}, {}], CPU)],
+)
+def test_the_launcher_starts_none_where_it_would_not_serve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engines: list[dict[str, Any]], variables: dict[str, str]
+) -> None:
+    monkeypatch.setattr(forkserver, "start", lambda *_: pytest.fail("started"))
+    environment = dict(variables)
+    assert serve.start_engines(command(tmp_path, *engines), environment, 5) is None
+    assert environment == variables
+
+
+def test_without_a_fork_server_the_launcher_goes_on_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: Any) -> Address:
+        raise OSError("no descriptors")
+
+    monkeypatch.setattr(forkserver, "start", fail)
+    environment = dict(GPU)
+    assert serve.start_engines(command(tmp_path, {}), environment, 5) is None
+    assert environment == GPU
+    assert "each by itself: no fork server: no descriptors" in capfd.readouterr().err
+
+
+@pytest.fixture
+def stand_ins(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Stand-ins for the modules of vLLM that have ``get_mp_context``, and Python's fork server as it was."""
+    server = multiprocessing.forkserver._forkserver  # type: ignore[attr-defined] # what Python keeps of it
+    for name in ("_forkserver_address", "_forkserver_alive_fd"):
+        monkeypatch.setattr(server, name, getattr(server, name))
+    monkeypatch.setattr(server, "ensure_running", server.ensure_running)
+
+    def own() -> str:
+        return "vLLM's own"
+
+    for name in ("vllm", "vllm.utils", "vllm.utils.system_utils", "vllm.user", "vllm.other", "elsewhere"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    found = SimpleNamespace(**{name.split(".")[-1]: sys.modules[name] for name in list(sys.modules) if "vllm" in name})
+    found.vllm.utils, found.utils.system_utils = found.utils, found.system_utils
+    found.system_utils.get_mp_context = found.user.get_mp_context = own
+    found.other.get_mp_context = lambda: "another's"
+    return found
+
+
+def test_a_stand_in_vllm_starts_processes_by_the_fork_server_wherever_it_took_them_from(stand_ins: Any) -> None:
+    assert attach({VARIABLE: "7:4:/socket"})
+    context = stand_ins.system_utils.get_mp_context()
+    assert stand_ins.user.get_mp_context() is context
+    assert isinstance(context, forkserver.ForkServerContext)
+    assert context.Process is forkserver.ForkedProcess
+    assert stand_ins.other.get_mp_context() == "another's"
+    server = multiprocessing.forkserver._forkserver  # type: ignore[attr-defined]
+    assert (server._forkserver_address, server._forkserver_alive_fd) == ("/socket", 4)
+    before = below(os.getpid())
+    server.ensure_running()  # a second one is not started
+    assert not {pid for pid in below(os.getpid()) - before if "forkserver" in Path(f"/proc/{pid}/cmdline").read_text()}
+
+
+@pytest.mark.parametrize(("environment", "arguments"), [({}, {}), ({VARIABLE: "7:4:/socket"}, {"numa_bind": True})])
+def test_a_stand_in_vllm_without_a_fork_server_stays_as_it_is(
+    stand_ins: Any, environment: dict[str, str], arguments: dict[str, Any]
+) -> None:
+    assert not attach(environment, arguments)
+    assert stand_ins.system_utils.get_mp_context() == stand_ins.user.get_mp_context() == "vLLM's own"
+
+
+@pytest.mark.parametrize(("wanted", "taken"), [("3", [3]), ("2", []), ("", []), ("two", [])])
+def test_the_stand_in_torch_has_the_threads_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, wanted: str, taken: list[int]
+) -> None:
+    given = list[int]()
+    torch = ModuleType("torch")
+    torch.get_num_threads, torch.set_num_threads = lambda: 2, given.append  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    forkserver._take_threads({"OMP_NUM_THREADS": wanted})
+    assert given == taken
