@@ -12,7 +12,7 @@ export PYTHONPYCACHEPREFIX := $(CACHE)/bytecode
 unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(dir $(UV)):$(PATH)
 
-.PHONY: help demo test down env gen verify test-unit test-apiserver test-engine test-oracle test-e2e faults bench-operator bench-webhook bench-capacity bench-gpu bench-serving test-gpu fuzz
+.PHONY: help demo test down env gen verify test-unit test-apiserver test-engine test-oracle test-e2e faults bench-operator bench-webhook bench-capacity bench-gpu bench-serving test-gpu record-triton-kernels fuzz
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -61,6 +61,9 @@ bench-serving: $(VENV) ## the serving image beside vllm serve and the stock desi
 ENGINE_PYTHON := $(if $(TRITON_VLLM_ENGINE),$(TRITON_VLLM_ENGINE)/bin/python3,../../$(VENV))
 test-gpu: $(if $(TRITON_VLLM_ENGINE),,$(VENV)) ## the serving image on this host's GPUs: starts, faults, speed (ARGS="--list", "--help")
 	@cd images/triton-vllm && PYTHONPATH=.:../..:../../operator $(ENGINE_PYTHON) -m gpu $(ARGS)
+
+record-triton-kernels: $(if $(TRITON_VLLM_ENGINE),,$(VENV)) ## which Triton kernels a start uses, recorded on this host's GPU for the image's build
+	@cd images/triton-vllm && PYTHONPATH=.:../..:../../operator $(ENGINE_PYTHON) -m gpu.kernels
 
 fuzz: $(VENV) ## hostile requests to a server that it starts itself (MINUTES=60 SEED=1 MODEL=llama)
 	@cd images/triton-vllm && PYTHONPATH=.:../.. ../../$(VENV) -m fuzz --minutes $(or $(MINUTES),60) --seed $(or $(SEED),1) --model $(or $(MODEL),llama)

@@ -110,7 +110,8 @@ def _run(environment: Mapping[str, str], output: int, path: str, alive: int) -> 
             stdout=output,
             stderr=output,
             # Without it torch looks for GPUs in a way after which copies of the process cannot use them.
-            env={**environment, "PYTORCH_NVML_BASED_CUDA_CHECK": "1"},
+            # Humming builds a helper in a process of its own when it is imported, also where nobody will use it.
+            env={**environment, "PYTORCH_NVML_BASED_CUDA_CHECK": "1", "HUMMING_DISABLE_PARALLEL_BUILD": "1"},
             pass_fds=(listener.fileno(), alive),
         ).pid
 
