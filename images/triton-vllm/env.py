@@ -2,8 +2,9 @@
 
 ``python images/triton-vllm/env.py`` prints the path of a Python interpreter that imports vllm, torch and numpy as the
 CPU image has them, with Triton's server beside it (``tritonserver_folder``). It is built on first use, in the cache
-folder, under a name that is the hash of the requirements, and used from then on. ``env.py lock`` writes the pinned
-files again from the ``.in`` files.
+folder, under a name that is the hash of the requirements, and used from then on. ``env.py cuda`` does so for the image
+for GPUs; ``cuda_variables`` says how its programs are run. ``env.py lock`` writes the pinned files again from the
+``.in`` files.
 
 Where the engine is there already (in the image, say), ``TRITON_VLLM_ENGINE`` names its virtual environment and
 ``TRITON_VLLM_SERVER`` the folder of Triton's server: they are used as they are, for every variant.
@@ -31,6 +32,15 @@ UV = "uv==0.13.9"
 LAYERS = ("torch", "libraries", "engine", "server")
 VARIANTS = ("cpu", "cpu-previous", "cuda")
 ENGINE_VARIABLE, SERVER_VARIABLE = "TRITON_VLLM_ENGINE", "TRITON_VLLM_SERVER"
+# What the Dockerfile does for GPUs after the packages, and the files that it does it with. Of the kernels, one module
+# for one GPU: all of them take half an hour.
+CUDA_STEPS = {
+    "kernels": ("lay-out-toolkit.sh", "compile-kernels.py", "precompiled.py"),
+    "bytecode": ("import-engine.py", "without_gpu.py", "imagecheck/modules.py"),
+}
+CUDA_KERNELS = ("sampling",)
+CUDA_ARCHITECTURES = "9.0a"
+COMPILER_PACKAGES = ("g++", "libc6-dev", f"libpython{PYTHON}-dev")
 
 _TORCH = re.compile(r"(torch|torchvision|triton|cuda-[\w-]+|nvidia-(?!pytriton)[\w-]+)==")
 _ENGINE = re.compile(r"vllm(-cpu)?==")
@@ -92,6 +102,8 @@ def ensure(variant: str = "cpu") -> Path:
     with _locked(folder.with_suffix(".lock")):
         if not (folder / ".complete").exists():
             _build(folder, variant)
+        if variant == "cuda":
+            _finish_for_gpus(folder)
     return interpreter(variant)
 
 
@@ -118,6 +130,50 @@ def _build(folder: Path, variant: str) -> None:
     _lay_out_server(folder)
     _run([str(folder / "bin/python"), "-c", "import vllm, torch, torchvision"])
     (folder / ".complete").touch()
+
+
+def _finish_for_gpus(folder: Path) -> None:
+    """The toolkit with kernels, and bytecode, as the Dockerfile makes them; each again when its files have changed."""
+    if missing := [name for name in ("g++", "gcc") if not shutil.which(name)]:
+        raise EnvironmentFailed(f"{missing[0]} is needed (Debian: apt-get install {' '.join(COMPILER_PACKAGES)})")
+    steps = {"kernels": _make_kernels, "bytecode": _make_bytecode}
+    for name, files in CUDA_STEPS.items():
+        digest = hashlib.sha256(repr((CUDA_KERNELS, CUDA_ARCHITECTURES)).encode())
+        for file in files:
+            digest.update((HERE / file).read_bytes())
+        done = folder / f".{name}-{digest.hexdigest()[:12]}"
+        if not done.exists():
+            with tempfile.TemporaryDirectory() as home:
+                steps[name](folder, {**cuda_variables(), "HOME": home, "XDG_CACHE_HOME": f"{home}/cache"})
+            done.touch()
+
+
+def _make_kernels(folder: Path, variables: dict[str, str]) -> None:
+    packages = folder / f"lib/python{PYTHON}/site-packages"
+    _run(["sh", str(HERE / "lay-out-toolkit.sh"), str(packages), str(folder / "cuda")])
+    _run([str(folder / "bin/python"), str(HERE / "compile-kernels.py"), str(packages), *CUDA_KERNELS], variables)
+
+
+def _make_bytecode(folder: Path, variables: dict[str, str]) -> None:
+    _run([str(folder / "bin/python"), str(HERE / "import-engine.py")], variables)
+
+
+def cuda_variables() -> dict[str, str]:
+    """The environment of the image for GPUs, for programs of the environment ``cuda``."""
+    folder = environment_folder("cuda")
+    left_out = ("PYTHONPYCACHEPREFIX", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV")
+    inherited = {name: value for name, value in os.environ.items() if name not in left_out}
+    return {
+        **inherited,
+        "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
+        "PYTHONPATH": str(HERE),
+        "LD_LIBRARY_PATH": str(folder / "cuda/lib64"),
+        "CUDA_HOME": str(folder / "cuda"),
+        "CUDA_ARCHITECTURES": CUDA_ARCHITECTURES,
+        "CUDA_VISIBLE_DEVICES": "",
+        "DEVICE": "cuda",
+        "TRITON_VLLM_DEVICE": "cuda",
+    }
 
 
 def _lay_out_server(folder: Path) -> None:
@@ -174,9 +230,9 @@ def _layer_of(line: str) -> str:
     return "libraries"
 
 
-def _run(command: list[str]) -> None:
+def _run(command: list[str], variables: dict[str, str] | None = None) -> None:
     with tempfile.TemporaryFile("w+") as log:
-        code = subprocess.run(command, check=False, stdout=log, stderr=subprocess.STDOUT).returncode
+        code = subprocess.run(command, check=False, stdout=log, stderr=subprocess.STDOUT, env=variables).returncode
         if code != 0:
             log.seek(0)
             raise EnvironmentFailed(f"{' '.join(command)} ended with {code}:\n{log.read()[-3000:]}")

@@ -1,18 +1,24 @@
 """Does once, while the image is built, what each start of the engine would do again.
 
 Imports what a start imports, so that its bytecode is written into the image. The root file system of a pod is read-only
-and packages are installed without bytecode (all of it is 1 GB): without this, each process of each start compiles torch
-and vLLM again. Then has vLLM look at all of its model classes and keeps what it finds in share/vllm/modelinfos: without
-that, a start imports the engine in one more process to look at the class of its model.
+and packages are installed without bytecode: without this, each process of each start compiles torch and vLLM again. For
+GPUs that is all that vLLM may import, in functions too, and all of the packages that compile kernels: what they import
+differs from GPU to GPU and from model to model. Then has vLLM look at all of its model classes and keeps what it finds
+in share/vllm/modelinfos: without that, a start imports the engine in one more process to look at its model's class.
 
-What cannot be imported where the image is built (a module that wants a GPU, one that another version of vLLM lacks) is
-told and left out: it is compiled, or looked at, at the start.
+What cannot be imported (a module that another version of vLLM lacks) is told and left out: it is compiled, or looked
+at, at the start. The image for GPUs is checked for that at the end of its build.
 """
 
+import compileall
 import importlib
 import os
+import re
 import sys
 from pathlib import Path
+
+import without_gpu
+from imagecheck import modules as of_vllm
 
 # backend/caches.py reads it there.
 KEPT = Path(sys.prefix) / "share/vllm"
@@ -49,6 +55,9 @@ WORKERS = {
     "cpu": ["vllm.v1.worker.cpu_worker", "vllm.v1.worker.cpu_model_runner", "vllm.v1.attention.backends.cpu_attn"],
     "cuda": ["vllm.v1.worker.gpu_worker", "vllm.v1.worker.gpu_model_runner", "vllm.v1.attention.backends.flash_attn"],
 }
+# These import by name, and late.
+WHOLE = ["torch", "triton", "flashinfer"]
+LEFT_OUT = re.compile(r"/(tests?|testing|benchmarks?|examples?|data)/")
 
 
 def inspect_models() -> int:
@@ -68,9 +77,23 @@ def inspect_models() -> int:
     return len(kept)
 
 
+def compile_for_gpus() -> None:
+    """Import all that vLLM may import on a GPU, and write the bytecode of `WHOLE`."""
+    without_gpu.pretend()
+    for problem in of_vllm.problems():
+        sys.stdout.write(f"{problem}\n")
+    for name in WHOLE:
+        folder = Path(str(importlib.import_module(name).__file__)).parent
+        if not compileall.compile_dir(folder, maxlevels=20, rx=LEFT_OUT, quiet=1, workers=0):
+            sys.stdout.write(f"not all of {name} could be compiled\n")
+
+
 def main() -> None:
     os.environ["VLLM_CACHE_ROOT"] = str(KEPT)
-    for name in MODULES + WORKERS[os.environ["DEVICE"]]:
+    device = os.environ["DEVICE"]
+    if device == "cuda":
+        compile_for_gpus()
+    for name in MODULES + WORKERS[device]:
         try:
             importlib.import_module(name)
         except (ImportError, AttributeError, RuntimeError, OSError) as error:

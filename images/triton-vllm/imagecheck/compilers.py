@@ -1,0 +1,176 @@
+"""Each library that compiles kernels at run time can, with what the image has: one small kernel of each, without a GPU.
+
+A compiler that fails raises; what is found by looking is told.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import without_gpu
+from imagecheck import fatbin
+
+# Of each generation that the image is for.
+CAPABILITIES = (80, 86, 89, 90, 100, 120)
+# In FlashInfer's words: A100, A10, L4, H100 and H200, B200, RTX PRO 6000.
+FLASHINFER_GPUS = {"8.0": 80, "8.6": 86, "8.9": 89, "9.0a": 90, "10.0a": 100, "12.0f": 120}
+
+DEEP_GEMM_KERNEL = """
+#include <deep_gemm/impls/sm90_fp8_gemm_1d2d.cuh>
+using namespace deep_gemm;
+void* kernel = reinterpret_cast<void*>(&sm90_fp8_gemm_1d2d_impl<
+    cute::UMMA::Major::K, 0, 4096, 4096, 1, 64, 128, 128, 128, 128, 128, 5, 128, 128, 1, false, 132,
+    GemmType::Normal, cutlass::bfloat16_t, epilogue::transform::EpilogueIdentity>);
+"""
+
+
+def triton_stub() -> Iterator[str]:
+    """Triton's part that talks to the driver, which it compiles before its first kernel on every GPU."""
+    from triton.backends.nvidia import driver
+    from triton.runtime.build import compile_module_from_src
+
+    without_gpu.pretend()
+    source = Path(driver.__file__).with_name("driver.c").read_text()
+    with tempfile.TemporaryDirectory() as folder:
+        # It is linked to by this name.
+        (Path(folder) / "libcuda.so.1").symlink_to(without_gpu.driver_stub())
+        module = compile_module_from_src(
+            src=source,
+            name="cuda_utils",
+            library_dirs=[driver.libdevice_dir, folder],
+            include_dirs=driver.include_dirs,
+            libraries=driver.libraries,
+        )
+    if not hasattr(module, "load_binary"):
+        yield "Triton's driver.c compiles to a module without load_binary: look at triton/backends/nvidia/driver.py"
+
+
+def triton_kernels() -> Iterator[str]:
+    """Machine code of a kernel for each GPU."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+
+    from imagecheck import kernels
+
+    signature = {"x": "*fp32", "y": "*fp32", "n": "i32", "block": "constexpr"}
+    for capability in CAPABILITIES:
+        source = triton.compiler.ASTSource(fn=kernels.double, signature=signature, constexprs={"block": 256})
+        compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32))
+        if not compiled.asm.get("cubin"):
+            yield f"Triton makes no machine code for compute capability {capability}: look at its ptxas"
+
+
+def inductor() -> Iterator[str]:
+    """torch.compile for a CPU: its only kernels that a C++ compiler makes."""
+    import torch
+
+    compiled = torch.compile(lambda x: (x * 2).sin().sum())
+    expected = (torch.ones(8) * 2).sin().sum()
+    if not torch.allclose(compiled(torch.ones(8)), expected):
+        yield "torch.compile gives another sum than torch: look at the C++ compiler"
+
+
+def cutlass_dsl() -> Iterator[str]:
+    """A kernel of CUTLASS DSL, which needs no compiler of ours."""
+    import cutlass
+    from cutlass import cute
+    from cutlass.cute.runtime import make_fake_tensor
+
+    from imagecheck import kernels
+
+    tensor = make_fake_tensor(cutlass.Float32, (32,), stride=(1,))
+    if cute.compile(kernels.launch_increment, tensor) is None:
+        yield "CUTLASS DSL compiles to nothing: look at nvidia-cutlass-dsl-libs-*"
+
+
+def humming() -> Iterator[str]:
+    """A kernel of Humming, by NVRTC and the toolkit's headers."""
+    import humming.jit.compiler as found
+
+    found.current_device = SimpleNamespace(is_ppu=False)  # the real one asks the driver
+    cubin = found.NVRTCCompiler.compile(
+        "#include <humming/kernel/dequant_weight.cuh>\n", "90a", "dequant_unpacked_fp_type"
+    )
+    if not Path(cubin).stat().st_size:
+        yield "Humming compiles to nothing: look at libnvrtc"
+
+
+def tilelang() -> Iterator[str]:
+    """A kernel of TileLang, by nvcc."""
+    import tilelang as found
+
+    from imagecheck import kernels
+
+    increment = kernels.tilelang_increment()  # type: ignore[no-untyped-call]
+    target = found.tvm.target.Target({"kind": "cuda", "arch": "sm_90"})
+    with target:
+        if found.lower(increment, target=target, enable_device_compile=True) is None:
+            yield "TileLang compiles to nothing: look at nvcc"
+
+
+def deep_gemm() -> Iterator[str]:
+    """A kernel of DeepGEMM with its own headers and flags, by the nvcc that it finds by CUDA_HOME."""
+    without_gpu.pretend()
+    from vllm.third_party import deep_gemm as found
+
+    include = Path(found.__file__).parent / "include"
+    with tempfile.TemporaryDirectory() as folder:
+        source, cubin = Path(folder) / "kernel.cu", Path(folder) / "kernel.cubin"
+        source.write_text(DEEP_GEMM_KERNEL)
+        flags = ["-std=c++20", "-O3", "--expt-relaxed-constexpr", "--expt-extended-lambda", "--cubin"]
+        host = "--compiler-options=-fPIC,-O3,-fconcepts,-Wno-deprecated-declarations,-Wno-abi"
+        nvcc = f"{os.environ['CUDA_HOME']}/bin/nvcc"
+        command = [nvcc, str(source), "-o", str(cubin), f"-I{include}", host, *flags]
+        done = subprocess.run([*command, "--gpu-architecture=sm_90a"], capture_output=True, text=True, check=False)
+        if done.returncode != 0 or not cubin.exists():
+            yield f"nvcc does not compile a kernel of DeepGEMM: {(done.stdout + done.stderr)[-1500:]}"
+
+
+def flashinfer_compiles() -> Iterator[str]:
+    """A module of FlashInfer that the image does not bring: ninja, nvcc, and c++ that links to the toolkit."""
+    os.environ["FLASHINFER_CUDA_ARCH_LIST"] = "9.0a"
+    from flashinfer.jit.page import gen_page_module
+
+    specification = gen_page_module()
+    specification.build()
+    library = specification.jit_library_path
+    if fatbin.architectures(library.read_bytes()) != {90}:
+        yield f"{library.name} of FlashInfer has no code for sm_90a: look at its nvcc flags"
+
+
+def flashinfer_modules() -> Iterator[str]:
+    """The modules that were compiled when the image was built are those that FlashInfer takes, for each GPU."""
+    import flashinfer_jit_cache
+
+    folder = flashinfer_jit_cache.FOLDER
+    expected: dict[str, list[str]] = json.loads((folder / "manifest.json").read_text())["modules"]
+    if "sampling" not in expected:
+        yield "FlashInfer's sampler was not compiled: run compile-kernels.py"
+    for name, architectures in expected.items():
+        held = fatbin.architectures((folder / name / f"{name}.so").read_bytes())
+        said = {int(architecture.strip("smaf")) for architecture in architectures}
+        if held != said:
+            yield f"{name} holds code for {sorted(held)}, its manifest says {sorted(said)}: compile it again"
+    yield from _not_taken(expected)
+
+
+def _not_taken(expected: dict[str, list[str]]) -> Iterator[str]:
+    """Modules that FlashInfer does not find where it sees a GPU that they hold code for."""
+    from flashinfer.jit import env
+
+    for gpu, capability in FLASHINFER_GPUS.items():
+        os.environ["FLASHINFER_CUDA_ARCH_LIST"] = gpu
+        for name, architectures in expected.items():
+            here = any(_major(architecture) == capability // 10 for architecture in architectures)
+            if here and not env.get_aot_artifacts(name):
+                yield f"FlashInfer does not take {name} for compute capability {gpu}: look at flashinfer/jit/env.py"
+
+
+def _major(architecture: str) -> int:
+    return int(architecture.strip("smaf")) // 10
