@@ -12,7 +12,7 @@ export PYTHONPYCACHEPREFIX := $(CACHE)/bytecode
 unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(dir $(UV)):$(PATH)
 
-.PHONY: help demo test down env gen verify test-unit test-apiserver test-engine test-oracle test-e2e faults bench-operator bench-webhook bench-capacity bench-gpu bench-serving test-gpu record-triton-kernels fuzz
+.PHONY: help demo test down env gen verify test-unit test-apiserver test-engine test-oracle test-e2e faults bench-operator bench-webhook bench-capacity bench-gpu bench-serving test-gpu record-triton-kernels fuzz check-cuda
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -36,7 +36,7 @@ verify: $(VENV) ## generated files, format, lint, types, layers, duplicates: rea
 	@$(VENV) -m tools.verify
 
 test-unit: $(VENV) ## pure tests and property tests, no cluster
-	@$(VENV) -m pytest -q -n auto --dist worksteal -m "not apiserver and not engine and not oracle and not e2e" operator/tests tools e2e images
+	@$(VENV) -m pytest -q -n auto --dist worksteal -m "not apiserver and not engine and not oracle and not cuda and not e2e" operator/tests tools e2e images
 
 test-apiserver: $(VENV) ## against etcd and kube-apiserver as plain processes
 	@$(VENV) -m e2e.cluster programs
@@ -70,6 +70,9 @@ fuzz: $(VENV) ## hostile requests to a server that it starts itself (MINUTES=60 
 
 test-oracle: $(VENV) ## the planner against vLLM's own code
 	@$(VENV) -m pytest -q -m oracle operator/tests
+
+check-cuda: $(VENV) ## what the image for GPUs is made of, checked without a GPU: 8 GB of packages and ten minutes, once
+	@$(VENV) -m pytest -q -n 2 --dist worksteal -m cuda images
 
 bench-capacity: $(VENV) ## measure the planner's figures and write them into operator/docs/capacity.md
 	@PYTHONPATH=operator:operator/src $(VENV) -m tests.capacity.figures

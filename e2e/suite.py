@@ -1,7 +1,8 @@
 """`make test`: every check and test of the project, the quick ones first.
 
-Stages that start engines have the machine for themselves: beside others they take longer, and some of their tests give
-the operator seconds. Most of an engine's start runs on one core, so within a stage two files of tests run side by side.
+Stages that start engines or compile have the machine for themselves: beside others they take longer, and some of their
+tests give the operator seconds. Most of an engine's start runs on one core, so within a stage two files of tests run
+side by side.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from e2e.cluster import settings, steps
 PYTEST = (sys.executable, "-m", "pytest", "-q")
 PARALLEL = ("-n", "auto", "--dist", "worksteal")
 MOSTLY_WAITING = ("-n", "4", "--dist", "worksteal", "--durations=10")
+TWO_TESTS = ("-n", "2", "--dist", "worksteal", "--durations=15")
 TWO_FILES = ("-n", "2", "--dist", "loadfile", "--durations=15")
+UNIT = "not apiserver and not engine and not oracle and not cuda and not e2e"
 FOLDERS = ("operator/tests", "images", "tools", "e2e")
 HEARTBEAT_SECONDS = 60.0
 
@@ -36,13 +39,14 @@ class Stage:
 SOUND = ("verify", "unit")
 STAGES = (
     Stage("verify", (sys.executable, "-m", "tools.verify")),
-    Stage("unit", (*PYTEST, *PARALLEL, "-m", "not apiserver and not engine and not oracle and not e2e", *FOLDERS)),
+    Stage("unit", (*PYTEST, *PARALLEL, "-m", UNIT, *FOLDERS)),
     Stage("programs", (sys.executable, "-m", "e2e.cluster", "programs")),
     Stage("API server", (*PYTEST, *MOSTLY_WAITING, "-m", "apiserver", "operator/tests"), (*SOUND, "programs")),
     Stage("engine", (*PYTEST, *TWO_FILES, "-m", "engine", "images", "operator/tests"), SOUND, ("API server",)),
     Stage("oracle", (*PYTEST, "-m", "oracle", "operator/tests"), SOUND, ("engine",)),
+    Stage("CUDA image", (*PYTEST, *TWO_TESTS, "-m", "cuda", "images"), SOUND, ("oracle",)),
     Stage("demo", (sys.executable, "-m", "e2e.demo"), SOUND, ("engine",)),
-    Stage("whole cluster", (*PYTEST, *TWO_FILES, "-m", "e2e and not alone", "e2e"), ("demo",), ("oracle",)),
+    Stage("whole cluster", (*PYTEST, *TWO_FILES, "-m", "e2e and not alone", "e2e"), ("demo",), ("CUDA image",)),
     Stage("cluster alone", (*PYTEST, "-m", "alone", "-s", "--durations=15", "e2e"), ("demo",), ("whole cluster",)),
 )
 

@@ -58,7 +58,7 @@ def test_a_failure_is_shown_stops_what_needs_it_and_nothing_else(
 
 def test_the_project_is_tested_whole() -> None:
     commands = [" ".join(one.command) for one in STAGES]
-    for mark in ("apiserver", "engine", "oracle", "e2e and not alone", "alone"):
+    for mark in ("apiserver", "engine", "oracle", "cuda", "e2e and not alone", "alone"):
         assert sum(f"-m {mark} " in command for command in commands) == 1
     assert {name for one in STAGES for name in (*one.needs, *one.after)} < {one.name for one in STAGES}
 
