@@ -36,7 +36,8 @@ ENGINE_VARIABLE, SERVER_VARIABLE = "TRITON_VLLM_ENGINE", "TRITON_VLLM_SERVER"
 # for one GPU: all of them take half an hour.
 CUDA_STEPS = {
     "kernels": ("lay-out-toolkit.sh", "compile-kernels.py", "precompiled.py"),
-    "bytecode": ("import-engine.py", "without_gpu.py", "imagecheck/modules.py"),
+    "triton": ("compile-triton-kernels.py", "triton-kernels.jsonl"),
+    "bytecode": ("import-engine.py", "without_gpu.py", "imagecheck/modules.py", "backend/preload.py"),
 }
 CUDA_KERNELS = ("sampling",)
 CUDA_ARCHITECTURES = "9.0a"
@@ -136,7 +137,7 @@ def _finish_for_gpus(folder: Path) -> None:
     """The toolkit with kernels, and bytecode, as the Dockerfile makes them; each again when its files have changed."""
     if missing := [name for name in ("g++", "gcc") if not shutil.which(name)]:
         raise EnvironmentFailed(f"{missing[0]} is needed (Debian: apt-get install {' '.join(COMPILER_PACKAGES)})")
-    steps = {"kernels": _make_kernels, "bytecode": _make_bytecode}
+    steps = {"kernels": _make_kernels, "triton": _make_triton_kernels, "bytecode": _make_bytecode}
     for name, files in CUDA_STEPS.items():
         digest = hashlib.sha256(repr((CUDA_KERNELS, CUDA_ARCHITECTURES)).encode())
         for file in files:
@@ -152,6 +153,13 @@ def _make_kernels(folder: Path, variables: dict[str, str]) -> None:
     packages = folder / f"lib/python{PYTHON}/site-packages"
     _run(["sh", str(HERE / "lay-out-toolkit.sh"), str(packages), str(folder / "cuda")])
     _run([str(folder / "bin/python"), str(HERE / "compile-kernels.py"), str(packages), *CUDA_KERNELS], variables)
+
+
+def _make_triton_kernels(folder: Path, variables: dict[str, str]) -> None:
+    kept = folder / "share/vllm/triton"
+    shutil.rmtree(kept, ignore_errors=True)
+    program = [str(folder / "bin/python"), str(HERE / "compile-triton-kernels.py")]
+    _run([*program, str(kept), *CUDA_ARCHITECTURES.split()], variables)
 
 
 def _make_bytecode(folder: Path, variables: dict[str, str]) -> None:

@@ -18,43 +18,26 @@ import sys
 from pathlib import Path
 
 import without_gpu
+from backend import preload
 from imagecheck import modules as of_vllm
 
 # backend/caches.py reads it there.
 KEPT = Path(sys.prefix) / "share/vllm"
 
-MODULES = [
+# Of the process of the front ends; the others import what `backend.preload` lists.
+MODULES = (
     "uvicorn",
     "uvloop",
     "zmq.asyncio",
-    "torch.distributed",
-    "torch.distributed.distributed_c10d",
-    "torch._dynamo",
-    "torch._inductor.compile_fx",
-    "transformers.models.auto.modeling_auto",
-    "transformers.models.auto.tokenization_auto",
-    "transformers.models.auto.image_processing_auto",
-    "transformers.models.auto.processing_auto",
-    "transformers.models.llama.configuration_llama",
-    "transformers.tokenization_utils_fast",
     "huggingface_hub.hf_api",
     "vllm.engine.arg_utils",
     "vllm.v1.engine.async_llm",
-    "vllm.v1.engine.core",
-    "vllm.v1.executor.multiproc_executor",
-    "vllm.v1.executor.uniproc_executor",
-    "vllm.v1.structured_output",
     "vllm.v1.metrics.loggers",
     "vllm.entrypoints.openai.api_server",
-    "vllm.model_executor.model_loader.default_loader",
-    "vllm.model_executor.models.llama",
-    "vllm.tokenizers.registry",
-    "vllm.compilation.backends",
-]
-WORKERS = {
-    "cpu": ["vllm.v1.worker.cpu_worker", "vllm.v1.worker.cpu_model_runner", "vllm.v1.attention.backends.cpu_attn"],
-    "cuda": ["vllm.v1.worker.gpu_worker", "vllm.v1.worker.gpu_model_runner", "vllm.v1.attention.backends.flash_attn"],
-}
+    "vllm.entrypoints.launchers.app",
+    "vllm.entrypoints.launchers.cli_args",
+    "vllm.entrypoints.launchers.api_server.app_state",
+)
 # These import by name, and late.
 WHOLE = ["torch", "triton", "flashinfer"]
 LEFT_OUT = re.compile(r"/(tests?|testing|benchmarks?|examples?|data)/")
@@ -93,11 +76,8 @@ def main() -> None:
     device = os.environ["DEVICE"]
     if device == "cuda":
         compile_for_gpus()
-    for name in MODULES + WORKERS[device]:
-        try:
-            importlib.import_module(name)
-        except (ImportError, AttributeError, RuntimeError, OSError) as error:
-            sys.stdout.write(f"no bytecode of {name}: {type(error).__name__}: {error}\n")
+    for problem in preload.import_all(MODULES + preload.modules_of({"TRITON_VLLM_DEVICE": device})):
+        sys.stdout.write(f"{problem}\n")
     sys.stdout.write(f"{inspect_models()} model classes looked at\n")
 
 

@@ -55,6 +55,8 @@ PARTS = (
     _part("deep-gemm", "compilers", "deep_gemm", "nvcc"),
     _part("flashinfer-compiles", "compilers", "flashinfer_compiles", "ninja", "nvcc", "c++"),
     _part("flashinfer-modules", "compilers", "flashinfer_modules"),
+    _part("triton-precompiled", "compilers", "triton_precompiled"),
+    _part("fork-server", "compilers", "fork_server"),
     _part("modules", "parts", "modules"),
 )
 

@@ -160,6 +160,33 @@ def flashinfer_modules() -> Iterator[str]:
     yield from _not_taken(expected)
 
 
+def triton_precompiled() -> Iterator[str]:
+    """The Triton kernels of every start were compiled when the image was built, and Triton finds them."""
+    from backend.caches import TRITON_KERNELS
+
+    kept = {path.name for path in TRITON_KERNELS.iterdir()} if TRITON_KERNELS.is_dir() else set()
+    if not kept:
+        yield f"{TRITON_KERNELS} is empty: run compile-triton-kernels.py"
+    for group in TRITON_KERNELS.glob("*/__grp__*.json"):
+        for name in json.loads(group.read_text())["child_paths"].values():
+            if not Path(name).exists():
+                yield f"{group.parent.name} refers to {name}, which is not there: compile where the image has it"
+
+
+def fork_server() -> Iterator[str]:
+    """What the fork server imports in advance can be imported, and initializes no CUDA: copies could not use a GPU."""
+    without_gpu.pretend()
+    import torch
+
+    from backend import preload
+
+    def initialized() -> None:
+        raise RuntimeError("CUDA is initialized while modules are imported: the engine would import all of them again")
+
+    torch.cuda._lazy_init = initialized
+    yield from preload.import_all(preload.modules_of({"TRITON_VLLM_DEVICE": "cuda"}))
+
+
 def _not_taken(expected: dict[str, list[str]]) -> Iterator[str]:
     """Modules that FlashInfer does not find where it sees a GPU that they hold code for."""
     from flashinfer.jit import env
