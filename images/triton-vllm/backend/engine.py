@@ -7,10 +7,12 @@ import logging
 import threading
 import time
 from collections.abc import Coroutine, Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar
 
-from backend import inbox, memory, overlap, proof, report
+from backend import forkserver, inbox, memory, overlap, proof, report
 from backend.preflight import closest
+from backend.processes import signal_that_ended
 from backend.settings import BadModel
 
 logger = logging.getLogger("triton_vllm")
@@ -114,12 +116,15 @@ def settle() -> None:
     freeze_gc_heap()
 
 
-def cause_of_death(engine: Any) -> str:
-    """Why an engine has died: the signal that ended its core, if one did."""
+def cause_of_death(engine: Any, environment: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Why an engine has died: the signal that ended its core, or the fork server of ``environment``, if one did."""
     manager = getattr(engine.engine_core.resources, "engine_manager", None)
     for process in getattr(manager, "processes", ()):
         if process.exitcode is not None and process.exitcode < 0:
             return f"the engine core was killed by signal {-process.exitcode}"
+        address = forkserver.Address.of(environment)
+        if process.exitcode == forkserver.UNKNOWN_EXIT and address and (number := signal_that_ended(address.pid)):
+            return f"the engine's fork server was killed by signal {number}"
     return "the engine has died"
 
 

@@ -35,6 +35,8 @@ VARIABLE = "TRITON_VLLM_FORK_SERVER"
 METHOD_VARIABLE = "VLLM_WORKER_MULTIPROC_METHOD"
 # What vLLM calls the process of the engine core.
 CORE = "EngineCore"
+# The exit code that Python gives a copy when the fork server has ended before it: nobody knows how the copy ended.
+UNKNOWN_EXIT = 255
 _PROGRAM = """
 from multiprocessing.forkserver import main
 from backend.preload import preload
@@ -130,7 +132,7 @@ def copies(environment: Mapping[str, str]) -> frozenset[int]:
 class ForkedProcess(multiprocessing.context.ForkServerProcess):
     """A process of the engine. It has the environment that its parent has when it starts it, not the fork server's."""
 
-    _environment: dict[str, str]
+    _environment: dict[str, str] | None
 
     def start(self) -> None:
         """Start it as a copy of the fork server; as a new process when that has ended."""
@@ -143,13 +145,16 @@ class ForkedProcess(multiprocessing.context.ForkServerProcess):
             return multiprocessing.context.ForkServerProcess._Popen(process_obj)
         except (OSError, EOFError) as error:
             logger.warning("%s imports vLLM by itself: the fork server has ended: %s", process_obj.name, error)
+            # A new process has it already, and what vLLM adds when it is imported; without that it gets no title.
+            process_obj._environment = None
             return multiprocessing.context.SpawnProcess._Popen(process_obj)
 
     def run(self) -> None:
         """What the new process does."""
-        os.environ.clear()
-        os.environ.update(self._environment)
-        _take_threads(self._environment)
+        if self._environment is not None:
+            os.environ.clear()
+            os.environ.update(self._environment)
+            _take_threads(self._environment)
         if self.name.startswith(CORE):
             load_tokenizer(self._kwargs["vllm_config"])  # type: ignore[attr-defined] # of multiprocessing
         super().run()

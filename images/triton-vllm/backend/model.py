@@ -101,7 +101,7 @@ class TritonPythonModel:
             busy=self._engine.output_processor.has_unfinished_requests,
             give_up=self._give_up,
             halted=lambda: halted(workers),
-            death=lambda: cause_of_death(self._engine),
+            death=lambda: cause_of_death(self._engine, os.environ),
             obstacle=lambda: "tritonserver is stopped" if stopped([server]) else "",
         )
         lasting = (watch.run(), self._watch_cancellation(), tell_statistics(self._engine))

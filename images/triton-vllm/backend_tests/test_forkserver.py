@@ -25,7 +25,7 @@ from backend.processes import below, halted, name_of, processes
 from testing.server import (
     TINY_ENGINE,
     Server,
-    lay_out_backend,
+    add_hindrances,
     running,
     script_lines,
     tiny_model,
@@ -213,7 +213,7 @@ def test_without_a_fork_server_the_launcher_goes_on_and_says_so(
 @pytest.fixture
 def stand_ins(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Stand-ins for the modules of vLLM that have ``get_mp_context``, and Python's fork server as it was."""
-    server = multiprocessing.forkserver._forkserver  # type: ignore[attr-defined] # what Python keeps of it
+    server: Any = multiprocessing.forkserver._forkserver
     for name in ("_forkserver_address", "_forkserver_alive_fd"):
         monkeypatch.setattr(server, name, getattr(server, name))
     monkeypatch.setattr(server, "ensure_running", server.ensure_running)
@@ -237,7 +237,7 @@ def test_a_stand_in_vllm_starts_processes_by_the_fork_server_wherever_it_took_th
     assert isinstance(context, forkserver.ForkServerContext)
     assert context.Process is forkserver.ForkedProcess
     assert stand_ins.other.get_mp_context() == "another's"
-    server = multiprocessing.forkserver._forkserver  # type: ignore[attr-defined]
+    server: Any = multiprocessing.forkserver._forkserver
     assert (server._forkserver_address, server._forkserver_alive_fd) == ("/socket", 4)
     before = below(os.getpid())
     server.ensure_running()  # a second one is not started
@@ -262,3 +262,160 @@ def test_the_stand_in_torch_has_the_threads_of_the_environment(
     monkeypatch.setitem(sys.modules, "torch", torch)
     forkserver._take_threads({"OMP_NUM_THREADS": wanted})
     assert given == taken
+
+
+PROCESSES = """
+import json, os, sys
+from backend import forkserver
+
+def tell(pipe, more):
+    import torch
+    from vllm.v1.executor import multiproc_executor
+    pipe.send([os.getpid(), os.getppid(), os.environ.get("MARK"), os.environ.get("HOME"), torch.get_num_threads()])
+    if more:
+        os.environ["MARK"] = "core"
+        child = multiproc_executor.get_mp_context().Process(target=tell, args=(pipe, False), name="Worker")
+        child.start()
+        child.join()
+
+if __name__ == "__main__":
+    address = forkserver.start({**os.environ, "MARK": "server", "OMP_NUM_THREADS": "1"}, 2)
+    os.environ.update({forkserver.VARIABLE: str(address), "MARK": "backend", "OMP_NUM_THREADS": "2"})
+    del os.environ["HOME"]
+    os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"
+    assert forkserver.attach(os.environ)
+    from vllm.utils.system_utils import get_mp_context
+    told = []
+    for _ in range(2):
+        reading, writing = get_mp_context().Pipe(duplex=False)
+        child = get_mp_context().Process(target=tell, args=(writing, True), name="Core")
+        child.start()
+        child.join()
+        told.append([child.exitcode, child.pid, reading.recv(), reading.recv()])
+        if len(told) == 1:
+            os.kill(address.pid, 9)
+            os.waitpid(address.pid, 0)
+    print(json.dumps([address.pid, os.getpid(), told]))
+"""
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("variant", ["cpu", "cpu-previous"])
+def test_copies_and_their_copies_have_the_environment_of_who_started_them(tmp_path: Path, variant: str) -> None:
+    server, own, (copied, new) = json.loads(script_lines(tmp_path, PROCESSES, variant=variant)[-1])
+    code, pid, core, worker = copied
+    assert (code, core[:2]) == (0, [pid, server])
+    assert worker[1] == server
+    # What was deleted in the meantime is not there.
+    assert core[2:] == ["backend", None, 2]
+    assert worker[2:] == ["core", None, 2]
+    # Once the fork server has gone they are new processes, of those that wanted them.
+    code, pid, core, worker = new
+    assert (code, core) == (0, [pid, own, "backend", None, 2])
+    assert worker[1:4] == [pid, "core", None]
+
+
+def served(folder: Path, **engine: Any) -> Path:
+    write_model(folder / "models", "llm", {**TINY_ENGINE, "model": str(tiny_model()), **engine})
+    (folder / "tmp").mkdir()
+    return folder / "models"
+
+
+def parent_of(pid: int) -> int:
+    return next(parent for found, parent, _, _ in processes() if found == pid)
+
+
+def environment_of(pid: int) -> dict[str, str]:
+    """The environment with which a process began."""
+    lines = Path(f"/proc/{pid}/environ").read_text().split("\0")
+    return dict(line.split("=", 1) for line in lines if "=" in line)
+
+
+def named(server: Server, name: str) -> int:
+    """The only process of a server that has this name."""
+    (found,) = [pid for pid in server.processes("") if name_of(pid) == name]
+    return found
+
+
+@pytest.mark.engine
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("variant", ["cpu", "cpu-previous"])
+def test_the_engine_core_is_a_copy_with_the_backends_environment_and_its_gpus(tmp_path: Path, variant: str) -> None:
+    repository = served(tmp_path, logits_processors=["hindrances:Telling"])
+    told, folder = tmp_path / "told", tmp_path / "tmp"
+    given = {"CUDA_VISIBLE_DEVICES": "0,1", "OMP_NUM_THREADS": "1", "TELL": str(told), "TMPDIR": str(folder)}
+    with running(tmp_path, repository, prepare=add_hindrances, variant=variant, **given) as server:
+        fork_server, core = named(server, "VLLM::ForkServe"), named(server, "VLLM::EngineCor")
+        assert parent_of(core) == fork_server
+        engine = json.loads(told.read_text())
+        assert (engine["pid"], engine["threads"]) == (core, 1)
+        own = engine["environment"]
+        # Set by the backend, after the fork server had started.
+        assert own["GLOO_SOCKET_IFNAME"] == "lo"
+        assert "GLOO_SOCKET_IFNAME" not in environment_of(fork_server)
+        assert (own["CUDA_VISIBLE_DEVICES"], own["OMP_NUM_THREADS"]) == ("0,1", "1")
+        assert environment_of(named(server, "tritonserver"))["CUDA_VISIBLE_DEVICES"] == ""
+        assert environment_of(fork_server)["CUDA_VISIBLE_DEVICES"] == "0,1"
+        (made,) = folder.glob("forkserver-*")
+        assert stat.S_IMODE(made.stat().st_mode) == 0o700
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_exit(60)
+        assert server.processes("") == []
+        assert list(folder.glob("forkserver-*")) == []
+        assert "imports vLLM by itself" not in server.log
+
+
+@pytest.mark.engine
+@pytest.mark.timeout(900)
+def test_a_fork_server_that_is_killed_while_the_server_loads_is_done_without(tmp_path: Path) -> None:
+    server = Server.start(tmp_path, served(tmp_path), TMPDIR=str(tmp_path / "tmp"))
+    try:
+        wait_until(lambda: server.processes("backend.preload"))
+        os.kill(server.processes("backend.preload")[0], signal.SIGKILL)
+        server.wait_ready()
+        assert "EngineCore imports vLLM by itself: the fork server has ended: " in server.log
+        assert parent_of(named(server, "VLLM::EngineCor")) == named(server, "triton_python_b")
+        assert server.generate(max_tokens=2).status == 200
+        server.process.send_signal(signal.SIGTERM)
+        assert server.wait_exit(60) == 0
+        assert server.processes("") == []
+        assert list((tmp_path / "tmp").glob("forkserver-*")) == []
+    finally:
+        server.stop()
+
+
+@pytest.mark.engine
+@pytest.mark.timeout(900)
+def test_a_fork_server_that_cannot_be_copied_is_done_without(tmp_path: Path) -> None:
+    def not_copyable(backends: Path) -> None:
+        """What preload finds when a module has initialized CUDA."""
+        package = backends / "vllm/backend"
+        source = package.resolve()
+        package.unlink()
+        package.mkdir()
+        for file in source.glob("*.py"):
+            (package / file.name).symlink_to(file)
+        (package / "preload.py").unlink()
+        text = (source / "preload.py").read_text()
+        changed = text.replace(
+            """get("TRITON_VLLM_DEVICE") == "cuda" and not copies_can_use_gpus()""", """get("PATH")"""
+        )
+        assert changed != text
+        (package / "preload.py").write_text(changed)
+
+    with running(tmp_path, served(tmp_path), prepare=not_copyable) as server:
+        assert "NotCopyable: a module that is imported in advance has initialized CUDA" in server.log
+        assert "EngineCore imports vLLM by itself: the fork server has ended: " in server.log
+        assert server.generate(max_tokens=2).status == 200
+
+
+@pytest.mark.engine
+@pytest.mark.timeout(900)
+def test_a_fork_server_that_is_killed_later_ends_the_server_and_is_the_cause(tmp_path: Path) -> None:
+    with running(tmp_path, served(tmp_path), TMPDIR=str(tmp_path / "tmp")) as server:
+        os.kill(named(server, "VLLM::ForkServe"), signal.SIGKILL)
+        assert server.wait_exit(60) == 1
+        assert server.processes("") == []
+        cause = "the engine was given up: the engine's fork server was killed by signal 9"
+        assert server.termination_message["cause"] == cause
+        assert list((tmp_path / "tmp").glob("forkserver-*")) == []

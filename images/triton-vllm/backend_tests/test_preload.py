@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import subprocess
 import sys
@@ -202,7 +203,7 @@ def stand_in_engine(cuda: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     monkeypatch.setitem(sys.modules, "vllm.utils.system_utils", utils)
     monkeypatch.setattr(preload, "ENGINE_MODULES", ("no_such_module_at_all",))
     monkeypatch.setattr(preload, "DEVICE_MODULES", {})
-    monkeypatch.setattr(preload.gc, "freeze", lambda: titles.append("frozen"))
+    monkeypatch.setattr(gc, "freeze", lambda: titles.append("frozen"))
     monkeypatch.delenv("TRITON_VLLM_FORK_SERVER", raising=False)
     return titles
 

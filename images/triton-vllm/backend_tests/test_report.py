@@ -59,7 +59,7 @@ async def test_the_front_answers_with_the_report_of_the_moment() -> None:
 
     report.note({"phase": "Serving", "seconds": 4.0})  # after the front was made
     for path in (REPORT_PATH, READY_PATH):
-        await front({"type": "http", "path": path}, None, send)  # type: ignore[arg-type] # nothing is received
+        await front({"type": "http", "path": path}, None, send)
     assert [message["status"] for message in sent[::2]] == [200, 200]
     bodies = [json.loads(message["body"]) for message in sent[1::2]]
     assert bodies[0] == {"model": "llm", "startup": [{"phase": "Serving", "seconds": 4.0}]}

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from backend import health
+from backend import forkserver, health
 from backend.engine import cause_of_death
 from backend.health import GIVE_UP_SECONDS, PROBE_AFTER_SECONDS, STALL_SECONDS, EngineWatch, who
+from backend.processes import halted
+from testing.server import wait_until
 
 
 class Bench:
@@ -216,3 +219,16 @@ def engine_of(*exit_codes: int | None) -> Any:
 )
 def test_the_cause_of_an_engines_death(engine: Any, cause: str) -> None:
     assert cause_of_death(engine) == cause
+
+
+def test_a_core_whose_fork_server_was_killed_died_of_that() -> None:
+    with subprocess.Popen(["sleep", "60"]) as fork_server:
+        environment = {forkserver.VARIABLE: f"{fork_server.pid}:4:/socket"}
+        assert cause_of_death(engine_of(255), environment) == "the engine has died"
+        fork_server.kill()
+        wait_until(lambda: halted([fork_server.pid]))
+        assert cause_of_death(engine_of(255), environment) == "the engine's fork server was killed by signal 9"
+        # What ended as Python could see did not die of it.
+        assert cause_of_death(engine_of(1), environment) == "the engine has died"
+        assert cause_of_death(engine_of(-11), environment) == "the engine core was killed by signal 11"
+        assert cause_of_death(engine_of(255)) == "the engine has died"

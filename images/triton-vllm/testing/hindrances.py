@@ -1,7 +1,8 @@
-"""Logits processors that hinder an engine while a file is there: one whose own code fails, one that is slow."""
+"""Logits processors that hinder an engine: while a file is there, its own code fails or is slow; or top-p ends it."""
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
@@ -56,3 +57,36 @@ class Slow(_Hindrance):
     def hinder(self) -> None:
         """Wait."""
         time.sleep(STEP_SECONDS)
+
+
+class RaisingAtTopP(_Hindrance):
+    """The engine raises at the first request with top-p, as one does whose sampler cannot be compiled."""
+
+    variable = "HOME"
+    _asked = False
+
+    def hinder(self) -> None:
+        """Raise when a request wants top-p."""
+        if self._asked:
+            raise RuntimeError("raised by the test at top-p")
+
+    def update_state(self, batch_update: Any) -> None:
+        """Note what the requests want that have come."""
+        if batch_update is not None:
+            self._asked = self._asked or any(params.top_p < 1 for _, params, *_ in batch_update.added)
+
+
+class Telling(_Hindrance):
+    """Writes, as JSON, the environment of the engine's process and its number of threads into the file."""
+
+    variable = "TELL"
+
+    def __init__(self, *_: Any) -> None:
+        import torch
+
+        super().__init__()
+        told = {"environment": dict(os.environ), "threads": torch.get_num_threads(), "pid": os.getpid()}
+        self._file.write_text(json.dumps(told))
+
+    def hinder(self) -> None:
+        """Nothing."""
