@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from backend.health import GAVE_UP
@@ -22,6 +22,8 @@ class Diagnosis:
 MORE_CPU = "the container starts again; when this repeats, raise the pod's CPU limit or move it to a node with more CPU"
 # How Python writes an exception.
 _EXCEPTION = r"(?:\w+\.)*\w*(?:Error|Exception): "
+# Begins what it writes of an exception that nobody can catch.
+_IGNORED = "Exception ignored in"
 # (pattern, cause, hint): the first that any line matches speaks; groups of the pattern fill the cause. What explains
 # most comes first: a line that is only an effect of another cause stands below that cause.
 _KNOWN: tuple[tuple[str, str, str], ...] = (
@@ -149,10 +151,24 @@ _RAISED = re.compile(r"^\((?:Worker|EngineCore)[^)]*\) ERROR .*?" + _EXCEPTION +
 
 def diagnose(lines: Sequence[str]) -> Diagnosis | None:
     """The cause that the log tells, None when it tells none."""
-    told = [line for line in lines if not _HARMLESS.search(line)]
+    told = [line for line in _counting(lines) if not _HARMLESS.search(line)]
     for pattern, cause, hint in _PATTERNS:
         for line in told:
             if found := pattern.search(line):
                 said = line if GAVE_UP not in line else next(filter(_RAISED.search, told), line)
                 return Diagnosis(cause.format(*found.groups()), said.strip(), hint)
     return None
+
+
+def _counting(lines: Sequence[str]) -> Iterator[str]:
+    """Lines without the exceptions that Python ignored: of destructors, while a process ends. They are effects."""
+    ignored = False
+    for line in lines:
+        if line.startswith(_IGNORED):
+            ignored = True
+        elif not ignored:
+            yield line
+        elif re.match(_EXCEPTION, line):
+            ignored = False
+        elif not line.startswith((" ", "Traceback")):
+            yield line  # of another process

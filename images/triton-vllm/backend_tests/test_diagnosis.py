@@ -70,6 +70,35 @@ LOGS = {
         ],
         "the engine failed: FileNotFoundError: [Errno 2] No such file or directory",
     ),
+    "engine that died while it was proven": (
+        [
+            "(EngineCore pid=18022) ERROR 11-30 09:16:05 [core.py:1512] RuntimeError: no kernel for top-p",
+            "Exception ignored in: <function AsyncLLM.__del__ at 0x7f55225237e0>",
+            "Traceback (most recent call last):",
+            '  File "/opt/engine/lib/python3.11/site-packages/vllm/v1/engine/async_llm.py", line 298, in shutdown',
+            "TypeError: 'NoneType' object is not callable",
+            'E1130 09:16:10.716641 17870 backend_model.cc:692] "ERROR: Failed to create instance: EngineDeadError: '
+            'EngineCore encountered an issue. See stack trace (above) for the root cause."',
+        ],
+        "the engine failed: RuntimeError: no kernel for top-p",
+    ),
+    "exception beside one that was ignored": (
+        [
+            "Exception ignored in: <function AsyncLLM.__del__ at 0x7f55225237e0>",
+            "(Worker_TP1 pid=1600) ERROR 11-24 19:48:50 [multiproc_executor.py:903] ValueError: 3 heads on 2 ranks",
+            "Traceback (most recent call last):",
+            "TypeError: 'NoneType' object is not callable",
+        ],
+        "the engine failed: ValueError: 3 heads on 2 ranks",
+    ),
+    "exception after one that was ignored": (
+        [
+            "Exception ignored in: <function AsyncLLM.__del__ at 0x7f55225237e0>",
+            "TypeError: 'NoneType' object is not callable",
+            "FileNotFoundError: [Errno 2] No such file or directory",
+        ],
+        "the engine failed: FileNotFoundError: [Errno 2] No such file or directory",
+    ),
     "worker that was killed": (
         [
             "(EngineCore pid=1555) ERROR 11-30 10:12:01 [multiproc_executor.py:278] Worker proc VllmWorker-1 died "

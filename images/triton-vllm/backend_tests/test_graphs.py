@@ -140,7 +140,9 @@ Manager = cudagraph_utils.CudaGraphManager
 def plan(mode):
     made = Manager.__new__(Manager)
     made.__dict__.update(
-        vllm_config=SimpleNamespace(speculative_config=None, num_speculative_tokens=0),
+        vllm_config=SimpleNamespace(
+            speculative_config=None, num_speculative_tokens=0, cache_config=SimpleNamespace(use_kda_recoverssm=False)
+        ),
         compilation_config=SimpleNamespace(cudagraph_capture_sizes=list(SIZES), max_cudagraph_capture_size=512),
         cudagraph_mode=mode, max_num_reqs=256, decode_query_len=1, varlen_decode=False, ubatch_runner=None,
         lora_capture_cases=[0, 2], _candidates={}, _capture_descs={},
@@ -160,8 +162,9 @@ print(json.dumps([before, {mode.name: plan(mode) for mode in modes}]))
 
 
 @pytest.mark.engine
-def test_vllms_own_plan_keeps_every_full_graph_and_has_pieces_for_every_batch(tmp_path: Path) -> None:
-    before, after = json.loads(script_lines(tmp_path, ENGINE)[-1])
+@pytest.mark.parametrize("variant", ["cpu", "cpu-previous"])
+def test_vllms_own_plan_keeps_every_full_graph_and_has_pieces_for_every_batch(tmp_path: Path, variant: str) -> None:
+    before, after = json.loads(script_lines(tmp_path, ENGINE, variant=variant)[-1])
     for mode in ("PIECEWISE", "FULL", "NONE"):
         assert after[mode] == before[mode]
     old, new = before["FULL_AND_PIECEWISE"], after["FULL_AND_PIECEWISE"]
@@ -179,4 +182,4 @@ def test_vllms_own_plan_keeps_every_full_graph_and_has_pieces_for_every_batch(tm
         assert ("FULL" in names) == (tokens <= 256)
     assert set(offered) == {0, 2}
     for tokens in offered.values():
-        assert sorted(tokens) == [*range(1, 513)]
+        assert sorted(tokens) == [*range(513)]

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,11 +17,13 @@ import pytest
 
 import env as engine_env
 from backend import preflight
+from backend.proof import GRAMMAR, KINDS
 from e2e.hub.server import SPEAKER, Handler, Hub
 from testing.server import (
     LOADS,
     TINY_ENGINE,
     Server,
+    add_hindrances,
     environment,
     lay_out_backend,
     left_in_shared_memory,
@@ -42,10 +45,10 @@ def failed_start(folder: Path, engine: dict[str, Any], **variables: str) -> Serv
     return ended_start(folder, **variables)
 
 
-def ended_start(folder: Path, **variables: str) -> Server:
+def ended_start(folder: Path, prepare: Callable[[Path], None] = lambda _: None, **variables: str) -> Server:
     """A start of what is in the folder, which must end by itself with code 1 and leave no process."""
     for _ in range(LOADS):
-        server = Server.start(folder, folder / "models", **variables)
+        server = Server.start(folder, folder / "models", prepare=prepare, **variables)
         try:
             code = server.wait_exit()
             assert server.processes("") == []
@@ -265,6 +268,16 @@ def test_loading_server_stops_at_once(tmp_path: Path) -> None:
     assert left_in_shared_memory() <= segments
 
 
+def test_an_engine_that_dies_of_what_a_request_may_ask_fails_its_start(tmp_path: Path) -> None:
+    engine = {**TINY_ENGINE, "model": str(tiny_model()), "logits_processors": ["hindrances:RaisingAtTopP"]}
+    write_model(tmp_path / "models", "llm", engine)
+    server = ended_start(tmp_path, prepare=add_hindrances)
+    phases = [line["phase"] for line in server.report()]
+    assert phases[-2:] == ["FirstToken", "Failed"]
+    assert "Serving" not in phases
+    assert server.termination_message["cause"] == "the engine failed: RuntimeError: raised by the test at top-p"
+
+
 def test_a_download_is_a_phase_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "hub/demo").mkdir(parents=True)
     (tmp_path / "hub" / SPEAKER).symlink_to(tiny_model())
@@ -313,3 +326,11 @@ def test_start_up_report_has_every_phase_in_order(server: Server) -> None:
     for phase, line in zip(startup, report, strict=True):
         assert phase["seconds"] == line["seconds"]
     assert json.dumps(report)
+
+
+def test_the_proof_goes_over_all_that_a_request_may_ask(server: Server) -> None:
+    proof = server.report()[PHASES.index("Proof")]
+    assert set(proof["proven"]) == {*KINDS, GRAMMAR, "adapter poet"}
+    assert "refused" not in proof
+    assert proof["batch"] == 0  # there are no graphs on a CPU
+    assert all(0 <= seconds <= proof["seconds"] for seconds in proof["proven"].values())

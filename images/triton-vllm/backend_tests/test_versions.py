@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from backend.proof import GRAMMAR, KINDS
 from testing.server import TINY_ENGINE, Server, pinned_engine, running, tiny_model, wait_until, write_model
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
@@ -51,6 +52,11 @@ def test_version_is_said_at_start(version: tuple[Server, str]) -> None:
     assert phases["EngineArguments"]["vllm"] == phases["Serving"]["vllm"]
     assert phases["Serving"]["vllm"].split("+")[0] == expected
     assert phases["KVCache"]["kvCacheTokens"] > 0
+
+
+def test_everything_that_a_request_may_ask_is_proven_at_start(any_server: Server) -> None:
+    (proof,) = [line for line in any_server.report() if line["phase"] == "Proof"]
+    assert set(proof["proven"]) == {*KINDS, GRAMMAR, "adapter poet"}
 
 
 def test_generate(any_server: Server) -> None:
