@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import mmap
-import os
 import subprocess
 import sys
 import threading
@@ -294,15 +293,41 @@ def test_what_a_case_leaves_is_ended(tmp_path: Path) -> None:
         "import subprocess, sys; child = subprocess.Popen(['sleep', '60'], start_new_session=True);"
         "open(sys.argv[1] + '/pid', 'w').write(str(child.pid))"
     )
-    # In a process of its own: the schedule ends every orphan that becomes a child of its process.
-    script = (
-        "import sys; from pathlib import Path; from backend_tests.test_gpu import *;"
-        f"found = scheduled(Path(sys.argv[1]), code({leaves!r}))"
-    )
-    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True, cwd=Path(__file__).parents[1],
-                   env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, timeout=60)  # fmt: skip
+    rows_of = Programs(place(tmp_path), at_once=1).run([code(leaves), code(WRITES)], 60)
+    next(rows_of)
     (pid,) = [int(file.read_text()) for file in tmp_path.glob("*/pid")]
     assert not Path(f"/proc/{pid}").exists()
+    assert next(rows_of)["outcome"] == PASSED
+
+
+NOTES = "import os, pathlib, sys, time; pathlib.Path(sys.argv[1]).parent.joinpath('order').open('a').write('{}')"
+
+
+def test_small_cases_do_not_keep_a_large_one_waiting(tmp_path: Path) -> None:
+    def noting(name: str, seconds: float = 0, **values: Any) -> Case:
+        return code(f"{NOTES.format(name)}; time.sleep({seconds})", **values)
+
+    scheduled(tmp_path, noting("a", 0.5), noting("B", gpus=2), noting("c"))
+    assert (tmp_path / "order").read_text() == "aBc"
+
+
+def test_a_case_finds_nothing_of_a_run_before(tmp_path: Path) -> None:
+    silent = code("pass")
+    (tmp_path / "pass").mkdir()
+    (tmp_path / "pass/row.json").write_text('{"outcome": "passed", "seconds": 1}')
+    assert scheduled(tmp_path, silent)["pass"]["outcome"] == FAILED
+
+
+def test_who_stops_listening_ends_the_cases_that_run(tmp_path: Path) -> None:
+    waits = code(
+        f"{NOTES.format('x')}; open(sys.argv[1] + '/pid', 'w').write(str(__import__('os').getpid())); time.sleep(60)"
+    )
+    rows_of = Programs(place(tmp_path), at_once=2).run([waits, code(WRITES)], 60)
+    assert next(rows_of)["outcome"] == PASSED
+    while not (files := list(tmp_path.glob("*/pid"))) or not files[0].read_text():
+        time.sleep(0.05)
+    rows_of.close()  # type: ignore[attr-defined]
+    assert not Path(f"/proc/{files[0].read_text()}").exists()
 
 
 def test_the_names_can_be_listed_and_a_wrong_one_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
