@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import mmap
+import os
 import subprocess
 import sys
 import threading
@@ -25,7 +26,7 @@ from gpu.__main__ import main, visible
 from gpu.cases import CASES, Case, chosen
 from gpu.clients import CUT, HANGS, LEFT, TOLD, WHOLE, Clients, Readiness
 from gpu.one import heard, run, told
-from gpu.place import Place
+from gpu.place import Place, without_multicast
 from gpu.record import FAILED, NOT_HERE, NOT_RUN, PASSED, Record
 from gpu.schedule import Room, Schedule
 from gpu.tell import document
@@ -188,6 +189,24 @@ def test_the_document_has_host_figures_and_what_was_not_run() -> None:
 
 
 # Cases and their places
+
+
+@pytest.mark.parametrize(
+    ("variable", "arguments", "off"),
+    [
+        ("0", {"tensor_parallel_size": 2}, True),
+        ("0", {"pipeline_parallel_size": 2}, True),
+        ("0", {"tensor_parallel_size": 1}, False),
+        ("1", {"tensor_parallel_size": 2}, False),
+        ("", {"tensor_parallel_size": 2}, False),
+    ],
+)
+def test_no_fused_all_reduce_where_multicast_is_off(
+    monkeypatch: pytest.MonkeyPatch, variable: str, arguments: dict[str, int], off: bool
+) -> None:
+    monkeypatch.setenv("VLLM_ALLREDUCE_USE_FLASHINFER", variable)
+    fused = {"compilation_config": {"pass_config": {"fuse_allreduce_rms": False}}}
+    assert without_multicast(arguments) == (fused if off else {})
 
 
 def test_cases_are_chosen_by_name_or_group_in_the_order_given() -> None:
@@ -358,13 +377,14 @@ class Doors(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     how = WHOLE
     ready = 200
-    asked: threading.Semaphore
+    running = 4
 
     def log_message(self, *_: Any) -> None:
         pass
 
     def do_GET(self) -> None:
-        body = f'vllm:num_requests_running{{model="llm"}} {4}\n' if self.path == "/metrics" else '{"ready": 1}'
+        metrics = f'vllm:num_requests_running{{model="llm"}} {type(self).running}\n'
+        body = metrics if self.path == "/metrics" else '{"ready": 1}'
         self.answer(self.ready if "health" in self.path else 200, body)
 
     def answer(self, status: int, body: str) -> None:
@@ -391,6 +411,9 @@ class Doors(BaseHTTPRequestHandler):
         )
         if how == TOLD:
             said = {"error": {"message": "died"} if openai else "died"}
+        if how == "garbled":
+            self.answer(200, "data: {" if streams else "{}")
+            return
         events = f"data: {json.dumps(said, ensure_ascii=False)}\n\n" + ("data: [DONE]\n\n" if openai else "")
         self.answer(400 if how == TOLD and not streams else 200, events if streams else json.dumps(said))
 
@@ -401,7 +424,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
         threading.Thread(target=listening.serve_forever, daemon=True).start()
         port = listening.server_port
         yield Server(tmp_path, SimpleNamespace(pid=0), port, port, port, port)
-        Doors.how, Doors.ready = WHOLE, 200
+        Doors.how, Doors.ready, Doors.running = WHOLE, 200, 4
         listening.shutdown()
 
 
@@ -419,6 +442,22 @@ def test_what_became_of_each_request_is_told(server: Server, how: str) -> None:
         "completions",
         "completions as a stream",
     }
+
+
+def test_what_cannot_be_read_is_a_part(server: Server) -> None:
+    Doors.how = "garbled"
+    clients = Clients(server, 4, TOKENS)
+    clients.start()
+    clients.wait(30)
+    assert clients.outcome() == {CUT: 4}
+    assert all("Error" in one.words for one in clients.ended)
+
+
+def test_clients_have_started_when_all_of_them_run(server: Server) -> None:
+    Doors.running = 3
+    clients = Clients(server, 4, TOKENS)
+    with pytest.raises(AssertionError, match="a request ended before all of them ran"):
+        clients.start()
 
 
 def test_clients_that_wait_on_or_were_given_a_part_are_a_problem(server: Server) -> None:
@@ -485,11 +524,53 @@ def test_any_failure_will_do_where_no_exit_code_is_promised(tmp_path: Path) -> N
         ("triton_python_b", "/x/triton_python_backend_stub a", "stub"),
         ("VLLM::EngineCor", "VLLM::EngineCore ", "core"),
         ("VLLM::Worker_TP", "VLLM::Worker_TP1 ", "worker1"),
+        ("VLLM::Worker", "VLLM::Worker", "worker"),
         ("python3", "python3 -c resource_tracker", "other"),
     ],
 )
 def test_processes_are_known_by_what_they_are(name: str, command: str, role: str) -> None:
     assert remains.role_of(name, command) == role
+
+
+def test_the_processes_of_a_server_are_those_of_its_group_that_run(tmp_path: Path) -> None:
+    script = "from subprocess import Popen; p = Popen(['sleep', '60']); Popen(['true']); p.wait()"
+    with subprocess.Popen([sys.executable, "-c", script], start_new_session=True) as process:
+        server = Server(tmp_path, process, 1, 1, 1, 1)
+        deadline = time.monotonic() + 30
+        # The interpreter, and the one of its two children that has not ended.
+        while len(remains.roles(server)) != 2 or "true" in map(remains.command_line, remains.roles(server)):
+            assert time.monotonic() < deadline
+        assert sorted(remains.roles(server).values()) == ["launcher", "other"]
+        assert remains.only(server, "launcher") == process.pid
+        (child,) = [pid for pid, role in remains.roles(server).items() if role == "other"]
+        assert remains.command_line(child) == "sleep 60 "
+        with pytest.raises(AssertionError, match="0 processes are core"):
+            remains.only(server, "core")
+        server.stop()
+    assert remains.roles(server) == {}
+    assert remains.command_line(process.pid) == ""
+
+
+def test_open_device_files_are_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(remains, "DEVICES", f"{tmp_path}/nvidia")
+    with (tmp_path / "nvidia-uvm").open("w"), (tmp_path / "other").open("w"):
+        assert remains.device_files(os.getpid()) == [f"{tmp_path}/nvidia-uvm"]
+
+
+def test_memory_of_the_cases_own_gpus_is_looked_at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    devices = [host.Device(str(number), f"GPU-{number}", "x", "1", 100, 10 + number) for number in range(2)]
+    monkeypatch.setattr(host, "devices", lambda: devices)
+    assert remains.used_memory(place(tmp_path, variant="cuda", devices=("1",))) == {"GPU-1": 11}
+    assert remains.used_memory(place(tmp_path)) == {}
+
+
+def test_on_a_cpu_nobody_asks_for_gpu_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(host, "compute_apps", lambda: pytest.fail("asked"))
+    monkeypatch.setattr(remains, "roles", lambda _: {})
+    record = Record()
+    remains.gpu_memory(place(tmp_path), SimpleNamespace(), record)
+    remains.nothing_left(place(tmp_path), remains.Before.look(place(tmp_path)), {}, record)
+    assert record.open_questions == []
 
 
 def test_only_the_engine_may_hold_gpu_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -500,6 +581,7 @@ def test_only_the_engine_may_hold_gpu_memory(monkeypatch: pytest.MonkeyPatch, tm
     remains.gpu_memory(there, server, record)
     assert (record.problems, record.open_questions) == ([], [])
     assert [one["process"] for one in record.facts["gpuProcesses"]] == ["core", "worker1"]
+    assert record.facts["deviceFiles"] == {}
     monkeypatch.setattr(host, "compute_apps", lambda: [host.App(1, "GPU-1", 582), host.App(2, "GPU-1", 9)])
     remains.gpu_memory(there, server, record)
     assert record.problems == ["tritonserver holds 582 MiB of GPU GPU-1: only the engine may"]
@@ -541,19 +623,38 @@ def test_what_is_left_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     remains.nothing_left(there, before, {}, record)
     assert record.problems == []
     used["GPU-1"] = 100 + remains.SLACK_MIB + 1
+    (tmp_path / "segment").write_bytes(b"x")
     with subprocess.Popen(["sleep", "60"]) as stays:
         monkeypatch.setattr(host, "compute_apps", lambda: [host.App(stays.pid, "GPU-1", 7)])
         remains.nothing_left(there, before, {stays.pid: "core"}, record)
         stays.kill()
     assert record.problems == [
         f"processes are left: core ({stays.pid})",
+        f"left in {tmp_path}: segment",
         "GPU memory is still held: core 7 MiB",
         f"GPU memory is still used: {remains.SLACK_MIB + 1} MiB of GPU-1",
     ]
+    assert record.facts["left"] == {"processes": [f"core ({stays.pid})"], "segments": ["segment"]}
+    (tmp_path / "segment").unlink()
     record = Record()
     remains.nothing_left(replace(there, exclusive=False), before, {}, record)
     assert record.problems == []
     assert "other cases used the GPU too" in record.open_questions[0]
+
+
+def test_an_orphan_is_left_until_it_has_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(remains, "SETTLE_SECONDS", 0.3)
+    child = os.posix_spawn("/bin/sleep", ["sleep", "60"], os.environ)
+    monkeypatch.setattr(remains, "below", lambda _: frozenset({child} if Path(f"/proc/{child}").exists() else ()))
+    there = place(tmp_path)
+    before, record = remains.Before.look(there), Record()
+    remains.nothing_left(there, before, {}, record)
+    assert len(record.problems) == 1
+    assert f"({child})" in record.problems[0]
+    os.kill(child, 9)
+    record = Record()
+    remains.nothing_left(there, before, {}, record)
+    assert record.problems == [], "it has been collected"
 
 
 # What is made to happen to a worker

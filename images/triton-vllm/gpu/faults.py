@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from backend.serve import remove_segments
-from gpu import remains
 from gpu.clients import CUT, HANGS, WHOLE, Clients, Readiness
 from gpu.place import Place, started
 from gpu.record import Record
@@ -107,7 +106,7 @@ def fault(place: Place, record: Record, name: str, *, workers: int = 1) -> None:
         clients = Clients(server, CLIENTS, ENDLESS_TOKENS)
         clients.start()
         known, readiness, begun = roles(server), Readiness(server), time.monotonic()
-        record.facts["processes"] = remains.as_facts(known)
+        record.facts["processes"] = {role: pid for pid, role in known.items()}
         wanted.happen(server, file)
         code = exit_code(server, ENDED_SECONDS + PATIENCE_SECONDS)
         ended = None if code is None else time.monotonic() - begun

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from backend.processes import below, processes
 from gpu import host
@@ -16,7 +16,8 @@ from gpu.place import Place
 from gpu.record import Record
 from testing.server import Server
 
-# A process has it open while CUDA is initialized in it, and not for NVML.
+# NVIDIA's device files. A process has the second open while CUDA is initialized in it, and not for NVML.
+DEVICES = "/dev/nvidia"
 CUDA_DEVICE = "/dev/nvidia-uvm"
 SHARED_MEMORY = Path("/dev/shm")
 LAUNCHER, TRITON, STUB, CORE, WORKER, OTHER = "launcher", "tritonserver", "stub", "core", "worker", "other"
@@ -41,10 +42,9 @@ def role_of(name: str, command: str) -> str:
         return STUB
     if "VLLM::EngineCore" in command:
         return CORE
-    if "VLLM::Worker" in command:
-        # VLLM::Worker_TP1
-        return WORKER + command.split("VLLM::Worker")[1].split()[0].lstrip("_").removeprefix("TP")
-    return OTHER
+    # VLLM::Worker_TP1; without a number until the workers know each other.
+    worker = re.search(r"VLLM::Worker(?:_TP(\d+))?", command)
+    return f"{WORKER}{worker[1] or ''}" if worker else OTHER
 
 
 def command_line(pid: int) -> str:
@@ -68,7 +68,7 @@ def device_files(pid: int) -> list[str]:
     for link in Path(f"/proc/{pid}/fd").glob("*"):
         with contextlib.suppress(OSError):
             found.add(os.readlink(link))
-    return sorted(name for name in found if name.startswith("/dev/nvidia"))
+    return sorted(name for name in found if name.startswith(DEVICES))
 
 
 def gpu_memory(place: Place, server: Server, record: Record) -> None:
@@ -187,8 +187,3 @@ def _inodes(maps: Path, folder: Path) -> list[int]:
         return []
     # A semaphore is mapped under another name than its own: the number of the file tells.
     return [int(words[4]) for line in lines if f" {folder}/" in line and (words := line.split(None, 5))[4:]]
-
-
-def as_facts(pids: Mapping[int, str]) -> dict[str, Any]:
-    """The processes of a server for a row."""
-    return {role: pid for pid, role in pids.items()}
