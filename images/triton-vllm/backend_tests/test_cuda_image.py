@@ -158,3 +158,12 @@ def test_a_module_that_cannot_be_imported_is_found(image: CudaImage, tmp_path: P
     environment = {**image.variables, "PYTHONPATH": f"{tmp_path}:{image.variables['PYTHONPATH']}"}
     told = subprocess.run([image.python, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert "cannot be imported: AttributeError: no attribute cudaLibrary_t" in told.stdout
+
+
+def test_a_kernel_that_would_be_compiled_for_minutes_is_found(image: CudaImage, tmp_path: Path) -> None:
+    # As vLLM chooses where nobody tells it to prefer its own.
+    (tmp_path / "flashinfer_cubin").mkdir()
+    (tmp_path / "flashinfer_cubin/__init__.py").write_text("__version__ = '0.7.0.post1'\nget_cubin_dir = str\n")
+    checked = image.check("choices", PYTHONPATH=f"{tmp_path}:{image.variables['PYTHONPATH']}")
+    assert checked.code == 1
+    assert "on 9.0 vLLM chooses FlashInferExperts for experts, FP8 per tensor" in checked.told

@@ -57,6 +57,7 @@ PARTS = (
     _part("flashinfer-modules", "compilers", "flashinfer_modules"),
     _part("triton-precompiled", "compilers", "triton_precompiled"),
     _part("fork-server", "compilers", "fork_server"),
+    _part("choices", "choices", "problems"),
     _part("modules", "parts", "modules"),
 )
 
