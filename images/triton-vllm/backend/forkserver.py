@@ -25,6 +25,7 @@ from types import MappingProxyType
 from typing import Any
 
 from backend.overlap import load_tokenizer
+from backend.patching import replace_where_imported
 from backend.processes import below
 from backend.resources import in_one_process, on_cpu
 
@@ -200,12 +201,4 @@ def start_copies() -> None:
     import vllm.utils.system_utils as utils
 
     context = ForkServerContext()
-    new_process_context = utils.get_mp_context
-    utils.get_mp_context = lambda: context
-    _replace_where_imported(new_process_context, utils.get_mp_context)
-
-
-def _replace_where_imported(old: Any, new: Any) -> None:
-    for name, module in list(sys.modules.items()):
-        if name.startswith("vllm.") and vars(module).get("get_mp_context") is old:
-            module.get_mp_context = new  # type: ignore[attr-defined]
+    replace_where_imported("get_mp_context", utils.get_mp_context, lambda: context)

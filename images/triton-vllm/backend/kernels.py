@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import importlib.util
 
+from backend.patching import replace_where_imported
+
 # FlashInfer's own distribution of what it would download. The image does not bring it; one that is made from it may.
 PRECOMPILED = "flashinfer_cubin"
 
@@ -15,12 +17,12 @@ def prefer_own() -> bool:
     Where FlashInfer can compile, vLLM takes its kernels for layers whose own do not need that: for experts on Hopper
     and on Blackwell that is tens of minutes of compiling at a start, or a download, and for FP8 in blocks a compiler
     that runs while clients wait (operator/docs/adr/0007-kernels.md). What vLLM uses of FlashInfer without asking (the
-    sampler, the all-reduce) was compiled when the image was built. To be called before vLLM's layers are imported.
-    False, and nothing done, where FlashInfer's kernels are installed.
+    sampler, the all-reduce) was compiled when the image was built. Best called before vLLM's layers are imported:
+    some look at once. False, and nothing done, where FlashInfer's kernels are installed.
     """
     if importlib.util.find_spec(PRECOMPILED):
         return False
     import vllm.utils.flashinfer as found
 
-    found.has_flashinfer = functools.cache(lambda: False)
+    replace_where_imported("has_flashinfer", found.has_flashinfer, functools.cache(lambda: False))
     return True

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from backend import bridge, forkserver, front, memory, report
+from backend import bridge, forkserver, front, kernels, memory, report
 from backend.ending import DRAIN_SECONDS, DRAIN_VARIABLE, when_ended
 from backend.engine import (
     EngineLoop,
@@ -30,7 +30,7 @@ from backend.inputs import INPUTS, OUTPUTS
 from backend.metrics import Copier, Mirror, Reader
 from backend.openai import build_application, server_arguments
 from backend.processes import below, halted, stopped
-from backend.resources import keep_to_loopback, prepare, read_limits, show_gpus
+from backend.resources import keep_to_loopback, on_cpu, prepare, read_limits, show_gpus
 from backend.service import EXPIRED, UNHEALTHY, Service, sampling_rules
 from backend.settings import is_true, read_model
 
@@ -57,6 +57,8 @@ class TritonPythonModel:
         keep_to_loopback(os.environ)
         prepare(self._settings.engine_arguments, os.environ)
         forkserver.attach(os.environ, self._settings.engine_arguments)
+        if not on_cpu(os.environ):
+            kernels.prefer_own()
         arguments = engine_arguments(self._settings.engine_arguments)
         openai = self._settings.openai
         frontend = (

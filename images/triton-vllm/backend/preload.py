@@ -81,12 +81,16 @@ class NotCopyable(RuntimeError):
 def preload() -> None:
     """Import the engine in this process, the fork server, before it is copied. Raises NotCopyable."""
     from backend.forkserver import start_copies
+    from backend.kernels import prefer_own
 
+    on_gpus = os.environ.get("TRITON_VLLM_DEVICE") == "cuda"
     with gpus_asked_elsewhere():
         start_copies()
+        if on_gpus:
+            prefer_own()
         for problem in import_all(modules_of(os.environ)):
             sys.stderr.write(f"{problem}\n")
-    if os.environ.get("TRITON_VLLM_DEVICE") == "cuda" and not copies_can_use_gpus():
+    if on_gpus and not copies_can_use_gpus():
         raise NotCopyable("a module that is imported in advance has initialized CUDA")
     _set_title("ForkServer")
     # The garbage collector of a copy need not look at what they all share, and the pages of it stay shared.

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from backend import graphs, report, startup_plan
+from backend import graphs, kernels, report, startup_plan
 from backend.memory import MeasuringWorker
 
 logger = logging.getLogger("triton_vllm")
@@ -142,6 +142,7 @@ def _install() -> None:
 
 def _start_faster(gpu_worker: ModuleType) -> None:
     """What a start on a GPU does not do again, or not at all, where this version of vLLM can."""
+    kernels.prefer_own()  # here too: this may be a process that has imported vLLM by itself
     try:
         from vllm.config.compilation import CUDAGraphMode
         from vllm.v1.worker import startup_plan as plans

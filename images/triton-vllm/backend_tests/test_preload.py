@@ -201,6 +201,10 @@ def stand_in_engine(cuda: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     sys.modules["vllm"].utils = sys.modules["vllm.utils"]  # type: ignore[attr-defined]
     sys.modules["vllm.utils"].system_utils = utils  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "vllm.utils.system_utils", utils)
+    flashinfer = ModuleType("vllm.utils.flashinfer")
+    flashinfer.has_flashinfer = lambda: True  # type: ignore[attr-defined]
+    sys.modules["vllm.utils"].flashinfer = flashinfer  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "vllm.utils.flashinfer", flashinfer)
     monkeypatch.setattr(preload, "ENGINE_MODULES", ("no_such_module_at_all",))
     monkeypatch.setattr(preload, "DEVICE_MODULES", {})
     monkeypatch.setattr(gc, "freeze", lambda: titles.append("frozen"))
@@ -221,6 +225,7 @@ def test_preload_imports_and_gets_ready_to_be_copied(
     preload.preload()
     assert stand_in_engine == ["ForkServer", "frozen"]
     assert "no_such_module_at_all is not imported in advance" in capsys.readouterr().err
+    assert sys.modules["vllm.utils.flashinfer"].has_flashinfer() == (device == "cpu")
 
 
 def test_preload_fails_where_copies_could_not_use_a_gpu(

@@ -178,12 +178,14 @@ def fork_server() -> Iterator[str]:
     without_gpu.pretend()
     import torch
 
+    from backend import kernels as kernels_of_engine
     from backend import preload
 
     def initialized() -> None:
         raise RuntimeError("CUDA is initialized while modules are imported: the engine would import all of them again")
 
     torch.cuda._lazy_init = initialized
+    kernels_of_engine.prefer_own()
     yield from preload.import_all(preload.modules_of({"TRITON_VLLM_DEVICE": "cuda"}))
 
 

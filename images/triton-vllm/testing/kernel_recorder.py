@@ -27,6 +27,6 @@ def record(*, fn: Any, compile: Any, **_: Any) -> None:
 
 
 if VARIABLE in os.environ:
-    from triton import knobs  # type: ignore[import-not-found] # the engine's environment for GPUs has it
+    from triton import knobs
 
     knobs.runtime.jit_post_compile_hook = record
