@@ -13,9 +13,9 @@ from backend import startup_plan
 
 GIB = 1 << 30
 # Resident memory of what is not weights and KV cache: tritonserver, the stub with the front ends, the engine core (with
-# the only worker in it, or without), and each worker that is a process. Measured with vLLM 0.32 on CPU and a model of
+# the only worker in it, which is a copy of the fork server, or without), and each worker that is a process. Measured with vLLM 0.32 on CPU and a model of
 # 0.5 MB.
-ALONE_BYTES = int(1.5 * GIB)
+ALONE_BYTES = int(1.7 * GIB)
 FIXED_BYTES = int(1.3 * GIB)
 WORKER_BYTES = int(0.7 * GIB)
 # Without a limit of its own the container shares the node's memory with others: take no more than this.

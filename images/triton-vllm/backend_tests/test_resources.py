@@ -69,8 +69,8 @@ def test_several_workers_and_what_the_user_wants_have_processes(
 @pytest.mark.parametrize(
     ("arguments", "memory", "told"),
     [
-        ({}, 4 * GIB, int(3.6 * GIB) - int(1.5 * GIB)),
-        ({"gpu_memory_utilization": 0.5}, 4 * GIB, 2 * GIB - int(1.5 * GIB)),
+        ({}, 4 * GIB, int(3.6 * GIB) - int(1.7 * GIB)),
+        ({"gpu_memory_utilization": 0.5}, 4 * GIB, 2 * GIB - int(1.7 * GIB)),
         ({"distributed_executor_backend": "mp"}, 4 * GIB, int(3.6 * GIB) - 2 * GIB),
         ({"tensor_parallel_size": 2}, 8 * GIB, (int(7.2 * GIB) - int(2.7 * GIB)) // 2),
         ({}, GIB, 64 << 20),
