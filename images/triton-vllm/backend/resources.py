@@ -13,8 +13,8 @@ from backend import startup_plan
 
 GIB = 1 << 30
 # Resident memory of what is not weights and KV cache: tritonserver, the stub with the front ends, the engine core (with
-# the only worker in it, which is a copy of the fork server, or without), and each worker that is a process. Measured with vLLM 0.32 on CPU and a model of
-# 0.5 MB.
+# the only worker in it, and then with the fork server, or without), and each worker that is a process. Measured with
+# vLLM 0.32 on CPU and a model of 0.5 MB.
 ALONE_BYTES = int(1.7 * GIB)
 FIXED_BYTES = int(1.3 * GIB)
 WORKER_BYTES = int(0.7 * GIB)
