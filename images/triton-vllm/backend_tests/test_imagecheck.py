@@ -16,6 +16,7 @@ from types import ModuleType
 
 import pytest
 
+import env as engine_env
 from imagecheck import __main__ as check
 from imagecheck import calls, fatbin, files, modules, parts, versions
 
@@ -331,3 +332,16 @@ def test_a_part_that_raises_ends_with_1(capsys: pytest.CaptureFixture[str]) -> N
     told = capsys.readouterr()
     assert told.out == "PROBLEM two lines\n"
     assert "no such library" in told.err
+
+
+@pytest.mark.engine
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("variant", ["cpu", "cpu-previous"])
+def test_the_images_for_cpus_have_no_contradictions(variant: str) -> None:
+    left_out = ("PYTHONPYCACHEPREFIX", "CUDA_HOME")
+    kept = {name: value for name, value in os.environ.items() if name not in left_out}
+    environment = {**kept, "PYTHONPATH": str(IMAGE), "TRITON_VLLM_DEVICE": "cpu"}
+    command = [str(engine_env.ensure(variant)), "-m", "imagecheck"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [line.split(" (")[0] for line in done.stdout.splitlines()] == ["files: ok", "requirements: ok"]

