@@ -315,6 +315,43 @@ def test_copies_and_their_copies_have_the_environment_of_who_started_them(tmp_pa
     assert worker[1:4] == [pid, "core", None]
 
 
+WORKERS = """
+import json, os, sys
+import uvloop
+from backend import forkserver
+from backend.engine import engine_arguments, start_engine
+from backend.processes import below, name_of, processes
+from backend.resources import prepare
+
+async def run(arguments, fork_server):
+    from vllm import SamplingParams
+    engine = await start_engine(engine_arguments(arguments))
+    async for output in engine.generate("Hello", SamplingParams(max_tokens=8, ignore_eos=True), "0"):
+        pass
+    parents = {pid: parent for pid, parent, _, _ in processes()}
+    copies = sorted(name_of(pid) for pid in below(fork_server) if parents[pid] == fork_server)
+    engine.shutdown()
+    return {"copies": copies, "tokens": len(output.outputs[0].token_ids)}
+
+if __name__ == "__main__":
+    arguments = json.loads(sys.argv[1])
+    prepare(arguments, os.environ)
+    address = forkserver.start(os.environ, 2)
+    os.environ[forkserver.VARIABLE] = str(address)
+    assert forkserver.attach(os.environ, arguments)
+    print(json.dumps(uvloop.run(run(arguments, address.pid))))
+"""
+
+
+@pytest.mark.engine
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("variant", ["cpu", "cpu-previous"])
+def test_an_engine_with_two_workers_as_on_two_gpus_has_only_copies(tmp_path: Path, variant: str) -> None:
+    engine = json.dumps({**TINY_ENGINE, "model": str(tiny_model()), "tensor_parallel_size": 2})
+    found = json.loads(script_lines(tmp_path, WORKERS, engine, variant=variant)[-1])
+    assert found == {"copies": ["VLLM::EngineCor", "VLLM::Worker_TP", "VLLM::Worker_TP"], "tokens": 8}
+
+
 def served(folder: Path, **engine: Any) -> Path:
     write_model(folder / "models", "llm", {**TINY_ENGINE, "model": str(tiny_model()), **engine})
     (folder / "tmp").mkdir()

@@ -100,6 +100,7 @@ def test_of_a_stand_in_manager_the_pieces_are_spaced_and_come_after_the_full_gra
     assert set(after._candidates) == set(before._candidates)
     for (batch, _), found in after._candidates.items():
         assert [each.cg_mode for each in found] == [Mode.FULL, Mode.PIECEWISE]
+        assert found[0] == before._candidates[batch, 0][0]
         assert found[1].num_tokens == min(size for size in spaced(USUAL) if size >= batch)
     assert after.compilation_config.cudagraph_capture_sizes == USUAL
 
