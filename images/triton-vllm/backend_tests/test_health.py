@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from backend.health import PROBE_AFTER_SECONDS, STALL_SECONDS
+from backend.processes import name_of
+from backend.serve import STOPPED_SECONDS
 from testing.server import (
     ENDLESS,
     TINY_ENGINE,
@@ -142,7 +144,9 @@ def test_frozen_engine_is_not_ready_and_thawed_is_again_then_killed_server_leave
         wait_until(lambda: server.health().status == 503, 60)
         # On a busy machine a little more than the promised 15 s must be allowed.
         assert time.monotonic() - begun < 20
-        assert "the engine has given nothing for" in server.health().body["reason"]
+        reason = server.health().body["reason"]
+        assert reason.startswith("the engine has given nothing for ")
+        assert reason.endswith(" seconds; the engine core does not run")
         os.kill(core, signal.SIGCONT)
         wait_until(lambda: server.health().status == 200, 60)
         assert server.generate(max_tokens=2).status == 200
@@ -153,6 +157,23 @@ def test_frozen_engine_is_not_ready_and_thawed_is_again_then_killed_server_leave
         assert server.processes("") == []
         assert server.termination_message["cause"] == "tritonserver ended with signal 9"
     assert left_in_shared_memory() <= segments
+
+
+def test_what_stays_stopped_ends_the_container_and_is_named(tmp_path: Path) -> None:
+    with running(tmp_path, models(tmp_path)) as server:
+        (triton,) = [pid for pid in server.processes("") if name_of(pid) == "tritonserver"]
+        os.kill(triton, signal.SIGSTOP)
+        wait_until(lambda: server.health().status == 503, 15)
+        assert server.health().body["reason"] == "tritonserver is stopped"
+        os.kill(triton, signal.SIGCONT)
+        wait_until(lambda: server.health().status == 200, 15)
+        (core,) = server.processes("VLLM::EngineCor")
+        os.kill(core, signal.SIGSTOP)
+        begun = time.monotonic()
+        assert server.wait_exit(90) == 1
+        assert STOPPED_SECONDS <= time.monotonic() - begun < 60
+        assert server.processes("") == []
+        assert server.termination_message["cause"] == "the engine core was stopped (SIGSTOP) for 30 seconds"
 
 
 def test_dead_engine_answers_those_who_wait_and_ends_the_container(tmp_path: Path) -> None:

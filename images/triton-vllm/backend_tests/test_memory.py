@@ -90,3 +90,11 @@ def test_the_slowest_rank_speaks_for_a_phase() -> None:
     assert asyncio.run(spent_by(engine)) == {"KVCache": 2.0, "Warmup": 3.0}
     assert callable(getattr(PhasedWorker, engine.asked))
     assert asyncio.run(spent_by(Engine(AttributeError("no such method")))) == {}
+
+
+def test_a_worker_that_took_the_size_of_an_earlier_start_tells_the_terms_of_that_start() -> None:
+    took = worker(given=AVAILABLE, triton_vllm_terms=TERMS)
+    assert measured(took, graphs_count=True) == TERMS
+    assert measured(took, graphs_count=True) is not TERMS
+    unknown = worker(given=AVAILABLE, triton_vllm_terms={})
+    assert measured(unknown, graphs_count=True) == {"weightsBytes": WEIGHTS, "kvCacheBytes": AVAILABLE}

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
 from backend import report, workers
 from backend.workers import FETCH, SPIN_SECONDS, PhasedWorker, Stopwatch, sleep_soon, wrap
+from testing.server import script_lines
 
 SPENT = 3.0
 
@@ -155,3 +157,33 @@ def test_another_engines_queue_is_left_alone() -> None:
     sleep_soon(Condition)
     sleep_soon(None)
     assert Condition(True).read
+
+
+INSTALLED = """
+import json
+import vllm.v1.worker.gpu_worker as gpu_worker
+import backend.workers
+from vllm.v1.worker import startup_plan as plans
+from vllm.v1.worker.gpu.cudagraph_utils import CudaGraphManager
+ours = [gpu_worker.maybe_save_startup_plan, gpu_worker.maybe_apply_startup_plan, CudaGraphManager._init_candidates]
+theirs = [plans.maybe_save_startup_plan, plans.maybe_apply_startup_plan]
+print(json.dumps([[one.__globals__["__name__"] for one in some] for some in (ours, theirs)]))
+"""
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("variant", ["cpu", "cpu-previous"])
+def test_a_gpus_worker_keeps_what_it_measured_and_has_fewer_graphs(tmp_path: Path, variant: str) -> None:
+    ours, theirs = json.loads(script_lines(tmp_path, INSTALLED, variant=variant)[-1])
+    assert ours == ["backend.startup_plan", "backend.startup_plan", "backend.graphs"]
+    assert theirs == ["vllm.v1.worker.startup_plan"] * 2
+
+
+def test_a_stand_in_version_that_has_other_modules_starts_as_it_does_by_itself(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "vllm", ModuleType("vllm"))
+    gpu_worker = ModuleType("vllm.v1.worker.gpu_worker")
+    workers._start_faster(gpu_worker)
+    assert "this vLLM starts as it does by itself: " in caplog.text
+    assert not hasattr(gpu_worker, "maybe_save_startup_plan")
