@@ -49,7 +49,8 @@ DEAD_STUB_SECONDS = 2.0
 # While it loads, tritonserver waits for processes that end: those that it has asked to, for a second or two.
 GIVEN_UP_SECONDS = 15.0
 KEPT_LINES = 400
-KEPT_CAUSES = 20
+# So many lines that tell a cause are kept, from the last so many.
+KEPT_CAUSES, EFFECTS = 20, 5000
 CAUSE = re.compile(rb"died unexpectedly|device-side assert|illegal memory access|CUDA out of memory|OutOfMemoryError")
 # What tritonserver, torch and vLLM leave in /dev/shm when they are killed.
 SEGMENTS = re.compile(r"triton_\w+_shm_region_|psm_|torch_|sem\.mp-|vllm")
@@ -73,8 +74,9 @@ class Tail:
 
     def __init__(self, pipe: IO[bytes]) -> None:
         self._lines: collections.deque[bytes] = collections.deque(maxlen=KEPT_LINES)
-        # What tells a cause, however much its effects say afterwards: every client's request fails with a traceback.
-        self._causes: list[bytes] = []
+        # Lines that tell a cause, with their numbers: its effects may say more than is kept, a traceback per request.
+        self._causes: collections.deque[tuple[int, bytes]] = collections.deque(maxlen=KEPT_CAUSES)
+        self._count = 0
         self._pipe = pipe
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
@@ -84,14 +86,17 @@ class Tail:
         # Whoever inherited the pipe and still lives keeps it open.
         self._thread.join(timeout=2)
         last = list(self._lines)
-        lines = [line for line in self._causes if line not in last] + last
+        # One that is older was got over.
+        recent = [line for number, line in self._causes if number > self._count - EFFECTS]
+        lines = [line for line in recent if line not in last] + last
         return [line.decode(errors="replace").rstrip("\n") for line in lines]
 
     def _run(self) -> None:
         for line in self._pipe:
             self._lines.append(line)
-            if len(self._causes) < KEPT_CAUSES and CAUSE.search(line):
-                self._causes.append(line)
+            self._count += 1
+            if CAUSE.search(line):
+                self._causes.append((self._count, line))
             sys.stdout.buffer.write(line)
             sys.stdout.buffer.flush()
 

@@ -150,3 +150,16 @@ def test_wait_must_last_without_a_break(monkeypatch: pytest.MonkeyPatch) -> None
 )
 def test_where_the_server_opens(flags: list[str], door: tuple[str, int] | None) -> None:
     assert Command.parse(flags).http == door
+
+
+@pytest.mark.parametrize(
+    ("effects", "told"), [(2000, "the engine's worker VllmWorker-1 was killed by signal 9"), (6000, None)]
+)
+def test_a_cause_is_known_behind_many_effects_and_forgotten_in_the_end(
+    tmp_path: Path, effects: int, told: str | None
+) -> None:
+    cause = (
+        "(EngineCore pid=7) ERROR Worker proc VllmWorker-1 died unexpectedly (exit code: -9), shutting down executor."
+    )
+    script = f"#!/bin/sh\necho '{cause}'\nyes '(MainProcess) INFO a line of a traceback' | head -{effects}\nexit 3\n"
+    assert supervised(tmp_path, script) == (3, told or "tritonserver ended with code 3")
