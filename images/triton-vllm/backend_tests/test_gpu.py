@@ -6,6 +6,7 @@ import importlib
 import json
 import mmap
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -411,6 +412,9 @@ class Doors(BaseHTTPRequestHandler):
         )
         if how == TOLD:
             said = {"error": {"message": "died"} if openai else "died"}
+        if how == "refused":
+            self.answer(400, '{"error": "died"}')
+            return
         if how == "garbled":
             self.answer(200, "data: {" if streams else "{}")
             return
@@ -444,6 +448,14 @@ def test_what_became_of_each_request_is_told(server: Server, how: str) -> None:
     }
 
 
+def test_a_stream_that_is_refused_is_told(server: Server) -> None:
+    Doors.how = "refused"
+    clients = Clients(server, 4, TOKENS)
+    clients.start()
+    clients.wait(30)
+    assert clients.outcome() == {TOLD: 4}, clients.ended
+
+
 def test_what_cannot_be_read_is_a_part(server: Server) -> None:
     Doors.how = "garbled"
     clients = Clients(server, 4, TOKENS)
@@ -451,6 +463,19 @@ def test_what_cannot_be_read_is_a_part(server: Server) -> None:
     clients.wait(30)
     assert clients.outcome() == {CUT: 4}
     assert all("Error" in one.words for one in clients.ended)
+
+
+def test_a_pod_that_is_never_ready_is_out_of_its_service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(Readiness, "PERIOD", 0.01)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    watching = Readiness(Server(tmp_path, SimpleNamespace(pid=0), port, port, port, port))
+    deadline = time.monotonic() + 30
+    while watching.lost is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    watching.stop()
+    assert watching.lost is not None
+    assert "URLError" in watching.reason
 
 
 def test_clients_have_started_when_all_of_them_run(server: Server) -> None:
