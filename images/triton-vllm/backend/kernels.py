@@ -18,11 +18,13 @@ def prefer_own() -> bool:
     and on Blackwell that is tens of minutes of compiling at a start, or a download, and for FP8 in blocks a compiler
     that runs while clients wait (operator/docs/adr/0007-kernels.md). What vLLM uses of FlashInfer without asking (the
     sampler, the all-reduce) was compiled when the image was built. Best called before vLLM's layers are imported:
-    some look at once. False, and nothing done, where FlashInfer's kernels are installed.
+    some look at once. False, and nothing done, where FlashInfer's kernels are installed or vLLM does not ask for them.
     """
     if importlib.util.find_spec(PRECOMPILED):
         return False
-    import vllm.utils.flashinfer as found
-
+    try:
+        import vllm.utils.flashinfer as found
+    except ImportError:
+        return False
     replace_where_imported("has_flashinfer", found.has_flashinfer, functools.cache(lambda: False))
     return True
