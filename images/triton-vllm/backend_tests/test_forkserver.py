@@ -264,6 +264,64 @@ def test_the_stand_in_torch_has_the_threads_of_the_environment(
     assert given == taken
 
 
+@pytest.fixture
+def process(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A process of the engine that is run here: it notes the environment in which its target ran, and what was done."""
+    done: list[Any] = []
+    monkeypatch.setattr(forkserver, "_take_threads", lambda environment: done.append(environment["THREADS"]))
+    monkeypatch.setattr(forkserver, "load_tokenizer", lambda config: done.append(config))
+    made: Any = forkserver.ForkedProcess(
+        target=lambda vllm_config: done.append(dict(os.environ)), kwargs={"vllm_config": "config"}
+    )
+    made.done = done
+    before = dict(os.environ)
+    yield made
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.mark.parametrize(("name", "loads"), [("EngineCore", True), ("EngineCore_DP0", True), ("VllmWorker-0", False)])
+def test_a_copy_takes_the_environment_and_its_core_begins_to_load_the_tokenizer(
+    process: Any, name: str, loads: bool
+) -> None:
+    process.name, process._environment = name, {"THREADS": "3"}
+    process.run()
+    assert process.done == ["3", *(["config"] if loads else []), {"THREADS": "3"}]
+
+
+def test_a_new_process_keeps_the_environment_in_which_it_began(process: Any) -> None:
+    process.name, process._environment = "VllmWorker-0", None
+    process.run()
+    assert process.done == [dict(os.environ)]
+
+
+def test_a_copy_is_started_with_the_environment_of_the_moment(process: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    began: list[Any] = []
+    monkeypatch.setattr("multiprocessing.process.BaseProcess.start", lambda one: began.append(one._environment))
+    monkeypatch.setenv("MARK", "now")
+    process.start()
+    monkeypatch.setenv("MARK", "later")
+    assert [environment["MARK"] for environment in began] == ["now"]
+
+
+@pytest.mark.parametrize("error", [None, EOFError("no answer"), ConnectionRefusedError("refused")])
+def test_a_process_is_a_copy_or_a_new_one_where_the_fork_server_has_ended(
+    process: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception | None
+) -> None:
+    def copied(_: Any) -> str:
+        if error is not None:
+            raise error
+        return "a copy"
+
+    monkeypatch.setattr("multiprocessing.context.ForkServerProcess._Popen", staticmethod(copied))
+    monkeypatch.setattr("multiprocessing.context.SpawnProcess._Popen", staticmethod(lambda _: "a new process"))
+    process.name, process._environment = "EngineCore", {"THREADS": "3"}
+    assert process._Popen(process) == ("a copy" if error is None else "a new process")
+    assert process._environment == ({"THREADS": "3"} if error is None else None)
+    told = [] if error is None else [f"EngineCore imports vLLM by itself: the fork server has ended: {error}"]
+    assert caplog.messages == told
+
+
 PROCESSES = """
 import json, os, sys
 from backend import forkserver
