@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import multiprocessing.forkserver
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from backend import preload
+from backend.forkserver import ForkServerContext
 from backend.preload import (
     DEVICE_MODULES,
     ENGINE_MODULES,
@@ -24,6 +26,7 @@ from backend.preload import (
     import_all,
     modules_of,
 )
+from backend.processes import below
 from testing.server import script_lines
 
 
@@ -85,10 +88,11 @@ def test_an_unknown_gpu_is_remembered(cuda: Any) -> None:
 
 
 def test_who_asks_is_answered_by_the_copy_and_afterwards_by_torch_again(cuda: Any) -> None:
-    own = cuda.get_device_properties
+    own, before = cuda.get_device_properties, below(os.getpid())
     with gpus_asked_elsewhere():
         assert cuda.get_device_properties(0).pid != os.getpid()
     assert cuda.get_device_properties is own
+    assert below(os.getpid()) <= before, "the copy is collected"
     with pytest.raises(ZeroDivisionError), gpus_asked_elsewhere():
         raise ZeroDivisionError
     assert cuda.get_device_properties is own
@@ -207,6 +211,9 @@ def stand_in_engine(cuda: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     monkeypatch.setitem(sys.modules, "vllm.utils.flashinfer", flashinfer)
     monkeypatch.setattr(preload, "ENGINE_MODULES", ("no_such_module_at_all",))
     monkeypatch.setattr(preload, "DEVICE_MODULES", {})
+    server: Any = multiprocessing.forkserver._forkserver
+    monkeypatch.setattr(server, "ensure_running", server.ensure_running)  # it is put back afterwards
+    monkeypatch.setattr(gc, "collect", lambda: titles.append("collected"))
     monkeypatch.setattr(gc, "freeze", lambda: titles.append("frozen"))
     monkeypatch.delenv("TRITON_VLLM_FORK_SERVER", raising=False)
     return titles
@@ -223,7 +230,9 @@ def test_preload_imports_and_gets_ready_to_be_copied(
     monkeypatch.setenv("TRITON_VLLM_DEVICE", device)
     monkeypatch.setattr(preload, "CUDA_DRIVER", driver(0))
     preload.preload()
-    assert stand_in_engine == ["ForkServer", "frozen"]
+    assert stand_in_engine == ["ForkServer", "collected", "frozen"]
+    # The engine core, a copy, starts its workers as copies too.
+    assert isinstance(sys.modules["vllm.utils.system_utils"].get_mp_context(), ForkServerContext)
     assert "no_such_module_at_all is not imported in advance" in capsys.readouterr().err
     assert sys.modules["vllm.utils.flashinfer"].has_flashinfer() == (device == "cpu")
 
