@@ -113,17 +113,17 @@ async def test_idle_engine_that_hangs_is_found_by_the_next_question() -> None:
 
 async def test_a_halted_process_that_the_engine_does_not_need_is_asked_about_once() -> None:
     bench = Bench()
-    bench.halted = frozenset({7})
-    await bench.step(0.5)
-    await bench.message()
-    assert bench.answer is not None
-    bench.answer.set_result(None)
-    await bench.step(0.5)
-    bench.halted = frozenset({7, 8})  # the answer was given before this one stopped
-    for _ in range(6):
+    # The answer about the first was given before the second stopped.
+    for number, halted in enumerate([frozenset({7}), frozenset({7, 8})], start=1):
+        bench.halted = halted
         await bench.step(0.5)
         await bench.message()
-    assert bench.probes == 2
+        assert bench.answer is not None
+        bench.answer.set_result(None)
+        for _ in range(6):
+            await bench.step(0.5)
+            await bench.message()
+        assert bench.probes == number
 
 
 async def test_frozen_busy_engine_counts_from_its_last_message() -> None:
