@@ -114,8 +114,8 @@ async def test_idle_engine_that_hangs_is_found_by_the_next_question() -> None:
 async def test_a_halted_process_that_the_engine_does_not_need_is_asked_about_once() -> None:
     bench = Bench()
     # The answer about the first was given before the second stopped.
-    for number, halted in enumerate([frozenset({7}), frozenset({7, 8})], start=1):
-        bench.halted = halted
+    for number, pids in ((1, frozenset({7})), (2, frozenset({7, 8}))):
+        bench.halted = pids
         await bench.step(0.5)
         await bench.message()
         assert bench.answer is not None
