@@ -5,6 +5,7 @@ The environment is built from the image's own pins with the scripts of its Docke
 
 from __future__ import annotations
 
+import json
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,14 +137,27 @@ def test_headers_of_python_that_are_missing_are_found(image: CudaImage, tmp_path
     assert "Python.h" in checked.told
 
 
-def test_modules_of_flashinfer_that_were_not_compiled_are_found(image: CudaImage, tmp_path: Path) -> None:
-    package = tmp_path / "flashinfer_jit_cache"
+@pytest.mark.parametrize(
+    ("manifest", "source", "told"),
+    [
+        ({}, "", "FlashInfer's sampler was not compiled"),
+        ({"sampling": ["sm90a", "sm80"]}, "", "sampling holds code for [90], its manifest says [80, 90]"),
+        ({"sampling": ["sm90a"]}, "get_jit_cache_providers = tuple\n", "FlashInfer does not take sampling for"),
+    ],
+)
+def test_modules_of_flashinfer_that_it_does_not_get_are_found(
+    image: CudaImage, tmp_path: Path, manifest: dict[str, list[str]], source: str, told: str
+) -> None:
+    (real,) = (image.python.parents[1] / "lib").glob("python*/site-packages/flashinfer_jit_cache")
+    version = json.loads((real / "manifest.json").read_text())["version"]
+    package = tmp_path / real.name
     package.mkdir()
-    (package / "__init__.py").write_text((engine_env.HERE / "precompiled.py").read_text())
-    (package / "manifest.json").write_text('{"version": "0.7.0.post1", "modules": {}}')
+    (package / "__init__.py").write_text((real / "__init__.py").read_text() + source)
+    (package / "manifest.json").write_text(json.dumps({"version": version, "modules": manifest}))
+    (package / "sampling").symlink_to(real / "sampling")
     checked = image.check("flashinfer-modules", PYTHONPATH=f"{tmp_path}:{image.variables['PYTHONPATH']}")
     assert checked.code == 1
-    assert "FlashInfer's sampler was not compiled" in checked.told
+    assert told in checked.told
 
 
 def test_a_module_that_cannot_be_imported_is_found(image: CudaImage, tmp_path: Path) -> None:

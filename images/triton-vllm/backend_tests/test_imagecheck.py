@@ -293,7 +293,15 @@ def test_compiled_modules_are_offered_for_the_gpus_that_they_hold_code_for(tmp_p
 
 def test_files_outside_of_the_folder_for_caches_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRITON_CACHE_DIR", "/of/the/caller")
+    monkeypatch.setenv("PYTHONPYCACHEPREFIX", "/bytecode/elsewhere")
+    monkeypatch.setenv("PYTHONPATH", "/of/the/image")
     environment = check.environment(tmp_path)
+    # As in a pod without a GPU, where the bytecode of the image is used and none is written.
+    assert environment["CUDA_VISIBLE_DEVICES"] == ""
+    assert environment["PYTHONPATH"] == f"{IMAGE}:/of/the/image"
+    assert environment["PYTHONDONTWRITEBYTECODE"] == "1"
+    assert "PYTHONPYCACHEPREFIX" not in environment
+    assert environment["TMPDIR"] == str(tmp_path / "tmp")
     assert environment["TRITON_CACHE_DIR"] == str(tmp_path / "cache/triton")
     assert check.astray(tmp_path) == []
     (Path(environment["HOME"]) / ".humming").mkdir()
@@ -332,6 +340,42 @@ def test_a_part_that_raises_ends_with_1(capsys: pytest.CaptureFixture[str]) -> N
     told = capsys.readouterr()
     assert told.out == "PROBLEM two lines\n"
     assert "no such library" in told.err
+
+
+@pytest.fixture
+def two_parts(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
+    """Two parts, of which one is for a CPU too, and what they find."""
+    finds: dict[str, list[str]] = {"both": [], "gpu": []}
+    shown = (check.Part("both", lambda: None, on_cpu=True), check.Part("gpu", lambda: ["none of these"]))
+    monkeypatch.setattr(check, "PARTS", shown)
+    monkeypatch.setattr(check, "run", lambda part, recorder: finds[part.name])
+    monkeypatch.delenv("CUDA_HOME", raising=False)
+    return finds
+
+
+def test_the_check_ends_with_1_when_a_part_finds_something(
+    two_parts: dict[str, list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert check.main([]) == 0
+    assert capsys.readouterr().out == "both: ok (0 s)\ngpu: ok (0 s)\n"
+    two_parts["gpu"] = ["a compiler is missing"]
+    assert check.main(["--device", "cpu"]) == 0
+    assert check.main(["both"]) == 0
+    assert capsys.readouterr().out == "both: ok (0 s)\n" * 2
+    assert check.main(["both", "gpu"]) == 1
+    assert capsys.readouterr().out.endswith("gpu: FAILED (0 s)\n  a compiler is missing\n")
+    with pytest.raises(SystemExit, match="2"):
+        check.main(["absent"])
+    assert check.main(["--in-process", "gpu"]) == 0
+    assert capsys.readouterr().out == "PROBLEM none of these\n"
+
+
+def test_the_check_ends_with_1_when_something_was_left_outside_of_the_caches(
+    two_parts: dict[str, list[str]], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check, "astray", lambda folder: ["home/.humming was written"])
+    assert check.main([]) == 1
+    assert "home/.humming was written" in capsys.readouterr().out
 
 
 @pytest.mark.engine

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,12 +29,12 @@ class Part:
     """One thing that is looked at: what finds problems, and the compilers that it calls, all of them and no others."""
 
     name: str
-    look: Callable[[], Iterator[str]]
+    look: Callable[[], Iterable[str] | None]
     calls: frozenset[str] = field(default=frozenset())
     on_cpu: bool = False
 
 
-def _lazily(module: str, function: str) -> Callable[[], Iterator[str]]:
+def _lazily(module: str, function: str) -> Callable[[], Iterable[str] | None]:
     return lambda: getattr(importlib.import_module(f"imagecheck.{module}"), function)()
 
 
@@ -87,7 +87,7 @@ def say(line: str) -> None:
 def look(part: Part) -> int:
     """Print what one part finds."""
     try:
-        for problem in part.look():
+        for problem in part.look() or ():
             say(f"PROBLEM {' '.join(problem.split())}")
     except Exception:  # noqa: BLE001 - whatever a library raises is what this is for
         traceback.print_exc()
