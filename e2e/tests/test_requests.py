@@ -70,7 +70,7 @@ def test_without_the_key_the_door_is_closed(address: str) -> None:
 
 def test_the_start_tells_what_was_fetched_and_how_long_each_phase_took(served: Namespace) -> None:
     report = served.report(NAME)
-    assert list(report)[-7:] == [
-        "EngineArguments", "Download", "WeightsLoaded", "KVCache", "Warmup", "FirstToken", "Serving",
+    assert list(report)[-8:] == [
+        "EngineArguments", "Download", "WeightsLoaded", "KVCache", "Warmup", "FirstToken", "Proof", "Serving",
     ]  # fmt: skip
     assert report["Download"]["bytes"] > 100_000
