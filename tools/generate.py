@@ -9,7 +9,7 @@ import yaml
 
 from tools.kubernetes_types import structural_schema
 from triton_vllm_operator.api.crd import crd
-from triton_vllm_operator.engine import contract
+from triton_vllm_operator.catalog import argument_table
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "operator" / "src" / "triton_vllm_operator"
@@ -44,11 +44,13 @@ def chart_text() -> str:
 
 def capabilities_text() -> str:
     """The contract's compute capabilities for the planner, whose package stands without the contract."""
-    rows = ",\n".join(f"    {json.dumps(m)}: {json.dumps(contract.least_capabilities(m))}" for m in contract.methods())
-    about = (
-        "Made by `make gen` from engine/data/arguments.json: method -> [first version, compute capability, 75 for 7.5]"
+    rows = ",\n".join(
+        f"    {json.dumps(m)}: {json.dumps(argument_table.least_capabilities(m))}" for m in argument_table.methods()
     )
-    head = f'  "about": {json.dumps(about)},\n  "versions": {json.dumps(contract.versions())},\n'
+    about = (
+        "Made by `make gen` from catalog/data/arguments.json: method -> [first version, compute capability, 75 for 7.5]"
+    )
+    head = f'  "about": {json.dumps(about)},\n  "versions": {json.dumps(argument_table.versions())},\n'
     return f'{{\n{head}  "methods": {{\n{rows}\n  }}\n}}\n'
 
 

@@ -1,6 +1,6 @@
-"""`python -m tools.contract` writes engine/data/arguments.json; `--check` compares and changes nothing.
+"""`python -m tools.contract` writes catalog/data/arguments.json; `--check` compares and changes nothing.
 
-Versions are those of engine/data/releases.yaml and EXTRA. What the cache lacks is downloaded with pip (about 0.5 GB
+Versions are those of catalog/data/releases.yaml and EXTRA. What the cache lacks is downloaded with pip (about 0.5 GB
 once, 0.1 GB kept).
 """
 
@@ -14,11 +14,11 @@ from tools.contract.quantization import read_methods
 from tools.contract.resolve import Resolver
 from tools.contract.sources import fetch
 from tools.contract.table import fold, to_text
-from triton_vllm_operator import engine
-from triton_vllm_operator.engine import releases
-from triton_vllm_operator.engine.versions import vllm_key
+from triton_vllm_operator import catalog
+from triton_vllm_operator.catalog import releases
+from triton_vllm_operator.catalog.versions import vllm_key
 
-TABLE = Path(engine.__file__).parent / "data" / "arguments.json"
+TABLE = Path(catalog.__file__).parent / "data" / "arguments.json"
 
 # Versions in no image of the table: one with measured memory figures, and the newest, to plan for.
 EXTRA = ("0.25.1", "0.33.0")

@@ -75,8 +75,9 @@ def test_logic_that_is_written_twice_is_found_but_not_in_tests(tree: Path) -> No
 AGAINST_THE_LAYERS = {
     "api/names.py": ("import triton_vllm_operator.plan.actions", "Dependencies go down only"),
     "plan/drift.py": ("import asyncio", "The domain is pure"),
-    "kube/errors.py": ("import kopf", "kopf only in the runtime"),
-    "runtime/health.py": ("import kubernetes", "The Kubernetes client only in kube"),
+    "kube/errors.py": ("import kopf", "kopf only in the controller"),
+    "cli/tables.py": ("import triton_vllm_operator.controller.health", "The command line stands without the operator"),
+    "controller/health.py": ("import kubernetes", "The Kubernetes client only in kube"),
 }
 
 

@@ -131,5 +131,5 @@ def test_the_serving_images_tag_says_which_engine_is_inside() -> None:
 
 def test_the_operators_image_holds_its_package_and_no_test() -> None:
     files = [str(path) for path in images.source_files("operator")]
-    assert "operator/src/triton_vllm_operator/runtime/main.py" in files
+    assert "operator/src/triton_vllm_operator/controller/main.py" in files
     assert not [name for name in files if "tests" in name]

@@ -19,7 +19,7 @@ from tests.apiserver.controlplane import ORPHANED, free_ports
 OPERATOR = Path(__file__).parents[2]  # the folder that holds the package `tests`
 SOURCES = os.pathsep.join([str(OPERATOR), str(OPERATOR / "src")])
 """The package of this tree comes before one that is installed."""
-REAL = ("-c", "from triton_vllm_operator.runtime.main import main; main()")
+REAL = ("-c", "from triton_vllm_operator.controller.main import main; main()")
 TOY = ("-m", "tests.apiserver.toy")
 # Compiling all that it imports takes an operator three times as long as starting.
 BYTECODE = settings.cache_root() / "bytecode"

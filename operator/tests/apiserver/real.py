@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import sys
 
-from triton_vllm_operator.runtime.command import start
-from triton_vllm_operator.runtime.main import reconciler
-from triton_vllm_operator.runtime.probe import NoReport, PodProbe
-from triton_vllm_operator.runtime.review import Reviewer
+from triton_vllm_operator.controller.command_line import start
+from triton_vllm_operator.controller.main import reconciler
+from triton_vllm_operator.controller.probe import NoReport, PodProbe
+from triton_vllm_operator.webhook.review import Reviewer
 
 
 class FakeProbe(PodProbe):

@@ -12,13 +12,13 @@ from tests.apiserver.fixtures import StartOperator
 from tests.apiserver.gpus import UNSCHEDULABLE, node_there, serving_pod_gets
 from tests.apiserver.inspections import IMAGE, inspection, says
 from tests.apiserver.operators import PROVEN, OperatorProcess, eventually
-from tests.apiserver.test_planning import SMALL, fits
+from tests.apiserver.planned import SMALL, fits
 from tests.apiserver.view import Object, View, llm
-from tests.capacity.test_dra import device, slice_
+from tests.builders.dra import device, slice_
 from triton_vllm_operator.capacity import gpus_offered
 from triton_vllm_operator.kube import kinds
 from triton_vllm_operator.kube.client import Client
-from triton_vllm_operator.kube.gpus import nodes
+from triton_vllm_operator.kube.gpu_inventory import nodes
 
 HOSTNAME = "kubernetes.io/hostname"
 pytestmark = pytest.mark.every_version

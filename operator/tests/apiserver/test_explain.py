@@ -19,9 +19,9 @@ from tests.apiserver.gpus import UNSCHEDULABLE, hold, namespace_there, node_ther
 from tests.apiserver.inspections import IMAGE, inspection, says
 from tests.apiserver.kubelet import pod_ready, pod_waiting
 from tests.apiserver.operators import PROVEN, SOURCES, OperatorProcess, eventually
-from tests.apiserver.test_planning import LARGE, ONE_GPU, SMALL
+from tests.apiserver.planned import LARGE, ONE_GPU, SMALL
 from tests.apiserver.view import Object, View, llm
-from tests.plan.test_fit import H100, node
+from tests.builders.deployments import H100, node
 
 UNPLANNED = {"planning": {"mode": "Off"}}
 

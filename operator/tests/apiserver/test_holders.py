@@ -12,9 +12,9 @@ from tests.apiserver.fixtures import StartOperator
 from tests.apiserver.gpus import UNSCHEDULABLE, hold, namespace_there, node_there, serving_pod_gets
 from tests.apiserver.operators import PROVEN, OperatorProcess, eventually
 from tests.apiserver.view import View, llm
-from tests.plan.test_fit import A10, node
+from tests.builders.deployments import A10, node
 from triton_vllm_operator.kube.client import PAGE, Client
-from triton_vllm_operator.kube.gpus import held
+from triton_vllm_operator.kube.gpu_inventory import held
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +15,12 @@ from tests.apiserver.controlplane import ControlPlane
 from tests.apiserver.fixtures import StartOperator
 from tests.apiserver.inspections import IMAGE, container, inspection, inspections, says
 from tests.apiserver.operators import PROVEN, OperatorProcess, eventually
+from tests.apiserver.planned import LARGE, ONE_GPU, SMALL, fits, gpu_node, status
 from tests.apiserver.view import Object, View, llm
-from tests.plan.test_fit import H100, H200, LLAMA_8B, LLAMA_70B, node
-from triton_vllm_operator.capacity import ModelShape
+from tests.builders.deployments import H100, H200, LLAMA_70B, node
 from triton_vllm_operator.cli.main import app
-from triton_vllm_operator.plan.inspection import Failure, Resolved
-from triton_vllm_operator.runtime.shared import NODES_KEPT_S
-
-SMALL = Resolved("c" * 40, ModelShape.from_config(LLAMA_8B))
-LARGE = Resolved("d" * 40, ModelShape.from_config(LLAMA_70B))
-ONE_GPU = {"tensorParallelSize": 1}
-"""Settings with which LARGE fits no GPU."""
-
-
-@contextmanager
-def gpu_node(plane: ControlPlane, namespace: str) -> Iterator[View]:
-    """A namespace in a cluster with one node of eight H100."""
-    name = f"gpu-{namespace}"
-    plane.kubectl("create", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "Node", **node(H100, name=name)}))
-    status = json.dumps({"status": node(H100)["status"]})
-    plane.kubectl("patch", "node", name, "--subresource=status", "--type=merge", "-p", status)
-    yield View(plane, namespace)
-    plane.kubectl("delete", "node", name, "--wait=false")
+from triton_vllm_operator.controller.ttl_cache import NODES_KEPT_S
+from triton_vllm_operator.plan.inspection import Failure
 
 
 @pytest.fixture
@@ -53,16 +36,6 @@ def operator(start_operator: StartOperator, view: View) -> OperatorProcess:
     started = start_operator(*IMAGE, program=PROVEN)
     eventually("leads and is caught up", lambda: started.leads() and started.ready())
     return started
-
-
-def fits(view: View, name: str = "a") -> tuple[str, str]:
-    found = view.condition(name, "Fits")
-    return found.get("status", ""), found.get("reason", "")
-
-
-def status(view: View, name: str = "a") -> Object:
-    found: Object = (view.get("llm", name) or {}).get("status", {})
-    return found
 
 
 @pytest.mark.slow

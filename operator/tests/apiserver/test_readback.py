@@ -18,10 +18,10 @@ from tests.apiserver.fixtures import StartOperator
 from tests.apiserver.inspections import IMAGE, inspection, inspections, says
 from tests.apiserver.kubelet import pod_ready
 from tests.apiserver.operators import PROVEN, OperatorProcess, eventually
-from tests.apiserver.test_planning import SMALL, gpu_node, status
+from tests.apiserver.planned import SMALL, gpu_node, status
 from tests.apiserver.view import Object, View, llm
 from triton_vllm_operator.capacity import EngineSettings, gpu_of_memory, plan
-from triton_vllm_operator.desired.layout import HEALTH_PORT, REPORT_PATH
+from triton_vllm_operator.desired.contract import HEALTH_PORT, REPORT_PATH
 
 OPTIONS = (*IMAGE, "--serving-image=registry.example/triton-vllm:vllm-0.32.0-cpu")
 KV_CACHE = 1 << 30

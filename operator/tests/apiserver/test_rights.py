@@ -20,7 +20,7 @@ from tests.apiserver.operators import PROVEN, OperatorProcess, eventually
 from tests.apiserver.rights import Right
 from tests.apiserver.view import Object, View, llm
 from tests.apiserver.webhooks import installed
-from tests.plan.test_fit import LLAMA_8B
+from tests.builders.deployments import LLAMA_8B
 from triton_vllm_operator.api import names
 from triton_vllm_operator.capacity import ModelShape
 from triton_vllm_operator.plan.inspection import Resolved

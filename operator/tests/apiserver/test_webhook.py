@@ -16,12 +16,12 @@ from e2e.cluster import parts
 from tests.apiserver.fixtures import StartOperator
 from tests.apiserver.inspections import IMAGE, inspection, says
 from tests.apiserver.operators import PROVEN, OperatorProcess, eventually
-from tests.apiserver.test_planning import LARGE, SMALL
+from tests.apiserver.planned import LARGE, SMALL
 from tests.apiserver.view import View, llm
 from tests.apiserver.webhooks import Answer, Installed, installed, send
+from tests.builders.deployments import H100, node
+from tests.catalog.samples import GOLDEN
 from tests.chart.helm import Helm
-from tests.engine.samples import GOLDEN
-from tests.plan.test_fit import H100, node
 from triton_vllm_operator.kube import kinds
 
 Object = dict[str, Any]

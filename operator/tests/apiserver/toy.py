@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import sys
 
+from triton_vllm_operator.controller.command_line import start
+from triton_vllm_operator.controller.manager import Cluster
+from triton_vllm_operator.controller.queue import Result
 from triton_vllm_operator.kube import kinds
 from triton_vllm_operator.kube.kinds import Key, Object
 from triton_vllm_operator.kube.store import OWNER_LABEL
-from triton_vllm_operator.runtime.command import start
-from triton_vllm_operator.runtime.queue import Result
-from triton_vllm_operator.runtime.shell import Cluster
 
 
 def config_map(llm: Object) -> Object:

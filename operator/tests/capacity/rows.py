@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from triton_vllm_operator.capacity import EngineSettings, ModelShape, Plan, gpu_of_memory, plan
-from triton_vllm_operator.capacity.shape import WeightPart
+from triton_vllm_operator.capacity.model.shape import WeightPart
 
 from . import samples
 from .samples import Config

@@ -6,32 +6,17 @@ from typing import Any
 
 import pytest
 
-from tests.capacity.test_gpus import node
+from tests.builders.dra import device, slice_
+from tests.builders.gpus import node
 from triton_vllm_operator.capacity import gpu_by_product, gpu_classes, gpu_of_node, gpus_offered, is_by_dra
-from triton_vllm_operator.capacity.dra import gpu_of_dra_device, published, with_devices
+from triton_vllm_operator.capacity.gpus.dra import gpu_of_dra_device, published, with_devices
 
 Object = dict[str, Any]
-
-
-def device(name: str = "gpu-0", memory: str = "46068Mi", **attributes: Any) -> Object:
-    """A device as NVIDIA's driver publishes it."""
-    told = {
-        "type": {"string": "gpu"}, "productName": {"string": "NVIDIA L40S"}, "driverVersion": {"version": "580.95.5"},
-        "cudaComputeCapability": {"version": "8.9.0"}, "uuid": {"string": f"GPU-{name}"}, **attributes,
-    }  # fmt: skip
-    kept = {key: value for key, value in told.items() if value is not None}
-    return {"name": name, "attributes": kept, "capacity": {"memory": {"value": memory}} if memory else {}}
 
 
 def mig(name: str, profile: str = "1g.10gb", memory: str = "9856Mi") -> Object:
     kind, product = {"type": {"string": "mig"}}, {"productName": {"string": "NVIDIA H100 80GB HBM3"}}
     return device(name, memory, **kind, **product, profile={"string": profile})
-
-
-def slice_(*devices: Object, node: str = "a", generation: int = 1, pool: str = "", **spec: Any) -> Object:
-    found = {"name": pool or node, "generation": generation, "resourceSliceCount": 1}
-    whole = {"driver": "gpu.nvidia.com", "nodeName": node, "pool": found, "devices": list(devices), **spec}
-    return {"metadata": {"name": f"{node}-x"}, "spec": whole}
 
 
 def seen(nodes: list[Object], *slices: Object) -> list[Object]:

@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from statistics import median
 
 import pytest
 
+from tests.builders.gpu_rows import FOUND, ROWS, STARTED, name
 from tests.gpu.cases import CASES
-from tests.gpu.compare import Compared, compare, read, settings
+from tests.gpu.compare import Compared, settings
 from tests.gpu.models import MODELS
 from triton_vllm_operator.capacity import ModelShape, gpu_by_product, plan
-from triton_vllm_operator.capacity.overhead import baseline
+from triton_vllm_operator.capacity.memory.overhead import baseline
 
-ROWS = read(Path(__file__).with_name("gpu_rows.jsonl"))
-FOUND = compare(ROWS)
 MEASURED = [one for one in FOUND if one.terms]
-STARTED = [one for one in FOUND if one.started]
-
-
-def name(one: Compared) -> str:
-    """The case's name."""
-    return str(one.row["case"])
 
 
 def test_every_row_names_the_card_and_the_versions() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.builders.gpus import node, pod
 from triton_vllm_operator.capacity import (
     Holder,
     ShapeError,
@@ -16,25 +17,7 @@ from triton_vllm_operator.capacity import (
     gpu_of_node,
     holders,
 )
-from triton_vllm_operator.capacity.gpus import extended_requests
-
-
-def node(name: str, gpus: int, **labels: str) -> dict[str, Any]:
-    """A node with feature labels under nvidia.com/."""
-    return {
-        "metadata": {"name": name, "labels": {f"nvidia.com/{key}": value for key, value in labels.items()}},
-        "status": {"allocatable": {"nvidia.com/gpu": str(gpus)} if gpus else {}},
-    }
-
-
-def pod(name: str, on: str, gpus: int, phase: str = "Running", priority: int = 0) -> dict[str, Any]:
-    """A bound pod that asks for GPUs."""
-    return {
-        "metadata": {"name": name, "namespace": "team", "labels": {"serving.triton-vllm.dev/llmdeployment": "chat"}},
-        "spec": {"nodeName": on, "priority": priority,
-                 "containers": [{"resources": {"limits": {"nvidia.com/gpu": str(gpus)}}}]},
-        "status": {"phase": phase},
-    }  # fmt: skip
+from triton_vllm_operator.capacity.gpus.products import extended_requests
 
 
 @pytest.mark.parametrize("written", ["NVIDIA-H100-80GB-HBM3", "H100 80GB HBM3", "nvidia-h100-80gb-hbm3-SHARED"])

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from triton_vllm_operator.capacity import EngineSettings, ModelShape, gpu_of_memory, resolve
-from triton_vllm_operator.capacity.kv import (
+from triton_vllm_operator.capacity.memory.kv_cache import (
     KVResult,
     KVSettings,
     cache_bytes_per_token,
@@ -16,7 +16,7 @@ from triton_vllm_operator.capacity.kv import (
     request_blocks,
     stage_layers,
 )
-from triton_vllm_operator.capacity.shape import CacheShape, LayerShape
+from triton_vllm_operator.capacity.model.shape import CacheShape, LayerShape
 
 from . import samples
 from .samples import Config

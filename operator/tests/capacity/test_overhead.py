@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from triton_vllm_operator.capacity import EngineSettings, ModelShape, gpu_by_product, plan
-from triton_vllm_operator.capacity.overhead import Overhead, capture_sizes
-from triton_vllm_operator.capacity.settings import resolve
+from triton_vllm_operator.capacity.memory.engine_settings import resolve
+from triton_vllm_operator.capacity.memory.overhead import Overhead, capture_sizes
 
 from . import samples
 

@@ -6,15 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from triton_vllm_operator.capacity import (
-    EngineSettings,
-    ModelShape,
-    Plan,
-    gpu_by_product,
-    gpu_of_memory,
-    plan,
-)
-from triton_vllm_operator.capacity.overhead import baseline
+from triton_vllm_operator.capacity import EngineSettings, ModelShape, Plan, gpu_by_product, gpu_of_memory, plan
+from triton_vllm_operator.capacity.memory.overhead import baseline
 
 from . import samples
 from .samples import Config

@@ -19,7 +19,7 @@ from triton_vllm_operator.capacity import (
     parse_header,
     plan,
 )
-from triton_vllm_operator.capacity.weights import Parallelism, stage_weights
+from triton_vllm_operator.capacity.memory.weights import Parallelism, stage_weights
 
 from . import samples
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from triton_vllm_operator.capacity import ModelShape, ShapeError, TensorInfo, header_length, parse_header
-from triton_vllm_operator.capacity.safetensors import MAX_HEADER_BYTES
+from triton_vllm_operator.capacity.model.safetensors import MAX_HEADER_BYTES
 
 from .samples import LLAMA_3_8B, entry, header
 
@@ -66,7 +66,7 @@ def test_a_header_of_many_tensors_is_read_in_bounded_time() -> None:
 
 
 def test_more_tensors_than_any_model_has_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("triton_vllm_operator.capacity.safetensors.MAX_TENSORS", 10)
+    monkeypatch.setattr("triton_vllm_operator.capacity.model.safetensors.MAX_TENSORS", 10)
     endless = (TensorInfo(f"model.layers.{i}.mlp.up_proj.weight", "BF16", (2,)) for i in range(10**9))
     with pytest.raises(ShapeError) as caught:
         ModelShape.from_config(LLAMA_3_8B, endless)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from triton_vllm_operator.capacity import EngineSettings, ModelShape, ShapeError, gpu_by_product, resolve, rules_for
-from triton_vllm_operator.capacity.versions import newest_known, parse_version
+from triton_vllm_operator.capacity.memory.engine_rules import newest_known, parse_version
 
 from . import samples
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from triton_vllm_operator.capacity import ModelShape, TensorInfo
-from triton_vllm_operator.capacity.shape import VocabTable, WeightPart
-from triton_vllm_operator.capacity.sharding import HeadLayout, layer_index, parts_of, rule_of, sort_tensors
-from triton_vllm_operator.capacity.weights import Parallelism, part_bytes, stage_weights, table_bytes
+from triton_vllm_operator.capacity.memory.sharding import HeadLayout, layer_index, parts_of, rule_of, sort_tensors
+from triton_vllm_operator.capacity.memory.weights import Parallelism, part_bytes, stage_weights, table_bytes
+from triton_vllm_operator.capacity.model.shape import VocabTable, WeightPart
 
 from . import samples
 from .samples import Config

@@ -12,11 +12,11 @@ import yaml
 from tests.chart.helm import CHART, NAMESPACE, Helm, Rendered
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.spec import LLMDeployment
+from triton_vllm_operator.controller.command_line import command_line, parse
+from triton_vllm_operator.controller.main import reconciler
+from triton_vllm_operator.controller.probe import PodProbe
 from triton_vllm_operator.desired.services import service
-from triton_vllm_operator.runtime.admission import ANSWER_S, PATH
-from triton_vllm_operator.runtime.command import command_line, parse
-from triton_vllm_operator.runtime.main import reconciler
-from triton_vllm_operator.runtime.probe import PodProbe
+from triton_vllm_operator.webhook.handler import ANSWER_S, PATH
 
 CRD = CHART.parents[1] / "crds" / "llmdeployments.yaml"
 EVERY_VALUE: dict[str, Any] = {

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from tests.builders.deployments import LLAMA_70B, decided, node
 from tests.fake import clock
 from tests.fake.world import World, served
-from tests.plan.test_fit import LLAMA_70B, decided, node
 from triton_vllm_operator.cli import explain
+from triton_vllm_operator.cli.errors import InputProblem
 from triton_vllm_operator.cli.explain import Step
 from triton_vllm_operator.cli.main import app
-from triton_vllm_operator.cli.problems import InputProblem
 from triton_vllm_operator.kube import kinds
 from triton_vllm_operator.kube.client import Client
 from triton_vllm_operator.kube.errors import Forbidden

@@ -11,8 +11,8 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from triton_vllm_operator.api.spec import LLMDeploymentSpec
+from triton_vllm_operator.catalog import argument_table, releases
 from triton_vllm_operator.cli.main import app
-from triton_vllm_operator.engine import contract, releases
 
 MINIMAL = 'backend: "vllm"\ninstance_group [\n  {\n    count: 1\n    kind: KIND_MODEL\n  }\n]\n'
 # As the sample of NVIDIA's backend had it up to 25.08.
@@ -215,7 +215,7 @@ def test_a_renamed_argument_is_written_as_the_release_takes_it(tmp_path: Path) -
     old = next(
         row.release for row in releases.load().releases if row.contract_version == "0.9.2" or row.vllm == "0.9.0"
     )
-    assert contract.known(releases.load().find(old).contract_version or "")  # type: ignore[union-attr]
+    assert argument_table.known(releases.load().find(old).contract_version or "")  # type: ignore[union-attr]
     result = run(tmp_path, f"--release={old}", "-o", "json")
     assert result.exit_code == 3, "the operator refuses releases with critical CVEs"
     assert json.loads(result.stdout)["spec"]["server"] == {"release": old}

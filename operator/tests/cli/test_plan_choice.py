@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from tests.builders.deployments import A10, H100, LLAMA_8B, LLAMA_70B, node
+from tests.builders.worlds import planning_world, spec, stored
 from tests.desired.samples import resource
 from tests.inspect import files
-from tests.inspect.test_hub import SOURCES, TOKEN, Running, hub
-from tests.plan.test_fit import A10, H100, LLAMA_8B, LLAMA_70B, node
-from tests.runtime.test_same_words import planning_world, spec, stored
+from tests.inspect.hub import SOURCES, TOKEN, Running, hub
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.api.status import LLMDeploymentStatus
 from triton_vllm_operator.capacity import ModelShape

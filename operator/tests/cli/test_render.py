@@ -10,9 +10,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
+from tests.builders.deployments import H100, LLAMA_70B
 from tests.desired.build import IMAGE, STOCK
 from tests.desired.samples import SAMPLES, resource
-from tests.plan.test_fit import H100, LLAMA_70B
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.cli.deployments import NO_UID

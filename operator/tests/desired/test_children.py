@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.desired.build import DEFAULTS, GOLDEN, IMAGE, STOCK, built, llm
 from tests.desired.samples import SAMPLES
 from triton_vllm_operator.api import names
-from triton_vllm_operator.api.chosen import Chosen
+from triton_vllm_operator.api.autoconfig import Chosen
 from triton_vllm_operator.desired import pod, repository
 from triton_vllm_operator.desired.children import children
 from triton_vllm_operator.desired.engine_args import engine_args, model_json

@@ -14,10 +14,10 @@ from e2e.cluster import parts
 from tests.apiserver.controlplane import ControlPlane, control_plane
 from tests.apiserver.fixtures import install_crd
 from tests.apiserver.kubelet import kubelet
+from tests.builders.runs import RUNS
 from tests.faults import drawn, kills, leaders, outages, streams
 from tests.faults.common import PREFIX, Row
 from tests.faults.proxy import FAULTS
-from tests.runtime.test_bad_streams import RUNS
 
 Job = Callable[[], Row]
 PROOFS = ("streams", "kills", "leaders", "outages", "drawn")

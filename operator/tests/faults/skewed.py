@@ -8,8 +8,8 @@ import threading
 import time
 
 from tests.apiserver.real import FakeProbe
-from triton_vllm_operator.runtime.command import start
-from triton_vllm_operator.runtime.reconcile import Reconciler
+from triton_vllm_operator.controller.command_line import start
+from triton_vllm_operator.controller.reconcile import Reconciler
 
 JUMPS_S = ((3.0, 3600.0), (8.0, -3600.0))  # after so many seconds, the wall clock is so far ahead
 _real_time = time.time

@@ -1,12 +1,12 @@
-"""Bad watch streams, many seeds: the whole of what `tests/runtime/test_bad_streams.py` does in short."""
+"""Bad watch streams, many seeds: the whole of what `tests/controller/test_bad_streams.py` does in short."""
 
 from __future__ import annotations
 
 import logging
 
+from tests.controller import test_bad_streams
 from tests.fake import clock
 from tests.faults.common import Row
-from tests.runtime import test_bad_streams
 
 
 def run(seed: int, runs: int) -> Row:

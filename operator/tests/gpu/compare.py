@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from triton_vllm_operator.capacity import EngineSettings, GPUClass, ModelShape, Plan, gpu_by_product, plan
-from triton_vllm_operator.capacity.overhead import Interval
+from triton_vllm_operator.capacity.memory.overhead import Interval
 
 from .cases import CASES, Case
 from .models import MODELS

@@ -8,9 +8,9 @@ import pytest
 from tests.desired.build import llm
 from triton_vllm_operator.api.conditions import Condition, find
 from triton_vllm_operator.desired import repository
-from triton_vllm_operator.observed import gather, pods, status
+from triton_vllm_operator.observed import needs, pods, status
 from triton_vllm_operator.observed.findings import first_finding
-from triton_vllm_operator.observed.gpus import ClassOfGPUs, GPUUse, HeldBy
+from triton_vllm_operator.observed.gpu_shortage import ClassOfGPUs, GPUUse, HeldBy
 from triton_vllm_operator.observed.observation import Observation
 
 LLM = llm({"model": {"uri": "hf://a/b"}})
@@ -188,13 +188,13 @@ def test_zero_replicas_are_neither_ready_nor_moving() -> None:
 
 def test_what_a_look_needs_is_known_before_it_is_fetched() -> None:
     seen = look(unschedulable("2 Insufficient nvidia.com/gpu"))
-    assert gather.waits_for_gpu(seen)
-    assert not gather.waits_for_gpu(look(unschedulable("2 Insufficient cpu")))
-    assert gather.waits_for_gpu(look(unschedulable("0/1 nodes are available: 1 cannot allocate all claims.")))
+    assert needs.waits_for_gpu(seen)
+    assert not needs.waits_for_gpu(look(unschedulable("2 Insufficient cpu")))
+    assert needs.waits_for_gpu(look(unschedulable("0/1 nodes are available: 1 cannot allocate all claims.")))
     creating = look(pod(**waiting("ContainerCreating")))
-    assert [p.name for p in gather.pods_in_creation(creating)] == ["p"]
-    assert [p.name for p in gather.pods_to_prove(look(pod(ready=True)))] == ["p"]
-    assert gather.pods_to_prove(look(pod(ready=True), answers={"uid-p/0": ""})) == []
+    assert [p.name for p in needs.pods_in_creation(creating)] == ["p"]
+    assert [p.name for p in needs.pods_to_prove(look(pod(ready=True)))] == ["p"]
+    assert needs.pods_to_prove(look(pod(ready=True), answers={"uid-p/0": ""})) == []
 
 
 def test_the_newest_mount_event_is_told() -> None:
@@ -203,8 +203,8 @@ def test_the_newest_mount_event_is_told() -> None:
         {"reason": "FailedMount", "message": "new", "lastTimestamp": "2026-01-02T00:00:00Z"},
         {"reason": "Pulled", "message": "image", "lastTimestamp": "2026-01-03T00:00:00Z"},
     ]
-    assert gather.mount_error(events) == "new"
-    assert gather.mount_error([]) == ""
+    assert needs.mount_error(events) == "new"
+    assert needs.mount_error([]) == ""
 
 
 def test_availability_counts_pods_of_any_configuration() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from triton_vllm_operator.engine.problems import Reason
+from triton_vllm_operator.catalog.violations import Reason
 
 SOURCE = Path(__file__).parents[2] / "src" / "triton_vllm_operator"
 PAGE = Path(__file__).parents[2] / "docs" / "troubleshooting.md"

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from triton_vllm_operator.capacity.kv import KVSettings, capacity, layout
-from triton_vllm_operator.capacity.safetensors import TensorInfo
-from triton_vllm_operator.capacity.shape import ModelShape
-from triton_vllm_operator.capacity.versions import rules_for
-from triton_vllm_operator.capacity.weights import Parallelism, stage_weights
+from triton_vllm_operator.capacity.memory.engine_rules import rules_for
+from triton_vllm_operator.capacity.memory.kv_cache import KVSettings, capacity, layout
+from triton_vllm_operator.capacity.memory.weights import Parallelism, stage_weights
+from triton_vllm_operator.capacity.model.safetensors import TensorInfo
+from triton_vllm_operator.capacity.model.shape import ModelShape
 
 ORACLE = Path(__file__).with_name("vllm_oracle.py")
 

@@ -6,7 +6,7 @@ import json
 import runpy
 import subprocess
 
-from triton_vllm_operator.engine import openai_arguments
+from triton_vllm_operator.catalog import openai_arguments
 
 from .conftest import ENVIRONMENT
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from triton_vllm_operator.capacity.versions import parse_version
+from triton_vllm_operator.capacity.memory.engine_rules import parse_version
 
 from .engine import Answered, our_weights, our_weights_of_tensors
 from .families import FAMILIES, MORE_ARCHITECTURES

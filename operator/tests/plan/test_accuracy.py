@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from tests.capacity.test_gpu_rows import STARTED, name
+from tests.builders.deployments import llm
+from tests.builders.gpu_rows import STARTED, name
 from tests.gpu.compare import Compared
 from tests.inspect.files import shape as tiny
-from tests.plan.test_fit import llm
 from triton_vllm_operator.api.conditions import Condition
 from triton_vllm_operator.capacity import EngineSettings, ModelShape, gpu_by_product, gpu_of_memory, plan
-from triton_vllm_operator.observed import report
-from triton_vllm_operator.observed.report import Memory, Report
+from triton_vllm_operator.observed import engine_report
+from triton_vllm_operator.observed.engine_report import Memory, Report
 from triton_vllm_operator.plan import accuracy
 
 GIB = 2**30
@@ -61,7 +61,7 @@ SERVED = [json.loads(line) for line in (Path(__file__).parent / "served_on_h200.
 @pytest.mark.parametrize("row", SERVED, ids=lambda row: row["name"])
 def test_what_the_serving_image_said_on_an_h200_was_as_planned(row: dict[str, Any]) -> None:
     """Its own answer to GET /report, of an engine of which only the length was given."""
-    said = report.read(json.dumps(row["report"]).encode())
+    said = engine_report.read(json.dumps(row["report"]).encode())
     settings = EngineSettings(engine_version=said.engine_version, max_model_len=said.max_model_len)
     planned = plan(ModelShape.from_config(row["shape"]), settings, gpu_by_product(row["gpu"]))
     found = accuracy.condition(planned.to_json(), said, "p", LLM, tiny())

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from tests.plan.test_fit import H100, T4, llm, node
+from tests.builders.deployments import H100, T4, llm, node
 from triton_vllm_operator.capacity import Holder, gpu_by_product
-from triton_vllm_operator.capacity.gpus import DEVICES
-from triton_vllm_operator.observed.gpus import NAMED_HOLDERS, GPUUse, HeldBy
+from triton_vllm_operator.capacity.gpus.products import DEVICES
+from triton_vllm_operator.observed.gpu_shortage import NAMED_HOLDERS, GPUUse, HeldBy
 from triton_vllm_operator.plan.gpu_use import gpu_use
 
 NODES = [node(H100, name="a"), node(H100, name="b"), node(T4, gpus=4, name="c", disk="fast")]

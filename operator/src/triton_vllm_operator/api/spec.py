@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field
 
 from triton_vllm_operator.api import names
-from triton_vllm_operator.api.chosen import Chosen
+from triton_vllm_operator.api.autoconfig import Chosen
 from triton_vllm_operator.api.schema import Model, Quantity, cel, embedded, field
 
 HF_URI_PATTERN = (

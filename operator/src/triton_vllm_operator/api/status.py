@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from triton_vllm_operator.api.chosen import Chosen
+from triton_vllm_operator.api.autoconfig import Chosen
 from triton_vllm_operator.api.schema import Model, field
 
 

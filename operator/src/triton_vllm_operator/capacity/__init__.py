@@ -6,9 +6,9 @@ Pure: no I/O besides the package's own tables, no clock, no randomness.
     answer = plan(shape, EngineSettings(tensor_parallel_size=2), gpu_by_product("NVIDIA-L40S"))
 """
 
-from .dra import gpu_of_dra_device
-from .errors import ShapeError
-from .gpus import (
+from triton_vllm_operator.capacity.errors import ShapeError
+from triton_vllm_operator.capacity.gpus.dra import gpu_of_dra_device
+from triton_vllm_operator.capacity.gpus.products import (
     ClassUse,
     GPUClass,
     Holder,
@@ -21,15 +21,15 @@ from .gpus import (
     holders,
     is_by_dra,
 )
-from .overhead import Interval, Overhead
-from .planner import Plan, Suggestion, plan
-from .reading import parse_json_object
-from .rules import QUANTIZATION_NOT_ON_GPU
-from .safetensors import TensorInfo, header_length, parse_header
-from .search import choose, suggest, with_suggestions
-from .settings import EngineSettings, Resolved, resolve
-from .shape import ModelShape
-from .versions import EngineRules, rules_for
+from triton_vllm_operator.capacity.memory.constraints import QUANTIZATION_NOT_ON_GPU
+from triton_vllm_operator.capacity.memory.engine_rules import EngineRules, rules_for
+from triton_vllm_operator.capacity.memory.engine_settings import EngineSettings, Resolved, resolve
+from triton_vllm_operator.capacity.memory.overhead import Interval, Overhead
+from triton_vllm_operator.capacity.memory.planner import Plan, Suggestion, plan
+from triton_vllm_operator.capacity.memory.suggestions import choose, suggest, with_suggestions
+from triton_vllm_operator.capacity.model.json_reader import parse_json_object
+from triton_vllm_operator.capacity.model.safetensors import TensorInfo, header_length, parse_header
+from triton_vllm_operator.capacity.model.shape import ModelShape
 
 __all__ = [
     "QUANTIZATION_NOT_ON_GPU", "ClassUse", "EngineRules", "EngineSettings", "GPUClass", "Holder", "Interval",

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from triton_vllm_operator.cli.problems import InputProblem
-from triton_vllm_operator.kube import gpus, login
+from triton_vllm_operator.cli.errors import InputProblem
+from triton_vllm_operator.kube import gpu_inventory, login
 from triton_vllm_operator.kube.client import Client
 from triton_vllm_operator.kube.errors import Forbidden, KubeError
 from triton_vllm_operator.kube.kinds import Object
@@ -37,4 +37,4 @@ def ask(kubeconfig: str | None, context: str | None, question: Callable[[Client]
 
 def nodes(kubeconfig: str | None, context: str | None) -> Sequence[Object]:
     """All nodes, with their GPUs."""
-    return ask(kubeconfig, context, gpus.nodes)
+    return ask(kubeconfig, context, gpu_inventory.nodes)

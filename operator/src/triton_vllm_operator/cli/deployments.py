@@ -14,10 +14,10 @@ import yaml
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.spec import EngineSpec, LLMDeployment
 from triton_vllm_operator.capacity import GPUClass, ModelShape
-from triton_vllm_operator.cli.problems import InputProblem
-from triton_vllm_operator.engine.releases import Release
+from triton_vllm_operator.catalog.releases import Release
+from triton_vllm_operator.cli.errors import InputProblem
 from triton_vllm_operator.plan import fit
-from triton_vllm_operator.plan.wanted import Refusal, Wanted, understand
+from triton_vllm_operator.plan.validation import Refusal, Wanted, understand
 
 #: Owner of the objects that are printed: the API server gives the real one.
 NO_UID = "00000000-0000-0000-0000-000000000000"

@@ -11,14 +11,14 @@ from triton_vllm_operator.api import names
 from triton_vllm_operator.api.conditions import find, summary
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.cli import cluster
-from triton_vllm_operator.cli.problems import InputProblem
+from triton_vllm_operator.cli.errors import InputProblem
 from triton_vllm_operator.desired import pod, repository
-from triton_vllm_operator.kube import gpus, kinds, login
+from triton_vllm_operator.kube import gpu_inventory, kinds, login
 from triton_vllm_operator.kube.client import Client
 from triton_vllm_operator.kube.errors import Forbidden
 from triton_vllm_operator.kube.kinds import Object
-from triton_vllm_operator.observed import findings, gather, pods
-from triton_vllm_operator.observed.gpus import GPUUse
+from triton_vllm_operator.observed import findings, needs, pods
+from triton_vllm_operator.observed.gpu_shortage import GPUUse
 from triton_vllm_operator.observed.observation import Observation
 from triton_vllm_operator.plan import accuracy, fit
 from triton_vllm_operator.plan.gpu_use import gpu_use
@@ -135,21 +135,21 @@ async def _observe(client: Client, llm: LLMDeployment) -> Observation:
     deployment = await client.find(kinds.DEPLOYMENT, llm.namespace, llm.name)
     states = pods.read_all(live, pod.CONTAINER)
     seen = Observation(llm, deployment, states, repository.content_hash(llm))
-    if gather.waits_for_gpu(seen):
+    if needs.waits_for_gpu(seen):
         seen = replace(seen, gpu_use=await _gpu_use(client, llm))
-    waiting = gather.pods_in_creation(seen)
+    waiting = needs.pods_in_creation(seen)
     told = await asyncio.gather(*(client.events_of(llm.namespace, one.uid) for one in waiting))
-    errors = {one.name: gather.mount_error(events) for one, events in zip(waiting, told, strict=True)}
+    errors = {one.name: needs.mount_error(events) for one, events in zip(waiting, told, strict=True)}
     return replace(seen, mount_errors=errors)
 
 
 async def _gpu_use(client: Client, llm: LLMDeployment) -> GPUUse | None:
     """Who holds the GPUs, as far as the user may see; None where that does not reach to the nodes."""
     try:
-        nodes = await gpus.nodes(client)
+        nodes = await gpu_inventory.nodes(client)
     except Forbidden:
         return None
-    held = await gpus.held(client, [None])
+    held = await gpu_inventory.held(client, [None])
     if not held.complete:
-        held = await gpus.held(client, [llm.namespace])
+        held = await gpu_inventory.held(client, [llm.namespace])
     return gpu_use(llm, nodes, held.holders, complete=held.complete)

@@ -10,12 +10,12 @@ from typing import Any, Final
 from pydantic.alias_generators import to_camel
 
 from triton_vllm_operator.api import names
+from triton_vllm_operator.catalog import argument_table, arguments
+from triton_vllm_operator.catalog.renamed_arguments import Fate, Outcome, translate
+from triton_vllm_operator.catalog.spelling import canonical
 from triton_vllm_operator.cli import imported_files
-from triton_vllm_operator.cli.problems import InputProblem
+from triton_vllm_operator.cli.errors import InputProblem
 from triton_vllm_operator.cli.repositories import CONFIG, ENGINE, TritonModel
-from triton_vllm_operator.engine import arguments, contract
-from triton_vllm_operator.engine.spelling import canonical
-from triton_vllm_operator.engine.translation import Fate, Outcome, translate
 
 _HUB = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$")
 _PREFIX: Final = "vllm_"
@@ -208,7 +208,7 @@ def _arguments(model: TritonModel, version: str) -> _Given:
 
 def _known(version: str) -> frozenset[str]:
     """Every name of which something can be said."""
-    rules, table = arguments.rules(), contract.load(version)
+    rules, table = arguments.rules(), argument_table.load(version)
     told = rules.owned.keys() | rules.unsafe.keys() | rules.sampling | table.last_known.keys()
     return arguments.known_names(table) | told
 

@@ -11,9 +11,9 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
 
 from triton_vllm_operator.api.spec import LimitsSpec, SamplingValues, ServerSpec
+from triton_vllm_operator.catalog import openai_arguments
+from triton_vllm_operator.catalog.renamed_arguments import Outcome
 from triton_vllm_operator.desired.request_files import LIMITS_KEY, OPENAI_KEY, SAMPLING_KEY
-from triton_vllm_operator.engine import openai_arguments
-from triton_vllm_operator.engine.translation import Outcome
 
 READ = (SAMPLING_KEY, OPENAI_KEY, LIMITS_KEY)
 _PROFILE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")

@@ -14,8 +14,8 @@ import yaml
 from rich.console import Console
 
 from triton_vllm_operator.capacity import ShapeError
-from triton_vllm_operator.cli import deployments, importing, models, planning, render, request, tables
-from triton_vllm_operator.cli.problems import BAD_INPUT, DOES_NOT_FIT, FITS, NOT_READY, REFUSED, TIGHT, InputProblem
+from triton_vllm_operator.cli import deployments, import_, model_source, planning, render, request, tables
+from triton_vllm_operator.cli.errors import BAD_INPUT, DOES_NOT_FIT, FITS, NOT_READY, REFUSED, TIGHT, InputProblem
 
 app = typer.Typer(
     name="kubectl-llm",
@@ -96,7 +96,7 @@ def plan(
     DoesNotFit.
     """
     options = request.Options(gpu, gpu_memory_gib, compute_capability, gpus, release, engine_version, changes or ())
-    given = models.Given(shape, model_dir, model)
+    given = model_source.Given(shape, model_dir, model)
     try:
         where = planning.where(kubeconfig, context, cluster=cluster)
         if serving_image is not None and filename is None:
@@ -137,7 +137,7 @@ def render_command(
     The API server checks more than this command: the rules between fields are in the CRD.
     """
     try:
-        cluster, given = None, models.Given(shape, model_dir, model)
+        cluster, given = None, model_source.Given(shape, model_dir, model)
         if gpu is not None or given.any:
             if gpu is None:
                 raise InputProblem("give --gpu PRODUCT with the model")
@@ -193,12 +193,12 @@ def import_command(
     Exit codes: 0 imported, 2 bad input, 3 the operator would refuse an LLMDeployment as it stands.
     """
     try:
-        found = importing.read(path, model, name, uri, {"image": image, "release": release})
+        found = import_.read(path, model, name, uri, {"image": image, "release": release})
     except InputProblem as error:
         raise _refused(error) from None
-    importing.show(found, output.value)
+    import_.show(found, output.value)
     today = datetime.now(UTC).date()
-    refusals = [told for one in found if (told := importing.refusal(one.obj, today))]
+    refusals = [told for one in found if (told := import_.refusal(one.obj, today))]
     for told in refusals:
         typer.echo(f"the operator would refuse it: {told}", err=True)
     raise typer.Exit(REFUSED if refusals else 0)
@@ -208,7 +208,7 @@ def import_command(
 def shape_command(model_dir: ModelDir = None, model: HubModel = None) -> None:
     """Print a model's shape: all that `plan --shape` needs to know of it."""
     try:
-        found = models.Given(None, model_dir, model).read()
+        found = model_source.Given(None, model_dir, model).read()
     except (InputProblem, ShapeError) as error:
         raise _refused(error) from None
     typer.echo(json.dumps(found.to_json(), indent=2))

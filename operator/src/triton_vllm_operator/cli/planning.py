@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from triton_vllm_operator.capacity import ModelShape, with_suggestions
-from triton_vllm_operator.cli import deployments, models, request
+from triton_vllm_operator.cli import deployments, model_source, request
 from triton_vllm_operator.cli.deployments import Question
-from triton_vllm_operator.cli.problems import InputProblem
+from triton_vllm_operator.cli.errors import InputProblem
 from triton_vllm_operator.plan import inspection
 
 #: GPUs of a node, where --gpus does not say it.
@@ -33,14 +33,14 @@ def where(kubeconfig: str | None, context: str | None, *, cluster: bool) -> Cont
     return Context(kubeconfig, context) if cluster else None
 
 
-def engine_alone(given: models.Given, options: request.Options) -> dict[str, Any]:
+def engine_alone(given: model_source.Given, options: request.Options) -> dict[str, Any]:
     """The plan of an engine that is told what the options say, and nothing else: as `vllm serve` would start it."""
     gpu = request.gpu_of(options)
     return with_suggestions(given.read(), request.settings_of(options), gpu).to_json()
 
 
 def as_operator(
-    given: models.Given,
+    given: model_source.Given,
     options: request.Options,
     file: Path | None,
     serving_image: str | None,
@@ -93,7 +93,7 @@ def _nodes(question: Question, options: request.Options, cluster: Context | None
     return [deployments.node(question.llm, replace(gpu, per_node=gpu.per_node or GPUS_OF_A_NODE))]
 
 
-def _shape(given: models.Given, question: Question, *, of_file: bool) -> ModelShape:
+def _shape(given: model_source.Given, question: Question, *, of_file: bool) -> ModelShape:
     """Of the model that the options name, else of the one that the LLMDeployment does."""
     if given.any or not of_file:
         return given.read()
@@ -103,4 +103,4 @@ def _shape(given: models.Given, question: Question, *, of_file: bool) -> ModelSh
     asked = inspection.asked(question.llm)
     if not asked["uri"].startswith("hf://"):
         raise InputProblem(f"{asked['uri']} is read in the cluster only: give --model-dir DIR or --shape FILE")
-    return models.shape_of_repository(asked["uri"].removeprefix("hf://"), asked.get("revision"))
+    return model_source.shape_of_repository(asked["uri"].removeprefix("hf://"), asked.get("revision"))

@@ -9,16 +9,16 @@ from typing import Any
 
 import yaml
 
-from triton_vllm_operator.api.chosen import Chosen
+from triton_vllm_operator.api.autoconfig import Chosen
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.capacity import GPUClass, ModelShape
 from triton_vllm_operator.cli.deployments import Question, decide, node, understood
-from triton_vllm_operator.cli.problems import NothingApplied
+from triton_vllm_operator.cli.errors import NothingApplied
 from triton_vllm_operator.desired.children import children
 from triton_vllm_operator.desired.inputs import Defaults
 from triton_vllm_operator.desired.inspect_pod import inspect_pod
 from triton_vllm_operator.plan import fit, inspection
-from triton_vllm_operator.plan.wanted import Wanted
+from triton_vllm_operator.plan.validation import Wanted
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from google.protobuf import text_format
 
-from triton_vllm_operator.cli.problems import InputProblem
+from triton_vllm_operator.cli.errors import InputProblem
 from triton_vllm_operator.desired.model_config import messages
 
 CONFIG = "config.pbtxt"

@@ -11,9 +11,9 @@ from pydantic import ValidationError
 
 from triton_vllm_operator.api.spec import EngineSpec
 from triton_vllm_operator.capacity import EngineSettings, GPUClass, gpu_by_product, gpu_of_memory, rules_for
-from triton_vllm_operator.cli.problems import InputProblem
-from triton_vllm_operator.engine import releases
-from triton_vllm_operator.plan.sizing import engine_settings
+from triton_vllm_operator.catalog import releases
+from triton_vllm_operator.cli.errors import InputProblem
+from triton_vllm_operator.plan.engine_settings import engine_settings
 
 #: Most GPUs that one replica may be asked for.
 MAX_GPUS = 1024

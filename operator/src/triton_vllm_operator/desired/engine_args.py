@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from triton_vllm_operator.api.spec import LLMDeployment
-from triton_vllm_operator.desired.layout import MODEL_DIR
+from triton_vllm_operator.desired.contract import MODEL_DIR
 
 # Fields of spec.engine that are not an engine argument of the same name in snake_case.
 _NOT_ARGUMENTS = {"extra_args"}

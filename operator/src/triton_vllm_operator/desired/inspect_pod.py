@@ -15,9 +15,9 @@ from typing import Any
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.spec import LLMDeployment
+from triton_vllm_operator.desired.contract import MODEL_DIR
 from triton_vllm_operator.desired.engine_args import claim, source
 from triton_vllm_operator.desired.inputs import Defaults
-from triton_vllm_operator.desired.layout import MODEL_DIR
 from triton_vllm_operator.desired.objects import child, restricted_container, restricted_pod
 
 Objects = list[dict[str, Any]]

@@ -6,9 +6,7 @@ from triton_vllm_operator.api import names
 from triton_vllm_operator.api.quantity import total_bytes
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.desired import repository
-from triton_vllm_operator.desired.engine_args import claim
-from triton_vllm_operator.desired.inputs import Defaults, ServingImage
-from triton_vllm_operator.desired.layout import (
+from triton_vllm_operator.desired.contract import (
     CACHE_DIR,
     ENDPOINT_REMOVAL_SECONDS,
     GRPC_PORT,
@@ -19,6 +17,8 @@ from triton_vllm_operator.desired.layout import (
     REPOSITORY_DIR,
     STOP_MARGIN_SECONDS,
 )
+from triton_vllm_operator.desired.engine_args import claim
+from triton_vllm_operator.desired.inputs import Defaults, ServingImage
 from triton_vllm_operator.desired.objects import restricted_container, restricted_pod
 
 CONTAINER = "server"

@@ -4,7 +4,7 @@ from typing import Any
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.spec import LLMDeployment
-from triton_vllm_operator.desired.layout import GRPC_PORT, HEALTH_PORT, HTTP_PORT, METRICS_PORT
+from triton_vllm_operator.desired.contract import GRPC_PORT, HEALTH_PORT, HTTP_PORT, METRICS_PORT
 from triton_vllm_operator.desired.objects import child
 
 

@@ -26,7 +26,7 @@ PAGE = 100  # objects in one page of a list: 0.5 MB of pods, ten times that once
 NOBODYS_VERSION = "1"  # etcd counts from 1, and its first write is 2
 CONNECT_S = 5.0
 READ_S = 20.0  # a list of a page may take seconds on a busy server
-# A write must be over (sent or given up) before another operator can take the lease: see runtime/leader.py.
+# A write must be over (sent or given up) before another operator can take the lease: see controller/leader.py.
 WRITE_S = 6.0
 # Writes that carry a resourceVersion of their own. The lease is what the fence stands on, and every replica, leader or
 # not, tells the API server the certificate of its webhook.

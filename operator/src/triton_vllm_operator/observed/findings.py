@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from triton_vllm_operator.observed import gather, gpus
+from triton_vllm_operator.observed import gpu_shortage, needs
 from triton_vllm_operator.observed.observation import Observation
 from triton_vllm_operator.observed.pods import PodState
 
@@ -90,10 +90,10 @@ def unschedulable(seen: Observation) -> Finding | None:
     pod = next((p for p in seen.judged_pods if p.unschedulable), None)
     if pod is None:
         return None
-    if gather.lacks_gpus(seen, pod):
+    if needs.lacks_gpus(seen, pod):
         told = "Who holds the GPUs is not known: the nodes may not be listed."
         if seen.gpu_use is not None:
-            told = gpus.explain(seen.gpu_use, seen.llm.gpus_per_pod, pod.preempts_below)
+            told = gpu_shortage.explain(seen.gpu_use, seen.llm.gpus_per_pod, pod.preempts_below)
         return Finding("InsufficientGPUs", f"{told} Scheduler: {_short(pod.unschedulable)}", stalled=False)
     message = f"No node takes pod {pod.name}: {_short(pod.unschedulable)}"
     advice = "Change spec.resources or spec.scheduling, or add a node that fits."

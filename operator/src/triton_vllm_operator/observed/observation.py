@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from triton_vllm_operator.api.spec import LLMDeployment
-from triton_vllm_operator.observed.gpus import GPUUse
+from triton_vllm_operator.observed.gpu_shortage import GPUUse
 from triton_vllm_operator.observed.pods import PodState
 
 

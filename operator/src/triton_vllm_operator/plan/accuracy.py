@@ -9,8 +9,8 @@ from typing import Any, Final
 from triton_vllm_operator.api.conditions import Condition, Status
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.capacity import EngineSettings, ModelShape, ShapeError, gpu_of_memory, plan
-from triton_vllm_operator.observed.report import Memory, Report
-from triton_vllm_operator.plan.sizing import engine_settings
+from triton_vllm_operator.observed.engine_report import Memory, Report
+from triton_vllm_operator.plan.engine_settings import engine_settings
 
 PLAN_ACCURATE: Final = "PlanAccurate"
 #: A difference up to this share of what was planned is no difference.

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from triton_vllm_operator.api.chosen import Chosen
+from triton_vllm_operator.api.autoconfig import Chosen
 from triton_vllm_operator.api.conditions import Condition
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.capacity import (
@@ -33,11 +33,11 @@ from triton_vllm_operator.capacity import (
     resolve,
     with_suggestions,
 )
-from triton_vllm_operator.engine.hardware import check_driver, check_floor
-from triton_vllm_operator.engine.problems import Problem, Reason
-from triton_vllm_operator.engine.releases import Release
+from triton_vllm_operator.catalog.drivers import check_driver, check_floor
+from triton_vllm_operator.catalog.releases import Release
+from triton_vllm_operator.catalog.violations import Problem, Reason
+from triton_vllm_operator.plan.engine_settings import engine_settings
 from triton_vllm_operator.plan.inspection import asked
-from triton_vllm_operator.plan.sizing import engine_settings
 
 FITS = "Fits"
 _VERDICTS = ("Fits", "Tight", "DoesNotFit")

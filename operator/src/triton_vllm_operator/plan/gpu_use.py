@@ -9,7 +9,7 @@ from typing import Any
 
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.capacity import ClassUse, Holder, class_uses, gpus_offered, is_by_dra
-from triton_vllm_operator.observed.gpus import NAMED_HOLDERS, ClassOfGPUs, GPUUse, HeldBy
+from triton_vllm_operator.observed.gpu_shortage import NAMED_HOLDERS, ClassOfGPUs, GPUUse, HeldBy
 from triton_vllm_operator.plan.fit import landing
 
 

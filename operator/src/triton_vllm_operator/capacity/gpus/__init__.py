@@ -1,0 +1,1 @@
+"""GPUs: products, MIG slices, DRA devices and what nodes offer."""

@@ -1,0 +1,1 @@
+"""GPU memory of an engine: weights, KV cache, activations and the rest."""

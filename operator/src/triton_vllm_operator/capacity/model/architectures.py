@@ -1,0 +1,218 @@
+"""``config.json`` and safetensors headers to a :class:`~.shape.ModelShape`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from triton_vllm_operator.capacity.errors import ShapeError
+from triton_vllm_operator.capacity.memory.sharding import HeadLayout, SortedTensors, merge, parts_of, sort_tensors
+from triton_vllm_operator.capacity.model.checkpoint import expert_count, expert_width, mamba_multipliers, tensors_of
+from triton_vllm_operator.capacity.model.config import ModelConfig
+from triton_vllm_operator.capacity.model.encoders import encoder_bytes
+from triton_vllm_operator.capacity.model.layers import layer_caches, mla_cache
+from triton_vllm_operator.capacity.model.model_classes import ModelClass, model_class
+from triton_vllm_operator.capacity.model.safetensors import TensorInfo, bounded
+from triton_vllm_operator.capacity.model.shape import (
+    CacheShape,
+    ExpertShape,
+    LayerShape,
+    ModelShape,
+    Quantization,
+    VocabTable,
+    WeightPart,
+)
+
+#: Model types that are not causal language models: the engine would serve them for embedding or classification only.
+_NOT_CAUSAL = ("bert", "roberta", "t5", "bart", "vit", "clip", "siglip", "dinov2", "distilbert", "electra", "deberta")
+
+
+def shape_from_config(config: Mapping[str, Any], tensors: Iterable[TensorInfo] | None = None) -> ModelShape:
+    """The model's shape; see :meth:`ModelShape.from_config`."""
+    view = ModelConfig(config)
+    _require_causal(view)
+    caches = layer_caches(view)
+    quantization = view.quantization()
+    known = bounded(tensors) if tensors is not None else ()
+    sorted_tensors = _sorted(view, caches, known, quantization)
+    engine_class = model_class(view.model_type)
+    if not known:
+        sorted_tensors.first_stage.append(WeightPart("vision", 0, encoder_bytes(view)))
+    ends = _ends(view, engine_class, sorted_tensors)
+    layers = tuple(
+        LayerShape(layer, tuple(sorted_tensors.layers.get(index, ())) + _engine_buffers(view, layer))
+        for index, layer in enumerate(caches)
+    )
+    return ModelShape(
+        architecture=view.architecture,
+        model_type=view.model_type,
+        hidden_size=view.hidden_size,
+        intermediate_size=view.intermediate_size,
+        vocab_size=view.vocab_size,
+        attention_heads=view.attention_heads,
+        kv_heads=view.kv_heads,
+        head_size=view.head_size,
+        max_position=view.max_position(),
+        default_max_len=view.default_max_len(),
+        dtype=view.dtype,
+        layers=layers,
+        embedding=sorted_tensors.embedding or VocabTable(view.vocab_size, view.hidden_size * 2),
+        output=None if view.tied_embeddings else sorted_tensors.output,
+        first_stage=ends.first,
+        last_stage=ends.last,
+        every_stage=ends.every,
+        tables_on_every_stage="tables" in engine_class.every_stage,
+        experts=_expert_shape(view),
+        quantization=quantization,
+        draft_layers=_draft_layers(view, caches, sorted_tensors),
+        multimodal=view.multimodal,
+        trust_remote_code=view.top.has("auto_map"),
+        bytes_by_dtype=tuple(sorted(sorted_tensors.bytes_by_dtype.items())),
+        weights_source="safetensors" if known else "config",
+    )
+
+
+#: Four 32-bit scale scalars that the engine registers with each attention layer.
+_SCALE_BYTES = 16
+
+
+def _engine_buffers(view: ModelConfig, caches: tuple[CacheShape, ...]) -> tuple[WeightPart, ...]:
+    """What the engine adds to a layer and no checkpoint holds."""
+    attending = sum(cache.kind != "mamba" for cache in caches)
+    parts = [WeightPart("scales", 1, attending * _SCALE_BYTES)] if attending else []
+    if view.model_type == "falcon_h1":
+        parts += parts_of(mamba_multipliers(view, caches), "mamba_groups", _head_layout(view, (caches,)))
+    return tuple(parts)
+
+
+def _require_causal(view: ModelConfig) -> None:
+    kind, architecture = view.model_type, view.architecture
+    generative = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "ChatGLMModel", "MTP", "Model")
+    if kind in _NOT_CAUSAL or architecture.endswith(
+        ("ForMaskedLM", "ForSequenceClassification", "ForTokenClassification")
+    ):
+        raise ShapeError(
+            "NotACausalModel",
+            f"{architecture} does not generate text; use a model whose architecture ends in ForCausalLM",
+        )
+    if not architecture.endswith(generative):
+        raise ShapeError(
+            "ArchitectureUnknown", f"{architecture[:80]} is not an architecture the planner can derive a size for"
+        )
+
+
+def _head_layout(view: ModelConfig, caches: tuple[tuple[CacheShape, ...], ...]) -> HeadLayout:
+    states = [c.state for layer in caches for c in layer if c.state is not None]
+    state = states[0] if states else None
+    return HeadLayout(
+        attention_heads=max(view.attention_heads, 1),
+        kv_heads=max(view.kv_heads, 1),
+        head_size=max(view.head_size, 1),
+        mamba_groups=state.groups if state else 0,
+        mamba_group_rows=state.groups * state.group_width if state else 0,
+        router_bytes=model_class(view.model_type).router_bytes,
+    )
+
+
+def _sorted(
+    view: ModelConfig,
+    caches: tuple[tuple[CacheShape, ...], ...],
+    known: tuple[TensorInfo, ...],
+    quantization: Quantization | None,
+) -> SortedTensors:
+    heads = _head_layout(view, caches)
+    if known:
+        return _complete(sort_tensors(known, heads, tied=view.tied_embeddings), len(caches))
+    result = sort_tensors(tensors_of(view, caches), heads, tied=view.tied_embeddings)
+    if quantization is not None and quantization.weight_bits < 16:
+        result.layers = {
+            index: [_quantized(part, quantization) for part in parts] for index, parts in result.layers.items()
+        }
+    return result
+
+
+def _complete(tensors: SortedTensors, layers: int) -> SortedTensors:
+    """The tensors, if each layer has some: fewer means a download that is not complete, and a plan that promises."""
+    missing = [index for index in range(layers) if index not in tensors.layers]
+    if missing:
+        raise ShapeError(
+            "CheckpointIncomplete",
+            f"the safetensors headers hold no weights of {len(missing)} of {layers} layers, such as layer "
+            f"{missing[0]}; give the headers of every file of the model",
+        )
+    return tensors
+
+
+def _quantized(part: WeightPart, quantization: Quantization) -> WeightPart:
+    """Bytes of a 16-bit part after weight quantization, with a 16-bit scale (and zero point) per group."""
+    if part.group == "norms" or (quantization.method == "mxfp4" and not part.expert):
+        return part
+    bits = float(quantization.weight_bits)
+    if quantization.method == "mxfp4":
+        bits += 8 / 32
+    elif quantization.group_size:
+        bits += (16 + quantization.weight_bits) / quantization.group_size
+    return WeightPart(part.group, part.shards, int(part.size_bytes * bits / 16), part.expert)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ends:
+    """Parts outside the layers, by the pipeline stages that hold them."""
+
+    first: tuple[WeightPart, ...]
+    last: tuple[WeightPart, ...]
+    every: tuple[WeightPart, ...]
+
+
+def _ends(view: ModelConfig, engine_class: ModelClass, tensors: SortedTensors) -> _Ends:
+    first, last = tuple(merge(tensors.first_stage)), tuple(merge(tensors.last_stage))
+    every = _rotary(view, engine_class)
+    if "positions" in engine_class.every_stage:
+        first, every = (), every + first
+    if "norm" in engine_class.every_stage:
+        last, every = (), every + last
+    if view.model_type.startswith("gemma"):
+        every += (WeightPart("normalizer", 1, 2),)  # the embedding's scale, one 16-bit number
+    return _Ends(first, last, every)
+
+
+def _rotary(view: ModelConfig, engine_class: ModelClass) -> tuple[WeightPart, ...]:
+    """Cos/sin tables, which a stage holds when it has a layer that uses them (see :func:`~.weights.held_by`)."""
+    width, sets = view.rotary_size(), engine_class.rotary_sets
+    if engine_class.rotary == "none" or not view.attention_heads or not width:
+        return ()
+    if engine_class.rotary == "frequencies":
+        return (WeightPart("frequencies", 1, sets * width * 4),)
+    row = width * engine_class.rotary_bytes
+    if sets == 1:
+        return (WeightPart("rotary", 1, view.rope_rows() * row),)
+    sliding_rows = view.text.integer("max_position_embeddings", 8192)  # sliding layers rotate without scaling
+    return (WeightPart("rotary-full", 1, view.rope_rows() * row), WeightPart("rotary-sliding", 1, sliding_rows * row))
+
+
+def _expert_shape(view: ModelConfig) -> ExpertShape | None:
+    count = expert_count(view)
+    if count <= 1:
+        return None
+    key = view.text.first(
+        "num_experts_per_tok", "num_experts_per_token", "top_k_experts", "moe_topk", "moe_top_k", "moe_k"
+    )
+    return ExpertShape(count, view.text.integer(key, low=0) if key else 0, expert_width(view))
+
+
+def _draft_layers(
+    view: ModelConfig, caches: tuple[tuple[CacheShape, ...], ...], tensors: SortedTensors
+) -> tuple[LayerShape, ...]:
+    """MTP layers that the checkpoint carries; they cost memory only when speculative decoding uses them."""
+    key = view.text.first("num_nextn_predict_layers", "mtp_num_hidden_layers")
+    count = view.text.integer(key, low=0, high=64) if key else 0
+    if not count or not caches:
+        return ()
+    attention = next((c for layer in caches for c in layer if c.kind in {"full", "mla"}), None)
+    cache = mla_cache(view) if view.is_mla else attention
+    if cache is None:
+        return ()
+    first = len(caches)
+    weights = tensors.layers.get(first) or tensors.layers.get(first - 1) or []
+    return (LayerShape((cache,), tuple(weights)),) * count

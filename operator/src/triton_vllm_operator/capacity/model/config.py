@@ -1,0 +1,275 @@
+"""Reading ``config.json``: the names one thing has in different model families, and the lengths the engine derives.
+
+Sources: ``vllm/transformers_utils/model_arch_config_convertor.py`` (heads, head size, derived length) and
+``vllm/config/model.py`` (``_get_and_verify_max_len``, ``_resolve_auto_dtype``) of vLLM 0.25 to 0.32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from triton_vllm_operator.capacity.errors import ShapeError
+from triton_vllm_operator.capacity.model.json_reader import MAX_DIMENSION, MAX_LAYERS, Reader, check_size
+from triton_vllm_operator.capacity.model.shape import Quantization
+
+_TEXT_CONFIGS = ("text_config", "llm_config", "language_config", "thinker_config")
+_LENGTH_KEYS = (
+    "max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "max_target_positions",
+    "max_sequence_length", "max_seq_length", "seq_len",
+)  # fmt: skip
+#: RoPE kinds whose published max_position_embeddings already includes the factor.
+_ALREADY_SCALED = frozenset({"su", "longrope", "llama3", "yarn", "deepseek_yarn", "deepseek_llama_scaling"})
+_MLA_TYPES = frozenset(
+    [
+        "axk1",
+        "deepseek_v2",
+        "deepseek_v3",
+        "deepseek_v32",
+        "deepseek_mtp",
+        "glm_moe_dsa",
+        "glm4_moe_lite",
+        "kimi_k2",
+        "kimi_linear",
+        "longcat_flash",
+        "pangu_ultra_moe",
+        "bailing_hybrid",
+    ]
+)
+
+
+class ModelConfig:
+    """A checked view of one ``config.json`` with the family-dependent names resolved."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        if not isinstance(config, Mapping):
+            raise ShapeError("ConfigNotJson", "config.json must be a JSON object")
+        check_size(config, "config.json")
+        self.top = Reader(config)
+        text = next((self.top.nested(key) for key in _TEXT_CONFIGS if self.top.has(key)), None)
+        self.text = text or self.top
+        self.multimodal = text is not None or any(self.top.has(k) for k in ("vision_config", "audio_config"))
+
+    @property
+    def architecture(self) -> str:
+        """The first of ``architectures``; the engine looks models up by it."""
+        names = self.top.texts("architectures") or self.text.texts("architectures")
+        if not names:
+            raise ShapeError(
+                "ArchitectureMissing",
+                "config.json names no architecture: the engine cannot tell which model class to use",
+            )
+        return names[0]
+
+    @property
+    def model_type(self) -> str:
+        """The text model's type (``llama``, ``gemma3_text``), falling back to the top level's."""
+        return self.text.text("model_type") or self.top.text("model_type")
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the residual stream."""
+        return self._integer("hidden_size", "n_embd", "d_model", "dim")
+
+    @property
+    def layer_count(self) -> int:
+        """Number of decoder layers."""
+        key = self.text.first("num_hidden_layers", "n_layer", "n_layers", "num_layers", "decoder_layers")
+        return self.text.integer(key or "num_hidden_layers", high=MAX_LAYERS)
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the embedding table, before padding."""
+        key = self.text.first("vocab_size", "padded_vocab_size")
+        return (self.text if key else self.top).integer(key or "vocab_size")
+
+    @property
+    def attention_heads(self) -> int:
+        """Query heads; 0 for models without attention."""
+        key = self.text.first("num_attention_heads", "n_head", "n_heads", "decoder_attention_heads")
+        return self.text.integer(key, low=0) if key else 0
+
+    @property
+    def kv_heads(self) -> int:
+        """K and V heads before any replication."""
+        if self.model_type in {"falcon", "RefinedWeb", "RefinedWebModel"}:
+            return self._falcon_kv_heads()
+        attention = self.text.nested("attn_config")
+        if attention is not None and attention.has("kv_n_heads"):
+            return attention.integer("kv_n_heads")
+        key = self.text.first(
+            "n_head_kv", "num_kv_heads", "num_key_value_heads", "multi_query_group_num", "num_attention_groups"
+        )
+        return self.text.integer(key, low=0) if key else self.attention_heads
+
+    def _falcon_kv_heads(self) -> int:
+        if not self.text.boolean("new_decoder_architecture", False) and self.text.boolean("multi_query", False):
+            return 1
+        return self.text.integer("num_kv_heads", self.attention_heads)
+
+    @property
+    def is_mla(self) -> bool:
+        """Whether the engine serves the model with a latent (MLA) cache."""
+        return self.model_type in _MLA_TYPES and self.text.has("kv_lora_rank")
+
+    @property
+    def head_size(self) -> int:
+        """Size of one head; for MLA the latent width kv_lora_rank + qk_rope_head_dim."""
+        if self.is_mla:
+            return self.text.integer("kv_lora_rank") + self.text.integer("qk_rope_head_dim", 0, low=0)
+        if self.model_type == "zamba2" and self.text.has("attention_head_dim"):
+            return self.text.integer("attention_head_dim")
+        key = self.text.first("head_dim", "hidden_size_per_head", "kv_channels")
+        if key and self.text.integer(key, low=0) > 0:
+            return self.text.integer(key)
+        return self.hidden_size // self.attention_heads if self.attention_heads else 0
+
+    @property
+    def intermediate_size(self) -> int:
+        """Width of the dense feed-forward layer; 0 when there is none."""
+        key = self.text.first("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size", "decoder_ffn_dim")
+        if key:
+            return self.text.integer(key, low=0)
+        return 4 * self.hidden_size
+
+    @property
+    def tied_embeddings(self) -> bool:
+        """Whether the output table is the embedding table. Families differ in what an absent field means."""
+        default = self.model_type.startswith(("gemma", "cohere", "gpt2", "opt", "bloom", "falcon", "mpt", "whisper"))
+        source = self.text if self.text.has("tie_word_embeddings") else self.top
+        return source.boolean("tie_word_embeddings", default)
+
+    @property
+    def dtype(self) -> str:
+        """The checkpoint's dtype as the engine reads it: ``bfloat16``, ``float16`` or ``float32``."""
+        for source in (self.top, self.text):
+            key = source.first("dtype", "torch_dtype")
+            if key:
+                return source.text(key).removeprefix("torch.")
+        return "float32"
+
+    @property
+    def sliding_window(self) -> int | None:
+        """The model's window in tokens, or None when it has none or does not use it."""
+        if self.text.has("use_sliding_window") and not self.text.boolean("use_sliding_window", False):
+            return None
+        if not self.text.has("use_sliding_window") and self.model_type.startswith(("qwen2", "qwen3")):
+            return None
+        window = self.text.integer("sliding_window", 0, low=0) if self.text.has("sliding_window") else 0
+        return window or None
+
+    def max_position(self) -> int:
+        """Longest sequence the engine derives from the file, with the RoPE factor where it still applies."""
+        lengths = [self.text.integer(key) for key in _LENGTH_KEYS if self.text.has(key)]
+        if self.text.has("model_max_length"):
+            lengths = [self.text.integer("model_max_length")]
+        if not lengths:
+            return 2048
+        factor = 1.0
+        if "gemma3" not in self.model_type:
+            for kind, rope in self._ropes():
+                if kind not in _ALREADY_SCALED:
+                    factor = rope.number("factor", factor)
+        return min(int(min(lengths) * factor), MAX_DIMENSION)
+
+    def default_max_len(self) -> int | None:
+        """The length the engine takes when none is given, where it differs from :meth:`max_position`."""
+        if any(kind == "longrope" for kind, _ in self._ropes()):
+            return self.text.optional_integer("original_max_position_embeddings")
+        return None
+
+    def _ropes(self) -> list[tuple[str, Reader]]:
+        found: list[tuple[str, Reader]] = []
+        for key in ("rope_scaling", "rope_parameters"):
+            rope = self.text.nested(key)
+            if rope is None:
+                continue
+            nested = [inner for name in rope.names() if isinstance(rope.raw(name), Mapping)
+                      and (inner := rope.nested(name)) is not None]  # fmt: skip
+            found.extend((_rope_kind(item), item) for item in (nested or [rope]))
+        return found
+
+    def rope_rows(self) -> int:
+        """Rows of the engine's cos/sin table: positions it is built for (``layers/rotary_embedding``)."""
+        base = self.text.integer("max_position_embeddings", 0, low=0) if self.text.has("max_position_embeddings") else 0
+        for kind, rope in self._ropes():
+            if kind in {"linear", "dynamic"}:
+                return int(base * rope.number("factor", 1.0))
+            if kind in {"yarn", "deepseek_yarn"} and rope.has("original_max_position_embeddings"):
+                return int(rope.integer("original_max_position_embeddings") * rope.number("factor", 1.0))
+        return base
+
+    def rotary_size(self) -> int:
+        """Elements per row of the cos/sin table."""
+        if self.is_mla or self.text.has("qk_rope_head_dim"):
+            return self.text.integer("qk_rope_head_dim", 0, low=0)
+        share = self.text.number("partial_rotary_factor", 0.0) or self.text.number("rotary_pct", 0.0) or 1.0
+        for _, rope in self._ropes():
+            share = rope.number("partial_rotary_factor", share)
+        return int(self.head_size * share)
+
+    def quantization(self) -> Quantization | None:
+        """The checkpoint's quantization, or None."""
+        for source in (self.top, self.text):
+            for key in ("quantization_config", "compression_config"):
+                found = source.nested(key)
+                if found is not None:
+                    return _quantization(found)
+        return None
+
+    def _integer(self, *names: str) -> int:
+        key = self.text.first(*names)
+        return self.text.integer(key or names[0])
+
+
+def _rope_kind(rope: Reader) -> str:
+    key = rope.first("rope_type", "type")
+    return rope.text(key) if key else "default"
+
+
+def _quantization(found: Reader) -> Quantization:
+    producer = found.nested("producer")
+    method = found.text("quant_method").lower().replace("compressed_tensors", "compressed-tensors")
+    inner = found.nested("quantization") if isinstance(found.raw("quantization"), Mapping) else None
+    if producer is not None and producer.text("name") == "modelopt" and inner is not None:
+        algorithm = inner.text("quant_algo").upper()
+        method = "modelopt_fp4" if "FP4" in algorithm else "modelopt"
+    bits, group = _weight_format(found, inner)
+    block = found.integers("weight_block_size") if found.has("weight_block_size") else ()
+    return Quantization(
+        method=method,
+        weight_bits=bits or _DEFAULT_BITS.get(method, 16),
+        group_size=group,
+        block=(block[0], block[1]) if len(block) == 2 else (0, 0),
+        kv_cache_dtype=_checkpoint_kv_dtype(found, inner),
+    )
+
+
+_DEFAULT_BITS = {"fp8": 8, "mxfp4": 4, "modelopt": 8, "modelopt_fp4": 4, "awq": 4, "gptq": 4, "fbgemm_fp8": 8}
+
+
+def _weight_format(found: Reader, inner: Reader | None) -> tuple[int, int]:
+    key = found.first("bits", "w_bit")
+    group = found.first("group_size", "q_group_size")
+    if key or group:
+        size = found.integer(group, -1, low=-1) if group else 0
+        return (found.integer(key, high=64) if key else 0), max(size, 0)
+    if inner is not None and inner.has("group_size"):
+        return 0, inner.integer("group_size", low=0)
+    groups = found.nested("config_groups")
+    first = groups.nested(groups.names()[0]) if groups is not None and groups.names() else None
+    weights = first.nested("weights") if first is not None else None
+    if weights is None:
+        return 0, 0
+    return weights.integer("num_bits", 8, high=64), weights.integer("group_size", 0, low=-1) if weights.has(
+        "group_size"
+    ) else 0
+
+
+def _checkpoint_kv_dtype(found: Reader, inner: Reader | None) -> str:
+    scheme = found.nested("kv_cache_scheme")
+    if scheme is not None and scheme.integer("num_bits", 8, high=64) == 8 and scheme.text("type", "float") == "float":
+        return "fp8"
+    if inner is not None and inner.text("kv_cache_quant_algo").upper() == "FP8":
+        return "fp8"
+    return "auto"

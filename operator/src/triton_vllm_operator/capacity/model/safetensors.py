@@ -1,0 +1,99 @@
+"""Tensor names, dtypes and shapes from safetensors headers, without the tensors.
+
+Format: 8 bytes little-endian header length, then that many bytes of JSON (name -> dtype, shape, data_offsets).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from triton_vllm_operator.capacity.errors import ShapeError
+from triton_vllm_operator.capacity.model.json_reader import MAX_DIMENSION, parse_json_object
+
+#: Largest header that is read. The format itself allows 100 MB; real shards stay under 10 MB.
+MAX_HEADER_BYTES = 16 * 1024 * 1024
+MAX_TENSORS = 2_000_000
+MAX_RANK = 8
+
+#: Bits of one element by safetensors dtype name.
+DTYPE_BITS = {
+    "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8,
+    "I16": 16, "U16": 16, "F16": 16, "BF16": 16,
+    "I32": 32, "U32": 32, "F32": 32,
+    "I64": 64, "U64": 64, "F64": 64,
+    "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """One stored tensor: its name, safetensors dtype name (such as ``BF16``) and shape."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the tensor's data."""
+        return prod(self.shape) * DTYPE_BITS[self.dtype] // 8
+
+
+def header_length(first_bytes: bytes) -> int:
+    """Length in bytes of the JSON header, from the file's first 8 bytes."""
+    if len(first_bytes) < 8:
+        raise ShapeError("SafetensorsTruncated", "the safetensors file ends before its 8-byte header length")
+    length = int.from_bytes(first_bytes[:8], "little")
+    if not 2 <= length <= MAX_HEADER_BYTES:
+        raise ShapeError(
+            "SafetensorsHeaderInvalid",
+            f"the safetensors header claims {length} bytes; 2 to {MAX_HEADER_BYTES} are accepted",
+        )
+    return length
+
+
+def parse_header(data: bytes, *, what: str = "safetensors header") -> tuple[TensorInfo, ...]:
+    """Tensors described by a safetensors file's beginning (length prefix and JSON header).
+
+    Raises :class:`ShapeError` for a truncated or malformed header.
+    """
+    length = header_length(data)
+    if len(data) < 8 + length:
+        raise ShapeError(
+            "SafetensorsTruncated", f"{what}: {len(data) - 8} of {length} header bytes are there; download it again"
+        )
+    entries = parse_json_object(data[8 : 8 + length], what)
+    return tuple(_tensor(name, entry, what) for name, entry in entries.items() if name != "__metadata__")
+
+
+def _tensor(name: str, entry: Any, what: str) -> TensorInfo:
+    if not isinstance(entry, Mapping):
+        raise ShapeError("SafetensorsHeaderInvalid", f"{what}: tensor {name[:80]!r} is not described by an object")
+    return checked_tensor(name, entry.get("dtype"), entry.get("shape"), what)
+
+
+def checked_tensor(name: Any, dtype: Any, shape: Any, what: str) -> TensorInfo:
+    """A :class:`TensorInfo` from untrusted values."""
+    if not isinstance(name, str) or not 0 < len(name) <= 512:
+        raise ShapeError("SafetensorsHeaderInvalid", f"{what}: a tensor name must be a string of 1 to 512 characters")
+    if not isinstance(dtype, str) or dtype not in DTYPE_BITS:
+        raise ShapeError("SafetensorsHeaderInvalid", f"{what}: tensor {name[:80]!r} has unknown dtype {dtype!r:.40}")
+    if not isinstance(shape, list | tuple) or len(shape) > MAX_RANK:
+        raise ShapeError("SafetensorsHeaderInvalid", f"{what}: tensor {name[:80]!r} has no valid shape")
+    for size in shape:
+        if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= MAX_DIMENSION:
+            raise ShapeError("SafetensorsHeaderInvalid", f"{what}: tensor {name[:80]!r} has dimension {size!r:.40}")
+    return TensorInfo(name, dtype, tuple(shape))
+
+
+def bounded(tensors: Iterable[TensorInfo]) -> tuple[TensorInfo, ...]:
+    """The tensors of all shards as one tuple; refuses more than ``MAX_TENSORS``."""
+    kept: list[TensorInfo] = []
+    for tensor in tensors:
+        if len(kept) >= MAX_TENSORS:
+            raise ShapeError("TooManyTensors", f"the model has more than {MAX_TENSORS} tensors")
+        kept.append(tensor)
+    return tuple(kept)

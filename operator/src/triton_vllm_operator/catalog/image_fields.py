@@ -1,0 +1,28 @@
+"""Fields of the spec that only the operator's own serving image obeys."""
+
+from collections.abc import Iterator
+
+from triton_vllm_operator.api.spec import LimitsSpec, LLMDeploymentSpec
+from triton_vllm_operator.catalog import releases
+from triton_vllm_operator.catalog.violations import Problem, Reason, problem
+
+
+def check(spec: LLMDeploymentSpec, row: releases.Release) -> list[Problem]:
+    """A problem for each of them that is used with NVIDIA's image, which would not read it."""
+    if row.line == "own":
+        return []
+    newest = next(one.release for one in releases.load().releases if one.line == "own")
+    values = {"release": row.release, "newest": newest}
+    return [problem(field, Reason.FIELD_OF_OWN_IMAGE, **values) for field in _used(spec)]
+
+
+def _used(spec: LLMDeploymentSpec) -> Iterator[str]:
+    server = spec.server
+    if spec.sampling.said:
+        yield "spec.sampling"
+    if server.request_timeout_seconds is not None:
+        yield "spec.server.requestTimeoutSeconds"
+    if server.limits != LimitsSpec():
+        yield "spec.server.limits"
+    if server.open_ai.enabled:
+        yield "spec.server.openAI"

@@ -1,0 +1,176 @@
+"""Which engine an image holds: release -> vLLM version, CUDA, driver. Facts and sources: data/releases.yaml.
+
+`spec.server.release` names a row: NVIDIA's YY.MM, or `vllm-X.Y.Z` for our own image. The tag of an image names it
+too, as long as people keep the tag's beginning: `YY.MM-vllm-python-py3` (NVIDIA's, also mirrored or rebuilt), or
+`vllm-X.Y.Z` in a repository called `triton-vllm` (ours). Any other image needs `spec.server.release`.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from typing import ClassVar, Literal
+
+from pydantic import ConfigDict
+
+from triton_vllm_operator.catalog import loader
+from triton_vllm_operator.catalog.versions import triton_key
+from triton_vllm_operator.catalog.violations import Problem, Reason, problem
+
+Line = Literal["nvidia", "own"]
+
+NVIDIA_REPOSITORY = "nvcr.io/nvidia/tritonserver"
+OWN_NAME = "triton-vllm"
+
+_NVIDIA_TAG = re.compile(r"^(\d\d\.\d\d)-vllm-python-py3(?:[-_.].*)?$")
+_NVIDIA_OTHER_TAG = re.compile(r"^(\d\d\.\d\d)-(?:.*-)?py3(?:-.*)?$")
+_OWN_TAG = re.compile(r"^(vllm-\d+\.\d+\.\d+(?:\.\d+|\.post\d+)?)(?:[-_].*)?$")
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One row. `vllm` is the upstream version, `build` the text of NVIDIA's own build; None: no source names it."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = loader.CAMEL
+
+    release: str
+    line: Line
+    server_code: str
+    checked: date
+    source: str
+    forward_compat: bool
+    triton: str | None = None
+    vllm: str | None = None
+    build: str | None = None
+    contract: str | None = None
+    cuda: str | None = None
+    listed_driver: str | None = None
+
+    @property
+    def contract_version(self) -> str | None:
+        """The published vLLM whose engine arguments this release takes."""
+        return self.contract or self.vllm
+
+    @property
+    def image(self) -> str | None:
+        """NVIDIA's public image of this release; ours has no fixed registry (the operator is told its image)."""
+        return f"{NVIDIA_REPOSITORY}:{self.release}-vllm-python-py3" if self.line == "nvidia" else None
+
+
+@dataclass(frozen=True, slots=True)
+class Releases:
+    """The whole table, in the order of the file. `minimum_driver`: CUDA major version -> driver version."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = loader.CAMEL
+
+    checked: date
+    sources: dict[str, str]
+    minimum_driver: dict[int, str]
+    forward_compat_minimum_driver: str
+    releases: tuple[Release, ...]
+
+    def find(self, name: str) -> Release | None:
+        return next((row for row in self.releases if row.release == name), None)
+
+    def usable(self, line: Line) -> list[Release]:
+        """Rows of one line whose engine is known, newest first as in the file."""
+        return [row for row in self.releases if row.line == line and row.vllm is not None]
+
+    @property
+    def newest(self) -> Release:
+        """NVIDIA's newest release whose engine is known: what an empty `spec.server` means."""
+        return max(self.usable("nvidia"), key=lambda row: triton_key(row.release))
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What will run. `vllm_version` is the upstream version, `contract_version` the one whose arguments apply."""
+
+    image: str
+    release: str
+    vllm_version: str
+    contract_version: str
+    row: Release
+
+
+@dataclass(frozen=True, slots=True)
+class ImageName:
+    """`repository` holds the registry too; `tag` and `digest` are "" where absent."""
+
+    repository: str
+    tag: str
+    digest: str
+
+    @property
+    def name(self) -> str:
+        return self.repository.rsplit("/", 1)[-1]
+
+
+@cache
+def load() -> Releases:
+    return loader.read_yaml("releases.yaml", Releases)
+
+
+def parse_image(image: str) -> ImageName:
+    """Splits `[registry[:port]/]path[:tag][@digest]`: a colon before the last slash belongs to the registry."""
+    rest, _, digest = image.partition("@")
+    head, slash, last = rest.rpartition("/")
+    name, _, tag = last.partition(":")
+    return ImageName(head + slash + name, tag, digest)
+
+
+def release_of_image(image: str) -> str | None:
+    """The release that the tag of an image names, in the table or not; None when the tag says nothing."""
+    parsed = parse_image(image)
+    found = _NVIDIA_TAG.match(parsed.tag)
+    if found is None and parsed.name == OWN_NAME:
+        found = _OWN_TAG.match(parsed.tag)
+    return found.group(1) if found else None
+
+
+def resolve(image: str | None, release: str | None, *, default_image: str | None = None) -> Resolved | Problem:
+    """What `spec.server.image` and `spec.server.release` mean together.
+
+    `default_image` is the operator's own setting, used where the user names no image: for an empty `spec.server`, and
+    as the image of our own releases, which have no public registry. The first rule that is broken is returned.
+    """
+    if image is not None:
+        return _with_image(image, release)
+    if release is None:
+        return _with_image(default_image, None) if default_image else _known(load().newest.release, None)
+    if default_image and release_of_image(default_image) == release:
+        return _known(release, default_image)
+    return _known(release, None)
+
+
+def _with_image(image: str, release: str | None) -> Resolved | Problem:
+    named = release_of_image(image)
+    if named is None and _NVIDIA_OTHER_TAG.match(parse_image(image).tag):
+        return problem("spec.server.image", Reason.IMAGE_WITHOUT_VLLM, image=image, instead=load().newest.image)
+    if release is None and named is None:
+        return problem("spec.server.release", Reason.RELEASE_REQUIRED, image=image, newest=load().newest.release)
+    if release is not None and named is not None and release != named:
+        return problem("spec.server.release", Reason.RELEASE_CONTRADICTS_IMAGE, image=image, named=named, said=release)
+    return _known(release or named or "", image)
+
+
+def _known(name: str, image: str | None) -> Resolved | Problem:
+    table = load()
+    row = table.find(name)
+    newest = table.newest.release
+    if row is None:
+        known = ", ".join(_span(table))
+        return problem("spec.server.release", Reason.RELEASE_UNKNOWN, release=name, known=known, newest=newest)
+    if row.vllm is None or row.contract_version is None:
+        checked = table.checked.isoformat()
+        reason = Reason.ENGINE_VERSION_UNKNOWN
+        return problem("spec.server.release", reason, release=name, checked=checked, newest=newest)
+    where = image or row.image
+    if where is None:
+        return problem("spec.server.image", Reason.IMAGE_REQUIRED, release=name, name=OWN_NAME)
+    return Resolved(where, row.release, row.vllm, row.contract_version, row)
+
+
+def _span(table: Releases) -> list[str]:
+    nvidia = sorted((row.release for row in table.usable("nvidia")), key=triton_key)
+    return [f"{nvidia[0]} to {nvidia[-1]}", *(row.release for row in table.usable("own"))]

@@ -1,0 +1,64 @@
+"""The nodes with their GPUs, and who holds those: listed when somebody asks.
+
+Neither is watched: the heartbeats of nodes never end, and most pods of a cluster are none of ours.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from triton_vllm_operator.capacity import Holder, holders
+from triton_vllm_operator.capacity.gpus import dra
+from triton_vllm_operator.kube import kinds
+from triton_vllm_operator.kube.client import Client
+from triton_vllm_operator.kube.errors import Forbidden, KubeError, NotFound
+from triton_vllm_operator.kube.kinds import Object
+
+log = logging.getLogger(__name__)
+
+# Selected on the server; what is over or waits for a node holds nothing.
+_HOLDING = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"
+
+
+async def nodes(client: Client) -> list[Object]:
+    """Every node, with the GPUs that it publishes by DRA. Errors: KubeError of the lists.
+
+    ResourceSlices that are not served (before Kubernetes 1.34) or may not be listed say nothing; labels still do.
+    """
+    found = await client.list_all(kinds.NODE)
+    slices: list[dra.Published] = []
+    try:
+        async for page in client.pages(kinds.RESOURCE_SLICE, field_selector=f"spec.driver={dra.DRIVER}"):
+            slices += [one for item in page.items if (one := dra.published(item)) is not None]
+    except (NotFound, Forbidden) as error:
+        log.debug("GPUs that are published by DRA are not known: %s", error)
+    return dra.with_devices(found, slices)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Pods that hold extended resources; `complete`: of all namespaces."""
+
+    holders: tuple[Holder, ...]
+    complete: bool
+
+
+async def held(client: Client, scopes: Iterable[str | None], label_selector: str = "") -> Held:
+    """The holders in some namespaces; None is all.
+
+    Of each page only the holders are kept, so that the memory does not grow with what else the pods are. What cannot
+    be listed is left out, and the answer is not complete then: it only explains, and nothing waits for a better one.
+    """
+    found: list[Holder] = []
+    complete = False
+    for namespace in scopes:
+        try:
+            pages = client.pages(kinds.POD, namespace, label_selector=label_selector, field_selector=_HOLDING)
+            async for page in pages:
+                found += holders(page.items)
+            complete = complete or namespace is None
+        except KubeError as error:
+            log.info("who holds GPUs is not known of all namespaces: %s", error)
+    return Held(tuple(found), complete)

@@ -1,0 +1,65 @@
+"""From the ``engine`` block of an LLMDeployment to the planner's settings: every argument that moves the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from triton_vllm_operator.api.spec import EngineSpec
+from triton_vllm_operator.capacity import EngineSettings, ShapeError
+from triton_vllm_operator.capacity.memory.engine_settings import Speculation
+
+#: Fields of ``spec.engine`` that the planner takes under the same name.
+_FIELDS = (
+    "pipeline_parallel_size", "max_model_len", "gpu_memory_utilization", "max_num_batched_tokens", "max_num_seqs",
+    "block_size", "quantization", "enable_prefix_caching", "enable_chunked_prefill",
+)  # fmt: skip
+#: Arguments of ``spec.engine.extraArgs`` that the planner takes under the same name, with their type.
+_EXTRA: dict[str, type] = {
+    "enable_expert_parallel": bool, "kv_cache_memory_bytes": int, "num_gpu_blocks_override": int,
+    "disable_hybrid_kv_cache_manager": bool, "async_scheduling": bool, "max_cudagraph_capture_size": int,
+    "mamba_ssm_cache_dtype": str,
+}  # fmt: skip
+_METHODS: dict[str, Speculation] = {"ngram": "ngram", "eagle": "eagle", "eagle3": "eagle", "draft_model": "draft_model"}
+
+
+def engine_settings(engine: EngineSpec, engine_version: str) -> EngineSettings:
+    """The planner's settings. Raises :class:`ShapeError` for an argument of the wrong type."""
+    values: dict[str, Any] = {name: getattr(engine, name) for name in _FIELDS}
+    values |= {name: _typed(name, value, _EXTRA[name]) for name, value in engine.extra_args.items() if name in _EXTRA}
+    return EngineSettings(
+        engine_version=engine_version,
+        tensor_parallel_size=engine.tensor_parallel_size or 1,
+        dtype=engine.dtype or "auto",
+        kv_cache_dtype=engine.kv_cache_dtype or "auto",
+        enforce_eager=bool(engine.enforce_eager),
+        **values,
+        **_speculation(engine.extra_args.get("speculative_config")),
+    )
+
+
+def _typed(name: str, value: Any, wanted: type) -> Any:
+    whole = isinstance(value, int) and not isinstance(value, bool) and value > 0
+    if not (whole if wanted is int else isinstance(value, wanted)):
+        raise ShapeError(
+            "EngineArgumentInvalid", f"engine.extraArgs.{name} must be {_WORDS[wanted]}, not {value!r:.60}"
+        )
+    return value
+
+
+_WORDS: dict[type, str] = {bool: "true or false", int: "a whole number above 0", str: "a text"}
+
+
+def _speculation(given: Any) -> dict[str, Any]:
+    """``speculative_config`` of the engine: the method, and how many tokens it proposes."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise ShapeError("EngineArgumentInvalid", "engine.extraArgs.speculative_config must be an object")
+    method = str(given.get("method", "draft_model"))
+    kind: Speculation | None = "mtp" if method.endswith("mtp") else _METHODS.get(method)
+    if kind is None:
+        raise ShapeError("EngineArgumentInvalid", f"the planner does not know the speculative method {method!r:.60}")
+    tokens = _typed("speculative_config.num_speculative_tokens", given.get("num_speculative_tokens", 1), int)
+    drafts = {"draft_attention_layers": 1} if kind == "eagle" else {}
+    return {"speculation": kind, "num_speculative_tokens": tokens, **drafts}

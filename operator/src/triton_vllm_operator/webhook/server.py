@@ -1,0 +1,156 @@
+"""The HTTPS server of the validating webhook, and its certificate: renewed in time, told to the API server first.
+
+Each replica has its own certificate and adds it to the `caBundle` of the chart's ValidatingWebhookConfiguration. A new
+one is presented only after it has been there for a while, and the old one leaves the bundle only after that: at every
+moment the API server trusts what it is shown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+from aiohttp import web
+
+from triton_vllm_operator.controller import health
+from triton_vllm_operator.controller.settings import WebhookSettings
+from triton_vllm_operator.kube import kinds
+from triton_vllm_operator.kube.errors import KubeError
+from triton_vllm_operator.kube.kinds import Kind, Object
+from triton_vllm_operator.webhook import certificates
+from triton_vllm_operator.webhook.certificates import Certificate
+
+log = logging.getLogger(__name__)
+
+RETRY_S = 2.0
+STOP_S = 3.0  # how long reviews under way may finish: the API server waits no longer
+
+
+class Api(Protocol):
+    """The part of the client that is used."""
+
+    async def find(self, kind: Kind, namespace: str | None, name: str) -> Object | None:
+        """One object, or None."""
+
+    async def apply(self, obj: Object, *, uid: str | None) -> Object:
+        """Server-side apply."""
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass
+class Webhook:
+    """One replica's server.
+
+    Attributes:
+        registered: whether the API server was told the presented certificate; None before the first try has ended.
+    """
+
+    client: Api
+    settings: WebhookSettings
+    app: web.Application
+    clock: Callable[[], datetime] = _utc_now
+    registered: bool | None = None
+    _holder: str = ""
+    _presented: Certificate = field(init=False)
+    _next: Certificate | None = None
+    _next_since: datetime | None = None  # since when the API server knows the next one
+    _context: ssl.SSLContext = field(init=False)
+    _runner: web.AppRunner | None = None
+
+    async def start(self) -> int:
+        """Listen; the port."""
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.minimum_version = ssl.TLSVersion.TLSv1_2
+        # A restarted container of the same pod takes the place of the one before it.
+        self._holder = f"{socket.gethostname()}:{self.settings.port}"
+        self._presented = self._make()
+        certificates.present(self._context, self._presented)
+        where = (self.settings.address, self.settings.port)
+        self._runner, port = await health.serve(self.app, *where, tls=self._context, stop_s=STOP_S)
+        log.info("webhook on port %d", port)
+        return port
+
+    async def stop(self) -> None:
+        """Finish the reviews under way and close the port."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def run(self) -> None:
+        """Keep the certificate young and known. Never returns; cancel it."""
+        failures = 0
+        while True:
+            try:
+                known = await self.turn()
+                failures = 0
+                if not known and self.registered is not False:
+                    log.warning("there is no %s: nothing is validated", self.settings.configuration)
+            except KubeError as error:
+                known = False
+                failures += 1
+                log.warning("the API server was not told the webhook's certificate: %s", error)
+            self.registered = known
+            pause = self.settings.check_s
+            await asyncio.sleep(min(RETRY_S * 2 ** min(failures, 10), pause) if failures else pause)
+
+    async def turn(self) -> bool:
+        """Make a new certificate when it is time, tell all that count, and present what was told long enough ago.
+
+        Whether the API server was told: False where the chart's configuration is not there (any more).
+        """
+        now = self.clock()
+        if self._next is None and now >= self._presented.renew_at:
+            self._next, self._next_since = self._make(), None
+        if not await self._register(now):
+            return False
+        if self._next is not None:
+            self._next_since = self._next_since or now
+            if now - self._next_since >= timedelta(seconds=self.settings.settle_s):
+                certificates.present(self._context, self._next)
+                log.info("the webhook presents a new certificate, valid until %s", self._next.expires_at.isoformat())
+                self._presented, self._next = self._next, None
+        return True
+
+    @property
+    def expires_at(self) -> datetime:
+        """End of the presented certificate's life."""
+        return self._presented.expires_at
+
+    def _make(self) -> Certificate:
+        lifetime = timedelta(hours=self.settings.certificate_hours)
+        return certificates.make(self.settings.hosts, self._holder, lifetime, self.clock())
+
+    async def _register(self, now: datetime) -> bool:
+        """Bring the bundle to what it shall be; False where there is no configuration.
+
+        The resourceVersion makes the write fail when another replica wrote meanwhile; the next try sees both.
+        """
+        live = await self.client.find(kinds.WEBHOOKS, None, self.settings.configuration)
+        if live is None:
+            return False
+        ours = [self._presented, *([self._next] if self._next else [])]
+        before = {hook["name"]: _decoded(hook) for hook in live.get("webhooks", [])}
+        after = {name: certificates.bundle(pem, ours, self._holder, now) for name, pem in before.items()}
+        if after != before:
+            meta = {key: live["metadata"][key] for key in ("name", "resourceVersion")}
+            hooks = [{"name": name, "clientConfig": {"caBundle": _encoded(pem)}} for name, pem in after.items()]
+            body = {"apiVersion": kinds.WEBHOOKS.api_version, "kind": kinds.WEBHOOKS.kind, "metadata": meta}
+            await self.client.apply({**body, "webhooks": hooks}, uid=live["metadata"]["uid"])
+        return True
+
+
+def _decoded(hook: Object) -> bytes:
+    return base64.b64decode(hook["clientConfig"].get("caBundle") or "")
+
+
+def _encoded(pem: bytes) -> str:
+    return base64.b64encode(pem).decode()

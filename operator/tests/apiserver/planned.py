@@ -1,0 +1,43 @@
+"""Models, a node with GPUs and views of a planned LLMDeployment, for the tests against an API server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.apiserver.controlplane import ControlPlane
+from tests.apiserver.view import Object, View
+from tests.builders.deployments import H100, LLAMA_8B, LLAMA_70B, node
+from triton_vllm_operator.capacity import ModelShape
+from triton_vllm_operator.plan.inspection import Resolved
+
+SMALL = Resolved("c" * 40, ModelShape.from_config(LLAMA_8B))
+
+
+LARGE = Resolved("d" * 40, ModelShape.from_config(LLAMA_70B))
+
+
+ONE_GPU = {"tensorParallelSize": 1}
+"""Settings with which LARGE fits no GPU."""
+
+
+@contextmanager
+def gpu_node(plane: ControlPlane, namespace: str) -> Iterator[View]:
+    """A namespace in a cluster with one node of eight H100."""
+    name = f"gpu-{namespace}"
+    plane.kubectl("create", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "Node", **node(H100, name=name)}))
+    status = json.dumps({"status": node(H100)["status"]})
+    plane.kubectl("patch", "node", name, "--subresource=status", "--type=merge", "-p", status)
+    yield View(plane, namespace)
+    plane.kubectl("delete", "node", name, "--wait=false")
+
+
+def fits(view: View, name: str = "a") -> tuple[str, str]:
+    found = view.condition(name, "Fits")
+    return found.get("status", ""), found.get("reason", "")
+
+
+def status(view: View, name: str = "a") -> Object:
+    found: Object = (view.get("llm", name) or {}).get("status", {})
+    return found

@@ -1,0 +1,24 @@
+"""Every sentence that a user can read, as it is shown."""
+
+from tests.catalog.samples import GOLDEN, SAMPLES, text
+from triton_vllm_operator.catalog.messages import TEXTS
+from triton_vllm_operator.catalog.violations import Reason
+
+
+def test_the_texts_equal_the_golden_file() -> None:
+    assert text() == GOLDEN.read_text(encoding="utf-8"), "see tests/catalog/samples.py"
+
+
+def test_every_reason_is_shown_by_a_real_input() -> None:
+    shown = {problem.reason for sample in SAMPLES for problem in sample()}
+    assert shown == set(Reason) == set(TEXTS)
+
+
+def test_every_refusal_says_what_to_do() -> None:
+    refusals = [problem for sample in SAMPLES for problem in sample() if problem.refuse]
+    silent = [
+        problem.message
+        for problem in refusals
+        if not any(word in problem.message for word in ("Write ", "write ", "Leave ", "Update ", "Choose "))
+    ]
+    assert silent == []

@@ -1,0 +1,59 @@
+"""Arguments of vLLM's OpenAI server: which are taken, and why another is not."""
+
+from typing import Any
+
+import pytest
+
+from tests.catalog.samples import nested
+from triton_vllm_operator.catalog import openai_arguments
+from triton_vllm_operator.catalog.violations import Reason
+
+REFUSED: list[tuple[dict[str, Any], Reason, str]] = [
+    (
+        {"toolCallParser": "hermes"},
+        Reason.ARGUMENT_MISSPELT,
+        "write spec.server.openAI.extraArgs.tool_call_parser: hermes",
+    ),
+    ({"--tool-call-parser": "hermes"}, Reason.ARGUMENT_MISSPELT, "tool_call_parser: hermes"),
+    ({"max_model_len": 1}, Reason.ARGUMENT_UNKNOWN, "Leave spec.server.openAI.extraArgs.max_model_len out"),
+    ({"apikey": "x"}, Reason.ARGUMENT_UNKNOWN, "has no argument apikey"),
+    ({"port": 1}, Reason.ARGUMENT_OWNED, "port 9000"),
+    ({"api_key": ["x"]}, Reason.ARGUMENT_OWNED, "Write spec.server.openAI.apiKeySecretRef instead"),
+    ({"tool_parser_plugin": "/x.py"}, Reason.ARGUMENT_UNSAFE, "imports a Python file"),
+    ({"enable_auto_tool_choice": "true"}, Reason.ARGUMENT_TYPE, "enable_auto_tool_choice: true"),
+    ({"chat_template": 1}, Reason.ARGUMENT_TYPE, "takes text"),
+    ({"fingerprint_mode": "nine"}, Reason.ARGUMENT_CHOICE, "full, hash, custom, none"),
+    ({"default_chat_template_kwargs": nested(40)}, Reason.ARGUMENT_TOO_DEEP, "levels deep"),
+    ({"enable_auto_tool_choice": True}, Reason.ARGUMENTS_CONTRADICT, "tool_call_parser: hermes"),
+    ({"enable_log_outputs": True}, Reason.ARGUMENT_RISKY, "stands in the log"),
+]
+
+
+@pytest.mark.parametrize(("given", "reason", "words"), REFUSED)
+def test_a_wrong_argument_is_named_with_what_to_write(given: dict[str, Any], reason: Reason, words: str) -> None:
+    [found] = openai_arguments.check(given, {})
+    assert (found.reason, found.refuse) == (reason, reason != Reason.ARGUMENT_RISKY)
+    assert words in found.message
+
+
+def test_right_arguments_pass() -> None:
+    given = {
+        "enable_auto_tool_choice": True,
+        "tool_call_parser": "hermes",
+        "default_chat_template_kwargs": {"enable_thinking": False},
+        "allowed_origins": ["https://a"],
+        "sse_keep_alive_interval": 15,
+    }
+    assert openai_arguments.check(given, {}) == []
+
+
+def test_logged_answers_need_logged_requests() -> None:
+    given = {"enable_log_outputs": True, "response_role": "bot"}
+    assert [one.reason for one in openai_arguments.check(given, {"enable_log_requests": True})] == [
+        Reason.ARGUMENT_RISKY
+    ]
+
+
+def test_every_argument_that_is_not_free_says_why() -> None:
+    entries = openai_arguments.entries().arguments
+    assert not [name for name, entry in entries.items() if entry.use != "free" and not entry.why]

@@ -1,0 +1,132 @@
+"""What fails again and again is told in the status, not only in the log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from tests.fake.api import Refused
+from tests.fake.world import World
+from triton_vllm_operator.api.conditions import find
+from triton_vllm_operator.controller.reconcile import TOLD_AFTER
+from triton_vllm_operator.kube import kinds
+from triton_vllm_operator.kube.errors import KubeError, NotLeader
+from triton_vllm_operator.kube.kinds import Key
+
+KEY = Key("team", "a")
+PLACE = (kinds.LLM_DEPLOYMENT, "team", "a")
+
+
+class Trouble:
+    """One LLMDeployment whose Services the API server does not take for a reason that nobody knows."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.world = World.of(0)
+        self.world.chaos.calm()
+        self.world.chaos.slow_s = 0.002
+        body = {"apiVersion": PLACE[0].api_version, "kind": PLACE[0].kind, "spec": {"model": {"uri": "hf://org/model"}}}
+        self.world.api.create({**body, "metadata": {"name": "a", "namespace": "team"}}, "user")
+        self.error: Exception | None = Refused(500, "no such luck")
+        applies = self.world.api.apply
+
+        def apply(obj: Any, *args: Any, **more: Any) -> Any:
+            if obj["kind"] == "Service" and self.error is not None:
+                raise self.error
+            return applies(obj, *args, **more)
+
+        monkeypatch.setattr(self.world.api, "apply", apply)
+
+    async def tries(self, count: int) -> None:
+        for _ in range(count):
+            with pytest.raises((KubeError, RuntimeError)):
+                await self.world.shell.reconcile(self.world.shell.cluster, KEY)
+
+    async def succeeds(self) -> None:
+        self.error = None
+        await self.world.shell.reconcile(self.world.shell.cluster, KEY)
+
+    def condition(self, kind: str) -> Mapping[str, Any]:
+        return find(self.world.api.objects[PLACE].get("status", {}).get("conditions", []), kind) or {}
+
+    def events(self) -> list[str]:
+        return [event["reason"] for event in self.world.api.all(kinds.EVENT)]
+
+
+@pytest.fixture
+async def trouble(monkeypatch: pytest.MonkeyPatch) -> Trouble:
+    return Trouble(monkeypatch)
+
+
+async def test_the_third_failure_in_a_row_is_told_with_the_servers_words_until_it_ends(trouble: Trouble) -> None:
+    await trouble.tries(TOLD_AFTER - 1)
+    assert trouble.condition("Reconciling") == {}
+    await trouble.tries(1)
+    told = trouble.condition("Reconciling")
+    assert (told["status"], told["reason"]) == ("True", "APIServerError")
+    assert "no such luck (HTTP 500)" in told["message"]
+    assert (trouble.condition("Ready")["status"], trouble.condition("Ready")["reason"]) == (
+        "False",
+        "APIServerError",
+    )
+    assert trouble.condition("Stalled")["status"] == "False"
+    assert trouble.events() == ["APIServerError"]
+    await trouble.succeeds()
+    assert trouble.condition("Reconciling")["reason"] == "Scaling"
+    trouble.error = Refused(500, "no such luck")
+    changed = {"annotations": {"a": "b"}}
+    trouble.world.api.change(PLACE, "user", lambda obj: obj["spec"].update(service=changed))
+    await trouble.tries(TOLD_AFTER - 1)
+    assert trouble.condition("Reconciling")["reason"] == "Scaling", "it counts from the last success"
+
+
+async def test_failures_that_are_told_are_not_written_again(trouble: Trouble) -> None:
+    await trouble.tries(TOLD_AFTER)
+    version = trouble.world.api.version
+    await trouble.tries(3)
+    assert trouble.world.api.version == version
+
+
+async def test_what_serves_stays_ready_while_the_operator_is_in_trouble(trouble: Trouble) -> None:
+    generation = trouble.world.api.objects[PLACE]["metadata"]["generation"]
+    ready = {"type": "Ready", "status": "True", "reason": "Serving", "message": "1 pod has answered.",
+             "observedGeneration": generation, "lastTransitionTime": "2026-01-01T00:00:00Z"}  # fmt: skip
+    written = {"conditions": [ready], "observedGeneration": generation}
+    trouble.world.api.change(PLACE, "operator", lambda obj: obj.update(status=written))
+    await trouble.tries(TOLD_AFTER)
+    assert trouble.condition("Ready") == ready
+    assert trouble.condition("Reconciling")["reason"] == "APIServerError"
+    trouble.world.api.change(PLACE, "user", lambda obj: obj["spec"].update(replicas=2))
+    await trouble.tries(1)
+    assert trouble.condition("Ready")["reason"] == "APIServerError", "of another generation nothing is known"
+
+
+async def test_a_defect_is_told_as_one(trouble: Trouble) -> None:
+    trouble.error = RuntimeError("a list is empty")
+    await trouble.tries(TOLD_AFTER)
+    assert trouble.condition("Ready")["reason"] == "OperatorError"
+    assert "RuntimeError: a list is empty" in trouble.condition("Ready")["message"]
+
+
+async def test_one_that_does_not_lead_tells_nothing(trouble: Trouble) -> None:
+    trouble.error = NotLeader("the lease is not ours")
+    await trouble.tries(TOLD_AFTER + 1)
+    assert trouble.condition("Ready") == {}
+
+
+async def test_a_status_that_cannot_be_written_does_not_hide_the_cause(
+    trouble: Trouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = KubeError("status refused")
+
+    async def apply_status(_: Any) -> None:
+        raise refused
+
+    monkeypatch.setattr(trouble.world.shell.cluster.client, "apply_status", apply_status)
+    with pytest.raises(KubeError) as first:
+        await trouble.world.shell.reconcile(trouble.world.shell.cluster, KEY)
+    await trouble.tries(TOLD_AFTER - 2)
+    with pytest.raises(KubeError) as last:
+        await trouble.world.shell.reconcile(trouble.world.shell.cluster, KEY)
+    assert last.value.reason == first.value.reason

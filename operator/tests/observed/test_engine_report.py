@@ -1,0 +1,87 @@
+"""What a pod says of its engine is read with care: figures within bounds, or a reason."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.builders.reports import SAID
+from triton_vllm_operator.api.status import ActualStatus
+from triton_vllm_operator.observed.engine_report import Memory, Report, Unreadable, least, read, recorded, to_status
+
+FOUND = Report("0.32.0+cpu", "cpu", 2048, 128, 1024, 131072, 64.0, Memory(kv_cache=67108864))
+
+
+def test_figures_are_read_and_come_back_from_the_status() -> None:
+    found = read(json.dumps(SAID).encode())
+    assert found == FOUND
+    assert recorded({"pod": "p", "restarts": 0, **to_status(found)}) == found
+
+
+def test_a_gpu_has_all_terms_and_an_engine_that_measured_nothing_none() -> None:
+    terms = {"requestedBytes": 60, "weightsBytes": 10, "nonTorchBytes": 1, "activationBytes": 2, "cudaGraphBytes": 3}
+    gpu = read(json.dumps({**SAID, "device": "cuda", "perGPU": {**terms, "kvCacheBytes": 44}}).encode())
+    assert gpu.memory == Memory(60, 10, 1, 2, 3, 44)
+    none = read(json.dumps({**SAID, "perGPU": {}}).encode())
+    assert none.memory == Memory()
+    assert "perGPU" not in to_status(none)
+
+
+def test_the_status_holds_what_the_schema_holds() -> None:
+    actual = {"pod": "p", "restarts": 0, **to_status(FOUND)}
+    kept = ActualStatus.model_validate(actual).model_dump(by_alias=True, exclude_none=True)
+    assert kept == actual, "the API server would drop or add fields, and the status would be written for ever"
+
+
+HOSTILE: list[Any] = [
+    None, True, -1, 2**53, 10**400, 1.5, "7", "x" * 65, "", "new\nline", "\u202e", [], {}, float("nan"), float("inf"),
+]  # fmt: skip
+NEEDED = ("vllm", "device", "maxModelLen", "blocks", "blockSize", "kvCacheTokens", "concurrencyAtMaxModelLen", "perGPU")
+
+
+@pytest.mark.parametrize("key", NEEDED)
+@pytest.mark.parametrize("value", HOSTILE, ids=repr)
+def test_a_hostile_figure_is_no_report(key: str, value: Any) -> None:
+    fine = {("concurrencyAtMaxModelLen", "1.5"), ("perGPU", "{}"), ("vllm", "'7'")}
+    if (key, repr(value)) in fine:
+        return
+    with pytest.raises(Unreadable):
+        read(json.dumps({**SAID, key: value}).encode())
+
+
+@pytest.mark.parametrize("value", [None, True, -1, 2**53, 1.5, "7"], ids=repr)
+def test_a_hostile_term_is_no_report(value: Any) -> None:
+    with pytest.raises(Unreadable):
+        read(json.dumps({**SAID, "perGPU": {"weightsBytes": value}}).encode())
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 60_000, b'{"blocks":' + b"9" * 60_000 + b"}"], ids=len
+)
+def test_another_answer_is_no_report(text: bytes) -> None:
+    with pytest.raises(Unreadable):
+        read(text)
+
+
+@given(st.binary(max_size=300) | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps))
+def test_nothing_else_comes_of_any_answer(text: bytes | str) -> None:
+    with pytest.raises(Unreadable):
+        read(text.encode() if isinstance(text, str) else text)
+
+
+def test_a_status_of_another_form_is_forgotten() -> None:
+    assert recorded(None) is None
+    assert recorded({}) is None
+    assert recorded({"engineVersion": "1", "device": "tpu"}) is None
+
+
+def test_the_smallest_cache_speaks_and_of_equals_the_one_that_spoke_before() -> None:
+    less = Report("0.32.0", "cpu", 2048, 128, 1, 128, 0.0625, Memory())
+    assert least([("a", FOUND), ("b", less)], "a") == ("b", less)
+    assert least([("a", FOUND), ("b", FOUND)], "b") == ("b", FOUND)
+    assert least([("b", FOUND), ("a", FOUND)], "gone") == ("a", FOUND)
+    assert least([], "a") is None
