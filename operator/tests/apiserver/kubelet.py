@@ -13,8 +13,8 @@ from tests.apiserver.controlplane import ControlPlane
 from tests.apiserver.inspections import SELECTOR, pod_that_said
 from tests.apiserver.view import Object
 from tests.builders.deployments import LLAMA_70B
+from triton_vllm_operator.api import kinds
 from triton_vllm_operator.capacity import ModelShape
-from triton_vllm_operator.kube import kinds
 from triton_vllm_operator.plan.inspection import Resolved
 
 POLL_S = 0.25

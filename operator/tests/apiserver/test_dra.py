@@ -15,8 +15,8 @@ from tests.apiserver.operators import PROVEN, OperatorProcess, eventually
 from tests.apiserver.planned import SMALL, fits
 from tests.apiserver.view import Object, View, llm
 from tests.builders.dra import device, slice_
+from triton_vllm_operator.api import kinds
 from triton_vllm_operator.capacity import gpus_offered
-from triton_vllm_operator.kube import kinds
 from triton_vllm_operator.kube.client import Client
 from triton_vllm_operator.kube.gpu_inventory import nodes
 

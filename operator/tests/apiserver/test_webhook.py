@@ -22,7 +22,7 @@ from tests.apiserver.webhooks import Answer, Installed, installed, send
 from tests.builders.deployments import H100, node
 from tests.catalog.samples import GOLDEN
 from tests.chart.helm import Helm
-from triton_vllm_operator.kube import kinds
+from triton_vllm_operator.api import kinds
 
 Object = dict[str, Any]
 MISSPELT = {"extraArgs": {"enable_lroa": True}}

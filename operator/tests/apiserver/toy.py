@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import sys
 
+from triton_vllm_operator.api import kinds
+from triton_vllm_operator.api.kinds import Key, Object
+from triton_vllm_operator.api.names import INSTANCE_LABEL
 from triton_vllm_operator.controller.command_line import start
 from triton_vllm_operator.controller.manager import Cluster
 from triton_vllm_operator.controller.queue import Result
-from triton_vllm_operator.kube import kinds
-from triton_vllm_operator.kube.kinds import Key, Object
-from triton_vllm_operator.kube.store import OWNER_LABEL
 
 
 def config_map(llm: Object) -> Object:
@@ -24,7 +24,7 @@ def config_map(llm: Object) -> Object:
         "metadata": {
             "namespace": meta["namespace"],
             "name": f"{meta['name']}-toy",
-            "labels": {OWNER_LABEL: meta["name"]},
+            "labels": {INSTANCE_LABEL: meta["name"]},
             "ownerReferences": [{**owner, "controller": True}],
         },
         "data": {"uri": llm["spec"]["model"]["uri"]},

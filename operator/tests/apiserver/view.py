@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 from tests.apiserver.controlplane import ControlPlane
 from tests.apiserver.operators import eventually
-from triton_vllm_operator.kube import kinds
-from triton_vllm_operator.kube.kinds import Kind
+from triton_vllm_operator.api import kinds
+from triton_vllm_operator.api.kinds import Kind
 
 Object = dict[str, Any]
 CHILD_KINDS = (kinds.CONFIG_MAP, kinds.SERVICE, kinds.PDB, kinds.DEPLOYMENT)

@@ -13,7 +13,7 @@ from cryptography import x509
 
 from tests.apiserver import rights
 from tests.apiserver.controlplane import ADMIN_TOKEN, ControlPlane, free_ports
-from triton_vllm_operator.kube import kinds
+from triton_vllm_operator.api import kinds
 from triton_vllm_operator.webhook.handler import PATH
 
 Object = dict[str, Any]

@@ -21,7 +21,7 @@ from tests.apiserver.operators import PROVEN, OperatorProcess
 from tests.apiserver.view import llm
 from tests.bench import cluster
 from tools import documents
-from triton_vllm_operator.kube import kinds
+from triton_vllm_operator.api import kinds
 
 SIZES = (300, 1000, 3000)
 BOUND_S = {300: 10.0, 1000: 40.0, 3000: 120.0}

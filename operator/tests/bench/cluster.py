@@ -17,7 +17,7 @@ from typing import Any
 from tests.apiserver.controlplane import ADMIN_TOKEN, ControlPlane
 from tests.apiserver.operators import PROVEN, OperatorProcess
 from tests.apiserver.view import Object, llm
-from triton_vllm_operator.kube import kinds
+from triton_vllm_operator.api import kinds
 
 NAMESPACE = "default"
 FOREIGN = "foreign"

@@ -28,10 +28,9 @@ from tests.apiserver.webhooks import Installed, installed
 from tests.bench import cluster
 from tests.bench.__main__ import NODES, Bench
 from tests.builders.deployments import LLAMA_8B, LLAMA_70B
-from triton_vllm_operator.api import names
+from triton_vllm_operator.api import kinds, names
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.capacity import ModelShape
-from triton_vllm_operator.kube import kinds
 from triton_vllm_operator.plan import inspection
 from triton_vllm_operator.plan.inspection import Resolved
 from triton_vllm_operator.webhook.handler import API_VERSION, PATH

@@ -6,10 +6,10 @@ from typing import Any
 
 from tests.builders.deployments import H100, node
 from tests.fake.world import World, served
+from triton_vllm_operator.api import kinds
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.capacity import ModelShape
 from triton_vllm_operator.controller.reconcile import Reconciler
-from triton_vllm_operator.kube import kinds
 from triton_vllm_operator.plan import inspection
 from triton_vllm_operator.plan.inspection import Resolved
 

@@ -11,14 +11,14 @@ from typer.testing import CliRunner
 from tests.builders.deployments import LLAMA_70B, decided, node
 from tests.fake import clock
 from tests.fake.world import World, served
+from triton_vllm_operator.api import kinds
+from triton_vllm_operator.api.kinds import Object
 from triton_vllm_operator.cli import explain
 from triton_vllm_operator.cli.errors import InputProblem
 from triton_vllm_operator.cli.explain import Step
 from triton_vllm_operator.cli.main import app
-from triton_vllm_operator.kube import kinds
 from triton_vllm_operator.kube.client import Client
 from triton_vllm_operator.kube.errors import Forbidden
-from triton_vllm_operator.kube.kinds import Object
 from triton_vllm_operator.plan import fit
 
 T4 = ("Tesla-T4", 15360, "7", "5")

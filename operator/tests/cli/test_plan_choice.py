@@ -17,13 +17,13 @@ from tests.builders.worlds import planning_world, spec, stored
 from tests.desired.samples import resource
 from tests.inspect import files
 from tests.inspect.hub import SOURCES, TOKEN, Running, hub
+from triton_vllm_operator.api import kinds
+from triton_vllm_operator.api.kinds import Key
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.api.status import LLMDeploymentStatus
 from triton_vllm_operator.capacity import ModelShape
 from triton_vllm_operator.cli import cluster
 from triton_vllm_operator.cli.main import app
-from triton_vllm_operator.kube import kinds
-from triton_vllm_operator.kube.kinds import Key
 from triton_vllm_operator.plan import inspection
 from triton_vllm_operator.plan.inspection import Resolved
 

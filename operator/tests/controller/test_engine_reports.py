@@ -11,11 +11,11 @@ from typing import Any
 from tests.builders.deployments import llm
 from tests.builders.reports import SAID
 from tests.fake import clock
+from triton_vllm_operator.api.kinds import Key
 from triton_vllm_operator.controller.engine_reports import LONGEST_PAUSE_S, ReadBack, Reader
 from triton_vllm_operator.controller.planning import Planned
 from triton_vllm_operator.controller.probe import NoReport
 from triton_vllm_operator.desired import repository
-from triton_vllm_operator.kube.kinds import Key
 from triton_vllm_operator.observed.engine_report import read
 from triton_vllm_operator.observed.observation import Observation
 from triton_vllm_operator.observed.pods import PodState

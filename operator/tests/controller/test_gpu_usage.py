@@ -10,14 +10,14 @@ import pytest
 from tests.builders.deployments import T4, llm, node
 from tests.fake import clock
 from tests.fake.world import World, served
+from triton_vllm_operator.api import kinds
 from triton_vllm_operator.api.conditions import find
+from triton_vllm_operator.api.kinds import Key, Object
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.controller import gpu_usage, ttl_cache
 from triton_vllm_operator.controller.gpu_usage import Holders
-from triton_vllm_operator.kube import kinds
 from triton_vllm_operator.kube.client import Client
 from triton_vllm_operator.kube.errors import Forbidden
-from triton_vllm_operator.kube.kinds import Key, Object
 from triton_vllm_operator.observed.gpu_shortage import GPUUse
 from triton_vllm_operator.plan.gpu_use import gpu_use
 

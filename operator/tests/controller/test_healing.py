@@ -11,15 +11,14 @@ import pytest
 
 from tests.builders.deployments import H100, LLAMA_8B, LLAMA_70B, node
 from tests.fake.world import World
-from triton_vllm_operator.api import names
+from triton_vllm_operator.api import kinds, names
 from triton_vllm_operator.api.conditions import find
+from triton_vllm_operator.api.kinds import Key
 from triton_vllm_operator.capacity import ModelShape
 from triton_vllm_operator.controller import ttl_cache
 from triton_vllm_operator.controller.planning import REPLAN_S
 from triton_vllm_operator.controller.queue import Result
 from triton_vllm_operator.controller.reconcile import Reconciler
-from triton_vllm_operator.kube import kinds
-from triton_vllm_operator.kube.kinds import Key
 from triton_vllm_operator.plan.inspection import Failure, Outcome, Resolved, write
 
 Object = dict[str, Any]

@@ -10,9 +10,9 @@ import pytest
 
 from tests.fake import clock
 from tests.fake.world import World
+from triton_vllm_operator.api import kinds
+from triton_vllm_operator.api.kinds import Key, Object
 from triton_vllm_operator.controller.queue import Result
-from triton_vllm_operator.kube import kinds
-from triton_vllm_operator.kube.kinds import Key, Object
 
 MODEL = {"uri": "hf://org/model", "tokenSecretRef": {"name": "hub"}}
 

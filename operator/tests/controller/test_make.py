@@ -8,10 +8,10 @@ import pytest
 
 from tests.fake.api import Refused
 from tests.fake.world import World, served
+from triton_vllm_operator.api import kinds
 from triton_vllm_operator.api.conditions import find
-from triton_vllm_operator.kube import kinds
+from triton_vllm_operator.api.kinds import Key, Object
 from triton_vllm_operator.kube.errors import Conflict
-from triton_vllm_operator.kube.kinds import Key, Object
 
 PLACE = (kinds.SERVICE, "team", "a")
 SPEC = {"model": {"uri": "hf://org/model"}}

@@ -11,7 +11,7 @@ from tests.fake.world import reconciled
 from tests.schema import draw
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.conditions import find
-from triton_vllm_operator.kube.kinds import Object
+from triton_vllm_operator.api.kinds import Object
 
 SCHEMA = draw.spec_schema()
 # What these change is whether children are made at all, and status.plan: tests/plan/test_fit.py and

@@ -16,12 +16,12 @@ from tests.builders.deployments import LLAMA_8B, LLAMA_70B
 from tests.builders.worlds import COMMIT, planning_world, spec, stored
 from tests.catalog.samples import GOLDEN
 from tests.fake.world import World, served
+from triton_vllm_operator.api import kinds
 from triton_vllm_operator.api.conditions import find
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.capacity import ModelShape
 from triton_vllm_operator.cli.main import app
 from triton_vllm_operator.controller.reconcile import Reconciler
-from triton_vllm_operator.kube import kinds
 from triton_vllm_operator.kube.errors import Retry
 from triton_vllm_operator.plan.inspection import Resolved
 from triton_vllm_operator.plan.validation import Refusal

@@ -12,12 +12,12 @@ import pytest
 from tests.builders.deployments import llm
 from tests.fake import clock
 from tests.inspect.files import shape as tiny
+from triton_vllm_operator.api.kinds import Object
 from triton_vllm_operator.controller import shape_cache, ttl_cache
 from triton_vllm_operator.controller.shape_cache import Models
 from triton_vllm_operator.controller.ttl_cache import Shared
 from triton_vllm_operator.kube.client import Page
 from triton_vllm_operator.kube.errors import Retry
-from triton_vllm_operator.kube.kinds import Object
 from triton_vllm_operator.plan.inspection import Resolved
 
 

@@ -9,11 +9,11 @@ import pytest
 
 from tests.fake.api import Refused
 from tests.fake.world import World
+from triton_vllm_operator.api import kinds
 from triton_vllm_operator.api.conditions import find
+from triton_vllm_operator.api.kinds import Key
 from triton_vllm_operator.controller.reconcile import TOLD_AFTER
-from triton_vllm_operator.kube import kinds
 from triton_vllm_operator.kube.errors import KubeError, NotLeader
-from triton_vllm_operator.kube.kinds import Key
 
 KEY = Key("team", "a")
 PLACE = (kinds.LLM_DEPLOYMENT, "team", "a")

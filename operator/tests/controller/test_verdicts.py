@@ -20,9 +20,9 @@ from tests.fake.api import FakeAPI
 from tests.fake.controllers import Controllers
 from tests.fake.kstatus import verdict
 from tests.fake.world import World
+from triton_vllm_operator.api import kinds
 from triton_vllm_operator.api.conditions import find, summary
-from triton_vllm_operator.kube import kinds
-from triton_vllm_operator.kube.kinds import Key, Object
+from triton_vllm_operator.api.kinds import Key, Object
 
 SCRIPT = (Path(__file__).parents[2] / "docs" / "argocd" / "health.lua").read_text()
 PLACE = (kinds.LLM_DEPLOYMENT, "team", "a")

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from triton_vllm_operator.kube import kinds
-from triton_vllm_operator.kube.kinds import Kind, Object
+from triton_vllm_operator.api import kinds
+from triton_vllm_operator.api.kinds import Kind, Object
 
 Place = tuple[Kind, str, str]  # kind, namespace, name
 ATOMIC = ("selector",)  # maps that server-side apply replaces whole

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from tests.fake.api import Change, FakeAPI, Refused
-from triton_vllm_operator.kube.kinds import Kind
+from triton_vllm_operator.api.kinds import Kind
 
 OLDEST = 50  # versions that a stale view lags behind at most
 

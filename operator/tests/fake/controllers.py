@@ -7,8 +7,8 @@ import random
 from dataclasses import dataclass
 
 from tests.fake.api import FakeAPI, Place
-from triton_vllm_operator.kube import kinds
-from triton_vllm_operator.kube.kinds import Object
+from triton_vllm_operator.api import kinds
+from triton_vllm_operator.api.kinds import Object
 
 NAMES = {"Deployment": "deployment-controller", "GC": "garbage-collector", "kubelet": "kubelet"}
 

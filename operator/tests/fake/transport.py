@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from tests.fake.api import Change, FakeAPI, Refused, has, labelled
 from tests.fake.chaos import Chaos
-from triton_vllm_operator.kube.kinds import KINDS, Kind, Object
+from triton_vllm_operator.api.kinds import KINDS, Kind, Object
 
 OPERATOR = "operator"
 BY_PREFIX = {(kind.prefix, kind.plural): kind for kind in KINDS.values()}

@@ -10,14 +10,14 @@ from kubernetes.aio.client import Configuration
 from tests.fake.api import FakeAPI
 from tests.fake.chaos import Chaos
 from tests.fake.transport import Transport
+from triton_vllm_operator.api import kinds
+from triton_vllm_operator.api.kinds import Key, Object
 from triton_vllm_operator.controller.manager import Shell
 from triton_vllm_operator.controller.metrics import Metrics
 from triton_vllm_operator.controller.probe import NoReport
 from triton_vllm_operator.controller.reconcile import Reconciler
 from triton_vllm_operator.controller.settings import Settings
-from triton_vllm_operator.kube import kinds
 from triton_vllm_operator.kube.client import Client
-from triton_vllm_operator.kube.kinds import Key, Object
 
 CHILD_KINDS = (kinds.CONFIG_MAP, kinds.SERVICE, kinds.PDB, kinds.DEPLOYMENT)
 

@@ -16,7 +16,7 @@ from tests.apiserver.view import Object, llm
 from tests.faults.common import Row, Stage, stage
 from tests.faults.kills import remove
 from tests.schema import draw
-from triton_vllm_operator.kube import kinds
+from triton_vllm_operator.api import kinds
 
 BATCH = 25
 SETTLED_S = 120.0

@@ -17,7 +17,7 @@ from tests.apiserver.inspections import IMAGE as IMAGE_OF_OPERATOR
 from tests.apiserver.operators import eventually
 from tests.apiserver.view import Object, View, llm
 from tests.faults.common import Row, Stage, births_and_deaths, essence, stage
-from triton_vllm_operator.kube import kinds
+from triton_vllm_operator.api import kinds
 
 BACK_S = 60.0
 QUIET_S = 2.0  # no write for so long after the end state: the reference has ended

@@ -12,12 +12,12 @@ import pytest
 
 from tests.builders.dra import device, slice_
 from tests.builders.gpus import node, pod
+from triton_vllm_operator.api import kinds
+from triton_vllm_operator.api.kinds import Kind
 from triton_vllm_operator.capacity import gpus_offered
-from triton_vllm_operator.kube import kinds
 from triton_vllm_operator.kube.client import Page
 from triton_vllm_operator.kube.errors import Expired, Forbidden, KubeError, NotFound, Retry
 from triton_vllm_operator.kube.gpu_inventory import Held, held, nodes
-from triton_vllm_operator.kube.kinds import Kind
 
 
 @dataclass

@@ -18,10 +18,10 @@ from aiohttp import web
 from cryptography import x509
 
 from tests.apiserver.controlplane import free_ports
+from triton_vllm_operator.api import kinds
+from triton_vllm_operator.api.kinds import Kind
 from triton_vllm_operator.controller.settings import WebhookSettings
-from triton_vllm_operator.kube import kinds
 from triton_vllm_operator.kube.errors import Conflict
-from triton_vllm_operator.kube.kinds import Kind
 from triton_vllm_operator.webhook import certificates
 from triton_vllm_operator.webhook.server import Webhook
 

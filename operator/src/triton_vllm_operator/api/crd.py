@@ -127,7 +127,7 @@ def _root_schema(embedded: _Embedded) -> dict[str, Any]:
         "x-kubernetes-validations": [
             {
                 "rule": f"self.metadata.name.size() <= {names.NAME_MAX_LENGTH} "
-                f"&& self.metadata.name.matches('{names.NAME_PATTERN}')",
+                f"&& self.metadata.name.matches('{names.OBJECT_NAME_PATTERN}')",
                 "message": "metadata.name becomes the name of a Service: at most "
                 f"{names.NAME_MAX_LENGTH} characters of a-z, 0-9 and '-', first a letter, last not '-'",
             }

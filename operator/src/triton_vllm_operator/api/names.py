@@ -25,7 +25,7 @@ APPLIED_HASH_ANNOTATION: Final = f"{GROUP}/applied-hash"
 HEADLESS_SUFFIX: Final = "-headless"
 NAME_MAX_LENGTH: Final = 63 - len(HEADLESS_SUFFIX)
 # A Service name starts with a letter (DNS-1035) and has no dots.
-NAME_PATTERN: Final = "^[a-z]([-a-z0-9]*[a-z0-9])?$"
+OBJECT_NAME_PATTERN: Final = "^[a-z]([-a-z0-9]*[a-z0-9])?$"
 
 
 def labels(name: str) -> dict[str, str]:

@@ -16,7 +16,7 @@ HF_URI_PATTERN = (
     r"^hf://[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}(@[A-Za-z0-9][A-Za-z0-9._/-]{0,199})?$"
 )
 PVC_URI_PATTERN = r"^pvc://[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?(/[A-Za-z0-9._-]+)*/?$"
-NAME_PATTERN = "^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
+SERVED_NAME_PATTERN = "^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
 _NAME_MESSAGE = "name holds letters, digits, '.', '_' and '-', starts and ends with a letter or digit, and has no '..'"
 _URI_MESSAGE = (
     "uri must be hf://ORG/REPO[@REVISION] or pvc://CLAIM[/PATH], for example hf://meta-llama/Llama-2-7b-chat-hf"
@@ -32,12 +32,9 @@ def _uri(text: str) -> str:
 
 def _served_name(text: str) -> str:
     """It becomes a directory of the model repository: never a path."""
-    if ".." in text or not re.fullmatch(NAME_PATTERN, text):
+    if ".." in text or not re.fullmatch(SERVED_NAME_PATTERN, text):
         raise ValueError(_NAME_MESSAGE)
     return text
-
-
-ServerFlag = Annotated[str, Field(min_length=3, max_length=1024, pattern=r"^--[a-z][a-z0-9-]*(=.*)?$")]
 
 
 class SecretKeyRef(Model):
@@ -77,7 +74,7 @@ class ModelSpec(Model):
         description="Name under which the model is served, in /v2/models/NAME/generate. Default: metadata.name.",
         json_schema_extra=cel(
             (
-                f"self.matches('{NAME_PATTERN}') && !self.contains('..')",
+                f"self.matches('{SERVED_NAME_PATTERN}') && !self.contains('..')",
                 _NAME_MESSAGE,
             )
         ),

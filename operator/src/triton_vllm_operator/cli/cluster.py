@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
+from triton_vllm_operator.api.kinds import Object
 from triton_vllm_operator.cli.errors import InputProblem
 from triton_vllm_operator.kube import gpu_inventory, login
 from triton_vllm_operator.kube.client import Client
 from triton_vllm_operator.kube.errors import Forbidden, KubeError
-from triton_vllm_operator.kube.kinds import Object
 
 T = TypeVar("T")
 

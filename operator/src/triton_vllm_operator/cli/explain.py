@@ -7,16 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from triton_vllm_operator.api import names
+from triton_vllm_operator.api import kinds, names
 from triton_vllm_operator.api.conditions import find, summary
+from triton_vllm_operator.api.kinds import Object
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.cli import cluster
 from triton_vllm_operator.cli.errors import InputProblem
 from triton_vllm_operator.desired import pod, repository
-from triton_vllm_operator.kube import gpu_inventory, kinds, login
+from triton_vllm_operator.kube import gpu_inventory, login
 from triton_vllm_operator.kube.client import Client
 from triton_vllm_operator.kube.errors import Forbidden
-from triton_vllm_operator.kube.kinds import Object
 from triton_vllm_operator.observed import findings, needs, pods
 from triton_vllm_operator.observed.gpu_shortage import GPUUse
 from triton_vllm_operator.observed.observation import Observation

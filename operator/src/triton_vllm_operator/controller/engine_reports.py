@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from triton_vllm_operator.api.conditions import Condition
+from triton_vllm_operator.api.kinds import Key
 from triton_vllm_operator.controller.planning import Planned
 from triton_vllm_operator.controller.probe import NoReport
-from triton_vllm_operator.kube.kinds import Key
 from triton_vllm_operator.observed import engine_report
 from triton_vllm_operator.observed.engine_report import Report
 from triton_vllm_operator.observed.observation import Observation

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
+from triton_vllm_operator.api.kinds import Object
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.capacity import Holder
 from triton_vllm_operator.controller import ttl_cache
 from triton_vllm_operator.controller.manager import Cluster
 from triton_vllm_operator.controller.ttl_cache import Shared
 from triton_vllm_operator.kube.gpu_inventory import Held
-from triton_vllm_operator.kube.kinds import Object
 from triton_vllm_operator.observed.gpu_shortage import GPUUse
 from triton_vllm_operator.plan.gpu_use import gpu_use
 

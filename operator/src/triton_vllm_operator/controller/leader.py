@@ -22,10 +22,10 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from triton_vllm_operator.kube import kinds
+from triton_vllm_operator.api import kinds
+from triton_vllm_operator.api.kinds import Object
 from triton_vllm_operator.kube.client import WRITE_S, Client
 from triton_vllm_operator.kube.errors import Conflict, KubeError, NotLeader
-from triton_vllm_operator.kube.kinds import Object
 
 log = logging.getLogger(__name__)
 

@@ -17,18 +17,18 @@ from typing import Any
 
 from prometheus_client.core import Metric
 
-from triton_vllm_operator.api import names
+from triton_vllm_operator.api import kinds, names
+from triton_vllm_operator.api.kinds import Key, Kind, Object
 from triton_vllm_operator.controller import health
 from triton_vllm_operator.controller.leader import Leader, LeaseSettings
 from triton_vllm_operator.controller.metrics import Metrics, gauge
 from triton_vllm_operator.controller.queue import KeyedQueue, Result
 from triton_vllm_operator.controller.settings import Settings
 from triton_vllm_operator.controller.watches import KopfWatch
-from triton_vllm_operator.kube import kinds, login
+from triton_vllm_operator.kube import login
 from triton_vllm_operator.kube.client import Client
 from triton_vllm_operator.kube.errors import Conflict, KubeError
 from triton_vllm_operator.kube.events import EventRecorder
-from triton_vllm_operator.kube.kinds import Key, Kind, Object
 from triton_vllm_operator.kube.reflector import Reflector
 from triton_vllm_operator.kube.store import Store, owner_of
 from triton_vllm_operator.webhook.handler import Admission, Change

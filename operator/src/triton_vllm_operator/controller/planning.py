@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
-from triton_vllm_operator.api import names
+from triton_vllm_operator.api import kinds, names
 from triton_vllm_operator.api.autoconfig import Chosen
 from triton_vllm_operator.api.conditions import Condition, find
+from triton_vllm_operator.api.kinds import Key, Object
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.capacity import ModelShape
 from triton_vllm_operator.controller import ttl_cache
@@ -24,9 +25,7 @@ from triton_vllm_operator.desired.engine_args import claim
 from triton_vllm_operator.desired.inputs import Defaults
 from triton_vllm_operator.desired.inspect_pod import inspect_pod
 from triton_vllm_operator.desired.pod import CONTAINER
-from triton_vllm_operator.kube import kinds
 from triton_vllm_operator.kube.errors import Conflict, Forbidden, Invalid
-from triton_vllm_operator.kube.kinds import Key, Object
 from triton_vllm_operator.observed import findings, pods
 from triton_vllm_operator.observed.findings import Finding
 from triton_vllm_operator.observed.observation import Observation

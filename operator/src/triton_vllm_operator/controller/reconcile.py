@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Any, Protocol
 
-from triton_vllm_operator.api import names
+from triton_vllm_operator.api import kinds, names
 from triton_vllm_operator.api.conditions import Condition, find, summary
+from triton_vllm_operator.api.kinds import Key, Object
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.catalog import advisories
 from triton_vllm_operator.controller.engine_reports import Reader, Source
@@ -22,9 +23,7 @@ from triton_vllm_operator.controller.queue import Result
 from triton_vllm_operator.desired import pod, repository, services
 from triton_vllm_operator.desired.children import children
 from triton_vllm_operator.desired.inputs import Defaults, ServingImage
-from triton_vllm_operator.kube import kinds
 from triton_vllm_operator.kube.errors import Conflict, Forbidden, Invalid, KubeError, NotLeader
-from triton_vllm_operator.kube.kinds import Key, Object
 from triton_vllm_operator.observed import findings, needs, pods, status
 from triton_vllm_operator.observed.findings import Finding
 from triton_vllm_operator.observed.gpu_shortage import GPUUse

@@ -7,12 +7,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar, cast
 
-from triton_vllm_operator.api import names
+from triton_vllm_operator.api import kinds, names
+from triton_vllm_operator.api.kinds import Object
 from triton_vllm_operator.capacity import Holder, holders
 from triton_vllm_operator.controller.manager import Cluster
-from triton_vllm_operator.kube import gpu_inventory, kinds
+from triton_vllm_operator.kube import gpu_inventory
 from triton_vllm_operator.kube.gpu_inventory import Held
-from triton_vllm_operator.kube.kinds import Object
 
 NODES_KEPT_S = 15.0  # one list serves everybody who asks within this time
 AHEAD_S = 10.0  # who asks this late starts the next list, so that nobody waits for one while many ask

@@ -21,11 +21,12 @@ import kopf
 from kubernetes.aio.client import Configuration
 from kubernetes.aio.client.rest import RESTClientObject
 
+from triton_vllm_operator.api import kinds, names
+from triton_vllm_operator.api.kinds import Key
 from triton_vllm_operator.controller.settings import Settings, kopf_settings
-from triton_vllm_operator.kube import kinds, login
+from triton_vllm_operator.kube import login
 from triton_vllm_operator.kube.client import Client
 from triton_vllm_operator.kube.errors import KubeError
-from triton_vllm_operator.kube.kinds import Key
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +90,7 @@ class KopfWatch:
         await self._wait_for_crd(ended)
         registry = kopf.OperatorRegistry()
         kopf.on.login(registry=registry)(self._login)
-        kopf.on.event("serving.triton-vllm.dev", "v1alpha1", "llmdeployments", registry=registry)(self._on_event)
+        kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)(self._on_event)
         await kopf.operator(
             registry=registry,
             settings=kopf_settings(),

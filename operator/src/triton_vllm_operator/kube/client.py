@@ -17,11 +17,11 @@ import aiohttp
 from kubernetes.aio.client import Configuration
 from kubernetes.aio.client.rest import RESTClientObject
 
-from triton_vllm_operator.kube import kinds
+from triton_vllm_operator.api import kinds
+from triton_vllm_operator.api.kinds import Kind, Object, Ref
+from triton_vllm_operator.api.names import FIELD_MANAGER
 from triton_vllm_operator.kube.errors import KubeError, NotFound, Retry, from_status
-from triton_vllm_operator.kube.kinds import Kind, Object, Ref
 
-FIELD_MANAGER = "triton-vllm-operator"
 PAGE = 100  # objects in one page of a list: 0.5 MB of pods, ten times that once parsed
 NOBODYS_VERSION = "1"  # etcd counts from 1, and its first write is 2
 CONNECT_S = 5.0

@@ -9,10 +9,11 @@ import logging
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from triton_vllm_operator.kube import kinds
-from triton_vllm_operator.kube.client import FIELD_MANAGER, Client
+from triton_vllm_operator.api import kinds
+from triton_vllm_operator.api.kinds import Object
+from triton_vllm_operator.api.names import FIELD_MANAGER
+from triton_vllm_operator.kube.client import Client
 from triton_vllm_operator.kube.errors import Conflict, KubeError, NotFound
-from triton_vllm_operator.kube.kinds import Object
 
 log = logging.getLogger(__name__)
 

@@ -9,12 +9,12 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from triton_vllm_operator.api import kinds
+from triton_vllm_operator.api.kinds import Object
 from triton_vllm_operator.capacity import Holder, holders
 from triton_vllm_operator.capacity.gpus import dra
-from triton_vllm_operator.kube import kinds
 from triton_vllm_operator.kube.client import Client
 from triton_vllm_operator.kube.errors import Forbidden, KubeError, NotFound
-from triton_vllm_operator.kube.kinds import Object
 
 log = logging.getLogger(__name__)
 

@@ -13,10 +13,11 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from triton_vllm_operator.api.kinds import Object
+from triton_vllm_operator.api.names import INSTANCE_LABEL
 from triton_vllm_operator.kube.client import Client
 from triton_vllm_operator.kube.errors import Expired, KubeError, Retry, from_status
-from triton_vllm_operator.kube.kinds import Object
-from triton_vllm_operator.kube.store import OWNER_LABEL, Place, Store
+from triton_vllm_operator.kube.store import Place, Store
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ class Reflector:
 
     @property
     def name(self) -> str:
-        role = "" if self.store.label == OWNER_LABEL else f"[{self.store.label}]"
+        role = "" if self.store.label == INSTANCE_LABEL else f"[{self.store.label}]"
         return f"{self.store.kind.plural}{role}/{self.namespace or '*'}"
 
     async def run(self) -> None:

@@ -10,17 +10,15 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from triton_vllm_operator.kube.kinds import Key, Kind, Object
-
-OWNER_LABEL = "serving.triton-vllm.dev/llmdeployment"
-OWNED = OWNER_LABEL  # the selector "has this label", sent with every list and watch of children
+from triton_vllm_operator.api.kinds import Key, Kind, Object
+from triton_vllm_operator.api.names import INSTANCE_LABEL
 
 Place = tuple[str, str]  # (namespace, name)
 Trim = Callable[[Object], Object]
 Changed = Callable[[Key], None]
 
 
-def owner_of(obj: Object, label: str = OWNER_LABEL) -> Key | None:
+def owner_of(obj: Object, label: str = INSTANCE_LABEL) -> Key | None:
     """The LLMDeployment that an object belongs to, by our label; None without it."""
     meta = obj["metadata"]
     name = meta.get("labels", {}).get(label)
@@ -47,7 +45,7 @@ class Store:
     API promises for one resource since Kubernetes 1.35 and which holds for every server on etcd before.
     """
 
-    def __init__(self, kind: Kind, *, trim: Trim = without_managed_fields, label: str = OWNER_LABEL) -> None:
+    def __init__(self, kind: Kind, *, trim: Trim = without_managed_fields, label: str = INSTANCE_LABEL) -> None:
         self.kind = kind
         self.label = label  # has the owner's name as its value
         self._trim = trim

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from triton_vllm_operator.api import names
-from triton_vllm_operator.kube.kinds import Object
+from triton_vllm_operator.api.kinds import Object
 from triton_vllm_operator.webhook.verdict import Verdict, not_checked, verdict_of
 
 log = logging.getLogger(__name__)

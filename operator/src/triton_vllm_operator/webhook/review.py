@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date
 
+from triton_vllm_operator.api.kinds import Object
 from triton_vllm_operator.catalog.violations import Problem, Reason
 from triton_vllm_operator.controller.manager import Cluster
 from triton_vllm_operator.controller.planning import Planning
 from triton_vllm_operator.controller.reconcile import Reconciler, allows_vulnerable_images
 from triton_vllm_operator.kube.errors import KubeError
-from triton_vllm_operator.kube.kinds import Object
 from triton_vllm_operator.plan.validation import Refusal, Wanted, understand
 from triton_vllm_operator.webhook.handler import Change
 from triton_vllm_operator.webhook.verdict import Verdict, matters, of_plan, of_refusal, ratcheted, verdict_of

@@ -19,11 +19,11 @@ from typing import Protocol
 
 from aiohttp import web
 
+from triton_vllm_operator.api import kinds
+from triton_vllm_operator.api.kinds import Kind, Object
 from triton_vllm_operator.controller import health
 from triton_vllm_operator.controller.settings import WebhookSettings
-from triton_vllm_operator.kube import kinds
 from triton_vllm_operator.kube.errors import KubeError
-from triton_vllm_operator.kube.kinds import Kind, Object
 from triton_vllm_operator.webhook import certificates
 from triton_vllm_operator.webhook.certificates import Certificate
 

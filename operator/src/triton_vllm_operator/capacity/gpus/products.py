@@ -11,6 +11,7 @@ from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
+from triton_vllm_operator.api.names import INSTANCE_LABEL
 from triton_vllm_operator.capacity.errors import ShapeError
 
 MIB = 1024 * 1024
@@ -292,7 +293,7 @@ def holders(pods: Iterable[Mapping[str, Any]]) -> Iterator[Holder]:
                 resource=resource,
                 gpus=asked,
                 priority=int(spec.get("priority") or 0),
-                deployment=str((meta.get("labels") or {}).get("serving.triton-vllm.dev/llmdeployment", "")),
+                deployment=str((meta.get("labels") or {}).get(INSTANCE_LABEL, "")),
                 node=str(spec["nodeName"]),
             )
 

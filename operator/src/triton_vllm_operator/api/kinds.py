@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from triton_vllm_operator.api import names
+
 Object = dict[str, Any]  # one Kubernetes object, as JSON
 
 
@@ -40,47 +42,22 @@ CORE_EVENT = Kind("v1", "Event", "events")
 NODE = Kind("v1", "Node", "nodes", namespaced=False)
 NAMESPACE = Kind("v1", "Namespace", "namespaces", namespaced=False)
 DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
-REPLICA_SET = Kind("apps/v1", "ReplicaSet", "replicasets")
 PDB = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
-JOB = Kind("batch/v1", "Job", "jobs")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 EVENT = Kind("events.k8s.io/v1", "Event", "events")
-NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
 RESOURCE_SLICE = Kind("resource.k8s.io/v1", "ResourceSlice", "resourceslices", namespaced=False)
-SCALER = Kind("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
-SCALED_OBJECT = Kind("keda.sh/v1alpha1", "ScaledObject", "scaledobjects")
 WEBHOOKS = Kind(
     "admissionregistration.k8s.io/v1",
     "ValidatingWebhookConfiguration",
     "validatingwebhookconfigurations",
     namespaced=False,
 )
-LLM_DEPLOYMENT = Kind("serving.triton-vllm.dev/v1alpha1", "LLMDeployment", "llmdeployments")
+LLM_DEPLOYMENT = Kind(names.API_VERSION, names.KIND, names.PLURAL)
 
 KINDS: Mapping[tuple[str, str], Kind] = {
-    (kind.api_version, kind.kind): kind
-    for kind in (
-        CONFIG_MAP,
-        SERVICE,
-        POD,
-        PVC,
-        CORE_EVENT,
-        NODE,
-        NAMESPACE,
-        DEPLOYMENT,
-        REPLICA_SET,
-        PDB,
-        JOB,
-        LEASE,
-        EVENT,
-        NETWORK_POLICY,
-        RESOURCE_SLICE,
-        SCALER,
-        SCALED_OBJECT,
-        WEBHOOKS,
-        LLM_DEPLOYMENT,
-    )
+    (kind.api_version, kind.kind): kind for kind in list(globals().values()) if isinstance(kind, Kind)
 }
+"""Every kind above, by `apiVersion` and `kind`."""
 
 
 def kind_of(obj: Mapping[str, Any]) -> Kind:
