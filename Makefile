@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 PYTHON ?= python3
-UV_VERSION := 0.13.9
+UV_VERSION := $(shell sed -n 's/^UV_VERSION = "\(.*\)"/\1/p' devtools/cache.py)
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/triton-vllm-operator
 UV := $(CACHE)/uv-$(UV_VERSION)/bin/uv
 VENV := .venv/bin/python
@@ -36,7 +36,7 @@ verify: $(VENV) ## generated files, format, lint, types, layers, duplicates: rea
 	@$(VENV) -m tools.verify
 
 test-unit: $(VENV) ## pure tests and property tests, no cluster
-	@$(VENV) -m pytest -q -n auto --dist worksteal -m "not apiserver and not engine and not oracle and not cuda and not e2e" operator/tests tools e2e images
+	@$(VENV) -m pytest -q -n auto --dist worksteal -m "not apiserver and not engine and not oracle and not cuda and not e2e" operator/tests tools devtools e2e images
 
 test-apiserver: $(VENV) ## against etcd and kube-apiserver as plain processes
 	@$(VENV) -m e2e.cluster programs
@@ -85,8 +85,7 @@ test-e2e: $(VENV) ## the whole cluster
 	@$(VENV) -m pytest -q -m alone e2e
 
 $(UV):
-	@$(PYTHON) -m venv $(CACHE)/uv-$(UV_VERSION)
-	@$(CACHE)/uv-$(UV_VERSION)/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@$(PYTHON) -m devtools.cache > /dev/null
 
 $(VENV): pyproject.toml uv.lock | $(UV)
 	@$(UV) sync --frozen --quiet --python ">=3.11,<3.13"

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+from devtools.progress import duration, say
 from e2e import environment
 from e2e.cluster import shell, steps
 from e2e.hub import manifests
@@ -58,9 +59,9 @@ def serve_sample(env: environment.Environment) -> None:
 
 def show(env: environment.Environment, answer: str) -> None:
     """The row of the deployment, the request, the answer, and what to try next."""
-    steps.say("\n" + env.kubectl("get", "llm", "-n", NAMESPACE, "-o", "wide"))
-    steps.say(f"POST {URL}\n{json.dumps(QUESTION)}\n\n{answer}\n\ntext: {json.loads(answer)['text_output']!r}\n")
-    steps.say(
+    say("\n" + env.kubectl("get", "llm", "-n", NAMESPACE, "-o", "wide"))
+    say(f"POST {URL}\n{json.dumps(QUESTION)}\n\n{answer}\n\ntext: {json.loads(answer)['text_output']!r}\n")
+    say(
         "Try next:\n"
         '  eval "$(make -s env)"              # KUBECONFIG, kubectl, kubectl llm and helm for this shell\n'
         f"  kubectl -n {NAMESPACE} get llm,pods\n"
@@ -76,13 +77,13 @@ def main() -> int:
     began = time.monotonic()
     try:
         env = environment.prepare()
-        steps.say("chart installed, model hub ready; applying the sample")
+        say("chart installed, model hub ready; applying the sample")
         serve_sample(env)
         show(env, ask(env))
     except (shell.Unmet, shell.CommandFailed, steps.StepFailed) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
-    steps.say(f"\ndone in {steps.duration(time.monotonic() - began)}")
+    say(f"\ndone in {duration(time.monotonic() - began)}")
     return 0
 
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from e2e.cluster import settings, steps
+from devtools import cache, dag
+from devtools.progress import duration, log_file, say
 
 PYTEST = (sys.executable, "-m", "pytest", "-q")
 PARALLEL = ("-n", "auto", "--dist", "worksteal")
@@ -22,7 +23,7 @@ MOSTLY_WAITING = ("-n", "4", "--dist", "worksteal", "--durations=10")
 TWO_TESTS = ("-n", "2", "--dist", "worksteal", "--durations=15")
 TWO_FILES = ("-n", "2", "--dist", "loadfile", "--durations=15")
 UNIT = "not apiserver and not engine and not oracle and not cuda and not e2e"
-FOLDERS = ("operator/tests", "images", "tools", "e2e")
+FOLDERS = ("operator/tests", "images", "tools", "devtools", "e2e")
 HEARTBEAT_SECONDS = 60.0
 
 
@@ -53,7 +54,7 @@ STAGES = (
 
 @dataclass(frozen=True)
 class Result:
-    """How a stage ended. `passed` is None for one that was not tried, because one before it failed."""
+    """How a stage ended. `passed` is None for one that was skipped, because one that it needs has not passed."""
 
     stage: Stage
     passed: bool | None
@@ -61,51 +62,45 @@ class Result:
 
 
 class Suite:
-    """Runs stages side by side. Each writes to a log of its own, which is shown when it has failed."""
+    """Runs stages in parallel. Each writes to a log of its own, which is printed if it fails."""
 
     def __init__(self, stages: tuple[Stage, ...], logs: Path) -> None:
-        self._stages, self._logs = stages, logs
+        self._stages, self._logs = {stage.name: stage for stage in stages}, logs
         self.results: dict[str, Result] = {}
 
     def run(self) -> bool:
-        """Whether all passed. A stage that needs one that failed is not tried; the others are."""
+        """Whether all stages passed. A stage that needs one that has not passed is skipped; the others run."""
         self._logs.mkdir(parents=True, exist_ok=True)
-        waiting, running = list(self._stages), dict[Future[bool], tuple[Stage, float]]()
-        with ThreadPoolExecutor(max_workers=len(self._stages)) as pool:
-            while waiting or running:
-                for stage in [one for one in waiting if self._decided(one)]:
-                    waiting.remove(stage)
-                    if all(self.results[name].passed for name in stage.needs):
-                        steps.say(f"=== {stage.name}: started; {self.log(stage)}")
-                        running[pool.submit(self._passes, stage)] = (stage, time.monotonic())
-                    else:
-                        self.results[stage.name] = Result(stage, None)
-                done, _ = wait(running, timeout=HEARTBEAT_SECONDS, return_when=FIRST_COMPLETED)
-                for future in done:
-                    stage, begun = running.pop(future)
-                    self._finish(Result(stage, future.result(), time.monotonic() - begun))
-                if not done and running:
-                    steps.say("... " + "; ".join(f"{stage.name}: {self._last(stage)}" for stage, _ in running.values()))
+        graph = {stage.name: (*stage.needs, *stage.after) for stage in self._stages.values()}
+        dag.run(graph, self._passes, self._ended, self._heartbeat, HEARTBEAT_SECONDS)
         return all(result.passed for result in self.results.values())
 
     def log(self, stage: Stage) -> Path:
         """The file that has all of a stage's output."""
-        return self._logs / f"{stage.name.replace(' ', '-')}.log"
+        return log_file(self._logs, stage.name)
 
-    def _decided(self, stage: Stage) -> bool:
-        return all(name in self.results for name in (*stage.needs, *stage.after))
-
-    def _passes(self, stage: Stage) -> bool:
+    def _passes(self, name: str) -> bool | None:
+        """Run the command of a stage: whether it passed, or None if it was skipped."""
+        stage = self._stages[name]
+        if not all(self.results[other].passed for other in stage.needs):
+            return None
+        say(f"=== {name}: started; {self.log(stage)}")
         with self.log(stage).open("wb") as log:
             done = subprocess.run(stage.command, check=False, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         return done.returncode == 0
 
-    def _finish(self, result: Result) -> None:
-        self.results[result.stage.name] = result
-        if not result.passed:
-            steps.say(self.log(result.stage).read_text(errors="replace"))
-        word = "passed" if result.passed else "FAILED"
-        steps.say(f"=== {result.stage.name}: {word} ({steps.duration(result.seconds)}): {self._last(result.stage)}")
+    def _ended(self, ended: dag.Ended[bool | None]) -> None:
+        stage, passed = self._stages[ended.name], ended.future.result()
+        self.results[stage.name] = Result(stage, passed, ended.seconds)
+        if passed is None:
+            return
+        if not passed:
+            say(self.log(stage).read_text(errors="replace"))
+        word = "passed" if passed else "FAILED"
+        say(f"=== {stage.name}: {word} ({duration(ended.seconds)}): {self._last(stage)}")
+
+    def _heartbeat(self, running: Mapping[str, float]) -> None:
+        say("... " + "; ".join(f"{name}: {self._last(self._stages[name])}" for name in running))
 
     def _last(self, stage: Stage) -> str:
         """The last line of a stage's output so far."""
@@ -116,14 +111,14 @@ class Suite:
 def main() -> int:
     """Exit 1 with the names of the stages that failed or were not tried."""
     begun = time.monotonic()
-    suite = Suite(STAGES, settings.cache_root() / "logs" / "suite")
+    suite = Suite(STAGES, cache.root() / "logs" / "suite")
     passed = suite.run()
     failed = [name for name, result in suite.results.items() if result.passed is False]
     untried = [name for name, result in suite.results.items() if result.passed is None]
     verdict = "every stage passed" if passed else f"failed: {', '.join(failed)}"
     if untried:
         verdict += f"; not tried: {', '.join(untried)}"
-    steps.say(f"\n{verdict} ({steps.duration(time.monotonic() - begun)})")
+    say(f"\n{verdict} ({duration(time.monotonic() - begun)})")
     return 0 if passed else 1
 
 

@@ -19,9 +19,9 @@ from tools import generate, sources
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ROOT / "pyproject.toml"
-TYPED = ("operator/src", "operator/tests", "e2e", "tools", "images/triton-vllm")
+TYPED = ("operator/src", "operator/tests", "e2e", "tools", "devtools", "images/triton-vllm")
 """Folders under strict types."""
-DISTINCT = ("operator/src", "e2e", "tools", "images/triton-vllm/backend")
+DISTINCT = ("operator/src", "e2e", "tools", "devtools", "images/triton-vllm/backend")
 """Folders in which no logic is written twice. Tests may repeat themselves."""
 
 Run = Callable[[Path], str]

@@ -6,6 +6,7 @@ import argparse
 import shlex
 import sys
 
+from devtools.progress import say
 from e2e.cluster import Cluster, parts, shell, steps
 
 
@@ -13,25 +14,25 @@ def show_env(cluster: Cluster) -> None:
     """Print shell exports for `eval`."""
     for name, value in cluster.env().items():
         quoted = f'{shlex.quote(value)}:"$PATH"' if name == "PATH" else shlex.quote(value)
-        steps.say(f"export {name}={quoted}")
+        say(f"export {name}={quoted}")
 
 
 def run(arguments: argparse.Namespace) -> None:
     if arguments.action == "programs":
         missing = parts.build_for_tests()
-        steps.say(f"built {', '.join(missing)}" if missing else "already built")
+        say(f"built {', '.join(missing)}" if missing else "already built")
         return
     cluster = Cluster()
     if arguments.action == "up":
         cluster.up(arguments.names)
-        steps.say(f"export KUBECONFIG={cluster.kubeconfig}")
+        say(f"export KUBECONFIG={cluster.kubeconfig}")
     elif arguments.action == "down":
         cluster.down()
     elif arguments.action == "env":
         show_env(cluster)
     else:
         for name in arguments.names:
-            steps.say(cluster.build_and_push(name))
+            say(cluster.build_and_push(name))
 
 
 def main() -> int:

@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from devtools import cache
 from e2e.cluster import packages, settings, shell
 from e2e.cluster.engine import Engine
 
@@ -66,10 +67,10 @@ def debian_name() -> str:
 def debian(engine: Engine, log: Path) -> str:
     """Name of a minimal Debian image, made with debootstrap when the engine lacks it."""
     name = debian_name()
-    with shell.locked(settings.cache_root() / "debian.lock"):
+    with cache.locked(cache.root() / "debian.lock"):
         if not engine.has_image(name):
             packages.install(packages.ROOTFS, log)
-            with tempfile.TemporaryDirectory(prefix="debian-", dir=settings.cache_root()) as scratch:
+            with tempfile.TemporaryDirectory(prefix="debian-", dir=cache.root()) as scratch:
                 _bootstrap(engine, Path(scratch) / "root", name, log)
     return name
 

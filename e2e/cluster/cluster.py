@@ -6,6 +6,8 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from devtools import cache
+from devtools.progress import say
 from e2e.cluster import (
     bases,
     engine,
@@ -24,7 +26,7 @@ from e2e.cluster import (
 )
 from e2e.cluster.node_image import NodeImage
 from e2e.cluster.state import State
-from e2e.cluster.steps import Steps, Work, say
+from e2e.cluster.steps import Steps, Work
 
 NODE_PROGRAMS = tuple(part for part in parts.EVERY if part not in (parts.KUBERNETES, parts.HELM))
 """Parts that a cluster needs besides Kubernetes itself. helm is only needed once the cluster stands."""
@@ -192,7 +194,7 @@ class Cluster:
             say(self._remove(one))
         if not state.every():
             engine.stop()
-            say("the engine is stopped; caches stay in " + str(settings.cache_root()))
+            say("the engine is stopped; caches stay in " + str(cache.root()))
 
     def _remove_orphans(self, log: Path) -> str:
         """Docker starts the clusters of checkouts that are gone again with itself: they would run for ever."""

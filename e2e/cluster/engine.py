@@ -14,7 +14,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from e2e.cluster import firewall, machine, oci, packages, settings, shell
+from devtools import cache
+from devtools.polling import wait_for
+from e2e.cluster import firewall, machine, oci, packages, shell
 
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
@@ -51,12 +53,12 @@ class Engine:
 
 def run_dir() -> Path:
     """Folder for the sockets and run-time state of the engine that belongs to the cache folder."""
-    digest = hashlib.sha256(str(settings.cache_root().resolve()).encode()).hexdigest()[:8]
+    digest = hashlib.sha256(str(cache.root().resolve()).encode()).hexdigest()[:8]
     return Path("/run") / f"triton-vllm-operator-{digest}"
 
 
 def data_dir() -> Path:
-    return settings.cache_root() / "engine"
+    return cache.root() / "engine"
 
 
 def own() -> Engine:
@@ -81,7 +83,7 @@ def ensure(engine: Engine, log: Path) -> str:
     if shutil.which("docker") and engine.answers():
         return f"our own engine already runs ({engine.host})"
     packages.install(packages.ENGINE, log)
-    with shell.locked(settings.cache_root() / "engine.lock"):
+    with cache.locked(cache.root() / "engine.lock"):
         if not engine.answers():
             end_daemon()
             _start_daemon(log)
@@ -119,7 +121,7 @@ def _start_daemon(log: Path) -> None:
     folder = run_dir()
     folder.mkdir(parents=True, exist_ok=True)
     firewall.remember(folder / "before.json")
-    daemon_log = settings.cache_root() / "logs" / "dockerd.log"
+    daemon_log = cache.root() / "logs" / "dockerd.log"
     daemon_log.parent.mkdir(parents=True, exist_ok=True)
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
     with daemon_log.open("wb") as sink:
@@ -132,7 +134,7 @@ def _start_daemon(log: Path) -> None:
             cwd="/",
             env={**os.environ, "PATH": path},
         )
-    if not machine.wait_for(lambda: own().answers() or process.poll() is not None, START_SECONDS):
+    if not wait_for(lambda: own().answers() or process.poll() is not None, START_SECONDS):
         process.kill()
     if process.poll() is not None:
         log.write_text(daemon_log.read_text(errors="replace"))
@@ -152,7 +154,7 @@ def end_daemon() -> None:
 
 def stop() -> None:
     """Stop our own engine and remove every trace of it but its data. Its containers must be gone."""
-    with shell.locked(settings.cache_root() / "engine.lock"):
+    with cache.locked(cache.root() / "engine.lock"):
         folder = run_dir()
         if not folder.exists():
             return

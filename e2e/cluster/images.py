@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 
+from devtools import cache
 from e2e.cluster import bases, registry, settings, shell
 from e2e.cluster.engine import Engine
 from e2e.cluster.state import State
@@ -105,7 +106,7 @@ def build(engine: Engine, name: str, base: str, log: Path) -> str:
     if engine.has_image(image):
         return f"unchanged ({image})"
     arguments = [f"--build-arg={key}={value}" for key, value in build_arguments(name, base).items()]
-    with tempfile.TemporaryDirectory(dir=settings.cache_root()) as context:
+    with tempfile.TemporaryDirectory(dir=cache.root()) as context:
         for file in source_files(name):
             (Path(context) / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(settings.REPO / file, Path(context) / file)

@@ -12,10 +12,10 @@ import shutil
 import signal
 import socket
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from devtools.polling import wait_for
 from e2e.cluster import shell
 
 CAP_SYS_RESOURCE = 24
@@ -103,16 +103,6 @@ def end_process(pid: int, name: str, patience: float) -> None:
             return
         os.kill(pid, number)
         wait_for(lambda: not process_named(pid, name), patience)
-
-
-def wait_for(condition: Callable[[], bool], seconds: float, pause: float = 0.2) -> bool:
-    """Whether `condition` became true within `seconds`."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(pause)
-    return True
 
 
 def remove_empty_cgroups(name: str) -> None:

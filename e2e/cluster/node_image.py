@@ -11,6 +11,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from devtools import cache
 from e2e.cluster import bases, parts, settings, shell
 from e2e.cluster.engine import Engine
 
@@ -57,7 +58,7 @@ def own(engine: Engine, log: Path) -> NodeImage:
     """Our own node image, built when the engine lacks it. The parts and the Debian base are built when missing."""
     image = NodeImage(own_name(), stock=False, reason=f"{STOCK} cannot be pulled: built from Go modules")
     if not engine.has_image(image.name):
-        with tempfile.TemporaryDirectory(prefix="node-", dir=settings.cache_root()) as scratch:
+        with tempfile.TemporaryDirectory(prefix="node-", dir=cache.root()) as scratch:
             _build(engine, image.name, Path(scratch), log)
     return image
 
@@ -135,7 +136,7 @@ def program_dockerfile(program: str, entrypoint: str) -> str:
 
 
 def _program_image(engine: Engine, program: Path, image: str, entrypoint: str, log: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=settings.cache_root()) as folder:
+    with tempfile.TemporaryDirectory(dir=cache.root()) as folder:
         os.link(program, Path(folder) / program.name)
         (Path(folder) / "Dockerfile").write_text(program_dockerfile(program.name, entrypoint))
         engine.logged(log, "build", "-t", image, folder)

@@ -8,7 +8,8 @@ from itertools import permutations
 from pathlib import Path
 from typing import Any
 
-from e2e.cluster import dns, machine, registry, settings, shell
+from devtools.polling import wait_for
+from e2e.cluster import dns, registry, settings, shell
 from e2e.cluster.engine import Engine
 from e2e.cluster.state import State
 
@@ -92,7 +93,7 @@ def start_stopped(engine: Engine, mine: State) -> list[str]:
 
 
 def api_answers(kubectl: Kubectl, seconds: float = API_SECONDS) -> bool:
-    return machine.wait_for(lambda: kubectl.succeeds("get", "--raw", "/readyz", "--request-timeout=5s"), seconds, 1.0)
+    return wait_for(lambda: kubectl.succeeds("get", "--raw", "/readyz", "--request-timeout=5s"), seconds, 1.0)
 
 
 def all_ready(engine: Engine, kubectl: Kubectl, mine: State, seconds: float = READY_SECONDS) -> bool:
@@ -114,7 +115,7 @@ def all_ready(engine: Engine, kubectl: Kubectl, mine: State, seconds: float = RE
         said = {node["metadata"]["name"]: node for node in listed}
         return all(name in said and is_ready(said[name], since) for name, since in begun.items())
 
-    return machine.wait_for(ready, seconds, 0.5)
+    return wait_for(ready, seconds, 0.5)
 
 
 def is_ready(node: Any, since: datetime) -> bool:

@@ -7,7 +7,8 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-from e2e.cluster import settings, shell
+from devtools import cache
+from e2e.cluster import shell
 
 ENGINE = ("docker.io", "containerd", "runc", "iptables", "iproute2")
 ROOTFS = ("debootstrap",)
@@ -35,7 +36,7 @@ def install(names: Iterable[str], log: Path) -> str:
     if not wanted:
         return "already installed"
     quiet = {"DEBIAN_FRONTEND": "noninteractive"}
-    with shell.locked(settings.cache_root() / "apt.lock"):
+    with cache.locked(cache.root() / "apt.lock"):
         shell.logged(["apt-get", "-o", "DPkg::Lock::Timeout=300", "update"], log, env=quiet)
         shell.logged(
             ["apt-get", "-o", "DPkg::Lock::Timeout=300", "install", "-y", "--no-install-recommends", *wanted],

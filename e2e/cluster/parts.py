@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from devtools import cache
 from e2e.cluster import settings, shell
 
 GO_MINIMUM = (1, 26)
@@ -121,7 +122,7 @@ def require_go() -> None:
 
 def folder_of(part: Part) -> Path:
     """Folder of the programs of `part`, built or not."""
-    return settings.cache_root() / "parts" / content_key(part)
+    return cache.root() / "parts" / content_key(part)
 
 
 def build(part: Part) -> dict[str, Path]:
@@ -129,7 +130,7 @@ def build(part: Part) -> dict[str, Path]:
     programs = [program_name(package) for package in part.packages]
     folder = folder_of(part)
     if not folder.exists():
-        with shell.locked(folder.with_suffix(".lock")):
+        with cache.locked(folder.with_suffix(".lock")):
             if not folder.exists():
                 _compile(part, folder)
     return {name: folder / name for name in programs}
@@ -141,14 +142,14 @@ def is_built(part: Part) -> bool:
 
 def workshop() -> Path:
     """Where Go keeps modules and compiled packages while parts are built: 10 GB for all of them."""
-    return settings.cache_root() / "go"
+    return cache.root() / "go"
 
 
 @contextmanager
 def _at_work() -> Iterator[dict[str, str]]:
     """Go's environment in the workshop, which nobody clears meanwhile."""
     require_go()
-    with shell.locked(workshop().with_suffix(".lock"), fcntl.LOCK_SH):
+    with cache.locked(workshop().with_suffix(".lock"), fcntl.LOCK_SH):
         yield {
             "CGO_ENABLED": "0",
             "GOCACHE": str(workshop() / "build"),
@@ -163,7 +164,7 @@ def clear_workshop() -> str:
     if not workshop().exists():
         return "nothing to clear"
     try:
-        with shell.locked(workshop().with_suffix(".lock"), fcntl.LOCK_EX | fcntl.LOCK_NB):
+        with cache.locked(workshop().with_suffix(".lock"), fcntl.LOCK_EX | fcntl.LOCK_NB):
             shutil.rmtree(workshop())
     except BlockingIOError:
         return "in use"
@@ -171,7 +172,7 @@ def clear_workshop() -> str:
 
 
 def _compile(part: Part, target: Path) -> None:
-    log = settings.cache_root() / "logs" / f"build-{part.module}.log"
+    log = cache.root() / "logs" / f"build-{part.module}.log"
     scratch = target.with_suffix(".new")  # nobody else writes it: the caller holds the lock
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from e2e.cluster import engine, machine, nodes, packages, parts, settings, shell, state
+from devtools import cache
+from e2e.cluster import engine, machine, nodes, packages, parts, shell, state
 from e2e.cluster.state import State
 
 COLD_DISK_GIB = 28.0
@@ -47,7 +48,7 @@ def problems(facts: Facts) -> Iterator[str]:
         yield "no Docker engine answers and starting one needs root: start Docker, or run this as root (sudo)"
     needed = WARM_DISK_GIB if facts.warm else COLD_DISK_GIB
     if facts.disk_gib < needed:
-        have = f"{facts.disk_gib:.0f} GiB of disk are free below {settings.cache_root()}, {needed:.0f} are needed"
+        have = f"{facts.disk_gib:.0f} GiB of disk are free below {cache.root()}, {needed:.0f} are needed"
         yield f"{have}: free some, or set XDG_CACHE_HOME to a folder on a larger disk"
     if facts.memory_gib < MEMORY_GIB:
         have = f"{facts.memory_gib:.0f} GiB of memory are available, {MEMORY_GIB:.0f} are needed"
@@ -90,9 +91,9 @@ def observe(found: engine.Engine, mine: State) -> Facts:
         root=os.geteuid() == 0,
         engine_answers=not found.ours or found.answers(),
         can_install=packages.can_install(),
-        disk_gib=disk_gib(settings.cache_root()),
+        disk_gib=disk_gib(cache.root()),
         memory_gib=MEMORY_GIB if stands else memory_gib(),
-        warm=any((settings.cache_root() / "worker-images").glob("*/*")),
+        warm=any((cache.root() / "worker-images").glob("*/*")),
         ports_taken=() if _registry_is_ours(found, mine) else ports,
         network_taken="" if stands else _network_taken(mine, recorded),
     )

@@ -12,7 +12,9 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from e2e.cluster import machine, parts, settings, shell
+from devtools import cache
+from devtools.polling import wait_for
+from e2e.cluster import parts, shell
 from e2e.cluster.engine import Engine
 from e2e.cluster.state import State
 
@@ -44,7 +46,7 @@ def image(engine: Engine, log: Path) -> str:
     name = f"triton-vllm-operator/registry:{parts.content_key(parts.REGISTRY).rsplit('-', 1)[1]}"
     if not engine.has_image(name):
         program = parts.build(parts.REGISTRY)["registry"]
-        with tempfile.TemporaryDirectory(dir=settings.cache_root()) as folder:
+        with tempfile.TemporaryDirectory(dir=cache.root()) as folder:
             os.link(program, Path(folder) / "registry")
             (Path(folder) / "config.yml").write_text(CONFIG)
             (Path(folder) / "Dockerfile").write_text(DOCKERFILE)
@@ -56,7 +58,7 @@ def ensure(engine: Engine, mine: State, log: Path) -> str:
     """Make the registry answer: start it, or replace it when it is broken."""
     if answers(mine):
         return f"already answers at {mine.registry}"
-    storage = settings.cache_root() / "registry"
+    storage = cache.root() / "registry"
     storage.mkdir(parents=True, exist_ok=True)
     name = image(engine, log)
     if shell.succeeds(["docker", "inspect", mine.registry_container], env=engine.env):
@@ -64,7 +66,7 @@ def ensure(engine: Engine, mine: State, log: Path) -> str:
     publish = f"127.0.0.1:{mine.registry_port}:{PORT}"
     options = ["--detach", "--restart=always", f"--name={mine.registry_container}", f"--network={mine.name}"]
     engine.logged(log, "run", *options, "-p", publish, "-v", f"{storage}:/var/lib/registry", name)
-    if not machine.wait_for(lambda: answers(mine), START_SECONDS):
+    if not wait_for(lambda: answers(mine), START_SECONDS):
         engine.logged(log, "logs", mine.registry_container)
         raise shell.CommandFailed(["docker", "run", name], 1, shell.tail(log), log)
     return f"answers at {mine.registry}"

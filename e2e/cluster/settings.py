@@ -7,8 +7,9 @@ kubeconfig, logs) is keyed by the checkout's path, so that two checkouts never f
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
+
+from devtools import cache
 
 REPO = Path(__file__).resolve().parents[2]
 NODE_FILES = REPO / "e2e" / "node"
@@ -18,12 +19,6 @@ GPUS_PER_NODE = {"control-plane": 2, "worker": 8}
 """Advertised `nvidia.com/gpu`. The control plane is tainted, so ordinary pods can get the worker's 8 only."""
 
 
-def cache_root() -> Path:
-    """Folder for downloads and builds; safe to delete when no cluster stands."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "triton-vllm-operator"
-
-
 def checkout_key(checkout: Path) -> str:
     """Eight hexadecimal digits that stand for the checkout's path."""
     return hashlib.sha256(str(checkout.resolve()).encode()).hexdigest()[:8]
@@ -31,4 +26,4 @@ def checkout_key(checkout: Path) -> str:
 
 def state_dir(key: str) -> Path:
     """Folder with the state of the checkout `key`."""
-    return cache_root() / "state" / key
+    return cache.root() / "state" / key

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 TAIL_LINES = 12
@@ -127,15 +125,3 @@ def tail(log: Path, lines: int = TAIL_LINES) -> str:
     """The last non-empty lines of `log`."""
     text = log.read_text(errors="replace").splitlines()
     return "\n".join([line for line in text if line.strip()][-lines:])
-
-
-@contextmanager
-def locked(path: Path, how: int = fcntl.LOCK_EX) -> Iterator[None]:
-    """Hold the lock file `path`, alone or as `how` says; others wait. It is freed when its holder dies.
-
-    BlockingIOError with LOCK_NB where it cannot be had at once.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as handle:
-        fcntl.flock(handle, how)
-        yield

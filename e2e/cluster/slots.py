@@ -10,7 +10,8 @@ import hashlib
 import shutil
 from pathlib import Path
 
-from e2e.cluster import settings, shell, state
+from devtools import cache
+from e2e.cluster import shell, state
 from e2e.cluster.engine import Engine
 from e2e.cluster.state import State
 
@@ -29,7 +30,7 @@ test "$images" -gt 0
 
 
 def root() -> Path:
-    return settings.cache_root() / "worker-images"
+    return cache.root() / "worker-images"
 
 
 def image_folder(image_id: str) -> Path:
@@ -39,7 +40,7 @@ def image_folder(image_id: str) -> Path:
 def take(engine: Engine, mine: State, image: str, log: Path) -> State:
     """Give `mine` a slot for node image `image`, cleaned of what a former cluster left. The worker must not run."""
     folder = image_folder(engine.docker("image", "inspect", "--format", "{{.Id}}", image).strip())
-    with shell.locked(state.lock_file()):
+    with cache.locked(state.lock_file()):
         used = {other.slot for other in state.every() if other.key != mine.key}
         prune(folder, used)
         slot = choose(folder, used, mine.slot)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from devtools import cache
 from e2e.cluster import machine, settings, shell
 
 FIRST_PORT, PORT_PAIRS = 20000, 2000
@@ -58,7 +59,7 @@ class State:
 
     @property
     def logs(self) -> Path:
-        return settings.cache_root() / "logs" / self.key
+        return cache.root() / "logs" / self.key
 
     @property
     def pod_subnet(self) -> str:
@@ -101,7 +102,7 @@ def choose_ports(key: str, free: Callable[[int], bool], taken: Collection[int]) 
 
 
 def lock_file() -> Path:
-    return settings.cache_root() / "state.lock"
+    return cache.root() / "state.lock"
 
 
 def load(key: str) -> State | None:
@@ -131,7 +132,7 @@ def save(state: State) -> None:
 def claim(checkout: Path) -> State:
     """State of `checkout`, recorded now if it has none. Ports and networks of the others are left to them."""
     key = settings.checkout_key(checkout)
-    with shell.locked(lock_file()):
+    with cache.locked(lock_file()):
         known = load(key)
         if known:
             return known

@@ -8,7 +8,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from e2e.cluster import engine, machine, settings, shell
+from devtools import cache
+from e2e.cluster import engine, machine, shell
 from e2e.cluster.state import State
 
 SBIN = "/usr/sbin:/sbin:/usr/bin:/bin"
@@ -52,7 +53,7 @@ def _processes(folder: Path) -> Iterator[str]:
 
 
 def _mounts(folder: Path) -> Iterator[str]:
-    for root in (folder, settings.cache_root()):
+    for root in (folder, cache.root()):
         yield from (f"mount {point}" for point in machine.mounts_below(root))
 
 

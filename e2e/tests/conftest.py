@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from devtools import cache
 from e2e import environment
 from e2e.client import Client
-from e2e.cluster import settings, shell
+from e2e.cluster import shell
 from e2e.environment import Environment
 from e2e.hub import manifests
 from e2e.tests import evidence
@@ -41,7 +42,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     env = getattr(item, "funcargs", {}).get("env")
     if report.failed and env is not None:
-        folder = evidence.collect(env, settings.cache_root() / "logs" / "failures" / item.name)
+        folder = evidence.collect(env, cache.root() / "logs" / "failures" / item.name)
         report.sections.append(("cluster", f"its state is kept in {folder}"))
     return report
 
@@ -49,7 +50,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 @pytest.fixture(scope="session")
 def env() -> Environment:
     """The cluster of this checkout, or with CLUSTER=existing the current context; the chart is installed."""
-    with shell.locked(settings.cache_root() / "tests.lock"):  # several pytest processes may start at once
+    with cache.locked(cache.root() / "tests.lock"):  # several pytest processes may start at once
         return environment.prepare()
 
 

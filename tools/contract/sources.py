@@ -14,13 +14,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from devtools import cache
+
 BACKEND = Path(__file__).parent / "backend"
 WHEEL_PLATFORM = "manylinux_2_31_x86_64"
 
 
 def cache_dir() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(home) / "triton-vllm-operator" / "vllm-sources"
+    return cache.root() / "vllm-sources"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from devtools.polling import wait_for
 from e2e.cluster import bases, engine, machine
 from e2e.cluster.engine import Engine
 from e2e.cluster.tests.conftest import Program
@@ -87,7 +88,7 @@ def test_what_a_killed_daemon_left_running_is_ended_with_it(monkeypatch: pytest.
     process = subprocess.Popen([str(program), "60"])
     left.write_text(str(process.pid))
     try:
-        assert machine.wait_for(lambda: machine.process_named(process.pid, "containerd"), 10)
+        assert wait_for(lambda: machine.process_named(process.pid, "containerd"), 10)
         engine.end_daemon()
         assert process.wait(10) == -signal.SIGTERM
         assert not left.exists()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from devtools.polling import wait_for
 from e2e.cluster import machine
 
 MOUNTS = """\
@@ -61,7 +62,7 @@ def test_a_port_with_a_listener_is_not_free() -> None:
 def test_only_the_named_process_is_ended() -> None:
     sleeper = subprocess.Popen(["sleep", "60"])
     try:
-        assert machine.wait_for(lambda: machine.process_named(sleeper.pid, "sleep"), 10)
+        assert wait_for(lambda: machine.process_named(sleeper.pid, "sleep"), 10)
         machine.end_process(sleeper.pid, "dockerd", patience=1)
         assert sleeper.poll() is None
     finally:
@@ -74,7 +75,7 @@ def test_a_process_that_ignores_the_first_signal_is_killed(tmp_path: Path) -> No
     ready = tmp_path / "ready"
     stubborn = subprocess.Popen(["bash", "-c", f"trap '' TERM; touch {ready}; while :; do sleep 0.05; done"])
     try:
-        assert machine.wait_for(ready.exists, 10)
+        assert wait_for(ready.exists, 10)
         machine.end_process(stubborn.pid, "bash", patience=0.3)
         assert stubborn.wait(10) == -signal.SIGKILL
     finally:
@@ -84,15 +85,9 @@ def test_a_process_that_ignores_the_first_signal_is_killed(tmp_path: Path) -> No
 def test_a_child_that_has_ended_is_not_waited_for_though_nobody_has_collected_it() -> None:
     child = subprocess.Popen(["sleep", "60"])
     try:
-        assert machine.wait_for(lambda: machine.process_named(child.pid, "sleep"), 10)
+        assert wait_for(lambda: machine.process_named(child.pid, "sleep"), 10)
         begun = time.monotonic()
         machine.end_process(child.pid, "sleep", patience=30)
         assert time.monotonic() - begun < 20
     finally:
         assert child.wait(10) == -signal.SIGTERM
-
-
-def test_waiting_ends_with_the_condition_or_the_time() -> None:
-    answers = iter([False, False, True])
-    assert machine.wait_for(lambda: next(answers), 60, pause=0.001)
-    assert not machine.wait_for(lambda: False, 0.02, pause=0.001)

@@ -1,13 +1,11 @@
 from __future__ import annotations
 
 import subprocess
-import sys
-import threading
 from pathlib import Path
 
 import pytest
 
-from e2e.cluster import machine, settings, shell
+from e2e.cluster import machine, shell
 
 
 def test_a_log_holds_the_command_and_all_that_it_said(tmp_path: Path) -> None:
@@ -61,39 +59,3 @@ def test_nothing_is_started_between_stop_and_go_on(tmp_path: Path) -> None:
     assert not (tmp_path / "made").exists()
     shell.logged(["touch", str(tmp_path / "made")], tmp_path / "log")
     assert (tmp_path / "made").exists()
-
-
-def test_a_lock_is_held_by_one_alone_and_freed_after_an_error(tmp_path: Path) -> None:
-    lock, inside, most = tmp_path / "folder" / "lock", [], []
-
-    def work() -> None:
-        with shell.locked(lock):
-            inside.append(1)
-            most.append(len(inside))
-            threading.Event().wait(0.01)
-            inside.pop()
-
-    with pytest.raises(RuntimeError), shell.locked(lock):
-        raise RuntimeError
-    threads = [threading.Thread(target=work) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert most == [1] * 8
-
-
-def test_a_lock_is_freed_when_its_holder_is_killed(tmp_path: Path) -> None:
-    held = tmp_path / "held"
-    script = (
-        "import sys, time; from pathlib import Path; from e2e.cluster import shell\n"
-        "with shell.locked(Path(sys.argv[1])):\n    Path(sys.argv[2]).touch(); time.sleep(60)"
-    )
-    holder = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "lock"), str(held)], cwd=settings.REPO)
-    try:
-        assert machine.wait_for(held.exists, 30)
-    finally:
-        holder.kill()
-        holder.wait()
-    with shell.locked(tmp_path / "lock"):
-        assert holder.returncode == -9

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from e2e.cluster import shell
-from e2e.cluster.steps import StepFailed, Steps, Work, duration
+from e2e.cluster.steps import StepFailed, Steps, Work
 
 
 @pytest.fixture
@@ -118,8 +118,3 @@ def test_a_step_that_comes_twice_or_after_nothing_is_a_mistake(steps: Steps) -> 
         steps.add("a", lambda log: None)
     with pytest.raises(ValueError, match=r"unknown \['b'\]"):
         steps.add("c", lambda log: None, ["b"])
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0s"), (59.4, "59s"), (60, "1m00s"), (754, "12m34s")])
-def test_times_are_written_for_people(seconds: float, text: str) -> None:
-    assert duration(seconds) == text

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 import env as engine_env
-from e2e.cluster import packages, settings
+from devtools import cache
+from e2e.cluster import packages
 from imagecheck.__main__ import PARTS
 
 pytestmark = [pytest.mark.cuda, pytest.mark.timeout(1800)]
@@ -45,7 +46,7 @@ class CudaImage:
 @pytest.fixture(scope="session")
 def image() -> CudaImage:
     if packages.can_install():
-        packages.install(engine_env.COMPILER_PACKAGES, settings.cache_root() / "logs" / "compilers.log")
+        packages.install(engine_env.COMPILER_PACKAGES, cache.root() / "logs" / "compilers.log")
     return CudaImage(engine_env.ensure("cuda"), engine_env.cuda_variables())
 
 

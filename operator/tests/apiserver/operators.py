@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from e2e.cluster import settings
+from devtools import cache
 from tests.apiserver.controlplane import ORPHANED, free_ports
 
 OPERATOR = Path(__file__).parents[2]  # the folder that holds the package `tests`
@@ -22,7 +22,7 @@ SOURCES = os.pathsep.join([str(OPERATOR), str(OPERATOR / "src")])
 REAL = ("-c", "from triton_vllm_operator.controller.main import main; main()")
 TOY = ("-m", "tests.apiserver.toy")
 # Compiling all that it imports takes an operator three times as long as starting.
-BYTECODE = settings.cache_root() / "bytecode"
+BYTECODE = cache.root() / "bytecode"
 PROVEN = ("-m", "tests.apiserver.real")  # the real reconcile with a probe that always succeeds
 
 
