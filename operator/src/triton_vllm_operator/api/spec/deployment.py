@@ -1,0 +1,82 @@
+"""The whole `spec`, and the LLMDeployment that carries it."""
+
+from typing import Any, Self
+
+from pydantic import Field
+
+from triton_vllm_operator.api.autoconfig import Chosen
+from triton_vllm_operator.api.schema import Model, field
+from triton_vllm_operator.api.spec.engine import EngineSpec
+from triton_vllm_operator.api.spec.model import ModelSpec
+from triton_vllm_operator.api.spec.planning import PlanningSpec
+from triton_vllm_operator.api.spec.pod_template import PodTemplateSpec
+from triton_vllm_operator.api.spec.resources import ResourcesSpec
+from triton_vllm_operator.api.spec.sampling import SamplingSpec
+from triton_vllm_operator.api.spec.scheduling import SchedulingSpec
+from triton_vllm_operator.api.spec.server import ServerSpec
+from triton_vllm_operator.api.spec.service import ServiceSpec
+
+
+class LLMDeploymentSpec(Model):
+    """What is wanted: one model, served by Triton and vLLM."""
+
+    model: ModelSpec = Field(description="Which model is served, under which name.")
+    engine: EngineSpec = field(EngineSpec(), description="Arguments of the vLLM engine.")
+    sampling: SamplingSpec = field(
+        SamplingSpec(), description="Sampling parameters of requests that set none, and named sets of them."
+    )
+    server: ServerSpec = field(ServerSpec(), description="The Triton server around the engine.")
+    resources: ResourcesSpec = field(ResourcesSpec(), description="Compute resources of each pod.")
+    replicas: int = field(1, ge=0, le=1000, description="Number of pods. Each one holds its own engine and GPUs.")
+    scheduling: SchedulingSpec = field(SchedulingSpec(), description="Where pods may run.")
+    pod_template: PodTemplateSpec = field(PodTemplateSpec(), description="A small typed set of additions to the pods.")
+    service: ServiceSpec = field(ServiceSpec(), description="How clients inside the cluster reach the pods.")
+    planning: PlanningSpec = field(
+        PlanningSpec(), description="Whether the operator learns what the model needs before pods may hold GPUs."
+    )
+
+
+class LLMDeployment(Model):
+    """One LLMDeployment as read from the API server: its identity and its typed spec."""
+
+    name: str
+    namespace: str
+    uid: str
+    generation: int
+    deleting: bool
+    spec: LLMDeploymentSpec
+    chosen: Chosen | None = None
+
+    @classmethod
+    def parse(cls, obj: dict[str, Any]) -> Self:
+        """Read a Kubernetes object.
+
+        Raises:
+            pydantic.ValidationError: the spec holds what this version of the operator does not know.
+        """
+        meta = obj["metadata"]
+        return cls(
+            name=meta["name"],
+            namespace=meta["namespace"],
+            uid=meta["uid"],
+            generation=meta.get("generation", 0),
+            deleting="deletionTimestamp" in meta,
+            spec=LLMDeploymentSpec.model_validate(obj.get("spec") or {}),
+        )
+
+    def with_chosen(self, chosen: Chosen) -> Self:
+        """The same with what was chosen for fields that the spec leaves open. What the spec says wins."""
+        engine = self.spec.engine
+        open_fields = {name: value for name, value in chosen.values.items() if getattr(engine, name) is None}
+        spec = self.spec.model_copy(update={"engine": engine.model_copy(update=open_fields)})
+        return self.model_copy(update={"spec": spec, "chosen": chosen})
+
+    @property
+    def model_name(self) -> str:
+        """The served model name."""
+        return self.spec.model.name or self.name
+
+    @property
+    def gpus_per_pod(self) -> int:
+        """GPUs that one pod holds: tensor parallel size x pipeline parallel size."""
+        return (self.spec.engine.tensor_parallel_size or 1) * self.spec.engine.pipeline_parallel_size
