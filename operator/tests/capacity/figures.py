@@ -17,7 +17,13 @@ from tests.oracle import test_kv, test_weights
 from tests.oracle.conftest import VARIANTS, ask
 from tests.oracle.engine import Answered
 from tools.documents import DOCS, table, write
-from triton_vllm_operator.capacity import EngineSettings, ModelShape, gpu_by_product, plan, with_suggestions
+from triton_vllm_operator.capacity import (
+    EngineSettings,
+    gpu_by_product,
+    plan,
+    shape_from_config,
+    with_suggestions,
+)
 
 #: Models generated for the oracle, each with four settings.
 MODELS = 276
@@ -106,7 +112,7 @@ def times() -> str:
     small, others = gpu_by_product("NVIDIA-L4"), [gpu_by_product("NVIDIA-L40S"), gpu_by_product("NVIDIA-H200")]
     rows = []
     for name, config in TIMED.items():
-        shape = ModelShape.from_config(config)
+        shape = shape_from_config(config)
         one = _milliseconds(partial(plan, shape, EngineSettings(), others[1]), 30)
         search = _milliseconds(partial(with_suggestions, shape, EngineSettings(), small, others), 5)
         rows.append([name, f"{one:.1f}", f"{search:.0f}"])

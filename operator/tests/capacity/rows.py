@@ -11,7 +11,7 @@ import csv
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from triton_vllm_operator.capacity import EngineSettings, ModelShape, Plan, gpu_of_memory, plan
+from triton_vllm_operator.capacity import EngineSettings, ModelShape, Plan, gpu_of_memory, plan, shape_from_config
 from triton_vllm_operator.capacity.model.shape import WeightPart
 
 from . import samples
@@ -33,9 +33,9 @@ class Row:
     def shape(self) -> ModelShape:
         """The model's shape; its checkpoint has an image encoder where one is given."""
         if not self.encoder_gib:
-            return ModelShape.from_config(self.config)
+            return shape_from_config(self.config)
         wrapped = {"architectures": self.config["architectures"], "text_config": self.config, "vision_config": {}}
-        text = ModelShape.from_config(wrapped)
+        text = shape_from_config(wrapped)
         encoder = WeightPart("vision", 1, int(self.encoder_gib * GIB))
         return replace(text, first_stage=(*text.first_stage, encoder), weights_source="safetensors")
 

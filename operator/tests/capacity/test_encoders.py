@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 
-from triton_vllm_operator.capacity import EngineSettings, ModelShape, ShapeError, TensorInfo, gpu_of_memory, plan
+from triton_vllm_operator.capacity import (
+    EngineSettings,
+    ShapeError,
+    TensorInfo,
+    gpu_of_memory,
+    plan,
+    shape_from_config,
+)
 
 from . import samples
 
@@ -25,7 +32,7 @@ WHISPER_LARGE_ENCODER = {"d_model": 1280, "encoder_layers": 32, "encoder_ffn_dim
 
 def encoder(**blocks: dict[str, Any]) -> int:
     """Bytes that the blocks add to a text model."""
-    shape = ModelShape.from_config({**samples.LLAMA_3_8B, **blocks})
+    shape = shape_from_config({**samples.LLAMA_3_8B, **blocks})
     return sum(part.size_bytes for part in shape.first_stage)
 
 
@@ -50,10 +57,10 @@ def test_the_tower_of_a_logged_run_is_met() -> None:
 
 def test_an_estimate_is_never_promised_and_headers_replace_it() -> None:
     config = {**samples.LLAMA_3_8B, "num_hidden_layers": 1, "vision_config": CLIP_L_336}
-    assert plan(ModelShape.from_config(config), EngineSettings(), gpu_of_memory(80)).reason == "WeightsEstimated"
+    assert plan(shape_from_config(config), EngineSettings(), gpu_of_memory(80)).reason == "WeightsEstimated"
     tensors = [TensorInfo("model.layers.0.mlp.up_proj.weight", "BF16", (4, 4)),
                TensorInfo("vision_tower.blocks.0.mlp.fc1.weight", "BF16", (100, 100))]  # fmt: skip
-    shape = ModelShape.from_config(config, tensors)
+    shape = shape_from_config(config, tensors)
     assert sum(part.size_bytes for part in shape.first_stage) == 20_000
     assert plan(shape, EngineSettings(), gpu_of_memory(80)).verdict == "Fits"
 

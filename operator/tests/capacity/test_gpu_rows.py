@@ -11,7 +11,7 @@ from tests.builders.gpu_rows import FOUND, ROWS, STARTED, name
 from tests.gpu.cases import CASES
 from tests.gpu.compare import Compared, settings
 from tests.gpu.models import MODELS
-from triton_vllm_operator.capacity import ModelShape, gpu_by_product, plan
+from triton_vllm_operator.capacity import gpu_by_product, plan, shape_from_config
 from triton_vllm_operator.capacity.memory.overhead import baseline
 
 MEASURED = [one for one in FOUND if one.terms]
@@ -63,7 +63,7 @@ def test_a_second_profile_run_needs_what_a_warm_start_is_planned_with(one: Compa
     # nothing is compiled in it; what the first run kept is counted with it
     case = next(case for case in CASES if case.name == name(one))
     warm = replace(settings(case, one.row["vllm"]), compile_cache_warm=True)
-    shape = ModelShape.from_config(MODELS[case.model])
+    shape = shape_from_config(MODELS[case.model])
     planned = plan(shape, warm, gpu_by_product(one.row["gpu"])).overhead.activation
     rank = one.row["ranks"][0]
     assert planned.low <= rank["again"]["peak"] + rank["kept"] <= planned.high
@@ -83,5 +83,5 @@ def test_blocks_follow_exactly_from_the_measured_memory() -> None:
         case = next(case for case in CASES if case.name == name(one))
         given = replace(settings(case, one.row["vllm"]),
                         kv_cache_memory_bytes=rank["available_kv_cache_memory_bytes"])  # fmt: skip
-        answer = plan(ModelShape.from_config(MODELS[case.model]), given, gpu_by_product(one.row["gpu"]))
+        answer = plan(shape_from_config(MODELS[case.model]), given, gpu_by_product(one.row["gpu"]))
         assert answer.kv.blocks == one.row["blocks"], name(one)

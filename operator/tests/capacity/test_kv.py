@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from triton_vllm_operator.capacity import EngineSettings, ModelShape, gpu_of_memory, resolve
+from triton_vllm_operator.capacity import EngineSettings, ModelShape, gpu_of_memory, resolve, shape_from_config
 from triton_vllm_operator.capacity.memory.kv_cache import (
     KVResult,
     KVSettings,
@@ -26,7 +26,7 @@ GIB = 2**30
 
 def settings_for(config: Config, **changes: object) -> tuple[ModelShape, KVSettings]:
     """The shape of a model and the KV settings that the engine would resolve on a 96 GiB card."""
-    shape = ModelShape.from_config(config)
+    shape = shape_from_config(config)
     kv = resolve(shape, EngineSettings(engine_version="0.32.0"), gpu_of_memory(96)).kv
     return shape, replace(kv, **changes)  # type: ignore[arg-type]
 

@@ -6,7 +6,7 @@ from statistics import median
 
 import pytest
 
-from triton_vllm_operator.capacity import EngineSettings, ModelShape, gpu_of_memory, plan
+from triton_vllm_operator.capacity import EngineSettings, gpu_of_memory, plan, shape_from_config
 
 from .rows import CSV, GIB, MODELS, logged, scored
 from .samples import QWEN3_14B
@@ -40,7 +40,7 @@ def test_a_row_that_did_not_start_is_never_said_to_fit() -> None:
     # K15: refused for 262,144 tokens with 6.94 GiB of cache
     config = {**QWEN3_14B, "num_hidden_layers": 36, "hidden_size": 4096, "num_attention_heads": 32,
               "max_position_embeddings": 262144, "intermediate_size": 12288}  # fmt: skip
-    shape = ModelShape.from_config(config)
+    shape = shape_from_config(config)
     settings = EngineSettings(engine_version="0.19.0", kv_cache_memory_bytes=int(6.94 * GIB))
     answer = plan(shape, settings, gpu_of_memory(24))
     assert answer.verdict == "DoesNotFit"

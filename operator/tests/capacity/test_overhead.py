@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from triton_vllm_operator.capacity import EngineSettings, ModelShape, gpu_by_product, plan
+from triton_vllm_operator.capacity import EngineSettings, ModelShape, gpu_by_product, plan, shape_from_config
 from triton_vllm_operator.capacity.memory.engine_settings import resolve
 from triton_vllm_operator.capacity.memory.overhead import Overhead, capture_sizes
 
@@ -14,7 +14,7 @@ from . import samples
 
 GIB = 2**30
 H200 = gpu_by_product("NVIDIA-H200")
-LLAMA = ModelShape.from_config(samples.LLAMA_31_8B)
+LLAMA = shape_from_config(samples.LLAMA_31_8B)
 
 
 def spent(shape: ModelShape = LLAMA, **settings: object) -> Overhead:
@@ -43,7 +43,7 @@ def test_measured_starts_on_an_h200_lie_in_the_interval(
 
 def test_every_interval_is_ordered() -> None:
     for config in (samples.LLAMA_31_8B, samples.MIXTRAL_8X7B, samples.DEEPSEEK_V2_LITE, samples.QWEN38_27B):
-        found = spent(ModelShape.from_config(config))
+        found = spent(shape_from_config(config))
         for term in (found.non_torch, found.activation, found.cuda_graph, found.total):
             assert 0 <= term.low <= term.expected <= term.high
 
@@ -93,7 +93,7 @@ def test_the_sampler_keeps_fewer_copies_of_the_logits_in_newer_engines() -> None
 
 
 def test_the_buffers_of_experts_outlive_the_forward_pass() -> None:
-    shape = ModelShape.from_config(samples.MIXTRAL_8X7B)
+    shape = shape_from_config(samples.MIXTRAL_8X7B)
     rows = 8192 * shape.experts.per_token if shape.experts else 0
     kept = rows * (14336 + 28672) * 2
     eager: dict[str, Any] = {"enforce_eager": True, "max_num_seqs": 4096}
@@ -103,7 +103,7 @@ def test_the_buffers_of_experts_outlive_the_forward_pass() -> None:
 
 def test_graphs_on_hopper_grow_with_layers_heads_and_captured_sizes() -> None:
     def graphs(seqs: int = 1024, **fields: object) -> int:
-        shape = ModelShape.from_config({**samples.LLAMA_31_8B, **fields})
+        shape = shape_from_config({**samples.LLAMA_31_8B, **fields})
         return spent(shape, engine_version="0.32.0", max_num_seqs=seqs).cuda_graph.expected
 
     assert graphs(num_hidden_layers=64) > graphs() > graphs(num_hidden_layers=8)

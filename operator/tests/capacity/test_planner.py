@@ -6,19 +6,26 @@ from dataclasses import replace
 
 import pytest
 
-from triton_vllm_operator.capacity import EngineSettings, ModelShape, Plan, gpu_by_product, gpu_of_memory, plan
+from triton_vllm_operator.capacity import (
+    EngineSettings,
+    Plan,
+    gpu_by_product,
+    gpu_of_memory,
+    plan,
+    shape_from_config,
+)
 from triton_vllm_operator.capacity.memory.overhead import baseline
 
 from . import samples
 from .samples import Config
 
 GIB = 2**30
-LLAMA = ModelShape.from_config(samples.LLAMA_31_8B)
+LLAMA = shape_from_config(samples.LLAMA_31_8B)
 
 
 def planned(config: Config, memory_gib: float, **settings: object) -> Plan:
     """The plan on a card of ``memory_gib``."""
-    return plan(ModelShape.from_config(config), EngineSettings(**settings), gpu_of_memory(memory_gib))  # type: ignore[arg-type]
+    return plan(shape_from_config(config), EngineSettings(**settings), gpu_of_memory(memory_gib))  # type: ignore[arg-type]
 
 
 def test_a_model_with_room_fits() -> None:
@@ -175,7 +182,7 @@ def test_the_mtp_layer_is_paid_for() -> None:
         qk_nope_head_dim=128, qk_rope_head_dim=64, v_head_dim=128, n_routed_experts=8, num_experts_per_tok=2,
         moe_intermediate_size=256, num_nextn_predict_layers=1,
     )  # fmt: skip
-    shape = ModelShape.from_config(config)
+    shape = shape_from_config(config)
     without = plan(shape, EngineSettings(), gpu_of_memory(24))
     with_mtp = plan(shape, EngineSettings(speculation="mtp", num_speculative_tokens=1), gpu_of_memory(24))
     assert with_mtp.weights_bytes > without.weights_bytes
@@ -234,6 +241,6 @@ def test_a_quantization_is_refused_on_a_gpu_without_its_kernels(
 
 
 def test_the_quantization_of_the_checkpoint_counts_as_that_of_the_settings() -> None:
-    shape = ModelShape.from_config({**samples.QWEN25_7B_AWQ, "torch_dtype": "float16"})
+    shape = shape_from_config({**samples.QWEN25_7B_AWQ, "torch_dtype": "float16"})
     assert plan(shape, EngineSettings(), gpu_by_product("Tesla-V100-SXM2-32GB")).reason == "QuantizationNotOnGpu"
     assert plan(shape, EngineSettings(device="cpu"), gpu_by_product("Tesla-V100-SXM2-32GB")).verdict != "DoesNotFit"

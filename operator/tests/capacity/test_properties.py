@@ -18,13 +18,14 @@ from triton_vllm_operator.capacity import (
     gpu_of_memory,
     parse_header,
     plan,
+    shape_from_config,
 )
 from triton_vllm_operator.capacity.memory.weights import Parallelism, stage_weights
 
 from . import samples
 
 SHAPES = [
-    ModelShape.from_config(config)
+    shape_from_config(config)
     for config in (samples.LLAMA_31_8B, samples.MIXTRAL_8X7B, samples.GEMMA3_27B, samples.DEEPSEEK_V2_LITE,
                    samples.QWEN38_27B, samples.GPT_OSS_20B, samples.QWEN25_7B)
 ]  # fmt: skip
@@ -95,7 +96,7 @@ json_values = st.recursive(
 @settings(deadline=None, max_examples=200)
 def test_any_value_in_any_field_is_planned_or_refused_with_a_reason(name: str, value: Any) -> None:
     with suppress(ShapeError):  # any other error is a defect
-        shape = ModelShape.from_config({**samples.QWEN38_27B, name: value})
+        shape = shape_from_config({**samples.QWEN38_27B, name: value})
         assert plan(shape, EngineSettings(), gpu_of_memory(80)).verdict in ORDER
 
 

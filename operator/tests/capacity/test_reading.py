@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from triton_vllm_operator.capacity import ModelShape, ShapeError, parse_json_object
+from triton_vllm_operator.capacity import ModelShape, ShapeError, parse_json_object, shape_from_config
 
 from .samples import LLAMA_3_8B
 
@@ -61,11 +61,16 @@ def test_damaged_and_hostile_json_is_refused_with_a_reason(text: str | bytes, re
 )
 def test_a_bad_field_is_named(change: dict[str, object], reason: str, named: str) -> None:
     with pytest.raises(ShapeError) as caught:
-        ModelShape.from_config({**LLAMA_3_8B, **change})
+        shape_from_config({**LLAMA_3_8B, **change})
     assert caught.value.reason == reason
     assert named in str(caught.value)
 
 
-def test_code_references_are_noted_and_never_followed() -> None:
-    shape = ModelShape.from_config({**LLAMA_3_8B, "auto_map": {"AutoModelForCausalLM": "evil--modeling.Evil"}})
-    assert shape.trust_remote_code
+def test_code_references_are_ignored() -> None:
+    referring = {**LLAMA_3_8B, "auto_map": {"AutoModelForCausalLM": "evil--modeling.Evil"}}
+    assert shape_from_config(referring) == shape_from_config(LLAMA_3_8B)
+
+
+def test_the_shape_file_of_an_older_release_is_still_read() -> None:
+    shape = shape_from_config(LLAMA_3_8B)
+    assert ModelShape.from_json({**shape.to_json(), "trustRemoteCode": True}) == shape

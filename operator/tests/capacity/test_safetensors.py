@@ -6,7 +6,13 @@ from typing import Any
 
 import pytest
 
-from triton_vllm_operator.capacity import ModelShape, ShapeError, TensorInfo, header_length, parse_header
+from triton_vllm_operator.capacity import (
+    ShapeError,
+    TensorInfo,
+    header_length,
+    parse_header,
+    shape_from_config,
+)
 from triton_vllm_operator.capacity.model.safetensors import MAX_HEADER_BYTES
 
 from .samples import LLAMA_3_8B, entry, header
@@ -69,7 +75,7 @@ def test_more_tensors_than_any_model_has_are_refused(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("triton_vllm_operator.capacity.model.safetensors.MAX_TENSORS", 10)
     endless = (TensorInfo(f"model.layers.{i}.mlp.up_proj.weight", "BF16", (2,)) for i in range(10**9))
     with pytest.raises(ShapeError) as caught:
-        ModelShape.from_config(LLAMA_3_8B, endless)
+        shape_from_config(LLAMA_3_8B, endless)
     assert caught.value.reason == "TooManyTensors"
 
 
@@ -78,6 +84,6 @@ def test_bytes_by_dtype_are_the_files_own() -> None:
         TensorInfo("model.embed_tokens.weight", "BF16", (10, 4)),
         TensorInfo("model.layers.0.mlp.up_proj.weight", "F8_E4M3", (6, 4)),
     ]
-    shape = ModelShape.from_config({**LLAMA_3_8B, "num_hidden_layers": 1}, tensors)
+    shape = shape_from_config({**LLAMA_3_8B, "num_hidden_layers": 1}, tensors)
     assert dict(shape.bytes_by_dtype) == {"BF16": 80, "F8_E4M3": 24}
     assert shape.weights_source == "safetensors"

@@ -16,13 +16,14 @@ from triton_vllm_operator.capacity import (
     gpu_by_product,
     gpu_of_memory,
     plan,
+    shape_from_config,
     with_suggestions,
 )
 
 from . import samples
 
-LLAMA = ModelShape.from_config(samples.LLAMA_31_8B)
-LARGE = ModelShape.from_config(samples.LLAMA_33_70B)
+LLAMA = shape_from_config(samples.LLAMA_31_8B)
+LARGE = shape_from_config(samples.LLAMA_33_70B)
 L40S = replace(gpu_by_product("NVIDIA-L40S"), count=8, per_node=4)
 H100 = replace(gpu_by_product("NVIDIA-H100-80GB-HBM3"), count=8, per_node=8)
 
@@ -53,7 +54,7 @@ def applied(settings: EngineSettings, gpu: GPUClass, suggestion: Suggestion, clu
         (LLAMA, EngineSettings(tensor_parallel_size=3), L40S),
         (LARGE, EngineSettings(max_model_len=32768), L40S),
         (LARGE, EngineSettings(tensor_parallel_size=2, max_model_len=32768), H100),
-        (ModelShape.from_config(samples.QWEN38_27B),
+        (shape_from_config(samples.QWEN38_27B),
          EngineSettings(engine_version="0.29.0", max_model_len=8192), gpu_of_memory(94.97)),
     ],
 )  # fmt: skip

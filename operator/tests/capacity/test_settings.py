@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from triton_vllm_operator.capacity import EngineSettings, ModelShape, ShapeError, gpu_by_product, resolve, rules_for
+from triton_vllm_operator.capacity import (
+    EngineSettings,
+    ShapeError,
+    gpu_by_product,
+    resolve,
+    rules_for,
+    shape_from_config,
+)
 from triton_vllm_operator.capacity.memory.engine_rules import newest_known, parse_version
 
 from . import samples
 
-LLAMA = ModelShape.from_config(samples.LLAMA_31_8B)
+LLAMA = shape_from_config(samples.LLAMA_31_8B)
 
 
 @pytest.mark.parametrize(
@@ -57,9 +64,7 @@ def test_the_default_utilization_changed(version: str, share: float) -> None:
     ],
 )
 def test_the_runner_follows_version_and_architecture(version: str, config: dict[str, object], v2: bool) -> None:
-    resolved = resolve(
-        ModelShape.from_config(config), EngineSettings(engine_version=version), gpu_by_product("H100-NVL")
-    )
+    resolved = resolve(shape_from_config(config), EngineSettings(engine_version=version), gpu_by_product("H100-NVL"))
     assert resolved.v2_runner is v2
 
 
@@ -89,7 +94,7 @@ def test_vendor_suffixes_are_read() -> None:
 
 
 def test_prefix_caching_is_off_for_hybrids_of_older_engines() -> None:
-    hybrid = ModelShape.from_config(samples.QWEN38_27B)
+    hybrid = shape_from_config(samples.QWEN38_27B)
     card = gpu_by_product("NVIDIA-H100-80GB-HBM3")
     assert not resolve(hybrid, EngineSettings(engine_version="0.25.1"), card).enable_prefix_caching
     assert resolve(hybrid, EngineSettings(engine_version="0.26.0"), card).enable_prefix_caching

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from triton_vllm_operator.capacity import ModelShape, ShapeError, TensorInfo
+from triton_vllm_operator.capacity import ModelShape, ShapeError, TensorInfo, shape_from_config
 
 from . import samples
 from .samples import Config
@@ -16,7 +16,7 @@ from .samples import Config
 
 def kinds(config: Config) -> Counter[str]:
     """Caches of the model by kind."""
-    return Counter(cache.kind for layer in ModelShape.from_config(config).layers for cache in layer.caches)
+    return Counter(cache.kind for layer in shape_from_config(config).layers for cache in layer.caches)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_a_window_counts_only_where_the_model_uses_it() -> None:
 def test_a_wrapped_text_model_is_read_and_marked_multimodal() -> None:
     wrapped = {"architectures": ["Qwen3_5ForConditionalGeneration"], "model_type": "qwen3_5", "vision_config": {},
                "text_config": samples.QWEN38_27B}  # fmt: skip
-    shape = ModelShape.from_config(wrapped)
+    shape = shape_from_config(wrapped)
     assert shape.multimodal
     assert (shape.hidden_size, len(shape.layers)) == (5120, 64)
     assert shape.architecture == "Qwen3_5ForConditionalGeneration"
@@ -61,7 +61,7 @@ def test_a_wrapped_text_model_is_read_and_marked_multimodal() -> None:
     ],
 )
 def test_the_rope_factor_is_applied_once(scaling: Config | None, expected: int) -> None:
-    assert ModelShape.from_config({**samples.LLAMA_3_8B, "rope_scaling": scaling}).max_position == expected
+    assert shape_from_config({**samples.LLAMA_3_8B, "rope_scaling": scaling}).max_position == expected
 
 
 @pytest.mark.parametrize(
@@ -78,14 +78,14 @@ def test_the_rope_factor_is_applied_once(scaling: Config | None, expected: int) 
     ],
 )  # fmt: skip
 def test_quantization_is_read(quantization: Config, method: str, bits: int, group: int) -> None:
-    found = ModelShape.from_config({**samples.LLAMA_3_8B, "quantization_config": quantization}).quantization
+    found = shape_from_config({**samples.LLAMA_3_8B, "quantization_config": quantization}).quantization
     assert found is not None
     assert (found.method, found.weight_bits, found.group_size) == (method, bits, group)
 
 
 def test_a_checkpoint_can_declare_its_cache_dtype() -> None:
     scheme = {"quant_method": "compressed-tensors", "kv_cache_scheme": {"num_bits": 8, "type": "float"}}
-    shape = ModelShape.from_config({**samples.LLAMA_3_8B, "quantization_config": scheme})
+    shape = shape_from_config({**samples.LLAMA_3_8B, "quantization_config": scheme})
     assert shape.quantization is not None
     assert shape.quantization.kv_cache_dtype == "fp8"
 
@@ -96,12 +96,12 @@ def test_a_checkpoint_can_declare_its_cache_dtype() -> None:
      samples.QWEN25_7B_AWQ, samples.GPT_OSS_20B, samples.MAMBA2],
 )  # fmt: skip
 def test_the_json_form_round_trips(config: Config) -> None:
-    shape = ModelShape.from_config(config)
+    shape = shape_from_config(config)
     assert ModelShape.from_json(json.loads(json.dumps(shape.to_json()))) == shape
 
 
 def test_the_json_form_writes_equal_layers_once() -> None:
-    text = json.dumps(ModelShape.from_config(samples.LLAMA_33_70B).to_json())
+    text = json.dumps(shape_from_config(samples.LLAMA_33_70B).to_json())
     assert len(text) < 4000
 
 
@@ -117,23 +117,23 @@ def test_the_json_form_writes_equal_layers_once() -> None:
     ],
 )
 def test_a_damaged_shape_file_is_refused(change: dict[str, Any]) -> None:
-    good = json.loads(json.dumps(ModelShape.from_config(samples.LLAMA_3_8B).to_json()))
+    good = json.loads(json.dumps(shape_from_config(samples.LLAMA_3_8B).to_json()))
     with pytest.raises(ShapeError):
         ModelShape.from_json({**good, **change})
 
 
 def test_what_config_alone_cannot_tell_is_said() -> None:
     vision = {**samples.LLAMA_3_8B, "vision_config": {}}
-    assert "image or audio" in ModelShape.from_config(vision).weights_incomplete
-    assert "quantized" in ModelShape.from_config(samples.QWEN25_7B_AWQ).weights_incomplete
+    assert "image or audio" in shape_from_config(vision).weights_incomplete
+    assert "quantized" in shape_from_config(samples.QWEN25_7B_AWQ).weights_incomplete
     tensors = [TensorInfo(f"model.layers.{i}.mlp.up_proj.qweight", "I32", (4, 4)) for i in range(28)]
-    assert ModelShape.from_config(samples.QWEN25_7B_AWQ, tensors).weights_incomplete == ""
-    assert ModelShape.from_config(samples.LLAMA_3_8B).weights_incomplete == ""
+    assert shape_from_config(samples.QWEN25_7B_AWQ, tensors).weights_incomplete == ""
+    assert shape_from_config(samples.LLAMA_3_8B).weights_incomplete == ""
 
 
 def test_headers_of_some_shards_only_are_refused() -> None:
     tensors = [TensorInfo(f"model.layers.{i}.mlp.up_proj.weight", "BF16", (4, 4)) for i in range(31)]
     with pytest.raises(ShapeError) as caught:
-        ModelShape.from_config(samples.LLAMA_3_8B, tensors)
+        shape_from_config(samples.LLAMA_3_8B, tensors)
     assert caught.value.reason == "CheckpointIncomplete"
     assert "layer 31" in str(caught.value)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from triton_vllm_operator.capacity import ModelShape, TensorInfo
-from triton_vllm_operator.capacity.memory.sharding import HeadLayout, layer_index, parts_of, rule_of, sort_tensors
+from triton_vllm_operator.capacity import TensorInfo, shape_from_config
 from triton_vllm_operator.capacity.memory.weights import Parallelism, part_bytes, stage_weights, table_bytes
 from triton_vllm_operator.capacity.model.shape import VocabTable, WeightPart
+from triton_vllm_operator.capacity.model.sharding import HeadLayout, layer_index, parts_of, rule_of, sort_tensors
 
 from . import samples
 from .samples import Config
@@ -25,7 +25,7 @@ HEADS = HeadLayout(attention_heads=32, kv_heads=8, head_size=128)
     ],
 )
 def test_loaded_weights_of_logged_runs(config: Config, tp: int, expected_gib: float) -> None:
-    found = stage_weights(ModelShape.from_config(config), Parallelism(tp))
+    found = stage_weights(shape_from_config(config), Parallelism(tp))
     assert max(found) / GIB == pytest.approx(expected_gib, rel=0.002)
 
 
@@ -87,14 +87,14 @@ def test_vocabularies_are_padded_before_they_are_cut() -> None:
 
 
 def test_an_untied_output_table_counts_and_a_tied_one_does_not() -> None:
-    untied = ModelShape.from_config(samples.LLAMA_3_8B)
-    tied = ModelShape.from_config({**samples.LLAMA_3_8B, "tie_word_embeddings": True})
+    untied = shape_from_config(samples.LLAMA_3_8B)
+    tied = shape_from_config({**samples.LLAMA_3_8B, "tie_word_embeddings": True})
     difference = stage_weights(untied, Parallelism())[0] - stage_weights(tied, Parallelism())[0]
     assert difference == 128256 * 4096 * 2
 
 
 def test_tables_stand_on_the_first_and_the_last_stage() -> None:
-    shape = ModelShape.from_config(samples.LLAMA_3_8B)
+    shape = shape_from_config(samples.LLAMA_3_8B)
     first, middle, last = stage_weights(shape, Parallelism(pipeline=3, partition=(10, 10, 12)))
     table = 128256 * 4096 * 2
     assert first - middle == table

@@ -14,7 +14,12 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from tests.capacity import samples
-from triton_vllm_operator.capacity import EngineSettings, ModelShape, gpu_by_product, with_suggestions
+from triton_vllm_operator.capacity import (
+    EngineSettings,
+    gpu_by_product,
+    shape_from_config,
+    with_suggestions,
+)
 from triton_vllm_operator.cli.main import app
 
 H100 = "NVIDIA-H100-80GB-HBM3"
@@ -43,7 +48,7 @@ def planned(*arguments: object) -> dict[str, Any]:
 def test_json_is_exactly_what_the_status_holds(model: Path) -> None:
     body = planned("--model-dir", model, "--gpu", H100, "--engine-version", "0.25.1")
     settings = EngineSettings(engine_version="0.25.1", gpu_memory_utilization=0.9)
-    answer = with_suggestions(ModelShape.from_config(samples.LLAMA_31_8B), settings, gpu_by_product(H100))
+    answer = with_suggestions(shape_from_config(samples.LLAMA_31_8B), settings, gpu_by_product(H100))
     assert body == json.loads(json.dumps(answer.to_json()))
 
 

@@ -21,7 +21,7 @@ from triton_vllm_operator.api import kinds
 from triton_vllm_operator.api.kinds import Key
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.api.status import LLMDeploymentStatus
-from triton_vllm_operator.capacity import ModelShape
+from triton_vllm_operator.capacity import shape_from_config
 from triton_vllm_operator.cli import cluster
 from triton_vllm_operator.cli.main import app
 from triton_vllm_operator.plan import inspection
@@ -143,7 +143,7 @@ def test_a_file_that_says_everything_leaves_nothing_open(tmp_path: Path, large: 
 def test_what_was_read_and_chosen_before_stands(tmp_path: Path) -> None:
     obj = resource("a", {"model": {"uri": "pvc://models/large"}})
     llm = LLMDeployment.parse(obj)
-    model = inspection.model_status(llm, Resolved("", ModelShape.from_config(LLAMA_70B)))
+    model = inspection.model_status(llm, Resolved("", shape_from_config(LLAMA_70B)))
     first = planned("-f", written(tmp_path, obj | {"status": {"model": model}}), *ON_H100)
     assert first["gpusPerReplica"] == 4
     kept = {**first["chosen"], "tensorParallelSize": 8}

@@ -14,7 +14,7 @@ from tests.fake.world import World
 from triton_vllm_operator.api import kinds, names
 from triton_vllm_operator.api.conditions import find
 from triton_vllm_operator.api.kinds import Key
-from triton_vllm_operator.capacity import ModelShape
+from triton_vllm_operator.capacity import shape_from_config
 from triton_vllm_operator.controller import ttl_cache
 from triton_vllm_operator.controller.planning import REPLAN_S
 from triton_vllm_operator.controller.queue import Result
@@ -24,8 +24,8 @@ from triton_vllm_operator.plan.inspection import Failure, Outcome, Resolved, wri
 Object = dict[str, Any]
 KEY = Key("team", "a")
 SILENT = Failure("HubUnreachable", "No answer.")
-LARGE = Resolved("d" * 40, ModelShape.from_config(LLAMA_70B))
-SMALL = Resolved("c" * 40, ModelShape.from_config(LLAMA_8B))
+LARGE = Resolved("d" * 40, shape_from_config(LLAMA_70B))
+SMALL = Resolved("c" * 40, shape_from_config(LLAMA_8B))
 COMPLETE = {"conditions": [{"type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable"}]}
 
 

@@ -8,7 +8,14 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from triton_vllm_operator.capacity import EngineSettings, GPUClass, ModelShape, Plan, gpu_by_product, plan
+from triton_vllm_operator.capacity import (
+    EngineSettings,
+    GPUClass,
+    Plan,
+    gpu_by_product,
+    plan,
+    shape_from_config,
+)
 from triton_vllm_operator.capacity.memory.overhead import Interval
 
 from .cases import CASES, Case
@@ -76,7 +83,7 @@ def compare(rows: Iterable[Row]) -> list[Compared]:
 
 def _compared(row: Row, case: Case) -> Compared:
     ranks = [rank for rank in row.get("ranks", []) if rank.get("available_kv_cache_memory_bytes") is not None]
-    answer = plan(ModelShape.from_config(MODELS[case.model]), settings(case, row["vllm"]), _gpu(row))
+    answer = plan(shape_from_config(MODELS[case.model]), settings(case, row["vllm"]), _gpu(row))
     if not ranks:
         return Compared(row, answer, {})
     rank = min(ranks, key=lambda one: int(one["available_kv_cache_memory_bytes"]))

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from triton_vllm_operator.capacity import ModelShape, parse_header
+from triton_vllm_operator.capacity import ModelShape, parse_header, shape_from_config
 
 LLAMA: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"],
@@ -43,7 +43,7 @@ def tensors(layers: int = 2) -> dict[str, list[int]]:
 
 def shape() -> ModelShape:
     """The shape of `LLAMA` with its tensors."""
-    return ModelShape.from_config(LLAMA, sorted(parse_header(header(tensors())), key=lambda tensor: tensor.name))
+    return shape_from_config(LLAMA, sorted(parse_header(header(tensors())), key=lambda tensor: tensor.name))
 
 
 def header(named: dict[str, list[int]], padding: int = 0) -> bytes:

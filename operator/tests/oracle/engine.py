@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from triton_vllm_operator.capacity import shape_from_config
 from triton_vllm_operator.capacity.memory.engine_rules import rules_for
 from triton_vllm_operator.capacity.memory.kv_cache import KVSettings, capacity, layout
 from triton_vllm_operator.capacity.memory.weights import Parallelism, stage_weights
@@ -40,18 +41,18 @@ def ask_engine(python: str, cases: Sequence[dict[str, Any]], timeout_seconds: fl
 
 def our_weights(case: dict[str, Any]) -> list[int]:
     """Bytes per stage by our rules, from ``config.json`` alone."""
-    return list(stage_weights(ModelShape.from_config(case["config"]), Parallelism(case["tp"], case["pp"])))
+    return list(stage_weights(shape_from_config(case["config"]), Parallelism(case["tp"], case["pp"])))
 
 
 def our_weights_of_tensors(case: dict[str, Any], tensors: list[list[Any]]) -> list[int]:
     """Bytes per stage by our rules, from ``config.json`` and the checkpoint's tensors."""
     infos = [TensorInfo(name, dtype, tuple(shape)) for name, dtype, shape in tensors]
-    return list(stage_weights(ModelShape.from_config(case["config"], infos), Parallelism(case["tp"], case["pp"])))
+    return list(stage_weights(shape_from_config(case["config"], infos), Parallelism(case["tp"], case["pp"])))
 
 
 def our_answers(case: dict[str, Any], version: str) -> list[dict[str, Any]]:
     """Our answers to the case's questions, in the oracle's form."""
-    shape = ModelShape.from_config(case["config"])
+    shape = shape_from_config(case["config"])
     return [_our_answer(shape, case, question, version) for question in case["questions"]]
 
 

@@ -14,7 +14,13 @@ from tests.builders.gpu_rows import STARTED, name
 from tests.gpu.compare import Compared
 from tests.inspect.files import shape as tiny
 from triton_vllm_operator.api.conditions import Condition
-from triton_vllm_operator.capacity import EngineSettings, ModelShape, gpu_by_product, gpu_of_memory, plan
+from triton_vllm_operator.capacity import (
+    EngineSettings,
+    gpu_by_product,
+    gpu_of_memory,
+    plan,
+    shape_from_config,
+)
 from triton_vllm_operator.observed import engine_report
 from triton_vllm_operator.observed.engine_report import Memory, Report
 from triton_vllm_operator.plan import accuracy
@@ -63,7 +69,7 @@ def test_what_the_serving_image_said_on_an_h200_was_as_planned(row: dict[str, An
     """Its own answer to GET /report, of an engine of which only the length was given."""
     said = engine_report.read(json.dumps(row["report"]).encode())
     settings = EngineSettings(engine_version=said.engine_version, max_model_len=said.max_model_len)
-    planned = plan(ModelShape.from_config(row["shape"]), settings, gpu_by_product(row["gpu"]))
+    planned = plan(shape_from_config(row["shape"]), settings, gpu_by_product(row["gpu"]))
     found = accuracy.condition(planned.to_json(), said, "p", LLM, tiny())
     assert (found.status, found.reason) == ("True", "AsPlanned"), found.message
     spent, memory = planned.overhead, said.memory

@@ -15,7 +15,7 @@ from tests.builders.deployments import A10, H100, H200, LLAMA_8B, LLAMA_70B, T4,
 from tests.builders.dra import device, slice_
 from tests.inspect.files import shape as tiny
 from triton_vllm_operator.api.status import PlanStatus
-from triton_vllm_operator.capacity import ModelShape
+from triton_vllm_operator.capacity import ModelShape, shape_from_config
 from triton_vllm_operator.capacity.gpus.dra import published, with_devices
 from triton_vllm_operator.catalog import releases
 from triton_vllm_operator.cli.main import app
@@ -29,7 +29,7 @@ OWN = "vllm-0.32.0"
 def on_image(*nodes: dict[str, Any], release: str = OWN) -> Decision:
     """The plan of a model that fits, for an image of the release table."""
     row = releases.load().find(release)
-    found = fit.decide(llm(), ModelShape.from_config(LLAMA_8B), VERSION, nodes, row=row)
+    found = fit.decide(llm(), shape_from_config(LLAMA_8B), VERSION, nodes, row=row)
     assert isinstance(found, Decision), found
     return found
 
@@ -104,7 +104,7 @@ def test_a_driver_that_does_not_know_the_gpu_is_told_before_the_image() -> None:
 
 
 def test_nothing_is_chosen_for_gpus_on_which_the_driver_does_not_run_the_image() -> None:
-    row, shape = releases.load().find(OWN), ModelShape.from_config(LLAMA_70B)
+    row, shape = releases.load().find(OWN), shape_from_config(LLAMA_70B)
     old, new = node(H200, driver="555.42.06"), node(H100, name="m", driver="580.95.05")
     found = fit.decide(llm(), shape, VERSION, [old, new], row=row)
     alone = fit.decide(llm(), shape, VERSION, [new], row=row)
@@ -116,7 +116,7 @@ def test_nothing_is_chosen_for_gpus_on_which_the_driver_does_not_run_the_image()
 
 def test_gpus_on_which_the_driver_does_not_run_the_image_are_not_offered() -> None:
     wanted = llm(resources={"gpu": {"product": T4[0]}}, engine={"tensorParallelSize": 4, "dtype": "half"})
-    row, shape = releases.load().find(OWN), ModelShape.from_config(LLAMA_70B)
+    row, shape = releases.load().find(OWN), shape_from_config(LLAMA_70B)
 
     def offered(driver: str) -> bool:
         nodes = [node(T4), node(H100, name="m", driver=driver)]
@@ -129,7 +129,7 @@ def test_gpus_on_which_the_driver_does_not_run_the_image_are_not_offered() -> No
 
 
 def test_gpus_that_have_the_kernels_are_named_to_who_chose_others() -> None:
-    shape = ModelShape.from_config({**LLAMA_8B, "quantization_config": {"quant_method": "mxfp4"}})
+    shape = shape_from_config({**LLAMA_8B, "quantization_config": {"quant_method": "mxfp4"}})
     wanted = llm(resources={"gpu": {"product": T4[0]}}, engine={"dtype": "half", "maxModelLen": 1024})
     found = fit.decide(wanted, shape, VERSION, [node(T4), node(A10, name="m")])
     assert isinstance(found, Decision)
@@ -144,7 +144,7 @@ def test_gpus_that_have_the_kernels_are_named_to_who_chose_others() -> None:
 def test_a_quantization_without_kernels_for_the_gpu_in_this_engine_makes_no_pods() -> None:
     card = ("Tesla-T4", 15360, "7", "5")
     quantized = {**LLAMA_8B, "quantization_config": {"quant_method": "fp8"}}
-    shape = ModelShape.from_config(quantized)
+    shape = shape_from_config(quantized)
     told = {}
     for version in ("0.13.0", "0.27.1"):
         row = next(row for row in releases.load().releases if row.contract_version == version)
@@ -167,7 +167,7 @@ def test_the_plan_is_what_the_schema_of_the_status_holds() -> None:
 
 @pytest.mark.parametrize("tp", [1, 4, 7])
 def test_status_plan_has_the_keys_that_the_command_line_prints(tp: int, tmp_path: Path) -> None:
-    (tmp_path / "shape.json").write_text(json.dumps(ModelShape.from_config(LLAMA_70B).to_json()))
+    (tmp_path / "shape.json").write_text(json.dumps(shape_from_config(LLAMA_70B).to_json()))
     options = [f"--shape={tmp_path / 'shape.json'}", f"--gpu={H100[0]}", f"--set=engine.tensorParallelSize={tp}"]
     printed = CliRunner().invoke(app, ["plan", *options, f"--engine-version={VERSION}", "-o", "json"])
     told = dict(decided(LLAMA_70B, node(H100), engine={"tensorParallelSize": tp}).plan)
@@ -431,7 +431,7 @@ def test_prompts_that_are_computed_whole_get_a_batch_that_holds_them() -> None:
 
 
 def test_the_batch_of_a_model_with_images_is_left_to_the_engine() -> None:
-    shape = dataclasses.replace(ModelShape.from_config(LLAMA_8B), multimodal=True)
+    shape = dataclasses.replace(shape_from_config(LLAMA_8B), multimodal=True)
     found = fit.decide(llm(), shape, VERSION, [node(H100)])
     assert isinstance(found, Decision)
     assert set(found.chosen.values) == {"tensor_parallel_size", "max_model_len"}
@@ -464,7 +464,7 @@ def test_a_choice_is_kept_until_what_it_depends_on_changes(change: dict[str, Any
 def test_a_choice_stands_when_the_cluster_changes_and_the_plan_says_what_it_comes_to() -> None:
     chosen = decided(LLAMA_70B, node(H100)).chosen
     for nodes in ([node(A10)], [node(H200)], [node(H100, gpus=1)]):
-        again = fit.decide(llm(), ModelShape.from_config(LLAMA_70B), VERSION, nodes, chosen)
+        again = fit.decide(llm(), shape_from_config(LLAMA_70B), VERSION, nodes, chosen)
         assert isinstance(again, Decision)
         assert again.chosen == chosen
         assert again.plan["gpusPerReplica"] == 4

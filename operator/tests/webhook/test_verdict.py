@@ -9,7 +9,7 @@ import pytest
 
 from tests.builders.deployments import H100, LLAMA_8B, LLAMA_70B, decided, node
 from tests.desired.samples import resource
-from triton_vllm_operator.capacity import ModelShape
+from triton_vllm_operator.capacity import shape_from_config
 from triton_vllm_operator.catalog.violations import Problem
 from triton_vllm_operator.plan import fit
 from triton_vllm_operator.plan.validation import Refusal, understand
@@ -184,6 +184,6 @@ def test_a_tight_plan_warns_and_one_that_fits_or_is_unknown_says_nothing() -> No
 
 
 def test_without_nodes_nothing_is_refused() -> None:
-    shape = ModelShape.from_config(LLAMA_70B)
+    shape = shape_from_config(LLAMA_70B)
     found = fit.decide(understand(llm(), None, TODAY).llm, shape, "0.27.1", [])
     assert planned(found) == []

@@ -2,7 +2,7 @@
 
 Pure: no I/O besides the package's own tables, no clock, no randomness.
 
-    shape = ModelShape.from_config(config, tensors)
+    shape = shape_from_config(config, tensors)
     answer = plan(shape, EngineSettings(tensor_parallel_size=2), gpu_by_product("NVIDIA-L40S"))
 """
 
@@ -27,14 +27,43 @@ from triton_vllm_operator.capacity.memory.engine_settings import EngineSettings,
 from triton_vllm_operator.capacity.memory.overhead import Interval, Overhead
 from triton_vllm_operator.capacity.memory.planner import Plan, Suggestion, plan
 from triton_vllm_operator.capacity.memory.suggestions import choose, suggest, with_suggestions
+from triton_vllm_operator.capacity.model.from_config import shape_from_config
 from triton_vllm_operator.capacity.model.json_reader import parse_json_object
 from triton_vllm_operator.capacity.model.safetensors import TensorInfo, header_length, parse_header
 from triton_vllm_operator.capacity.model.shape import ModelShape
 
 __all__ = [
-    "QUANTIZATION_NOT_ON_GPU", "ClassUse", "EngineRules", "EngineSettings", "GPUClass", "Holder", "Interval",
-    "ModelShape", "Overhead", "Plan", "Resolved", "ShapeError", "Suggestion", "TensorInfo", "choose", "class_uses",
-    "gpu_by_product", "gpu_classes", "gpu_of_dra_device", "gpu_of_memory", "gpu_of_node", "gpus_offered",
-    "header_length", "holders", "is_by_dra", "parse_header", "parse_json_object", "plan", "resolve", "rules_for",
-    "suggest", "with_suggestions",
-]  # fmt: skip
+    "QUANTIZATION_NOT_ON_GPU",
+    "ClassUse",
+    "EngineRules",
+    "EngineSettings",
+    "GPUClass",
+    "Holder",
+    "Interval",
+    "ModelShape",
+    "Overhead",
+    "Plan",
+    "Resolved",
+    "ShapeError",
+    "Suggestion",
+    "TensorInfo",
+    "choose",
+    "class_uses",
+    "gpu_by_product",
+    "gpu_classes",
+    "gpu_of_dra_device",
+    "gpu_of_memory",
+    "gpu_of_node",
+    "gpus_offered",
+    "header_length",
+    "holders",
+    "is_by_dra",
+    "parse_header",
+    "parse_json_object",
+    "plan",
+    "resolve",
+    "rules_for",
+    "shape_from_config",
+    "suggest",
+    "with_suggestions",
+]

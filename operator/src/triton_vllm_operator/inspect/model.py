@@ -9,12 +9,12 @@ from itertools import islice
 from typing import Any, Protocol
 
 from triton_vllm_operator.capacity import (
-    ModelShape,
     ShapeError,
     TensorInfo,
     header_length,
     parse_header,
     parse_json_object,
+    shape_from_config,
 )
 from triton_vllm_operator.inspect.model_types import known_model_types
 from triton_vllm_operator.plan.inspection import Failure, Outcome, Resolved
@@ -58,7 +58,7 @@ def inspect(source: Source, told_as: str) -> Outcome:
         _refuse_remote_code(config, told_as)
         # By name, so that equal layers look equal however their tensors are spread over shards.
         tensors = sorted(_tensors(source), key=lambda tensor: tensor.name) if _shards_expected(source) else None
-        return Resolved(source.commit, ModelShape.from_config(config, tensors))
+        return Resolved(source.commit, shape_from_config(config, tensors))
     except Unreadable as error:
         return error.failure
     except ShapeError as error:

@@ -2,19 +2,18 @@
 
 A :class:`ModelShape` is what the planner needs to know of a model: per layer the caches it keeps for each request and
 the bytes of weights with the way they are cut over ranks. It is built from ``config.json`` and safetensors headers by
-``architectures.shape_from_config`` and round-trips through :meth:`ModelShape.to_json`.
+`from_config.shape_from_config` and round-trips through :meth:`ModelShape.to_json`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any, Literal
 
 from triton_vllm_operator.capacity.errors import ShapeError
 from triton_vllm_operator.capacity.model.json_reader import MAX_LAYERS, Reader, check_size
-from triton_vllm_operator.capacity.model.safetensors import TensorInfo
 
 FORMAT = "triton-vllm-operator/model-shape/v1"
 
@@ -142,19 +141,8 @@ class ModelShape:
     tables_on_every_stage: bool = False
     multimodal: bool = False
     pipeline_parallel: bool = True
-    trust_remote_code: bool = False
     bytes_by_dtype: tuple[tuple[str, int], ...] = ()
     weights_source: Literal["safetensors", "config"] = "config"
-
-    @staticmethod
-    def from_config(config: Mapping[str, Any], tensors: Iterable[TensorInfo] | None = None) -> ModelShape:
-        """Shape from a parsed ``config.json`` and, when known, the tensors of its safetensors headers.
-
-        Raises :class:`ShapeError` with a reason for anything that cannot be planned.
-        """
-        from triton_vllm_operator.capacity.model.architectures import shape_from_config
-
-        return shape_from_config(config, tensors)
 
     @property
     def tied_embeddings(self) -> bool:
@@ -265,7 +253,6 @@ def _read_shape(reader: Reader) -> ModelShape:
         tables_on_every_stage=reader.boolean("tablesOnEveryStage", False),
         multimodal=reader.boolean("multimodal", False),
         pipeline_parallel=reader.boolean("pipelineParallel", True),
-        trust_remote_code=reader.boolean("trustRemoteCode", False),
         bytes_by_dtype=_read_dtype_bytes(reader.nested("bytesByDtype")),
         weights_source="safetensors" if reader.text("weightsSource") == "safetensors" else "config",
     )

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from triton_vllm_operator.capacity.errors import ShapeError
-from triton_vllm_operator.capacity.memory.sharding import HeadLayout, SortedTensors, merge, parts_of, sort_tensors
 from triton_vllm_operator.capacity.model.checkpoint import expert_count, expert_width, mamba_multipliers, tensors_of
 from triton_vllm_operator.capacity.model.config import ModelConfig
 from triton_vllm_operator.capacity.model.encoders import encoder_bytes
@@ -23,13 +22,18 @@ from triton_vllm_operator.capacity.model.shape import (
     VocabTable,
     WeightPart,
 )
+from triton_vllm_operator.capacity.model.sharding import HeadLayout, SortedTensors, merge, parts_of, sort_tensors
 
 #: Model types that are not causal language models: the engine would serve them for embedding or classification only.
 _NOT_CAUSAL = ("bert", "roberta", "t5", "bart", "vit", "clip", "siglip", "dinov2", "distilbert", "electra", "deberta")
 
 
 def shape_from_config(config: Mapping[str, Any], tensors: Iterable[TensorInfo] | None = None) -> ModelShape:
-    """The model's shape; see :meth:`ModelShape.from_config`."""
+    """Derive a model's shape from its parsed `config.json` and, where known, the tensors of its safetensors headers.
+
+    Raises:
+        ShapeError: the model cannot be planned; its reason says why.
+    """
     view = ModelConfig(config)
     _require_causal(view)
     caches = layer_caches(view)
@@ -67,7 +71,6 @@ def shape_from_config(config: Mapping[str, Any], tensors: Iterable[TensorInfo] |
         quantization=quantization,
         draft_layers=_draft_layers(view, caches, sorted_tensors),
         multimodal=view.multimodal,
-        trust_remote_code=view.top.has("auto_map"),
         bytes_by_dtype=tuple(sorted(sorted_tensors.bytes_by_dtype.items())),
         weights_source="safetensors" if known else "config",
     )
