@@ -1,6 +1,6 @@
-"""`make verify`: everything that can be said of the sources without running them. Nothing is written.
+"""`make verify`: static checks of the sources. Writes nothing.
 
-The checks run side by side, the slow ones first; each tells its time, and on a failure what its tool said.
+The checks run side by side, the slow ones first. Each prints its time and, if it failed, the output of its tool.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tools import generate, sources
+from tools import generate, prose, sources, unused
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ROOT / "pyproject.toml"
@@ -23,9 +23,11 @@ TYPED = ("operator/src", "operator/tests", "e2e", "tools", "devtools", "images/t
 """Folders under strict types."""
 DISTINCT = ("operator/src", "e2e", "tools", "devtools", "images/triton-vllm/backend")
 """Folders in which no logic is written twice. Tests may repeat themselves."""
+PROSE_BASELINE = ROOT / "tools" / "prose_baseline.txt"
+"""Number of breaches of the style that each area may still have. It only gets smaller."""
 
 Run = Callable[[Path], str]
-"""A check of the tree below a root: what is wrong with it, as text; empty when nothing is."""
+"""A check of the tree below a root. Returns the problems as text, empty if there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class Outcome:
 
 
 def tool(*arguments: str, paths: Iterable[str] = ()) -> Run:
-    """A check that is a tool of the environment: `arguments` as of its command line, `paths` below the root."""
+    """A check that runs a program of the environment with `arguments` and those of `paths` that exist."""
 
     def run(root: Path) -> str:
         program, *options = arguments
@@ -59,7 +61,7 @@ def tool(*arguments: str, paths: Iterable[str] = ()) -> Run:
 
 
 def every_file(rule: Callable[[Path], Iterable[str]], suffix: str = "") -> Run:
-    """A check that asks `rule` about each file of the repository whose name ends with `suffix`."""
+    """A check that applies `rule` to each file of the repository whose name ends with `suffix`."""
 
     def run(root: Path) -> str:
         files = [path for path in sources.tracked(root) if path.name.endswith(suffix)]
@@ -69,8 +71,14 @@ def every_file(rule: Callable[[Path], Iterable[str]], suffix: str = "") -> Run:
 
 
 def generated_files(root: Path) -> str:
-    """Needs uv on the PATH, as `make` sets it."""
+    """Generated files that are stale. Needs uv on the PATH, as `make` sets it."""
     return "\n".join(sources.stale(generate.files()))
+
+
+def spelling(root: Path) -> str:
+    """Misspelled words in the files of the repository. What is skipped and ignored is in pyproject.toml."""
+    files = [str(path.relative_to(root)) for path in sources.tracked(root)]
+    return tool("codespell", f"--toml={CONFIG}", paths=files)(root)
 
 
 TYPES = Check("types", tool("mypy", f"--config-file={CONFIG}", paths=TYPED))
@@ -81,11 +89,14 @@ LINT = Check("lint", tool("ruff", "check", f"--config={CONFIG}", "."))
 FORMAT = Check("format", tool("ruff", "format", f"--config={CONFIG}", "--check", "."))
 FUNCTIONS = Check("long functions", every_file(sources.long_functions, ".py"))
 NAMES = Check("private names", every_file(sources.private_names))
-EVERY = (TYPES, DUPLICATES, LAYERS, GENERATED, LINT, FORMAT, FUNCTIONS, NAMES)
+SPELLING = Check("spelling", spelling)
+PROSE = Check("prose", lambda root: "\n".join(prose.above_baseline(root, PROSE_BASELINE.read_text())))
+UNUSED = Check("unused code", lambda root: "\n".join(unused.unused(root)))
+EVERY = (TYPES, DUPLICATES, PROSE, UNUSED, LAYERS, GENERATED, LINT, FORMAT, FUNCTIONS, NAMES, SPELLING)
 
 
 def outcome(check: Check, root: Path) -> Outcome:
-    """Run one check. What it raises is a problem too."""
+    """Run one check. An exception is a problem too."""
     began = time.monotonic()
     try:
         problems = check.run(root)
@@ -94,19 +105,19 @@ def outcome(check: Check, root: Path) -> Outcome:
     return Outcome(check.name, time.monotonic() - began, problems)
 
 
-def told(done: Outcome) -> str:
-    """One line, and what is wrong indented below it."""
+def report(done: Outcome) -> str:
+    """The result in one line, with the problems indented below it."""
     word = "FAILED" if done.problems else "ok"
     lines = [f"{done.name:<16} {word:<6} {done.seconds:5.1f} s", *done.problems.splitlines()]
     return "\n    ".join(lines)
 
 
 def verify(checks: Iterable[Check], root: Path, say: Callable[[str], object]) -> bool:
-    """Run the checks side by side and tell each as it ends; whether all are clean."""
+    """Run the checks side by side and pass the report of each to `say` as it ends. Returns whether all are clean."""
     clean = True
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
         for future in as_completed([pool.submit(outcome, check, root) for check in checks]):
-            say(told(future.result()))
+            say(report(future.result()))
             clean &= not future.result().problems
     return clean
 

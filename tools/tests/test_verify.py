@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tools import sources, verify
+from tools import prose, sources, unused, verify
 
 GOOD = '"""A module."""\n\n\ndef double(value: int) -> int:\n    return 2 * value\n'
 LOGIC = """
@@ -143,3 +143,59 @@ def test_every_check_runs_and_one_failure_is_a_failure(tmp_path: Path) -> None:
 def test_a_tool_that_is_missing_is_a_failure_and_not_silence(tmp_path: Path) -> None:
     missing = verify.Check("x", verify.tool("no-such-tool"))
     assert "no-such-tool" in verify.outcome(missing, tmp_path).problems
+
+
+def found_in(tmp_path: Path, name: str, text: str) -> list[str]:
+    add(tmp_path, name, text)
+    read = prose.in_document if name.endswith(".md") else prose.in_python
+    return [breach.rule.name for breach in read(tmp_path / name)]
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("It takes 8 bytes a token.", "rate"),
+        ("One engine a pod, one address\na pod.", "rate"),
+        ("There is no model: it is no LLM.", "is no"),
+        ("A limit. Most sequences of a step.", "most"),
+        ("The engine is started anew.", "word"),
+        ("What the API server said.", "told"),
+    ],
+)
+def test_a_breach_of_the_style_is_found_in_documents_and_docstrings(tmp_path: Path, text: str, rule: str) -> None:
+    assert rule in found_in(tmp_path, "page.md", text)
+    assert rule in found_in(tmp_path, "module.py", f'"""{text}"""\n')
+    assert rule in found_in(tmp_path, "comment.py", "".join(f"# {line}\n" for line in text.splitlines()))
+
+
+def test_plain_english_and_code_in_documents_are_not_breaches(tmp_path: Path) -> None:
+    text = "There is no pod. It is no longer used. Most of the pods start a pod. At most 8 tokens per request.\n"
+    assert found_in(tmp_path, "page.md", f"{text}`said`\n\n```\nis no model\n```\n") == []
+    assert found_in(tmp_path, "module.py", f'"""{text}"""\n') == []
+
+
+def test_words_to_avoid_are_found_in_public_names_of_production_code(tmp_path: Path) -> None:
+    text = "class IsWanted:\n    told: int\n\ndef look(said: int) -> int: ...\n\ndef _told() -> int: ...\n"
+    assert found_in(tmp_path, "module.py", text) == ["name"] * 4
+    assert found_in(tmp_path, "outlook.py", "def outlook(target: int) -> int: ...\n") == []
+    assert found_in(tmp_path, "tests/test_module.py", text) == []
+
+
+def test_an_area_may_only_get_better(tree: Path) -> None:
+    add(tree, "e2e/bad.py", '"""It is no module."""\n')
+    assert list(prose.above_baseline(tree, "e2e 1\n")) == []
+    found = list(prose.above_baseline(tree, "tools 3\n"))
+    assert "bad.py:1: 'is no'" in found[0]
+    assert found[1].startswith("e2e: 1 breaches of the style, the baseline is 0")
+
+
+def test_code_that_only_a_test_uses_is_unused(tree: Path) -> None:
+    add(tree, "tools/more.py", "def kept() -> int:\n    return 1\n\n\ndef dead() -> int:\n    return kept()\n")
+    add(tree, "tools/tests/test_more.py", "from tools.more import dead\n\nassert dead() == 1\n")
+    assert "tools/more.py:5: nothing uses the function dead: remove it" in "\n".join(unused.unused(tree))
+
+
+def test_a_misspelled_word_is_found(tree: Path) -> None:
+    assert verify.outcome(verify.SPELLING, tree).problems == ""
+    add(tree, "notes.md", "It is " + "sep" + "erate" + ".\n")
+    assert "notes.md:1: " in verify.outcome(verify.SPELLING, tree).problems
