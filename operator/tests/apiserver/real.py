@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.controller.command_line import start
 from triton_vllm_operator.controller.main import reconciler
 from triton_vllm_operator.controller.probe import NoReport, PodProbe
@@ -21,7 +22,7 @@ class FakeProbe(PodProbe):
 
     async def report(self, ip: str) -> bytes:
         if not ip.startswith("127."):
-            raise NoReport("ReportNotServed", "its image has none", final=True)
+            raise NoReport(Reason.REPORT_NOT_SERVED, "its image has none", final=True)
         return await super().report(ip)
 
 

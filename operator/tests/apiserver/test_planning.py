@@ -18,6 +18,7 @@ from tests.apiserver.operators import PROVEN, OperatorProcess, eventually
 from tests.apiserver.planned import LARGE, ONE_GPU, SMALL, fits, gpu_node, status
 from tests.apiserver.view import Object, View, llm
 from tests.builders.deployments import H100, H200, LLAMA_70B, node
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.cli.main import app
 from triton_vllm_operator.controller.ttl_cache import NODES_KEPT_S
 from triton_vllm_operator.plan.inspection import Failure
@@ -112,7 +113,7 @@ def test_planning_that_is_off_reads_nothing(view: View, operator: OperatorProces
 
 def test_a_gated_model_is_told_and_heals_with_the_next_attempt(view: View, operator: OperatorProcess) -> None:
     view.apply(llm("a"))
-    says(view, inspection(view), Failure("ModelGated", "org/model is gated. Give a token."))
+    says(view, inspection(view), Failure(Reason.MODEL_GATED, "org/model is gated. Give a token."))
     told = view.wait_reason("a", "ModelGated")
     assert told["message"] == "org/model is gated. Give a token."
     assert view.condition("a", "Stalled")["status"] == "True"
@@ -127,7 +128,7 @@ def test_a_gated_model_is_told_and_heals_with_the_next_attempt(view: View, opera
 
 def test_a_hub_that_does_not_answer_holds_nothing_back(view: View, operator: OperatorProcess) -> None:
     view.apply(llm("a"))
-    says(view, inspection(view), Failure("HubUnreachable", "No answer."))
+    says(view, inspection(view), Failure(Reason.HUB_UNREACHABLE, "No answer."))
     view.wait_children()
     assert fits(view) == ("Unknown", "HubUnreachable")
     assert view.condition("a", "ModelResolved")["status"] == "Unknown"
@@ -135,7 +136,7 @@ def test_a_hub_that_does_not_answer_holds_nothing_back(view: View, operator: Ope
 
 def test_a_hub_that_answers_later_is_chosen_by_while_no_pod_has_served(view: View, operator: OperatorProcess) -> None:
     view.apply(llm("a"))
-    says(view, inspection(view), Failure("HubUnreachable", "No answer."))
+    says(view, inspection(view), Failure(Reason.HUB_UNREACHABLE, "No answer."))
     view.wait_children()
     assert gpus(view) == "1"
     says(view, inspection(view, attempt=1), LARGE)
@@ -163,7 +164,7 @@ def test_a_secret_that_is_missing_is_told_before_a_serving_pod_exists(view: View
 
 def test_advice_about_a_model_that_cannot_be_read_holds_nothing_back(view: View, operator: OperatorProcess) -> None:
     view.apply(llm("a", planning={"mode": "Advise"}))
-    says(view, inspection(view), Failure("ModelGated", "org/model is gated. Give a token."))
+    says(view, inspection(view), Failure(Reason.MODEL_GATED, "org/model is gated. Give a token."))
     view.wait_children()
     eventually("told", lambda: view.condition("a", "ModelResolved").get("reason") == "ModelGated")
     assert view.condition("a")["reason"] != "ModelGated"

@@ -4,10 +4,10 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.catalog import advisories, releases
 from triton_vllm_operator.catalog.advisories import Verdict
 from triton_vllm_operator.catalog.releases import Release
-from triton_vllm_operator.catalog.violations import Reason
 
 TABLE = advisories.load()
 NVIDIA_ROWS = [row for row in releases.load().releases if row.line == "nvidia"]

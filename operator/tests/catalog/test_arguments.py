@@ -6,9 +6,10 @@ import pytest
 
 from tests.catalog.samples import nested
 from triton_vllm_operator.api import spec
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.catalog import argument_table, arguments
 from triton_vllm_operator.catalog.argument_values import MAX_DEPTH
-from triton_vllm_operator.catalog.violations import Problem, Reason
+from triton_vllm_operator.catalog.violations import Problem
 
 NEW = "0.27.1"
 EXTRA = "spec.engine.extraArgs"

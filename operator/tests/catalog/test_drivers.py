@@ -4,8 +4,8 @@ import itertools
 
 import pytest
 
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.catalog import argument_table, drivers, releases
-from triton_vllm_operator.catalog.violations import Reason
 
 # release, driver, data center GPU, reason
 DRIVERS = [

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from tests.catalog.samples import nested
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.catalog import openai_arguments
-from triton_vllm_operator.catalog.violations import Reason
 
 REFUSED: list[tuple[dict[str, Any], Reason, str]] = [
     (

@@ -4,9 +4,10 @@ from datetime import date
 
 import pytest
 
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.catalog import releases
 from triton_vllm_operator.catalog.versions import driver_key, triton_key, vllm_key
-from triton_vllm_operator.catalog.violations import Problem, Reason
+from triton_vllm_operator.catalog.violations import Problem
 
 DIGEST = "@sha256:" + "a" * 64
 NVIDIA = "nvcr.io/nvidia/tritonserver"

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.catalog import server_flags
-from triton_vllm_operator.catalog.violations import Reason
 
 # What `tritonserver --help` of 2.51.0 (release 24.10) prints.
 PRINTED = (Path(__file__).parent / "fixtures" / "tritonserver-2.51.0-flags.txt").read_text().split()

@@ -12,6 +12,7 @@ from tests.builders.deployments import llm
 from tests.builders.reports import SAID
 from tests.fake import clock
 from triton_vllm_operator.api.kinds import Key
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.controller.engine_reports import LONGEST_PAUSE_S, ReadBack, Reader
 from triton_vllm_operator.controller.planning import Planned
 from triton_vllm_operator.controller.probe import NoReport
@@ -24,7 +25,7 @@ KEY = Key("team", "a")
 LLM = llm()
 HASH = repository.content_hash(LLM)
 PLANNED = Planned(LLM, ())
-SILENT = NoReport("ReportUnreachable", "no answer within 2 s", final=False)
+SILENT = NoReport(Reason.REPORT_UNREACHABLE, "no answer within 2 s", final=False)
 
 
 def pod(name: str = "p", *, restarts: int = 0, ready: bool = True, config_hash: str = HASH) -> PodState:
@@ -187,4 +188,4 @@ def test_an_image_without_a_report_or_with_a_hostile_one_is_asked_once() -> None
         assert (await ask(pod("2"))).condition.reason == "ReportUnreadable"
         assert len(source.asked) == 3, source.asked
 
-    run(work, **{"1": NoReport("ReportNotServed", "its image has none", final=True), "2": b"[" * 100_000})
+    run(work, **{"1": NoReport(Reason.REPORT_NOT_SERVED, "its image has none", final=True), "2": b"[" * 100_000})

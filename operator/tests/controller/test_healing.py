@@ -14,6 +14,7 @@ from tests.fake.world import World
 from triton_vllm_operator.api import kinds, names
 from triton_vllm_operator.api.conditions import find
 from triton_vllm_operator.api.kinds import Key
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.capacity import shape_from_config
 from triton_vllm_operator.controller import ttl_cache
 from triton_vllm_operator.controller.planning import REPLAN_S
@@ -23,7 +24,7 @@ from triton_vllm_operator.plan.inspection import Failure, Outcome, Resolved, wri
 
 Object = dict[str, Any]
 KEY = Key("team", "a")
-SILENT = Failure("HubUnreachable", "No answer.")
+SILENT = Failure(Reason.HUB_UNREACHABLE, "No answer.")
 LARGE = Resolved("d" * 40, shape_from_config(LLAMA_70B))
 SMALL = Resolved("c" * 40, shape_from_config(LLAMA_8B))
 COMPLETE = {"conditions": [{"type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable"}]}
@@ -226,7 +227,7 @@ async def test_a_model_that_stays_unreadable_is_tried_less_and_less_often() -> N
     made = await Healing.of()
     pauses = []
     for _ in range(8):
-        await made.says(Failure("ModelGated", "org/model is gated."))
+        await made.says(Failure(Reason.MODEL_GATED, "org/model is gated."))
         assert made.condition("ModelResolved") == ("False", "ModelGated")
         pauses.append(await made.stays(400.0))
     assert pauses == [10, 20, 40, 80, 160, 300, 300, 300]
@@ -237,7 +238,7 @@ async def test_a_model_that_stays_unreadable_is_tried_less_and_less_often() -> N
 
 async def test_between_two_attempts_nothing_is_written() -> None:
     made = await Healing.of()
-    await made.says(Failure("ModelGated", "org/model is gated."))
+    await made.says(Failure(Reason.MODEL_GATED, "org/model is gated."))
     version = made.world.api.version
     await made.look(3.0)
     await made.look(3.0)

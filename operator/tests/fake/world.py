@@ -12,6 +12,7 @@ from tests.fake.chaos import Chaos
 from tests.fake.transport import Transport
 from triton_vllm_operator.api import kinds
 from triton_vllm_operator.api.kinds import Key, Object
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.controller.manager import Shell
 from triton_vllm_operator.controller.metrics import Metrics
 from triton_vllm_operator.controller.probe import NoReport
@@ -29,7 +30,7 @@ class Answers:
         return ""
 
     async def report(self, ip: str) -> bytes:
-        raise NoReport("ReportNotServed", "its image has none", final=True)
+        raise NoReport(Reason.REPORT_NOT_SERVED, "its image has none", final=True)
 
 
 @dataclass

@@ -7,6 +7,7 @@ import pytest
 
 from tests.desired.build import llm
 from triton_vllm_operator.api.conditions import Condition, find
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.desired import repository
 from triton_vllm_operator.observed import needs, pods, status
 from triton_vllm_operator.observed.findings import first_finding
@@ -15,7 +16,7 @@ from triton_vllm_operator.observed.observation import Observation
 
 LLM = llm({"model": {"uri": "hf://a/b"}})
 HASH = repository.content_hash(LLM)
-SAFE = Condition("SecurityAdvisory", "False", "NoKnownCves", "None is known.")
+SAFE = Condition("SecurityAdvisory", "False", Reason.NO_KNOWN_CVES, "None is known.")
 
 
 def pod(
@@ -218,7 +219,7 @@ def test_availability_counts_pods_of_any_configuration() -> None:
 
 def test_a_refused_spec_keeps_what_serves() -> None:
     before = {"replicas": 1, "conditions": [{"type": "Available", "status": "True", "reason": "x", "message": "y"}]}
-    after = status.refused_status(before, "InvalidSpec", "why", 4, "t")
+    after = status.refused_status(before, Reason.INVALID_SPEC, "why", 4, "t")
     assert find(after["conditions"], "Available") == before["conditions"][0]  # type: ignore[index]
     assert (after["observedGeneration"], after["replicas"]) == (4, 1)
     assert (find(after["conditions"], "Stalled") or {})["status"] == "True"

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tests.desired.samples import resource
 from tests.inspect.files import shape
 from triton_vllm_operator.api import names
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.capacity import ModelShape, ShapeError
 from triton_vllm_operator.desired.inputs import Defaults
@@ -23,7 +24,7 @@ from triton_vllm_operator.plan import inspection
 from triton_vllm_operator.plan.inspection import Failure, Look, Resolved, look
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
-GATED = Failure("ModelGated", "Give a token.")
+GATED = Failure(Reason.MODEL_GATED, "Give a token.")
 
 
 def llm(**spec: Any) -> LLMDeployment:
@@ -97,8 +98,8 @@ def test_a_shape_that_no_message_holds_is_said_to_be_too_large() -> None:
     assert (told.reason, told.definite) == ("ShapeTooLarge", False)
 
 
-@given(st.text(max_size=5000), st.text(max_size=200))
-def test_any_failure_fits_and_is_one_printable_line(message: str, reason: str) -> None:
+@given(st.text(max_size=5000), st.sampled_from(Reason))
+def test_any_failure_fits_and_is_one_printable_line(message: str, reason: Reason) -> None:
     text = inspection.write(Failure(reason, message))
     assert len(text) <= inspection.MESSAGE_BYTES
     told = inspection.read(text)
@@ -163,7 +164,7 @@ def test_a_failure_is_tried_again_after_growing_pauses(number: int, pause: float
 
 
 def test_what_only_a_new_commit_cures_is_looked_at_once_an_hour() -> None:
-    told = inspection.write(Failure("ConfigNotJson", "no"))
+    told = inspection.write(Failure(Reason.CONFIG_NOT_JSON, "no"))
     assert looked(pod(20, ended(told, 3000))).again_s == 600.0
 
 

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.desired.samples import resource
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.controller import health
 from triton_vllm_operator.plan.validation import Refusal
 from triton_vllm_operator.webhook.handler import (
@@ -118,7 +119,7 @@ def test_no_request_breaks_the_reader(request: Object) -> None:
 
 
 def test_a_refusal_is_told_with_its_reason_as_an_invalid_object() -> None:
-    response = answer("1", Verdict(Refusal("FlagOwned", "Leave it out."), ("Tight: x",)))["response"]
+    response = answer("1", Verdict(Refusal(Reason.FLAG_OWNED, "Leave it out."), ("Tight: x",)))["response"]
     assert response["allowed"] is False
     assert response["status"] == {"code": 422, "reason": "Invalid", "message": "FlagOwned: Leave it out."}
     assert response["warnings"] == ["Tight: x"]

@@ -9,6 +9,7 @@ import pytest
 
 from tests.builders.deployments import H100, LLAMA_8B, LLAMA_70B, decided, node
 from tests.desired.samples import resource
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.capacity import shape_from_config
 from triton_vllm_operator.catalog.violations import Problem
 from triton_vllm_operator.plan import fit
@@ -179,7 +180,7 @@ def test_a_tight_plan_warns_and_one_that_fits_or_is_unknown_says_nothing() -> No
     tight = fit.Decision({**TOO_LARGE.plan, "verdict": "Tight"}, TOO_LARGE.chosen)
     assert [(one.reason, one.refuse) for one in planned(tight)] == [("Tight", False)]
     assert planned(decided(LLAMA_8B, node(H100))) == []
-    assert planned(fit.Unknown("GPUMemoryUnknown", "No node.")) == []
+    assert planned(fit.Unknown(Reason.GPU_MEMORY_UNKNOWN, "No node.")) == []
     assert verdict.of_plan(None, {}) == []
 
 

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from triton_vllm_operator.api.reasons import Reason
+
 Status = Literal["True", "False", "Unknown"]
 
 
@@ -13,7 +15,7 @@ class Condition:
 
     type: str
     status: Status
-    reason: str
+    reason: Reason
     message: str
 
 
@@ -37,7 +39,7 @@ def _with_times(condition: Condition, before: Mapping[str, Any] | None, generati
     return {
         "type": condition.type,
         "status": condition.status,
-        "reason": condition.reason,
+        "reason": str(condition.reason),
         "message": condition.message,
         "observedGeneration": generation,
         "lastTransitionTime": (before or {}).get("lastTransitionTime", now) if unchanged else now,

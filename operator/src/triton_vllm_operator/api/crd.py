@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from triton_vllm_operator.api import names
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import LLMDeploymentSpec
 from triton_vllm_operator.api.status import LLMDeploymentStatus
 
@@ -21,7 +22,7 @@ _KEPT = {
 _UNSEEN = {
     "type": "Reconciling",
     "status": "True",
-    "reason": "Pending",
+    "reason": str(Reason.PENDING),
     "message": "The operator has not seen this LLMDeployment yet. If this stays, see whether the operator runs.",
     "lastTransitionTime": "1970-01-01T00:00:00Z",
 }

@@ -21,7 +21,6 @@ from triton_vllm_operator.capacity.gpus.products import (
     holders,
     is_by_dra,
 )
-from triton_vllm_operator.capacity.memory.constraints import QUANTIZATION_NOT_ON_GPU
 from triton_vllm_operator.capacity.memory.engine_rules import EngineRules, rules_for
 from triton_vllm_operator.capacity.memory.engine_settings import EngineSettings, Resolved, resolve
 from triton_vllm_operator.capacity.memory.overhead import Interval, Overhead
@@ -33,7 +32,6 @@ from triton_vllm_operator.capacity.model.safetensors import TensorInfo, header_l
 from triton_vllm_operator.capacity.model.shape import ModelShape
 
 __all__ = [
-    "QUANTIZATION_NOT_ON_GPU",
     "ClassUse",
     "EngineRules",
     "EngineSettings",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from triton_vllm_operator.api.reasons import Reason
+
 
 class ShapeError(ValueError):
     """A model description that cannot be read: damaged, hostile, or of a kind the engine does not serve.
 
-    ``reason`` is a stable CamelCase code for a condition; ``str(error)`` says what is wrong and what to do.
+    `reason` is that of a condition; `str(error)` says what is wrong and what to do.
     """
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
         self.reason = reason

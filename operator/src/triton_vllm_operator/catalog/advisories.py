@@ -11,10 +11,11 @@ from pydantic import ConfigDict
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.conditions import Condition
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.catalog import loader, releases
 from triton_vllm_operator.catalog.releases import Release
 from triton_vllm_operator.catalog.versions import triton_key, vllm_key
-from triton_vllm_operator.catalog.violations import Problem, Reason, problem
+from triton_vllm_operator.catalog.violations import Problem, problem
 
 # On a Namespace, with the value "true": an administrator takes the risk of releases below the second floor.
 OPT_OUT_ANNOTATION = f"{names.GROUP}/allow-vulnerable-images"
@@ -131,7 +132,9 @@ def condition(found: Assessment, *, opted_out: bool) -> Condition:
     """The condition SecurityAdvisory: True with the gravest CVEs by name while there is something to say."""
     said = findings(found, opted_out=opted_out)
     if not said:
-        return Condition("SecurityAdvisory", "False", "NoKnownCves", "No open CVE of the serving image is known.")
+        return Condition(
+            "SecurityAdvisory", "False", Reason.NO_KNOWN_CVES, "No open CVE of the serving image is known."
+        )
     return Condition("SecurityAdvisory", "True", said[0].reason, " ".join(one.message for one in said))
 
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict
 from pydantic.alias_generators import to_camel
 
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import EngineSpec
 from triton_vllm_operator.catalog import argument_table, constraints, loader, openai_arguments, releases
 from triton_vllm_operator.catalog.argument_table import Argument, Contract
@@ -26,7 +27,7 @@ from triton_vllm_operator.catalog.argument_values import (
     too_deep,
 )
 from triton_vllm_operator.catalog.spelling import canonical, nearest
-from triton_vllm_operator.catalog.violations import Problem, Reason, problem
+from triton_vllm_operator.catalog.violations import Problem, problem
 
 EXTRA = "spec.engine.extraArgs"
 

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.catalog.versions import vllm_key
-from triton_vllm_operator.catalog.violations import Problem, Reason, problem
+from triton_vllm_operator.catalog.violations import Problem, problem
 
 Args = Mapping[str, Any]
 

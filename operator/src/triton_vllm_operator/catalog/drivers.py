@@ -1,9 +1,10 @@
 """Whether a node's driver runs its GPUs and what a release holds, before a pod waits for them."""
 
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.catalog import releases
 from triton_vllm_operator.catalog.releases import Release
 from triton_vllm_operator.catalog.versions import driver_key
-from triton_vllm_operator.catalog.violations import Problem, Reason, problem
+from triton_vllm_operator.catalog.violations import Problem, problem
 
 _IMAGE = "spec.server.release"
 _GPU = "spec.resources.gpu"

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import LimitsSpec, LLMDeploymentSpec
 from triton_vllm_operator.catalog import releases
-from triton_vllm_operator.catalog.violations import Problem, Reason, problem
+from triton_vllm_operator.catalog.violations import Problem, problem
 
 
 def check(spec: LLMDeploymentSpec, row: releases.Release) -> list[Problem]:

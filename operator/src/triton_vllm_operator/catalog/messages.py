@@ -3,57 +3,9 @@
 Reasons are the one-word CamelCase of Kubernetes conditions. tests/catalog/golden/texts.txt shows each with real values.
 """
 
-from enum import StrEnum
 from typing import Final
 
-
-class Reason(StrEnum):
-    RELEASE_REQUIRED = "ReleaseRequired"
-    RELEASE_UNKNOWN = "ReleaseUnknown"
-    RELEASE_CONTRADICTS_IMAGE = "ReleaseContradictsImage"
-    ENGINE_VERSION_UNKNOWN = "EngineVersionUnknown"
-    IMAGE_WITHOUT_VLLM = "ImageWithoutVllm"
-    IMAGE_REQUIRED = "ImageRequired"
-    ARGUMENT_TOO_DEEP = "ArgumentTooDeep"
-    ARGUMENT_SPELLING = "ArgumentSpelling"
-    ARGUMENT_UNSAFE = "ArgumentUnsafe"
-    ARGUMENT_OWNED = "ArgumentOwned"
-    ARGUMENT_HAS_FIELD = "ArgumentHasField"
-    ARGUMENT_OF_SERVER = "ArgumentOfServer"
-    ARGUMENT_OF_REQUEST = "ArgumentOfRequest"
-    ARGUMENT_MOVED = "ArgumentMoved"
-    ARGUMENT_REMOVED = "ArgumentRemoved"
-    ARGUMENT_TOO_NEW = "ArgumentTooNew"
-    ARGUMENT_NEEDS_RELEASE = "ArgumentNeedsRelease"
-    ARGUMENT_MISSPELT = "ArgumentMisspelt"
-    ARGUMENT_UNKNOWN = "ArgumentUnknown"
-    ARGUMENT_TYPE = "ArgumentType"
-    ARGUMENT_CHOICE = "ArgumentChoice"
-    ARGUMENT_BOUND = "ArgumentBound"
-    ARGUMENT_RISKY = "ArgumentRisky"
-    ARGUMENTS_CONTRADICT = "ArgumentsContradict"
-    ARGUMENT_IGNORED = "ArgumentIgnored"
-    FIELD_OF_OWN_IMAGE = "FieldOfOwnImage"
-    FLAG_UNKNOWN = "FlagUnknown"
-    FLAG_MISSPELT = "FlagMisspelt"
-    FLAG_OWNED = "FlagOwned"
-    FLAG_REFUSED = "FlagRefused"
-    FLAG_WITHOUT_EFFECT = "FlagWithoutEffect"
-    FLAG_TOO_NEW = "FlagTooNew"
-    FLAG_VALUE = "FlagValue"
-    FLAG_RISKY = "FlagRisky"
-    RELEASE_UNSAFE = "ReleaseUnsafe"
-    RELEASE_NEEDS_OPT_OUT = "ReleaseNeedsOptOut"
-    RELEASE_OPTED_OUT = "ReleaseOptedOut"
-    RELEASE_OUTDATED = "ReleaseOutdated"
-    CVES_REMAIN = "CvesRemain"
-    ADVISORIES_STALE = "AdvisoriesStale"
-    DRIVER_TOO_OLD = "DriverTooOld"
-    DRIVER_OLDER_THAN_CUDA = "DriverOlderThanCuda"
-    DRIVER_NEEDS_COMPATIBILITY = "DriverNeedsCompatibility"
-    DRIVER_UNREADABLE = "DriverUnreadable"
-    DRIVER_TOO_OLD_FOR_GPU = "DriverTooOldForGpu"
-
+from triton_vllm_operator.api.reasons import Reason
 
 TEXTS: Final[dict[Reason, str]] = {
     Reason.RELEASE_REQUIRED: (

@@ -7,11 +7,12 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict
 
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.catalog import argument_table, loader
 from triton_vllm_operator.catalog.argument_table import Argument
 from triton_vllm_operator.catalog.argument_values import MAX_DEPTH, fits, kinds_in_words, line, meant, shown, too_deep
 from triton_vllm_operator.catalog.spelling import canonical, nearest
-from triton_vllm_operator.catalog.violations import Problem, Reason, problem
+from triton_vllm_operator.catalog.violations import Problem, problem
 
 FIELD = "spec.server.openAI.extraArgs"
 

@@ -13,9 +13,10 @@ from typing import ClassVar, Literal
 
 from pydantic import ConfigDict
 
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.catalog import loader
 from triton_vllm_operator.catalog.versions import triton_key
-from triton_vllm_operator.catalog.violations import Problem, Reason, problem
+from triton_vllm_operator.catalog.violations import Problem, problem
 
 Line = Literal["nvidia", "own"]
 

@@ -2,20 +2,16 @@
 
 from dataclasses import dataclass
 
-from triton_vllm_operator.catalog.messages import TEXTS, WARNINGS, Reason
-
-__all__ = ["Problem", "Reason", "problem"]
+from triton_vllm_operator.api.reasons import Reason
+from triton_vllm_operator.catalog.messages import TEXTS, WARNINGS
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """`field` is the path in the custom resource; `refuse` False means a warning that blocks nothing.
-
-    `reason` is a `Reason` of this package, or the reason of a condition that another one decides.
-    """
+    """`field` is the path in the custom resource; `refuse` False means a warning that blocks nothing."""
 
     field: str
-    reason: str
+    reason: Reason
     message: str
     refuse: bool = True
 

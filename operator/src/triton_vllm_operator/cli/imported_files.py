@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
 
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import LimitsSpec, SamplingValues, ServerSpec
 from triton_vllm_operator.catalog import openai_arguments
 from triton_vllm_operator.catalog.renamed_arguments import Outcome
@@ -104,7 +105,7 @@ def _openai(content: Mapping[str, Any], found: Files) -> None:
             one for one in openai_arguments.check({key: value}, {}) if one.refuse and one.field.endswith(f".{key}")
         ]
         # What only lacks another argument is refused for all of them together, not here.
-        if refused and refused[0].reason != "ArgumentsContradict":
+        if refused and refused[0].reason != Reason.ARGUMENTS_CONTRADICT:
             found.told.append(Told(OPENAI_KEY, key, "dropped", refused[0].message))
         else:
             taken[key] = value

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from triton_vllm_operator.api.conditions import Condition
 from triton_vllm_operator.api.kinds import Key
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.controller.planning import Planned
 from triton_vllm_operator.controller.probe import NoReport
 from triton_vllm_operator.observed import engine_report
@@ -78,7 +79,7 @@ class Reader:
             stock: the serving image is NVIDIA's, which has no report.
         """
         if stock:
-            return ReadBack(accuracy.unknown("ReportNotServed", _STOCK))
+            return ReadBack(accuracy.unknown(Reason.REPORT_NOT_SERVED, _STOCK))
         said = self._remembered(key, seen, before)
         now = asyncio.get_running_loop().time()
         asked = [pod for pod in seen.proven_pods if pod in seen.current_pods and _is_due(said.get(pod.run), now)]
@@ -101,7 +102,7 @@ class Reader:
         try:
             return engine_report.read(await self.source.report(pod.ip))
         except engine_report.Unreadable as error:
-            why = NoReport("ReportUnreadable", str(error), final=True)
+            why = NoReport(Reason.REPORT_UNREADABLE, str(error), final=True)
         except NoReport as error:
             why = error
         tries = before.tries + 1 if isinstance(before, _Failed) else 1
@@ -130,7 +131,7 @@ def _told(pods: list[PodState], said: Mapping[str, Report | _Failed], planned: P
         message = f"Pod {name} does not say what its engine got: {first.why.message}."
         return ReadBack(accuracy.unknown(first.why.reason, message), after=after)
     if found is None:
-        return ReadBack(accuracy.unknown("NotServing", _WAITS))
+        return ReadBack(accuracy.unknown(Reason.NOT_SERVING, _WAITS))
     name, got = found
     condition = accuracy.condition(planned.facts.get("plan"), got, name, planned.llm, planned.shape)
     actual = {"pod": name, "restarts": by_name[name].restarts, **engine_report.to_status(got)}

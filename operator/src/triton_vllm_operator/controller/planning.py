@@ -14,6 +14,7 @@ from triton_vllm_operator.api import kinds, names
 from triton_vllm_operator.api.autoconfig import Chosen
 from triton_vllm_operator.api.conditions import Condition, find
 from triton_vllm_operator.api.kinds import Key, Object
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.capacity import ModelShape
 from triton_vllm_operator.controller import ttl_cache
@@ -36,7 +37,7 @@ from triton_vllm_operator.webhook.verdict import Foreseen
 log = logging.getLogger(__name__)
 
 MODEL_RESOLVED = "ModelResolved"
-INSPECTING = "Inspecting"
+INSPECTING = Reason.INSPECTING
 # A pod that reads no answer within this time does not hold the serving pods back any longer.
 PATIENCE_S = 60.0
 REPLAN_S = 30.0  # a new node is not watched: how soon it lifts a verdict that keeps pods back
@@ -146,11 +147,11 @@ class Planning:
     def _skipped(self, llm: LLMDeployment) -> fit.Unknown | None:
         if llm.spec.planning.mode == "Off":
             return fit.Unknown(
-                "PlanningOff", "spec.planning.mode is Off: the model is not read and nothing is planned."
+                Reason.PLANNING_OFF, "spec.planning.mode is Off: the model is not read and nothing is planned."
             )
         if self.image is None:
             message = "The operator was not told its own image (--operator-image), which would read the model."
-            return fit.Unknown("NotPlanned", message)
+            return fit.Unknown(Reason.NOT_PLANNED, message)
         return None
 
     # ---------------------------------------------------------------- the model
@@ -186,7 +187,7 @@ class Planning:
         except Conflict:
             log.info("%s/%s: pod %s is there already", llm.namespace, llm.name, pod["metadata"]["name"])
         except (Forbidden, Invalid) as error:
-            return fit.Unknown("InspectionRefused", f"The pod that reads the model was refused: {error.reason}.")
+            return fit.Unknown(Reason.INSPECTION_REFUSED, f"The pod that reads the model was refused: {error.reason}.")
         return None
 
     async def _delete(self, cluster: Cluster, done: tuple[Mapping[str, Any], ...]) -> None:
@@ -236,7 +237,7 @@ class Planning:
         try:
             nodes = await self.nodes.get(cluster)
         except Forbidden as error:
-            return fit.Unknown("NodesNotReadable", f"The operator may not list nodes: {error.reason}.")
+            return fit.Unknown(Reason.NODES_NOT_READABLE, f"The operator may not list nodes: {error.reason}.")
         # A search takes up to a second, in which other reconciles and probes go on.
         llm, version, row = wanted.llm, wanted.engine_version, wanted.resolved.row
         return await asyncio.to_thread(fit.decide, llm, read.shape, version, nodes, chosen, row=row)
@@ -305,9 +306,9 @@ async def _claim_problem(cluster: Cluster, llm: LLMDeployment) -> fit.Unknown | 
         return None
     obj = await cluster.client.find(kinds.PVC, llm.namespace, found[0])
     if obj is None:
-        return fit.Unknown("ClaimNotFound", f"PersistentVolumeClaim {found[0]} does not exist.")
+        return fit.Unknown(Reason.CLAIM_NOT_FOUND, f"PersistentVolumeClaim {found[0]} does not exist.")
     if obj.get("status", {}).get("phase") != "Bound":
-        return fit.Unknown("ClaimNotBound", f"PersistentVolumeClaim {found[0]} has no volume yet.")
+        return fit.Unknown(Reason.CLAIM_NOT_BOUND, f"PersistentVolumeClaim {found[0]} has no volume yet.")
     return None
 
 
@@ -316,7 +317,7 @@ def _resolved(read: inspection.Resolved, model: Mapping[str, Any]) -> _Model:
     size = f"{model['weightsBytes'] / 2**30:.2f} GiB of weights" if "weightsBytes" in model else "no safetensors files"
     commit = f" Commit {read.commit}." if read.commit else ""
     message = f"{shape.architecture}, {len(shape.layers)} layers, {size}.{commit}"
-    return _Model(Condition(MODEL_RESOLVED, "True", "Resolved", message), {"model": dict(model)}, read)
+    return _Model(Condition(MODEL_RESOLVED, "True", Reason.RESOLVED, message), {"model": dict(model)}, read)
 
 
 def _not_read(why: fit.Unknown) -> _Model:
@@ -360,7 +361,7 @@ def _stuck(llm: LLMDeployment, pod: Object | Mapping[str, Any]) -> inspection.Fa
     if findings.image_problem(look):
         advice = "Give the namespace a secret for it in spec.podTemplate.imagePullSecrets, or correct --operator-image."
         message = f"The operator's image, which reads the model, cannot be pulled: {state.waiting_message} {advice}"
-        return inspection.Failure("InspectionImagePullFailed", message[:2000])
+        return inspection.Failure(Reason.INSPECTION_IMAGE_PULL_FAILED, message[:2000])
     return None
 
 

@@ -8,6 +8,7 @@ from typing import Final
 
 import aiohttp
 
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.desired.contract import HEALTH_PORT, HTTP_PORT, REPORT_PATH
 
 _TIMEOUT_SECONDS: Final = 8
@@ -25,7 +26,7 @@ class NoReport(Exception):
     `final`: it will not say it later either.
     """
 
-    reason: str
+    reason: Reason
     message: str
     final: bool
 
@@ -59,11 +60,11 @@ class PodProbe:
         except (aiohttp.ClientError, OSError) as error:
             raise _unreachable(f"{type(error).__name__}: {error}") from error
         if response.status == 404:
-            raise NoReport("ReportNotServed", "its image has none", final=True)
+            raise NoReport(Reason.REPORT_NOT_SERVED, "its image has none", final=True)
         if response.status != 200:
             raise _unreachable(f"HTTP {response.status}")
         if len(body) > _MOST_BYTES:
-            raise NoReport("ReportUnreadable", f"it is longer than {_MOST_BYTES} bytes", final=True)
+            raise NoReport(Reason.REPORT_UNREADABLE, f"it is longer than {_MOST_BYTES} bytes", final=True)
         return body
 
     def _open(self) -> aiohttp.ClientSession:
@@ -99,7 +100,7 @@ async def _body(response: aiohttp.ClientResponse) -> bytes:
 
 
 def _unreachable(how: str) -> NoReport:
-    return NoReport("ReportUnreachable", how, final=False)
+    return NoReport(Reason.REPORT_UNREACHABLE, how, final=False)
 
 
 def _judge(status: int, body: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from triton_vllm_operator.api import kinds, names
 from triton_vllm_operator.api.conditions import Condition, find, summary
 from triton_vllm_operator.api.kinds import Key, Object
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.catalog import advisories
 from triton_vllm_operator.controller.engine_reports import Reader, Source
@@ -157,9 +158,9 @@ class Reconciler:
             else:
                 await cluster.apply(action.obj, uid=action.uid)
         except Invalid as error:
-            raise Refusal("ChildRefused", f"Kubernetes refuses {ref}: {error.reason}. {_CORRECT}") from error
+            raise Refusal(Reason.CHILD_REFUSED, f"Kubernetes refuses {ref}: {error.reason}. {_CORRECT}") from error
         except Forbidden as error:
-            raise Refusal("ChildForbidden", f"{ref} may not be written: {error.reason}. {_ALLOW}") from error
+            raise Refusal(Reason.CHILD_FORBIDDEN, f"{ref} may not be written: {error.reason}. {_ALLOW}") from error
 
     async def _make(self, cluster: Cluster, llm: LLMDeployment, obj: Object) -> None:
         """Apply a child that is not known yet. What somebody else made under its name is never taken over."""
@@ -172,7 +173,7 @@ class Reconciler:
                 raise  # it has just gone
             if owner := foreign_owner(found, llm.uid):
                 cure = "Delete or rename it, or give this LLMDeployment another name."
-                raise Refusal("NameTaken", f"{ref} exists and belongs to {owner}. {cure}") from None
+                raise Refusal(Reason.NAME_TAKEN, f"{ref} exists and belongs to {owner}. {cure}") from None
             await cluster.apply(obj, uid=found["metadata"]["uid"])  # ours, without the label that we watch
 
     async def _refuse(self, cluster: Cluster, obj: Object, refusal: Refusal) -> Result:
@@ -182,7 +183,7 @@ class Reconciler:
         )
         await self._write_status(cluster, obj, fresh)
         # A foreign object is not watched, so nothing tells that it has gone.
-        return Result(refusal.reason, after=5.0 if refusal.reason == "NameTaken" else 30.0)
+        return Result(refusal.reason, after=5.0 if refusal.reason == Reason.NAME_TAKEN else 30.0)
 
     async def _hold(self, cluster: Cluster, obj: Object, planned: Planned, advisory: Condition) -> Result:
         """No pods are made; what is there stays as it is."""
@@ -197,10 +198,10 @@ class Reconciler:
     async def _tell_trouble(self, cluster: Cluster, obj: Object, error: Exception) -> None:
         """Say in the status why nothing moves, as far as the API server takes that."""
         if isinstance(error, KubeError):
-            reason, why = "APIServerError", f"The API server does not do what it is asked: {error}."
+            reason, why = Reason.API_SERVER_ERROR, f"The API server does not do what it is asked: {error}."
         else:
             what = f"{type(error).__name__}: {error}"
-            reason, why = "OperatorError", f"A defect of the operator, please report it: {what}."
+            reason, why = Reason.OPERATOR_ERROR, f"A defect of the operator, please report it: {what}."
         trouble = Finding(reason, f"{why} {_AGAIN}", stalled=False)
         generation = obj["metadata"].get("generation", 0)
         fresh = status.troubled_status(obj.get("status", {}), trouble, generation, self.clock())
@@ -322,8 +323,8 @@ def _look_again(seen: Observation, finding: Finding | None) -> float | None:
     """Seconds until another look where no watch event will tell of a change; None leaves it to the resync."""
     if finding is None:
         return None
-    if finding.reason == "NoToken":
+    if finding.reason == Reason.NO_TOKEN:
         return 2.0
     if needs.pods_in_creation(seen):
         return 4.0  # a volume that cannot be mounted is told by an event of the pod, which is not watched
-    return 30.0 if finding.reason == "InsufficientGPUs" else None
+    return 30.0 if finding.reason == Reason.INSUFFICIENT_GPUS else None

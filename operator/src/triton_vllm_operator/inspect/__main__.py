@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.inspect import model
 from triton_vllm_operator.inspect.folder import Folder
 from triton_vllm_operator.inspect.hub import Hub, endpoint
@@ -53,16 +54,18 @@ def no_answer(given: argparse.Namespace) -> Failure:
     """What is said when the hub is silent."""
     text = f"{endpoint()} has not answered for {given.repository} within {given.first_answer:.0f} s."
     advice = "Check the hub, HF_ENDPOINT, proxies, DNS and network policies of the namespace."
-    return Failure("HubUnreachable", f"{text} {advice}")
+    return Failure(Reason.HUB_UNREACHABLE, f"{text} {advice}")
 
 
 def too_slow(given: argparse.Namespace) -> Failure:
     """What is said when the time is over."""
     if given.repository:
         text = f"The hub did not send the headers of {given.repository} within {given.limit:.0f} s."
-        return Failure("HubUnreachable", f"{text} It is tried again; check the hub and the network if that persists.")
+        return Failure(
+            Reason.HUB_UNREACHABLE, f"{text} It is tried again; check the hub and the network if that persists."
+        )
     text = f"{given.told_as or given.folder} was not read within {given.limit:.0f} s"
-    return Failure("InspectionTimeout", f"{text}: the volume is slow, or the files are not a model.")
+    return Failure(Reason.INSPECTION_TIMEOUT, f"{text}: the volume is slow, or the files are not a model.")
 
 
 def main(arguments: Sequence[str]) -> int:

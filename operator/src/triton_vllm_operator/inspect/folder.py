@@ -7,6 +7,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.inspect.model import Unreadable
 from triton_vllm_operator.plan.inspection import Failure
 
@@ -31,10 +32,12 @@ class Folder:
                 for entry in entries:
                     names.add(entry.name)
                     if len(names) > MAX_NAMES:
-                        raise Unreadable(Failure("TooManyFiles", f"{told_as} holds more than {MAX_NAMES} files."))
+                        raise Unreadable(
+                            Failure(Reason.TOO_MANY_FILES, f"{told_as} holds more than {MAX_NAMES} files.")
+                        )
         except OSError as error:
             advice = "Correct spec.model.uri, or copy the model into the claim."
-            raise Unreadable(Failure("FileMissing", f"{told_as}: {error.strerror or error}. {advice}")) from error
+            raise Unreadable(Failure(Reason.FILE_MISSING, f"{told_as}: {error.strerror or error}. {advice}")) from error
         return cls(path, told_as, frozenset(names))
 
     def read(self, name: str, first: int, count: int) -> bytes:
@@ -44,10 +47,10 @@ class Folder:
             descriptor = os.open(self.path / name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             with os.fdopen(descriptor, "rb") as file:
                 if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                    raise Unreadable(Failure("FileMissing", f"{self.told_as}/{name} is not a file."))
+                    raise Unreadable(Failure(Reason.FILE_MISSING, f"{self.told_as}/{name} is not a file."))
                 file.seek(first)
                 return file.read(count)
         except OSError as error:
             advice = "The serving pods run as user and group 1000, and must be able to read it."
             text = f"{self.told_as}/{name} cannot be read: {error.strerror or error}. {advice}"
-            raise Unreadable(Failure("FileUnreadable", text)) from error
+            raise Unreadable(Failure(Reason.FILE_UNREADABLE, text)) from error

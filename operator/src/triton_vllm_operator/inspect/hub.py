@@ -13,6 +13,7 @@ from huggingface_hub import HfApi, constants, get_session, get_token, hf_hub_url
 from huggingface_hub import errors as hub_errors
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.inspect.model import Unreadable
 from triton_vllm_operator.plan.inspection import Failure
 
@@ -114,28 +115,32 @@ def _failure(error: Exception, repository: str, revision: str | None, token: str
         return _gated(repository, token)
     if token and status in (401, 403):
         advice = "Put a valid token into the Secret that spec.model.tokenSecretRef names."
-        return Failure("TokenRefused", f"{where} refuses the token for {repository} (HTTP {status}). {advice}")
+        return Failure(Reason.TOKEN_REFUSED, f"{where} refuses the token for {repository} (HTTP {status}). {advice}")
     if isinstance(error, hub_errors.RevisionNotFoundError):
         advice = "Correct spec.model.revision, or the part after @ in spec.model.uri."
-        return Failure("RevisionNotFound", f"{repository} has no branch, tag or commit {revision!r}. {advice}")
+        return Failure(Reason.REVISION_NOT_FOUND, f"{repository} has no branch, tag or commit {revision!r}. {advice}")
     if isinstance(error, hub_errors.EntryNotFoundError):
-        return Failure("FileMissing", f"{repository} lists {name} but does not have it. Upload the model again.")
+        return Failure(Reason.FILE_MISSING, f"{repository} lists {name} but does not have it. Upload the model again.")
     if isinstance(error, hub_errors.RepositoryNotFoundError) or status in (401, 404):
         advice = (
             "Correct spec.model.uri; for a private one, name a token that may read it in spec.model.tokenSecretRef."
         )
-        return Failure("ModelNotFound", f"{where} has no model {repository}, or it is private. {advice}")
+        return Failure(Reason.MODEL_NOT_FOUND, f"{where} has no model {repository}, or it is private. {advice}")
     if isinstance(error, hub_errors.HFValidationError):
-        return Failure("ModelNotFound", f"{repository} is no name of a repository: {error}. Correct spec.model.uri.")
+        return Failure(
+            Reason.MODEL_NOT_FOUND, f"{repository} is no name of a repository: {error}. Correct spec.model.uri."
+        )
     why = f"HTTP {status}" if status else f"{type(error).__name__}: {error}"
     advice = "Check the hub, HF_ENDPOINT, proxies and network policies of the namespace."
-    return Failure("HubUnreachable", f"{where} does not answer for {repository}: {why[:300]}. {advice}")
+    return Failure(Reason.HUB_UNREACHABLE, f"{where} does not answer for {repository}: {why[:300]}. {advice}")
 
 
 def _gated(repository: str, token: str | None) -> Failure:
     page = f"{endpoint()}/{repository}"
     if token:
         advice = f"Accept its terms at {page} with the account of the token, or use another token."
-        return Failure("TokenRefused", f"{repository} is gated and the given token does not open it. {advice}")
+        return Failure(Reason.TOKEN_REFUSED, f"{repository} is gated and the given token does not open it. {advice}")
     advice = f"Accept its terms at {page}, put a token of that account into a Secret and name that in "
-    return Failure("ModelGated", f"{repository} is gated and no token was given. {advice}spec.model.tokenSecretRef.")
+    return Failure(
+        Reason.MODEL_GATED, f"{repository} is gated and no token was given. {advice}spec.model.tokenSecretRef."
+    )

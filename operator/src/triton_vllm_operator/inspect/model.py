@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
 
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.capacity import (
     ShapeError,
     TensorInfo,
@@ -71,10 +72,10 @@ def _config(source: Source, told_as: str) -> dict[str, Any]:
     others = [name for name in sorted(source.names) if name == "params.json" or name.endswith(".gguf")]
     if others:
         text = f"{told_as} has {others[0]} but no {CONFIG}: the engine may load it, but its size cannot be planned."
-        raise Unreadable(Failure("ConfigFormatUnknown", text))
+        raise Unreadable(Failure(Reason.CONFIG_FORMAT_UNKNOWN, text))
     there = ", ".join(sorted(source.names)[:5]) or "no files"
     advice = "Correct spec.model.uri: it must name the folder that holds config.json."
-    raise Unreadable(Failure("FileMissing", f"{told_as} has no {CONFIG} (it has {there}). {advice}"))
+    raise Unreadable(Failure(Reason.FILE_MISSING, f"{told_as} has no {CONFIG} (it has {there}). {advice}"))
 
 
 def _refuse_remote_code(config: Mapping[str, Any], told_as: str) -> None:
@@ -84,7 +85,7 @@ def _refuse_remote_code(config: Mapping[str, Any], told_as: str) -> None:
         return
     what = f"{told_as} has the model type {str(kind)[:60]!r}, for which it brings Python code of its own"
     text = f"{what}. The operator lets no engine run such code: use a repository whose model type vLLM knows."
-    raise Unreadable(Failure("NeedsTrustRemoteCode", text))
+    raise Unreadable(Failure(Reason.NEEDS_TRUST_REMOTE_CODE, text))
 
 
 def _shards_expected(source: Source) -> bool:
@@ -104,7 +105,7 @@ def _tensors(source: Source) -> Iterator[TensorInfo]:
                 found = parse_header(header, what=name)
                 count += len(found)
                 if count > MAX_TENSORS:
-                    raise ShapeError("TooManyTensors", f"the model has more than {MAX_TENSORS} tensors")
+                    raise ShapeError(Reason.TOO_MANY_TENSORS, f"the model has more than {MAX_TENSORS} tensors")
                 yield from found
 
 
@@ -113,16 +114,20 @@ def _shards(source: Source) -> list[str]:
     if INDEX in source.names:
         listed = parse_json_object(_whole(source, INDEX, MAX_INDEX_BYTES), INDEX).get("weight_map")
         if not isinstance(listed, Mapping) or not all(isinstance(name, str) for name in listed.values()):
-            raise ShapeError("ConfigFieldWrongType", f"{INDEX}: weight_map must map tensors to files")
+            raise ShapeError(Reason.CONFIG_FIELD_WRONG_TYPE, f"{INDEX}: weight_map must map tensors to files")
         shards = sorted(set(listed.values()))
     else:
         names = [name for name in source.names if name.endswith(".safetensors")]
         shards = sorted(name for name in names if not name.startswith("consolidated")) or sorted(names)
     if len(shards) > MAX_SHARDS:
-        raise ShapeError("TooManyShards", f"the model has {len(shards)} safetensors files; {MAX_SHARDS} are read")
+        raise ShapeError(
+            Reason.TOO_MANY_SHARDS, f"the model has {len(shards)} safetensors files; {MAX_SHARDS} are read"
+        )
     if missing := [name for name in shards if name not in source.names]:
         told = f"{INDEX} names {missing[0][:200]!r}, which is not there ({len(missing)} of {len(shards)} files missing)"
-        raise Unreadable(Failure("FileMissing", f"{told}. Upload or copy the model again, with all of its files."))
+        raise Unreadable(
+            Failure(Reason.FILE_MISSING, f"{told}. Upload or copy the model again, with all of its files.")
+        )
     return shards
 
 
@@ -132,7 +137,7 @@ def _header(source: Source, name: str) -> bytes:
     end = 8 + header_length(first)
     if end > 8 + MAX_HEADER_BYTES:
         told = f"{name}: the header claims {end - 8} bytes; {MAX_HEADER_BYTES} are read"
-        raise ShapeError("SafetensorsHeaderInvalid", told)
+        raise ShapeError(Reason.SAFETENSORS_HEADER_INVALID, told)
     rest = source.read(name, len(first), end - len(first)) if len(first) < end and len(first) == FIRST_BYTES else b""
     return (first + rest)[:end]
 
@@ -140,5 +145,5 @@ def _header(source: Source, name: str) -> bytes:
 def _whole(source: Source, name: str, limit: int) -> bytes:
     content = source.read(name, 0, limit + 1)
     if len(content) > limit:
-        raise ShapeError("ConfigTooLarge", f"{name} has more than {limit} bytes, which no real model needs")
+        raise ShapeError(Reason.CONFIG_TOO_LARGE, f"{name} has more than {limit} bytes, which no real model needs")
     return content

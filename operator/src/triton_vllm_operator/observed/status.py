@@ -5,6 +5,7 @@ from typing import Any
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.conditions import Condition, find, merge
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.observed.findings import SCALED_TO_ZERO, Finding
 from triton_vllm_operator.observed.observation import Observation
 
@@ -22,7 +23,7 @@ def conditions(seen: Observation, finding: Finding | None) -> list[Condition]:
     return [*([_ready(seen, finding)] if wanted else []), _available(seen), *_progress(finding)]
 
 
-def refused(reason: str, message: str) -> list[Condition]:
+def refused(reason: Reason, message: str) -> list[Condition]:
     """The conditions of a spec that cannot work as it stands; its children are left as they are."""
     finding = Finding(reason, message, stalled=True)
     return [Condition("Ready", "False", reason, message), *_progress(finding)]
@@ -33,23 +34,26 @@ def _ready(seen: Observation, finding: Finding | None) -> Condition:
         return Condition("Ready", "False", finding.reason, finding.message)
     count = len(seen.proven_pods)
     pods = "1 pod has" if count == 1 else f"{count} pods have"
-    return Condition("Ready", "True", "Serving", f"{pods} answered with a token.")
+    return Condition("Ready", "True", Reason.SERVING, f"{pods} answered with a token.")
 
 
 def _available(seen: Observation) -> Condition:
     serving, wanted = len([pod for pod in seen.live_pods if pod.ready]), seen.llm.spec.replicas
     if serving and serving >= wanted:
-        return Condition("Available", "True", "EnoughReplicas", f"{serving} of {wanted} wanted pods are ready.")
+        return Condition("Available", "True", Reason.ENOUGH_REPLICAS, f"{serving} of {wanted} wanted pods are ready.")
     if serving:
         message = f"{serving} of {wanted} wanted pods are ready; requests are served with less capacity."
-        return Condition("Available", "False", "TooFewReplicas", message)
-    return Condition("Available", "False", "NoReplicas", "No pod is ready, so requests fail.")
+        return Condition("Available", "False", Reason.TOO_FEW_REPLICAS, message)
+    return Condition("Available", "False", Reason.NO_REPLICAS, "No pod is ready, so requests fail.")
 
 
 def _progress(finding: Finding | None) -> list[Condition]:
     if finding is None:
         done = "Nothing is left to do."
-        return [Condition("Reconciling", "False", "Serving", done), Condition("Stalled", "False", "Serving", done)]
+        return [
+            Condition("Reconciling", "False", Reason.SERVING, done),
+            Condition("Stalled", "False", Reason.SERVING, done),
+        ]
     moving = not finding.stalled and finding.reason != SCALED_TO_ZERO
     return [
         Condition("Reconciling", "True" if moving else "False", finding.reason, finding.message),
@@ -89,7 +93,9 @@ def status(
     }
 
 
-def refused_status(previous: Mapping[str, Any], reason: str, message: str, generation: int, now: str) -> dict[str, Any]:
+def refused_status(
+    previous: Mapping[str, Any], reason: Reason, message: str, generation: int, now: str
+) -> dict[str, Any]:
     """The status of a refused spec: new conditions, everything else as it was.
 
     Available and what is known of image, model and engine are kept: what was deployed before goes on serving.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from triton_vllm_operator.api.conditions import Condition, Status
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.capacity import EngineSettings, ModelShape, ShapeError, gpu_of_memory, plan
 from triton_vllm_operator.observed.engine_report import Memory, Report
@@ -17,12 +18,12 @@ PLAN_ACCURATE: Final = "PlanAccurate"
 TOLERANCE: Final = 0.05
 _GIB = 2**30
 #: Name of the figure in status.plan.perGPU: (reason, how it is called).
-_TERMS: Final[Mapping[str, tuple[str, str]]] = {
-    "requestedBytes": ("GPUMemoryDiffers", "gpuMemoryUtilization of the GPU's memory"),
-    "weightsBytes": ("WeightsDiffer", "weights"),
-    "nonTorchBytes": ("NonTorchMemoryDiffers", "non-torch memory"),
-    "activationBytes": ("ActivationMemoryDiffers", "peak activation"),
-    "cudaGraphBytes": ("CUDAGraphMemoryDiffers", "CUDA graphs"),
+_TERMS: Final[Mapping[str, tuple[Reason, str]]] = {
+    "requestedBytes": (Reason.GPU_MEMORY_DIFFERS, "gpuMemoryUtilization of the GPU's memory"),
+    "weightsBytes": (Reason.WEIGHTS_DIFFER, "weights"),
+    "nonTorchBytes": (Reason.NON_TORCH_MEMORY_DIFFERS, "non-torch memory"),
+    "activationBytes": (Reason.ACTIVATION_MEMORY_DIFFERS, "peak activation"),
+    "cudaGraphBytes": (Reason.CUDA_GRAPH_MEMORY_DIFFERS, "CUDA graphs"),
 }
 
 Plan = Mapping[str, Any]
@@ -32,11 +33,11 @@ Plan = Mapping[str, Any]
 class _Difference:
     """Something that was off: why, in one CamelCase word and in numbers."""
 
-    reason: str
+    reason: Reason
     text: str
 
 
-def unknown(reason: str, message: str) -> Condition:
+def unknown(reason: Reason, message: str) -> Condition:
     """The condition while there is nothing to compare."""
     return _condition("Unknown", reason, message)
 
@@ -52,12 +53,12 @@ def condition(
         shape: of the model; None where it was not read.
     """
     if planned is None or shape is None:
-        return unknown("NotPlanned", f"There is no plan. {_got(report, pod)}")
+        return unknown(Reason.NOT_PLANNED, f"There is no plan. {_got(report, pod)}")
     if report.device == "cuda":
         return _judged(planned, report, pod, "")
     if report.memory.kv_cache is None:
         why = "The engine runs on a CPU and does not say how many bytes its KV cache has."
-        return unknown("KVCacheSizeUnknown", f"{why} {_got(report, pod)}")
+        return unknown(Reason.KV_CACHE_SIZE_UNKNOWN, f"{why} {_got(report, pod)}")
     try:
         settings = engine_settings(llm.spec.engine, str(planned.get("engineVersion", "")))
         on_cpu = _plan_on_cpu(shape, settings, report.memory.kv_cache)
@@ -81,7 +82,7 @@ def _judged(planned: Plan, report: Report, pod: str, note: str) -> Condition:
         f"{planned['concurrencyAtMaxModelLen']:.2f} requests.{note}"
     )
     if not found:
-        return _condition("True", "AsPlanned", told)
+        return _condition("True", Reason.AS_PLANNED, told)
     off = "; ".join(one.text for one in found)
     return _condition(
         "False", found[0].reason, f"{told} More than {TOLERANCE:.0%} off: {off}.{_versions(planned, report)}"
@@ -105,7 +106,7 @@ def _differences(planned: Plan, report: Report) -> Iterator[_Difference]:
     length, weights = planned["maxModelLen"], planned["perGPU"]["weightsBytes"]
     if _off(length, report.max_model_len):
         text = f"maxModelLen is {report.max_model_len} instead of {length}"
-        yield _Difference("MaxModelLenDiffers", text)
+        yield _Difference(Reason.MAX_MODEL_LEN_DIFFERS, text)
     if report.memory.weights is not None and _off(weights, report.memory.weights):
         yield _term("weightsBytes", weights, report.memory.weights)
     same_length = not _off(length, report.max_model_len)
@@ -118,17 +119,19 @@ def _kv_cache(planned: Plan, report: Report) -> Iterator[_Difference]:
     """Why the KV cache holds more or less: it has other bytes, or a byte of it holds other tokens."""
     expected, got = planned["perGPU"]["kvCacheBytes"]["expected"], report.memory.kv_cache
     if got is None:
-        yield _Difference("KVCacheDiffers", f"the KV cache has {report.blocks} blocks instead of {planned['blocks']}")
+        yield _Difference(
+            Reason.KV_CACHE_DIFFERS, f"the KV cache has {report.blocks} blocks instead of {planned['blocks']}"
+        )
         return
     if _off(expected, got):
         yield from _spent(planned["perGPU"], report.memory)
-        yield _Difference("KVCacheDiffers", f"KV cache {_gib(got)} instead of {_gib(expected)}")
+        yield _Difference(Reason.KV_CACHE_DIFFERS, f"KV cache {_gib(got)} instead of {_gib(expected)}")
     if min(expected, got) <= 0 or _off(planned["kvCacheTokens"] / expected, report.tokens / got):
         text = (
             f"{_gib(got)} of KV cache hold {report.blocks} blocks of {report.block_size} tokens, planned were "
             f"{planned['blocks']} of {planned['blockSize']} in {_gib(expected)}"
         )
-        yield _Difference("KVCacheLayoutDiffers", text)
+        yield _Difference(Reason.KV_CACHE_LAYOUT_DIFFERS, text)
 
 
 def _spent(planned: Plan, got: Memory) -> Iterator[_Difference]:
@@ -167,5 +170,5 @@ def _gib(size: int) -> str:
     return f"{size / _GIB:.2f} GiB"
 
 
-def _condition(status: Status, reason: str, message: str) -> Condition:
+def _condition(status: Status, reason: Reason, message: str) -> Condition:
     return Condition(PLAN_ACCURATE, status, reason, message)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import EngineSpec
 from triton_vllm_operator.capacity import EngineSettings, ShapeError
 from triton_vllm_operator.capacity.memory.engine_settings import Speculation
@@ -42,7 +43,7 @@ def _typed(name: str, value: Any, wanted: type) -> Any:
     whole = isinstance(value, int) and not isinstance(value, bool) and value > 0
     if not (whole if wanted is int else isinstance(value, wanted)):
         raise ShapeError(
-            "EngineArgumentInvalid", f"engine.extraArgs.{name} must be {_WORDS[wanted]}, not {value!r:.60}"
+            Reason.ENGINE_ARGUMENT_INVALID, f"engine.extraArgs.{name} must be {_WORDS[wanted]}, not {value!r:.60}"
         )
     return value
 
@@ -55,11 +56,13 @@ def _speculation(given: Any) -> dict[str, Any]:
     if given is None:
         return {}
     if not isinstance(given, Mapping):
-        raise ShapeError("EngineArgumentInvalid", "engine.extraArgs.speculative_config must be an object")
+        raise ShapeError(Reason.ENGINE_ARGUMENT_INVALID, "engine.extraArgs.speculative_config must be an object")
     method = str(given.get("method", "draft_model"))
     kind: Speculation | None = "mtp" if method.endswith("mtp") else _METHODS.get(method)
     if kind is None:
-        raise ShapeError("EngineArgumentInvalid", f"the planner does not know the speculative method {method!r:.60}")
+        raise ShapeError(
+            Reason.ENGINE_ARGUMENT_INVALID, f"the planner does not know the speculative method {method!r:.60}"
+        )
     tokens = _typed("speculative_config.num_speculative_tokens", given.get("num_speculative_tokens", 1), int)
     drafts = {"draft_attention_layers": 1} if kind == "eagle" else {}
     return {"speculation": kind, "num_speculative_tokens": tokens, **drafts}

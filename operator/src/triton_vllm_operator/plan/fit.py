@@ -16,9 +16,9 @@ from typing import Any
 
 from triton_vllm_operator.api.autoconfig import Chosen
 from triton_vllm_operator.api.conditions import Condition
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.capacity import (
-    QUANTIZATION_NOT_ON_GPU,
     EngineSettings,
     GPUClass,
     ModelShape,
@@ -35,7 +35,7 @@ from triton_vllm_operator.capacity import (
 )
 from triton_vllm_operator.catalog.drivers import check_driver, check_floor
 from triton_vllm_operator.catalog.releases import Release
-from triton_vllm_operator.catalog.violations import Problem, Reason
+from triton_vllm_operator.catalog.violations import Problem
 from triton_vllm_operator.plan.engine_settings import engine_settings
 from triton_vllm_operator.plan.inspection import asked
 
@@ -73,7 +73,7 @@ _UNPLANNED = frozenset(
     }
 )
 # Reasons that no other engine setting helps against: the message says what does.
-_OF_NODES = frozenset({Reason.DRIVER_TOO_OLD, Reason.DRIVER_TOO_OLD_FOR_GPU, QUANTIZATION_NOT_ON_GPU})
+_OF_NODES = frozenset({Reason.DRIVER_TOO_OLD, Reason.DRIVER_TOO_OLD_FOR_GPU, Reason.QUANTIZATION_NOT_ON_GPU})
 # Products of which NVIDIA does not support the compatibility package of its images.
 _NOT_FOR_DATA_CENTERS = re.compile(r"GeForce|TITAN|Quadro|RTX", re.IGNORECASE)
 Object = Mapping[str, Any]
@@ -83,7 +83,7 @@ Object = Mapping[str, Any]
 class Unknown:
     """No decision can be made: why, and what would settle it."""
 
-    reason: str
+    reason: Reason
     message: str
 
 
@@ -107,11 +107,11 @@ def condition(decided: Decision | Unknown) -> Condition:
     plan = decided.plan
     message = f"{plan['message']}{_advice(plan)}"
     if plan["verdict"] == "DoesNotFit":
-        reason = str(plan["reason"]) if plan["reason"] in _OF_NODES else "DoesNotFit"
+        reason = Reason(plan["reason"]) if plan["reason"] in _OF_NODES else Reason.DOES_NOT_FIT
         return Condition(FITS, "False", reason, message)
     if plan["verdict"] == "Tight":
-        return Condition(FITS, "Unknown", "Tight", message)
-    return Condition(FITS, "True", FITS, message)
+        return Condition(FITS, "Unknown", Reason.TIGHT, message)
+    return Condition(FITS, "True", Reason.FITS, message)
 
 
 def _advice(plan: Mapping[str, Any]) -> str:
@@ -187,14 +187,16 @@ def decide(
     if unplanned := unplanned_arguments(llm):
         told = ", ".join(f"spec.engine.extraArgs.{name}" for name in unplanned)
         message = f"{told} changes what the engine needs in a way that is not planned. The engine itself decides."
-        return Unknown("ArgumentNotPlanned", message)
+        return Unknown(Reason.ARGUMENT_NOT_PLANNED, message)
     found = _classes(llm, list(nodes))
     if isinstance(found, Unknown):
         return found
     try:
         settings = engine_settings(llm.spec.engine, engine_version)
         if converted := _converted(shape, settings, found.allowed[0]):
-            return Unknown("WeightsConverted", f"{converted} How much that needs is not planned: the engine decides.")
+            return Unknown(
+                Reason.WEIGHTS_CONVERTED, f"{converted} How much that needs is not planned: the engine decides."
+            )
         return _decide(llm, shape, settings, found, chosen, row)
     except ShapeError as error:
         return Unknown(error.reason, f"{error}.")
@@ -313,9 +315,9 @@ def _classes(llm: LLMDeployment, nodes: Sequence[Object]) -> _Classes | Unknown:
     if not allowed:
         return _by_product(llm, any(gpus_offered(node, resource) for node in nodes))
     if shared := next((n for n in allowed if _is_shared(n)), None):
-        return Unknown("GPUsShared", _shared_message(shared))
+        return Unknown(Reason.GPUS_SHARED, _shared_message(shared))
     if sum(found.count for found in classes) < sum(gpus_offered(node, resource) for node in allowed):
-        return Unknown("GPUMemoryUnknown", _unlabelled_message(llm, allowed))
+        return Unknown(Reason.GPU_MEMORY_UNKNOWN, _unlabelled_message(llm, allowed))
     fitting = [found for found in classes if found.per_node >= llm.gpus_per_pod] or classes
     return _Classes(fitting, _of([node for node in selected if _can_be_named(node, resource)], resource))
 
@@ -372,7 +374,7 @@ def _by_product(llm: LLMDeployment, others: bool) -> _Classes | Unknown:
         return _Classes([known])
     where = "fits spec.scheduling.nodeSelector and spec.resources.gpu.product" if others else "is there"
     message = f"No node that offers {gpu.resource_name} {where}, so the memory of the GPUs is not known. "
-    return Unknown("GPUMemoryUnknown", f"{message}Set spec.resources.gpu.memoryGiB, or add such a node.")
+    return Unknown(Reason.GPU_MEMORY_UNKNOWN, f"{message}Set spec.resources.gpu.memoryGiB, or add such a node.")
 
 
 def _node_labels(node: Object) -> Mapping[str, str]:
@@ -429,14 +431,14 @@ def _mixed(plans: Sequence[tuple[GPUClass, Plan]], shown: GPUClass) -> dict[str,
         return {}
     bad = [(gpu, answer) for gpu, answer in plans if answer.verdict == "DoesNotFit"]
     if not bad:
-        return {"verdict": "Tight", "reason": "DependsOnGPU", "message": _tight_on(plans)}
+        return {"verdict": "Tight", "reason": str(Reason.DEPENDS_ON_GPU), "message": _tight_on(plans)}
     gpu, worst = bad[-1]
     good = next(answer for found, answer in plans if found == shown)
     message = (
         f"A pod may land on {gpu.product}, where the model does not fit: {_sentence(worst.message)} It "
         f"{'fits' if good.verdict == FITS else 'is tight'} on {shown.product}."
     )
-    return {"verdict": "Tight", "reason": "DependsOnGPU", "message": message}
+    return {"verdict": "Tight", "reason": str(Reason.DEPENDS_ON_GPU), "message": message}
 
 
 def _narrowed(

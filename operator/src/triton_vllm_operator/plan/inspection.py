@@ -17,6 +17,7 @@ from datetime import datetime
 from typing import Any
 
 from triton_vllm_operator.api import names
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.capacity import ModelShape, ShapeError, parse_json_object
 
@@ -25,22 +26,22 @@ MESSAGE_BYTES = 4096
 _LONGEST_SHAPE = 2**20  # bytes of the JSON form: a message of 4096 bytes could unpack to a thousand times its size
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _LONGEST_PAUSE_OF_A_DEFECT_S = 10.0, 300.0, 3600.0
 
-NO_ANSWER = "InspectionFailed"
+NO_ANSWER = Reason.INSPECTION_FAILED
 #: Failures with which the engine could not load the model either, so that a serving pod would hold GPUs for nothing.
 DEFINITE = frozenset(
     {
-        "ModelNotFound",
-        "ModelGated",
-        "TokenRefused",
-        "RevisionNotFound",
-        "FileMissing",
-        "NotACausalModel",
-        "NeedsTrustRemoteCode",
+        Reason.MODEL_NOT_FOUND,
+        Reason.MODEL_GATED,
+        Reason.TOKEN_REFUSED,
+        Reason.REVISION_NOT_FOUND,
+        Reason.FILE_MISSING,
+        Reason.NOT_A_CAUSAL_MODEL,
+        Reason.NEEDS_TRUST_REMOTE_CODE,
         # What the pod itself lacks is what a serving pod would lack too.
-        "SecretNotFound",
-        "SecretKeyNotFound",
-        "ConfigMapNotFound",
-        "ConfigMapKeyNotFound",
+        Reason.SECRET_NOT_FOUND,
+        Reason.SECRET_KEY_NOT_FOUND,
+        Reason.CONFIG_MAP_NOT_FOUND,
+        Reason.CONFIG_MAP_KEY_NOT_FOUND,
     }
 )
 
@@ -59,7 +60,7 @@ class Resolved:
 class Failure:
     """The model was not read: why, in one CamelCase word and in a sentence with the fix."""
 
-    reason: str
+    reason: Reason
     message: str
 
     @property
@@ -83,30 +84,34 @@ def unpack(packed: str) -> ModelShape:
         inflate = zlib.decompressobj()
         text = inflate.decompress(base64.b64decode(packed, validate=True), _LONGEST_SHAPE)
     except (binascii.Error, zlib.error) as error:
-        raise ShapeError("ShapeUnreadable", f"the packed model shape is damaged: {error}") from error
+        raise ShapeError(Reason.SHAPE_UNREADABLE, f"the packed model shape is damaged: {error}") from error
     if not inflate.eof:
-        raise ShapeError("ShapeUnreadable", f"the packed model shape is cut off or exceeds {_LONGEST_SHAPE} bytes")
+        raise ShapeError(
+            Reason.SHAPE_UNREADABLE, f"the packed model shape is cut off or exceeds {_LONGEST_SHAPE} bytes"
+        )
     return ModelShape.from_json(parse_json_object(text, "packed model shape"))
 
 
 def write(outcome: Outcome) -> str:
     """The termination message, at most `MESSAGE_BYTES` bytes."""
     if isinstance(outcome, Failure):
-        return _message(reason=outcome.reason, message=_cut(outcome.message))
+        return _message(reason=str(outcome.reason), message=_cut(outcome.message))
     text = _message(commit=outcome.commit, shape=pack(outcome.shape))
     if len(text) <= MESSAGE_BYTES:
         return text
     told = f"{outcome.shape.architecture[:80]}: the layers differ so much that their description exceeds "
-    return write(Failure("ShapeTooLarge", f"{told}{MESSAGE_BYTES} bytes; the plan is left out."))
+    return write(Failure(Reason.SHAPE_TOO_LARGE, f"{told}{MESSAGE_BYTES} bytes; the plan is left out."))
 
 
 def read(message: str) -> Outcome:
     """What a termination message says. Errors: ShapeError for a text that no inspection wrote."""
     body = parse_json_object(message, "termination message")
     if body.get("format") != FORMAT:
-        raise ShapeError("InspectionUnreadable", f"the termination message is not {FORMAT}")
+        raise ShapeError(Reason.INSPECTION_UNREADABLE, f"the termination message is not {FORMAT}")
     if "reason" in body:
-        return Failure(str(body["reason"]), str(body.get("message", "")))
+        if body["reason"] not in set(Reason):
+            raise ShapeError(Reason.INSPECTION_UNREADABLE, "the termination message has a reason that is not known")
+        return Failure(Reason(body["reason"]), str(body.get("message", "")))
     return Resolved(str(body.get("commit", "")), unpack(str(body.get("shape", ""))))
 
 
@@ -223,7 +228,7 @@ def _outcome(ended: Mapping[str, Any]) -> Outcome:
 
 def _pause_s(failure: Failure, number: int) -> float:
     """Seconds from the end of an attempt to the next. What a new commit alone can cure is looked at once an hour."""
-    outside = failure.definite or failure.reason in {"HubUnreachable", NO_ANSWER, "InspectionTimeout"}
+    outside = failure.definite or failure.reason in {Reason.HUB_UNREACHABLE, NO_ANSWER, Reason.INSPECTION_TIMEOUT}
     return min(_FIRST_PAUSE_S * 2.0 ** min(number, 20), _LONGEST_PAUSE_S if outside else _LONGEST_PAUSE_OF_A_DEFECT_S)
 
 

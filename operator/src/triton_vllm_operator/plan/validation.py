@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from triton_vllm_operator.api.conditions import Condition
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import EngineSpec, LLMDeployment
 from triton_vllm_operator.catalog import advisories, arguments, image_fields, openai_arguments, releases, server_flags
 from triton_vllm_operator.catalog.violations import Problem
@@ -20,7 +21,7 @@ from triton_vllm_operator.desired.inputs import ServingImage
 class Refusal(Exception):
     """The spec cannot work as it stands: the reason and message of its conditions."""
 
-    reason: str
+    reason: Reason
     message: str
 
 
@@ -95,7 +96,7 @@ def understand(obj: Mapping[str, Any], default_image: str | None, today: date) -
     try:
         llm = LLMDeployment.parse(dict(obj))
     except ValidationError as error:
-        raise Refusal("InvalidSpec", _told(error)) from error
+        raise Refusal(Reason.INVALID_SPEC, _told(error)) from error
     server = llm.spec.server
     resolved = releases.resolve(server.image, server.release, default_image=default_image)
     if isinstance(resolved, Problem):

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import date
 
 from triton_vllm_operator.api.kinds import Object
-from triton_vllm_operator.catalog.violations import Problem, Reason
+from triton_vllm_operator.api.reasons import Reason
+from triton_vllm_operator.catalog.violations import Problem
 from triton_vllm_operator.controller.manager import Cluster
 from triton_vllm_operator.controller.planning import Planning
 from triton_vllm_operator.controller.reconcile import Reconciler, allows_vulnerable_images

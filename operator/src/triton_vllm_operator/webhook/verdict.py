@@ -12,13 +12,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.catalog.violations import Problem
 from triton_vllm_operator.plan import fit
 from triton_vllm_operator.plan.validation import Refusal, refusal_of
 
 Object = Mapping[str, Any]
 
-INVALID = "InvalidSpec"
+INVALID = Reason.INVALID_SPEC
 _STEP = re.compile(r"[^.\[\]]+")
 _IMAGE = ("spec.server.release", "spec.server.image")  # a problem with the image can lie in either
 
@@ -82,7 +83,7 @@ def of_plan(foreseen: Foreseen | None, status: Mapping[str, Any]) -> list[Proble
 def not_checked(why: str) -> Problem:
     """There is no verdict: the object is stored, and the reconcile says the rest."""
     message = f"This change was stored without a check: {why}. See the conditions of the LLMDeployment."
-    return Problem("spec", "NotChecked", message, refuse=False)
+    return Problem("spec", Reason.NOT_CHECKED, message, refuse=False)
 
 
 def ratcheted(problems: Iterable[Problem], new: Object, before: Sequence[Problem], old: Object) -> list[Problem]:

@@ -12,6 +12,7 @@ from importlib.resources import files
 from typing import Any
 
 from triton_vllm_operator.api.names import INSTANCE_LABEL
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.capacity.errors import ShapeError
 
 MIB = 1024 * 1024
@@ -96,7 +97,8 @@ def gpu_by_product(product: str) -> GPUClass:
     base = _best_entry(_normal(product.split("-MIG")[0]))
     if base is None:
         raise ShapeError(
-            "GPUProductUnknown", f"GPU product {product[:80]!r} is not in the table; give its memory in GiB instead"
+            Reason.GPU_PRODUCT_UNKNOWN,
+            f"GPU product {product[:80]!r} is not in the table; give its memory in GiB instead",
         )
     memory = _usable(base["memory_mib"], base)
     if mig is not None:
@@ -122,14 +124,16 @@ def _best_entry(wanted: str) -> dict[str, Any] | None:
     near = [entry for entry in entries if words <= set(_normal(entry["product"]).split("-"))]
     if len({entry["memory_mib"] for entry in near}) > 1:
         names = ", ".join(entry["product"] for entry in near)
-        raise ShapeError("GPUProductAmbiguous", f"GPU product {wanted[:80]!r} could be {names}: name one of them")
+        raise ShapeError(
+            Reason.GPU_PRODUCT_AMBIGUOUS, f"GPU product {wanted[:80]!r} could be {names}: name one of them"
+        )
     return near[0] if near else None
 
 
 def gpu_of_memory(memory_gib: float, compute_capability: tuple[int, int] = (8, 0)) -> GPUClass:
     """A class known only by its memory, as ``resources.gpu.memoryGiB`` or ``--gpu-memory-gib`` give it."""
     if not 0 < memory_gib <= 4096:
-        raise ShapeError("GPUMemoryInvalid", f"GPU memory of {memory_gib} GiB is not between 0 and 4096")
+        raise ShapeError(Reason.GPU_MEMORY_INVALID, f"GPU memory of {memory_gib} GiB is not between 0 and 4096")
     return GPUClass(f"{memory_gib:g}GiB GPU", int(memory_gib * 2**30), compute_capability)
 
 

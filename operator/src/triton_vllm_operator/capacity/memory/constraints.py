@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.capacity.gpus.products import GPUClass
 from triton_vllm_operator.capacity.memory.engine_settings import EngineSettings, Resolved
 from triton_vllm_operator.capacity.memory.kv_cache import DTYPE_BYTES, MLA_PACKED_BYTES, ceil_div
@@ -19,15 +20,13 @@ from triton_vllm_operator.capacity.model.shape import STATE_DTYPES, ModelShape
 
 #: Dtypes that the engine computes in.
 MODEL_DTYPES = ("bfloat16", "float16", "float32")
-#: Reason of a refusal that other GPUs cure, and no other setting of the engine.
-QUANTIZATION_NOT_ON_GPU = "QuantizationNotOnGpu"
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """Why the engine would not start, and what to write instead."""
 
-    reason: str
+    reason: Reason
     message: str
 
 
@@ -60,10 +59,10 @@ def _in_range(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolv
     }
     low = next(((name, value, bound) for name, (value, bound) in least.items() if value < bound), None)
     if low is not None:
-        return Refusal("SettingOutOfRange", f"{low[0]} is {low[1]}; use {low[2]} or more")
+        return Refusal(Reason.SETTING_OUT_OF_RANGE, f"{low[0]} is {low[1]}; use {low[2]} or more")
     if not 0 < resolved.gpu_memory_utilization <= 1:
         return Refusal(
-            "SettingOutOfRange",
+            Reason.SETTING_OUT_OF_RANGE,
             f"gpuMemoryUtilization is {resolved.gpu_memory_utilization}; use a number above 0 and at most 1",
         )
     return None
@@ -73,7 +72,7 @@ def _heads(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved:
     tp = settings.tensor_parallel_size
     if shape.attention_heads % tp:
         return Refusal(
-            "TensorParallelHeads",
+            Reason.TENSOR_PARALLEL_HEADS,
             f"{shape.attention_heads} attention heads cannot be split over tensorParallelSize {tp}; "
             f"use one of {_divisors(shape.attention_heads)}",
         )
@@ -85,7 +84,7 @@ def _kv_heads(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolv
     if shape.uses_mla or not heads or heads % tp == 0 or tp % heads == 0:
         return None
     return Refusal(
-        "TensorParallelKVHeads",
+        Reason.TENSOR_PARALLEL_KV_HEADS,
         f"{heads} KV heads and tensorParallelSize {tp}: one must divide the other; use one of {_divisors(heads)}",
     )
 
@@ -95,7 +94,7 @@ def _vocabulary(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, reso
     if padded % settings.tensor_parallel_size == 0:
         return None
     return Refusal(
-        "TensorParallelVocabulary",
+        Reason.TENSOR_PARALLEL_VOCABULARY,
         f"the padded vocabulary ({padded}) cannot be split over tensorParallelSize {settings.tensor_parallel_size}; "
         f"use one of {_divisors(padded)}",
     )
@@ -109,7 +108,7 @@ def _widths(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved
         return None
     if width % tp:
         return Refusal(
-            "TensorParallelWidth",
+            Reason.TENSOR_PARALLEL_WIDTH,
             f"the feed-forward width {width} cannot be split over tensorParallelSize {tp}; "
             f"use one of {_divisors(width)}",
         )
@@ -124,7 +123,7 @@ def _quantized_width(shape: ModelShape, share: int, tp: int) -> Refusal | None:
     if tp == 1 or unit == 0 or share % unit == 0:
         return None
     return Refusal(
-        "QuantizationGroupSplit",
+        Reason.QUANTIZATION_GROUP_SPLIT,
         f"tensorParallelSize {tp} leaves {share} inputs per GPU, which the {quantization.method} group of {unit} does "
         "not divide; use a smaller tensorParallelSize or enableExpertParallel for experts",
     )
@@ -133,21 +132,24 @@ def _quantized_width(shape: ModelShape, share: int, tp: int) -> Refusal | None:
 def _pipeline(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved: Resolved) -> Refusal | None:
     stages = settings.pipeline_parallel_size
     if stages > 1 and not shape.pipeline_parallel:
-        return Refusal("PipelineParallelUnsupported", f"{shape.architecture} does not support pipelineParallelSize > 1")
+        return Refusal(
+            Reason.PIPELINE_PARALLEL_UNSUPPORTED, f"{shape.architecture} does not support pipelineParallelSize > 1"
+        )
     if stages > len(shape.layers):
         return Refusal(
-            "PipelineParallelTooLarge", f"pipelineParallelSize {stages} is more than the {len(shape.layers)} layers"
+            Reason.PIPELINE_PARALLEL_TOO_LARGE,
+            f"pipelineParallelSize {stages} is more than the {len(shape.layers)} layers",
         )
     return None
 
 
 def _experts(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved: Resolved) -> Refusal | None:
     if settings.enable_expert_parallel and not shape.is_moe:
-        return Refusal("NoExperts", f"{shape.architecture} has no experts; remove enableExpertParallel")
+        return Refusal(Reason.NO_EXPERTS, f"{shape.architecture} has no experts; remove enableExpertParallel")
     tp, experts = settings.tensor_parallel_size, shape.experts.count if shape.experts else 0
     if experts and tp > experts and model_class(shape.model_type).one_expert_a_rank:
         return Refusal(
-            "TensorParallelExperts",
+            Reason.TENSOR_PARALLEL_EXPERTS,
             f"tensorParallelSize {tp} is more than the {experts} experts, which {shape.architecture} refuses; "
             f"use tensorParallelSize {experts} or less",
         )
@@ -161,7 +163,7 @@ def _state_groups(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, re
     if broken is None:
         return None
     return Refusal(
-        "TensorParallelStateGroups",
+        Reason.TENSOR_PARALLEL_STATE_GROUPS,
         f"{broken} state groups cannot be split over tensorParallelSize {tp}; use one of {_divisors(broken)}",
     )
 
@@ -170,7 +172,7 @@ def _length(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved
     if settings.max_model_len is None or settings.max_model_len <= shape.max_position:
         return None
     return Refusal(
-        "MaxModelLenTooLong",
+        Reason.MAX_MODEL_LEN_TOO_LONG,
         f"maxModelLen {settings.max_model_len} is longer than the model's {shape.max_position}; "
         f"use maxModelLen {shape.max_position} or less",
     )
@@ -180,7 +182,7 @@ def _batch(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved:
     if resolved.max_num_batched_tokens >= resolved.max_num_seqs:
         return None
     return Refusal(
-        "BatchSmallerThanSequences",
+        Reason.BATCH_SMALLER_THAN_SEQUENCES,
         f"maxNumBatchedTokens {resolved.max_num_batched_tokens} is less than maxNumSeqs {resolved.max_num_seqs}: each "
         f"running sequence needs one token a step; use maxNumSeqs {resolved.max_num_batched_tokens} or less",
     )
@@ -188,10 +190,10 @@ def _batch(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved:
 
 def _known_dtypes(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved: Resolved) -> Refusal | None:
     if resolved.dtype not in MODEL_DTYPES:
-        return Refusal("DtypeUnknown", f"dtype {resolved.dtype!r} is not one of auto, {', '.join(MODEL_DTYPES)}")
+        return Refusal(Reason.DTYPE_UNKNOWN, f"dtype {resolved.dtype!r} is not one of auto, {', '.join(MODEL_DTYPES)}")
     if settings.mamba_ssm_cache_dtype not in STATE_DTYPES:
         return Refusal(
-            "DtypeUnknown",
+            Reason.DTYPE_UNKNOWN,
             f"mambaSsmCacheDtype {settings.mamba_ssm_cache_dtype!r} is not one of {', '.join(STATE_DTYPES)}",
         )
     return None
@@ -200,7 +202,7 @@ def _known_dtypes(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, re
 def _dtype(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved: Resolved) -> Refusal | None:
     if settings.device == "cuda" and resolved.dtype == "bfloat16" and gpu.compute_capability < (8, 0):
         return Refusal(
-            "DtypeUnsupported",
+            Reason.DTYPE_UNSUPPORTED,
             f"{gpu.product} (compute capability {_dotted(gpu.compute_capability)}) has no bfloat16; use dtype: half",
         )
     return None
@@ -211,13 +213,13 @@ def _quantization(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, re
     removed = REMOVED_METHODS.get(method)
     if removed is not None and resolved.rules.version >= removed:
         return Refusal(
-            "QuantizationRemoved",
+            Reason.QUANTIZATION_REMOVED,
             f"vLLM {settings.engine_version} no longer has {method}; use an AWQ, GPTQ or FP8 checkpoint",
         )
     needed = least_capability(method, resolved.rules.version)
     if settings.device == "cuda" and needed is not None and gpu.compute_capability < needed:
         return Refusal(
-            QUANTIZATION_NOT_ON_GPU,
+            Reason.QUANTIZATION_NOT_ON_GPU,
             f"{method} needs GPUs of compute capability {_dotted(needed)} or higher; {gpu.product} has "
             f"{_dotted(gpu.compute_capability)}: use such GPUs or a model of another quantization",
         )
@@ -228,7 +230,7 @@ def _kv_dtype(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolv
     if resolved.kv_cache_dtype in DTYPE_BYTES or (shape.uses_mla and resolved.kv_cache_dtype in MLA_PACKED_BYTES):
         return None
     return Refusal(
-        "KVCacheDtypeUnknown",
+        Reason.KV_CACHE_DTYPE_UNKNOWN,
         f"the planner has no size for kvCacheDtype {resolved.kv_cache_dtype!r}; use auto, bfloat16, float16 or fp8",
     )
 

@@ -9,6 +9,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
 
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.capacity.errors import ShapeError
 
 RunnerPolicy = Literal["off", "listed_dense_unquantized", "listed", "dense_or_listed", "all"]
@@ -60,7 +61,7 @@ def parse_version(version: str) -> tuple[int, int, int]:
     """``0.25.1``, ``v0.25.1`` or ``0.11.0+nv25.11`` as three numbers; raises :class:`ShapeError` otherwise."""
     match = _VERSION.match(version.strip())
     if not match or int(match.group(1)) >= _FIRST_YEAR:
-        raise ShapeError("EngineVersionUnknown", f"{version!r:.60} is not a vLLM version such as 0.25.1")
+        raise ShapeError(Reason.ENGINE_VERSION_UNKNOWN, f"{version!r:.60} is not a vLLM version such as 0.25.1")
     return int(match.group(1)), int(match.group(2)), int(match.group(3) or 0)
 
 
@@ -78,7 +79,7 @@ def rules_for(version: str) -> EngineRules:
     table = _table()
     if wanted < parse_version(table["oldest"]):
         raise ShapeError(
-            "EngineVersionUnsupported",
+            Reason.ENGINE_VERSION_UNSUPPORTED,
             f"vLLM {version} is older than {table['oldest']}: its V0 engine profiles memory differently; "
             "use a newer Triton release",
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Any, Literal
 
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.capacity.gpus.products import GPUClass
 from triton_vllm_operator.capacity.memory.constraints import Refusal, refusal
 from triton_vllm_operator.capacity.memory.engine_settings import EngineSettings, Resolved, resolve
@@ -42,7 +43,7 @@ class Plan:
     """The answer for one model, one set of settings and one GPU class. Bytes are per GPU, on the fullest rank."""
 
     verdict: Verdict
-    reason: str
+    reason: Reason
     message: str
     gpu: str
     engine_version: str
@@ -63,7 +64,7 @@ class Plan:
         """Exactly what ``status.plan`` holds."""
         return {
             "verdict": self.verdict,
-            "reason": self.reason,
+            "reason": str(self.reason),
             "message": self.message,
             "gpu": self.gpu,
             "engineVersion": self.engine_version,
@@ -175,7 +176,7 @@ def _judge(
     requested: int,
     available: Interval,
     results: tuple[KVResult, KVResult, KVResult],
-) -> tuple[Verdict, str, str]:
+) -> tuple[Verdict, Reason, str]:
     low, expected, high = results
     start = _start_memory(settings, gpu, requested)
     if start is not None and start[0] == "DoesNotFit":
@@ -190,7 +191,7 @@ def _judge(
     if not low.fits_one_request:
         return (
             "Tight",
-            "DecidedByOverhead",
+            Reason.DECIDED_BY_OVERHEAD,
             f"one request of {resolved.max_model_len} tokens fits only if the engine's start-up peak stays small: the "
             f"KV cache gets {available.low / GIB:.2f} to {available.high / GIB:.2f} GiB and needs "
             f"{expected.needed_bytes / GIB:.2f}; a lower maxModelLen or maxNumBatchedTokens settles it",
@@ -200,26 +201,26 @@ def _judge(
     if settings.speculation in {"eagle", "draft_model"} and not settings.draft_weight_bytes:
         return (
             "Tight",
-            "DraftModelUnknown",
+            Reason.DRAFT_MODEL_UNKNOWN,
             f"it fits without the weights of the {settings.speculation} model, whose size is not known here; "
             "compare them with the KV cache that is left",
         )
     if shape.weights_incomplete:
         return (
             "Tight",
-            "WeightsEstimated",
+            Reason.WEIGHTS_ESTIMATED,
             f"it fits by the weights that config.json tells, but {shape.weights_incomplete}; "
             "the safetensors headers of the checkpoint settle it",
         )
     return (
         "Fits",
-        "Fits",
+        Reason.FITS,
         f"{expected.tokens} tokens of KV cache: {expected.concurrency:.2f} requests of {resolved.max_model_len} tokens "
         "at once before queueing",
     )
 
 
-def _start_memory(settings: EngineSettings, gpu: GPUClass, requested: int) -> tuple[Verdict, str, str] | None:
+def _start_memory(settings: EngineSettings, gpu: GPUClass, requested: int) -> tuple[Verdict, Reason, str] | None:
     if settings.device == "cpu" or settings.kv_cache_memory_bytes is not None:
         return None
     beside, context = gpu.memory_bytes - requested, baseline(settings)
@@ -230,37 +231,37 @@ def _start_memory(settings: EngineSettings, gpu: GPUClass, requested: int) -> tu
     advice = f"use gpuMemoryUtilization {highest:.2f} or less" if highest >= 0.01 else "use a larger GPU"
     return (
         verdict,
-        "UtilizationTooHigh",
+        Reason.UTILIZATION_TOO_HIGH,
         f"the engine asks for {requested / GIB:.2f} of {gpu.memory_gib:.2f} GiB, but the CUDA context needs about "
         f"{context.expected / GIB:.2f} GiB beside it; {advice}",
     )
 
 
-def _no_memory(shape: ModelShape, available: Interval, requested: int) -> tuple[Verdict, str, str]:
+def _no_memory(shape: ModelShape, available: Interval, requested: int) -> tuple[Verdict, Reason, str]:
     return (
         "DoesNotFit",
-        "NoKVCacheMemory",
+        Reason.NO_KV_CACHE_MEMORY,
         f"weights and start-up peak leave no memory for the KV cache ({-available.high / GIB:.2f} GiB short of "
         f"{requested / GIB:.2f}); use more GPUs (tensorParallelSize), a quantized variant or a larger GPU",
     )
 
 
-def _too_small(resolved: Resolved, available: Interval, high: KVResult) -> tuple[Verdict, str, str]:
+def _too_small(resolved: Resolved, available: Interval, high: KVResult) -> tuple[Verdict, Reason, str]:
     return (
         "DoesNotFit",
-        "KVCacheTooSmall",
+        Reason.KV_CACHE_TOO_SMALL,
         f"one request of {resolved.max_model_len} tokens needs {high.needed_bytes / GIB:.2f} GiB of KV cache and at "
         f"most {available.high / GIB:.2f} GiB are left; maxModelLen {high.estimated_max_len} would fit at best",
     )
 
 
-def _state_blocks(shape: ModelShape, resolved: Resolved, result: KVResult) -> tuple[Verdict, str, str] | None:
+def _state_blocks(shape: ModelShape, resolved: Resolved, result: KVResult) -> tuple[Verdict, Reason, str] | None:
     hybrid = shape.is_hybrid or shape.is_attention_free
     if not hybrid or result.blocks >= resolved.max_num_seqs:
         return None
     return (
         "DoesNotFit",
-        "TooFewStateBlocks",
+        Reason.TOO_FEW_STATE_BLOCKS,
         f"the model keeps one state block per request: maxNumSeqs {resolved.max_num_seqs} is more than the "
         f"{result.blocks} blocks there are; use maxNumSeqs {max(result.blocks * 9 // 10, 1)} or less",
     )

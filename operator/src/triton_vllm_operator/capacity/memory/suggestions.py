@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.capacity.gpus.products import GPUClass
 from triton_vllm_operator.capacity.memory.engine_settings import EngineSettings
 from triton_vllm_operator.capacity.memory.planner import Plan, Suggestion, Verdict, plan
@@ -74,7 +75,7 @@ def _fits(
 
 def _fewer_sequences(shape: ModelShape, settings: EngineSettings, gpu: GPUClass) -> Suggestion | None:
     answer = plan(shape, settings, gpu)
-    if answer.reason != "TooFewStateBlocks":
+    if answer.reason != Reason.TOO_FEW_STATE_BLOCKS:
         return None
     seqs = max(answer.kv_low.blocks * 9 // 10, 1)
     return _fits(
@@ -93,7 +94,7 @@ def _higher_utilization(shape: ModelShape, settings: EngineSettings, gpu: GPUCla
         if utilization == current:
             continue
         changed = replace(settings, gpu_memory_utilization=utilization)
-        lower_asked = plan(shape, settings, gpu).reason == "UtilizationTooHigh"
+        lower_asked = plan(shape, settings, gpu).reason == Reason.UTILIZATION_TOO_HIGH
         if (utilization > current or lower_asked) and (answer := _fits(
             shape, changed, gpu, {"engine.gpuMemoryUtilization": utilization},
             f"set engine.gpuMemoryUtilization: {utilization}",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.capacity.errors import ShapeError
 from triton_vllm_operator.capacity.model.json_reader import MAX_DIMENSION, MAX_LAYERS, Reader, check_size
 from triton_vllm_operator.capacity.model.shape import Quantization
@@ -43,7 +44,7 @@ class ModelConfig:
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         if not isinstance(config, Mapping):
-            raise ShapeError("ConfigNotJson", "config.json must be a JSON object")
+            raise ShapeError(Reason.CONFIG_NOT_JSON, "config.json must be a JSON object")
         check_size(config, "config.json")
         self.top = Reader(config)
         text = next((self.top.nested(key) for key in _TEXT_CONFIGS if self.top.has(key)), None)
@@ -56,7 +57,7 @@ class ModelConfig:
         names = self.top.texts("architectures") or self.text.texts("architectures")
         if not names:
             raise ShapeError(
-                "ArchitectureMissing",
+                Reason.ARCHITECTURE_MISSING,
                 "config.json names no architecture: the engine cannot tell which model class to use",
             )
         return names[0]

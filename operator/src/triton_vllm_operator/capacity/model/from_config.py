@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.capacity.errors import ShapeError
 from triton_vllm_operator.capacity.model.checkpoint import expert_count, expert_width, mamba_multipliers, tensors_of
 from triton_vllm_operator.capacity.model.config import ModelConfig
@@ -96,12 +97,12 @@ def _require_causal(view: ModelConfig) -> None:
         ("ForMaskedLM", "ForSequenceClassification", "ForTokenClassification")
     ):
         raise ShapeError(
-            "NotACausalModel",
+            Reason.NOT_A_CAUSAL_MODEL,
             f"{architecture} does not generate text; use a model whose architecture ends in ForCausalLM",
         )
     if not architecture.endswith(generative):
         raise ShapeError(
-            "ArchitectureUnknown", f"{architecture[:80]} is not an architecture the planner can derive a size for"
+            Reason.ARCHITECTURE_UNKNOWN, f"{architecture[:80]} is not an architecture the planner can derive a size for"
         )
 
 
@@ -140,7 +141,7 @@ def _complete(tensors: SortedTensors, layers: int) -> SortedTensors:
     missing = [index for index in range(layers) if index not in tensors.layers]
     if missing:
         raise ShapeError(
-            "CheckpointIncomplete",
+            Reason.CHECKPOINT_INCOMPLETE,
             f"the safetensors headers hold no weights of {len(missing)} of {layers} layers, such as layer "
             f"{missing[0]}; give the headers of every file of the model",
         )

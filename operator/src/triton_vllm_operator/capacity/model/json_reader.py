@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.capacity.errors import ShapeError
 
 MAX_DEPTH = 32
@@ -24,17 +25,17 @@ MAX_LAYERS = 4096
 def parse_json_object(text: str | bytes, what: str) -> dict[str, Any]:
     """Parse ``text`` as one JSON object within the size, depth and number limits of this module."""
     if len(text) > MAX_TEXT_BYTES:
-        raise ShapeError("ConfigTooLarge", f"{what} has {len(text)} bytes; at most {MAX_TEXT_BYTES} are read")
+        raise ShapeError(Reason.CONFIG_TOO_LARGE, f"{what} has {len(text)} bytes; at most {MAX_TEXT_BYTES} are read")
     try:
         value = json.loads(text, parse_int=_bounded_int, parse_constant=_no_constant)
     except RecursionError:
-        raise ShapeError("ConfigTooDeep", f"{what} is nested deeper than {MAX_DEPTH} levels") from None
+        raise ShapeError(Reason.CONFIG_TOO_DEEP, f"{what} is nested deeper than {MAX_DEPTH} levels") from None
     except ValueError as error:
         if isinstance(error, ShapeError):
             raise
-        raise ShapeError("ConfigNotJson", f"{what} is not valid JSON: {str(error)[:200]}") from None
+        raise ShapeError(Reason.CONFIG_NOT_JSON, f"{what} is not valid JSON: {str(error)[:200]}") from None
     if not isinstance(value, dict):
-        raise ShapeError("ConfigNotJson", f"{what} must be a JSON object, not {type(value).__name__}")
+        raise ShapeError(Reason.CONFIG_NOT_JSON, f"{what} must be a JSON object, not {type(value).__name__}")
     check_size(value, what)
     return value
 
@@ -47,9 +48,9 @@ def check_size(value: object, what: str) -> None:
         node, depth = todo.pop()
         seen += 1
         if depth > MAX_DEPTH:
-            raise ShapeError("ConfigTooDeep", f"{what} is nested deeper than {MAX_DEPTH} levels")
+            raise ShapeError(Reason.CONFIG_TOO_DEEP, f"{what} is nested deeper than {MAX_DEPTH} levels")
         if seen > MAX_NODES:
-            raise ShapeError("ConfigTooLarge", f"{what} holds more than {MAX_NODES} values")
+            raise ShapeError(Reason.CONFIG_TOO_LARGE, f"{what} holds more than {MAX_NODES} values")
         if isinstance(node, Mapping):
             todo.extend((child, depth + 1) for child in node.values())
         elif isinstance(node, list | tuple):
@@ -58,12 +59,12 @@ def check_size(value: object, what: str) -> None:
 
 def _bounded_int(digits: str) -> int:
     if len(digits) > 19:
-        raise ShapeError("ConfigNumberTooLarge", f"a number of {len(digits)} digits is not a model dimension")
+        raise ShapeError(Reason.CONFIG_NUMBER_TOO_LARGE, f"a number of {len(digits)} digits is not a model dimension")
     return int(digits)
 
 
 def _no_constant(name: str) -> float:
-    raise ShapeError("ConfigNotJson", f"{name} is not a JSON number")
+    raise ShapeError(Reason.CONFIG_NOT_JSON, f"{name} is not a JSON number")
 
 
 class Reader:
@@ -96,14 +97,14 @@ class Reader:
         value = self._object.get(key)
         if value is None:
             if default is None:
-                raise ShapeError("ConfigFieldMissing", f"{self._what} has no {key!r}, which the planner needs")
+                raise ShapeError(Reason.CONFIG_FIELD_MISSING, f"{self._what} has no {key!r}, which the planner needs")
             return default
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int):
             raise self._wrong(key, "a whole number", value)
         if not low <= value <= high:
-            raise ShapeError("ConfigFieldOutOfRange", f"{self._what}: {key} is {value}, outside {low}..{high}")
+            raise ShapeError(Reason.CONFIG_FIELD_OUT_OF_RANGE, f"{self._what}: {key} is {value}, outside {low}..{high}")
         return value
 
     def optional_integer(self, key: str, *, low: int = 1, high: int = MAX_DIMENSION) -> int | None:
@@ -118,7 +119,7 @@ class Reader:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self._wrong(key, "a number", value)
         if not low <= value <= high:
-            raise ShapeError("ConfigFieldOutOfRange", f"{self._what}: {key} is {value}, outside {low}..{high}")
+            raise ShapeError(Reason.CONFIG_FIELD_OUT_OF_RANGE, f"{self._what}: {key} is {value}, outside {low}..{high}")
         return float(value)
 
     def boolean(self, key: str, default: bool) -> bool:
@@ -173,4 +174,4 @@ class Reader:
 
     def _wrong(self, key: str, expected: str, value: object) -> ShapeError:
         shown = repr(value)[:60]
-        return ShapeError("ConfigFieldWrongType", f"{self._what}: {key} must be {expected}, not {shown}")
+        return ShapeError(Reason.CONFIG_FIELD_WRONG_TYPE, f"{self._what}: {key} must be {expected}, not {shown}")

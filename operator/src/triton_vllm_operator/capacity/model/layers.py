@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.capacity.errors import ShapeError
 from triton_vllm_operator.capacity.model.config import ModelConfig
 from triton_vllm_operator.capacity.model.shape import CacheShape, StateShape, state_dtype
@@ -29,7 +30,7 @@ def attention_cache(config: ModelConfig, window: int = 0) -> CacheShape:
     """The cache of an ordinary attention layer of this model; sliding when ``window`` is given."""
     size = config.head_size
     if not size or not config.kv_heads:
-        raise ShapeError("ConfigFieldMissing", "config.json gives no attention heads for an attention layer")
+        raise ShapeError(Reason.CONFIG_FIELD_MISSING, "config.json gives no attention heads for an attention layer")
     value_size = config.text.integer("v_head_dim", size) if config.model_type.startswith("mimo_v2") else size
     return CacheShape("sliding" if window else "full", config.kv_heads, size, value_size, window)
 
@@ -66,7 +67,7 @@ def _cache_of(config: ModelConfig, kind: str, window: int) -> tuple[CacheShape, 
         return (state_cache(config),)
     if kind in {"mlp", "moe", "none"}:
         return ()
-    raise ShapeError("LayerTypeUnknown", f"config.json: layer type {kind[:60]!r} is not known to the planner")
+    raise ShapeError(Reason.LAYER_TYPE_UNKNOWN, f"config.json: layer type {kind[:60]!r} is not known to the planner")
 
 
 def layer_types(config: ModelConfig) -> Sequence[str] | None:
@@ -76,7 +77,8 @@ def layer_types(config: ModelConfig) -> Sequence[str] | None:
         kinds = config.text.texts(key)
         if len(kinds) < config.layer_count:
             raise ShapeError(
-                "ConfigFieldOutOfRange", f"config.json: {key} has {len(kinds)} entries for {config.layer_count} layers"
+                Reason.CONFIG_FIELD_OUT_OF_RANGE,
+                f"config.json: {key} has {len(kinds)} entries for {config.layer_count} layers",
             )
         return kinds[: config.layer_count]
     pattern = _DEFAULT_PATTERNS.get(config.model_type)
@@ -124,7 +126,9 @@ def _llama4_pattern(config: ModelConfig) -> Sequence[str]:
         period = config.text.integer("no_rope_layer_interval", 4)
         return _every(config, period, "full_attention", "chunked_attention")
     if len(given) < config.layer_count:
-        raise ShapeError("ConfigFieldOutOfRange", "config.json: no_rope_layers is shorter than the number of layers")
+        raise ShapeError(
+            Reason.CONFIG_FIELD_OUT_OF_RANGE, "config.json: no_rope_layers is shorter than the number of layers"
+        )
     return ["chunked_attention" if rope else "full_attention" for rope in given[: config.layer_count]]
 
 
@@ -139,7 +143,7 @@ def _nemotron_pattern(config: ModelConfig) -> Sequence[str]:
     pattern = config.text.text("hybrid_override_pattern")
     if len(pattern) < config.layer_count or not set(pattern) <= set(letters):
         raise ShapeError(
-            "LayerTypeUnknown", "config.json: hybrid_override_pattern must name each layer by M, *, - or E"
+            Reason.LAYER_TYPE_UNKNOWN, "config.json: hybrid_override_pattern must name each layer by M, *, - or E"
         )
     return [letters[letter] for letter in pattern[: config.layer_count]]
 
@@ -175,7 +179,9 @@ def state_cache(config: ModelConfig) -> CacheShape:
     """The recurrent state of one state layer (``MambaStateShapeCalculator`` in ``layers/mamba/mamba_utils.py``)."""
     builder = _STATES.get(config.model_type)
     if builder is None:
-        raise ShapeError("LayerTypeUnknown", f"the planner knows no state layer for model type {config.model_type!r}")
+        raise ShapeError(
+            Reason.LAYER_TYPE_UNKNOWN, f"the planner knows no state layer for model type {config.model_type!r}"
+        )
     return CacheShape("mamba", state=builder(config))
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.capacity.errors import ShapeError
 from triton_vllm_operator.capacity.model.json_reader import MAX_DIMENSION, parse_json_object
 
@@ -45,11 +46,11 @@ class TensorInfo:
 def header_length(first_bytes: bytes) -> int:
     """Length in bytes of the JSON header, from the file's first 8 bytes."""
     if len(first_bytes) < 8:
-        raise ShapeError("SafetensorsTruncated", "the safetensors file ends before its 8-byte header length")
+        raise ShapeError(Reason.SAFETENSORS_TRUNCATED, "the safetensors file ends before its 8-byte header length")
     length = int.from_bytes(first_bytes[:8], "little")
     if not 2 <= length <= MAX_HEADER_BYTES:
         raise ShapeError(
-            "SafetensorsHeaderInvalid",
+            Reason.SAFETENSORS_HEADER_INVALID,
             f"the safetensors header claims {length} bytes; 2 to {MAX_HEADER_BYTES} are accepted",
         )
     return length
@@ -63,7 +64,8 @@ def parse_header(data: bytes, *, what: str = "safetensors header") -> tuple[Tens
     length = header_length(data)
     if len(data) < 8 + length:
         raise ShapeError(
-            "SafetensorsTruncated", f"{what}: {len(data) - 8} of {length} header bytes are there; download it again"
+            Reason.SAFETENSORS_TRUNCATED,
+            f"{what}: {len(data) - 8} of {length} header bytes are there; download it again",
         )
     entries = parse_json_object(data[8 : 8 + length], what)
     return tuple(_tensor(name, entry, what) for name, entry in entries.items() if name != "__metadata__")
@@ -71,21 +73,29 @@ def parse_header(data: bytes, *, what: str = "safetensors header") -> tuple[Tens
 
 def _tensor(name: str, entry: Any, what: str) -> TensorInfo:
     if not isinstance(entry, Mapping):
-        raise ShapeError("SafetensorsHeaderInvalid", f"{what}: tensor {name[:80]!r} is not described by an object")
+        raise ShapeError(
+            Reason.SAFETENSORS_HEADER_INVALID, f"{what}: tensor {name[:80]!r} is not described by an object"
+        )
     return checked_tensor(name, entry.get("dtype"), entry.get("shape"), what)
 
 
 def checked_tensor(name: Any, dtype: Any, shape: Any, what: str) -> TensorInfo:
     """A :class:`TensorInfo` from untrusted values."""
     if not isinstance(name, str) or not 0 < len(name) <= 512:
-        raise ShapeError("SafetensorsHeaderInvalid", f"{what}: a tensor name must be a string of 1 to 512 characters")
+        raise ShapeError(
+            Reason.SAFETENSORS_HEADER_INVALID, f"{what}: a tensor name must be a string of 1 to 512 characters"
+        )
     if not isinstance(dtype, str) or dtype not in DTYPE_BITS:
-        raise ShapeError("SafetensorsHeaderInvalid", f"{what}: tensor {name[:80]!r} has unknown dtype {dtype!r:.40}")
+        raise ShapeError(
+            Reason.SAFETENSORS_HEADER_INVALID, f"{what}: tensor {name[:80]!r} has unknown dtype {dtype!r:.40}"
+        )
     if not isinstance(shape, list | tuple) or len(shape) > MAX_RANK:
-        raise ShapeError("SafetensorsHeaderInvalid", f"{what}: tensor {name[:80]!r} has no valid shape")
+        raise ShapeError(Reason.SAFETENSORS_HEADER_INVALID, f"{what}: tensor {name[:80]!r} has no valid shape")
     for size in shape:
         if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= MAX_DIMENSION:
-            raise ShapeError("SafetensorsHeaderInvalid", f"{what}: tensor {name[:80]!r} has dimension {size!r:.40}")
+            raise ShapeError(
+                Reason.SAFETENSORS_HEADER_INVALID, f"{what}: tensor {name[:80]!r} has dimension {size!r:.40}"
+            )
     return TensorInfo(name, dtype, tuple(shape))
 
 
@@ -94,6 +104,6 @@ def bounded(tensors: Iterable[TensorInfo]) -> tuple[TensorInfo, ...]:
     kept: list[TensorInfo] = []
     for tensor in tensors:
         if len(kept) >= MAX_TENSORS:
-            raise ShapeError("TooManyTensors", f"the model has more than {MAX_TENSORS} tensors")
+            raise ShapeError(Reason.TOO_MANY_TENSORS, f"the model has more than {MAX_TENSORS} tensors")
         kept.append(tensor)
     return tuple(kept)

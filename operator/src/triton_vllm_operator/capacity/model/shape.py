@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any, Literal
 
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.capacity.errors import ShapeError
 from triton_vllm_operator.capacity.model.json_reader import MAX_LAYERS, Reader, check_size
 
@@ -204,7 +205,7 @@ class ModelShape:
         check_size(value, "model shape")
         reader = Reader(value, "model shape")
         if reader.text("format") != FORMAT:
-            raise ShapeError("ShapeFormatUnknown", f"model shape: format must be {FORMAT!r}")
+            raise ShapeError(Reason.SHAPE_FORMAT_UNKNOWN, f"model shape: format must be {FORMAT!r}")
         return _read_shape(reader)
 
 
@@ -261,7 +262,7 @@ def _read_shape(reader: Reader) -> ModelShape:
 def _objects(reader: Reader, key: str) -> list[Reader]:
     items = reader.raw(key) or []
     if not isinstance(items, list) or not all(isinstance(item, Mapping) for item in items):
-        raise ShapeError("ConfigFieldWrongType", f"model shape: {key} must be a list of objects")
+        raise ShapeError(Reason.CONFIG_FIELD_WRONG_TYPE, f"model shape: {key} must be a list of objects")
     return [Reader(item, f"model shape: {key}") for item in items]
 
 
@@ -272,14 +273,16 @@ def _read_layers(reader: Reader, key: str) -> tuple[LayerShape, ...]:
         layer = LayerShape(tuple(_read_cache(c) for c in _objects(item, "caches")), _read_parts(item, "weights"))
         layers.extend([layer] * count)
         if len(layers) > MAX_LAYERS:
-            raise ShapeError("ConfigFieldOutOfRange", f"model shape: more than {MAX_LAYERS} layers")
+            raise ShapeError(Reason.CONFIG_FIELD_OUT_OF_RANGE, f"model shape: more than {MAX_LAYERS} layers")
     return tuple(layers)
 
 
 def _read_cache(reader: Reader) -> CacheShape:
     kind = reader.text("kind")
     if kind not in CACHE_KINDS:
-        raise ShapeError("ConfigFieldWrongType", f"model shape: cache kind {kind!r} is not one of {CACHE_KINDS}")
+        raise ShapeError(
+            Reason.CONFIG_FIELD_WRONG_TYPE, f"model shape: cache kind {kind!r} is not one of {CACHE_KINDS}"
+        )
     state = reader.nested("state")
     return CacheShape(
         kind=kind,
@@ -307,7 +310,9 @@ def state_dtype(reader: Reader, key: str, default: str) -> str:
     """The dtype of a recurrent state: one of ``STATE_DTYPES``."""
     found = reader.text(key, default)
     if found not in STATE_DTYPES:
-        raise ShapeError("ConfigFieldWrongType", f"{key} is {found[:60]!r}, not one of {', '.join(STATE_DTYPES)}")
+        raise ShapeError(
+            Reason.CONFIG_FIELD_WRONG_TYPE, f"{key} is {found[:60]!r}, not one of {', '.join(STATE_DTYPES)}"
+        )
     return found
 
 
