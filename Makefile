@@ -39,7 +39,7 @@ test-unit: $(VENV) ## pure tests and property tests, no cluster
 	@$(VENV) -m pytest -q -n auto --dist worksteal -m "not apiserver and not engine and not oracle and not cuda and not e2e" operator/tests tools devtools e2e images
 
 test-apiserver: $(VENV) ## against etcd and kube-apiserver as plain processes
-	@$(VENV) -m e2e.cluster programs
+	@$(VENV) -m e2e.cluster binaries
 	@$(VENV) -m pytest -q -n 4 --dist worksteal -m apiserver operator/tests
 
 faults: $(VENV) ## kills, API faults, bad watches, two operators: all of them, with a seed (SEED=1); about 20 minutes

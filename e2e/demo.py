@@ -10,6 +10,7 @@ from pathlib import Path
 from devtools.progress import duration, say
 from e2e import environment
 from e2e.cluster import shell, steps
+from e2e.cluster.images import binaries
 from e2e.hub import manifests
 
 NAMESPACE = "demo"
@@ -80,7 +81,8 @@ def main() -> int:
         say("chart installed, model hub ready; applying the sample")
         serve_sample(env)
         show(env, ask(env))
-    except (shell.Unmet, shell.CommandFailed, steps.StepFailed) as error:
+        say(f"caches of Go: {binaries.clear_build_cache()}")
+    except (shell.RequirementNotMet, shell.CommandFailed, steps.StepFailed) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     say(f"\ndone in {duration(time.monotonic() - began)}")

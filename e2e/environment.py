@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from e2e.cluster import Cluster, parts, shell
+from e2e.cluster import Cluster, shell
+from e2e.cluster.images import binaries
 from e2e.hub import manifests
 
 REPO = Path(__file__).resolve().parent.parent
@@ -77,20 +78,22 @@ class Environment:
 
 
 def existing() -> Environment:
-    """The current kubeconfig context; Unmet when something it needs is not given."""
+    """The current kubeconfig context; RequirementNotMet when something it needs is not given."""
     images = {name: os.environ.get(name, "") for name in ("OPERATOR_IMAGE", "SERVING_IMAGE")}
     programs = {name: shutil.which(name) or "" for name in ("kubectl", "helm")}
     missing = [name for name, value in {**images, **programs}.items() if not value]
     if missing:
-        raise shell.Unmet(f"CLUSTER=existing needs {', '.join(missing)}: set the images, install the programs")
+        raise shell.RequirementNotMet(
+            f"CLUSTER=existing needs {', '.join(missing)}: set the images, install the programs"
+        )
     return Environment(programs["kubectl"], programs["helm"], {}, *images.values())
 
 
 def of(cluster: Cluster) -> Environment:
     """This checkout's own cluster, once it stands and the images are pushed."""
     return Environment(
-        kubectl_program=str(parts.build(parts.KUBERNETES)["kubectl"]),
-        helm_program=str(parts.build(parts.HELM)["helm"]),
+        kubectl_program=str(binaries.build(binaries.KUBERNETES)["kubectl"]),
+        helm_program=str(binaries.build(binaries.HELM)["helm"]),
         variables={"KUBECONFIG": str(cluster.kubeconfig)},
         operator_image=cluster.image("operator"),
         serving_image=cluster.image("triton-vllm"),

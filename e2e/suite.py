@@ -41,8 +41,8 @@ SOUND = ("verify", "unit")
 STAGES = (
     Stage("verify", (sys.executable, "-m", "tools.verify")),
     Stage("unit", (*PYTEST, *PARALLEL, "-m", UNIT, *FOLDERS)),
-    Stage("programs", (sys.executable, "-m", "e2e.cluster", "programs")),
-    Stage("API server", (*PYTEST, *MOSTLY_WAITING, "-m", "apiserver", "operator/tests"), (*SOUND, "programs")),
+    Stage("binaries", (sys.executable, "-m", "e2e.cluster", "binaries")),
+    Stage("API server", (*PYTEST, *MOSTLY_WAITING, "-m", "apiserver", "operator/tests"), (*SOUND, "binaries")),
     Stage("engine", (*PYTEST, *TWO_FILES, "-m", "engine", "images", "operator/tests"), SOUND, ("API server",)),
     Stage("oracle", (*PYTEST, "-m", "oracle", "operator/tests"), SOUND, ("engine",)),
     Stage("CUDA image", (*PYTEST, *TWO_TESTS, "-m", "cuda", "images"), SOUND, ("oracle",)),

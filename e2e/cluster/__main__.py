@@ -1,4 +1,4 @@
-"""`python3 -m e2e.cluster up | down | env | programs | image NAME...`: see `make help`."""
+"""`python3 -m e2e.cluster up | down | env | binaries | image NAME...`: see `make help`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import shlex
 import sys
 
 from devtools.progress import say
-from e2e.cluster import Cluster, parts, shell, steps
+from e2e.cluster import Cluster, shell, steps
+from e2e.cluster.images import binaries
 
 
 def show_env(cluster: Cluster) -> None:
@@ -18,14 +19,15 @@ def show_env(cluster: Cluster) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    if arguments.action == "programs":
-        missing = parts.build_for_tests()
-        say(f"built {', '.join(missing)}" if missing else "already built")
+    if arguments.action == "binaries":
+        built = binaries.build_for_tests()
+        say(f"built {', '.join(built)}" if built else "already built")
         return
     cluster = Cluster()
     if arguments.action == "up":
         cluster.up(arguments.names)
         say(f"export KUBECONFIG={cluster.kubeconfig}")
+        binaries.clear_build_cache()
     elif arguments.action == "down":
         cluster.down()
     elif arguments.action == "env":
@@ -37,11 +39,11 @@ def run(arguments: argparse.Namespace) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="e2e.cluster", description="The kind cluster of the end-to-end tests.")
-    parser.add_argument("action", choices=["up", "down", "env", "programs", "image"])
+    parser.add_argument("action", choices=["up", "down", "env", "binaries", "image"])
     parser.add_argument("names", nargs="*", help="images to build and push (up, image)")
     try:
         run(parser.parse_args())
-    except (shell.Unmet, shell.CommandFailed, steps.StepFailed) as error:
+    except (shell.RequirementNotMet, shell.CommandFailed, steps.StepFailed) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     return 0

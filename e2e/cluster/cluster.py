@@ -1,4 +1,4 @@
-"""One cluster from nothing to ready, healed when half of it died, and gone without a trace."""
+"""The cluster of a checkout: brought up from nothing, repaired where parts of it died, removed without leftovers."""
 
 from __future__ import annotations
 
@@ -7,45 +7,34 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from devtools import cache
-from devtools.progress import say
-from e2e.cluster import (
-    bases,
-    engine,
-    images,
-    kind,
-    network,
-    node_image,
-    nodes,
-    parts,
-    preflight,
-    registry,
-    settings,
-    shell,
-    slots,
-    state,
-)
-from e2e.cluster.node_image import NodeImage
-from e2e.cluster.state import State
+from devtools.progress import log_file, say
+from e2e.cluster import cluster_state, preflight, registry, settings, shell
+from e2e.cluster.cluster_state import ClusterState
+from e2e.cluster.docker import daemon, network
+from e2e.cluster.images import base_images, binaries, node_image, project_images
+from e2e.cluster.images.node_image import NodeImage
+from e2e.cluster.kind import image_store, lifecycle, nodes
 from e2e.cluster.steps import Steps, Work
 
-NODE_PROGRAMS = tuple(part for part in parts.EVERY if part not in (parts.KUBERNETES, parts.HELM))
-"""Parts that a cluster needs besides Kubernetes itself. helm is only needed once the cluster stands."""
+NODE_PROGRAMS = tuple(one for one in binaries.CLUSTER if one not in (binaries.KUBERNETES, binaries.HELM))
+"""What a cluster needs in addition to Kubernetes itself. helm is needed once the cluster is up."""
 
 
 class Cluster:
-    """The cluster of one checkout. Nothing happens before `up`."""
+    """The cluster of one checkout. Nothing is started before `up`."""
 
     def __init__(self, checkout: Path = settings.REPO) -> None:
         self.checkout = checkout
-        self.engine = engine.find()
-        self._proposed = state.propose(checkout)
+        self.docker = daemon.find()
+        self._proposed = cluster_state.propose(checkout)
         self._base = ""
         self._pushed: dict[str, str] = {}
         self._node_image: NodeImage | None = None
 
     @property
-    def state(self) -> State:
-        return state.load(self._proposed.key) or self._proposed
+    def state(self) -> ClusterState:
+        """The recorded state, else the one that `up` would record."""
+        return cluster_state.load(self._proposed.key) or self._proposed
 
     @property
     def kubeconfig(self) -> Path:
@@ -58,12 +47,16 @@ class Cluster:
 
     @property
     def kubectl(self) -> nodes.Kubectl:
-        return nodes.Kubectl(parts.build(parts.KUBERNETES)["kubectl"], self.kubeconfig)
+        return nodes.Kubectl(binaries.build(binaries.KUBERNETES)["kubectl"], self.kubeconfig)
 
     def up(self, build: Iterable[str] = ()) -> dict[str, str]:
-        """Make the cluster stand, and build and push the images named in `build`; their references by name.
+        """Bring the cluster up, and build and push the images named in `build`; their references by name.
 
-        Unmet when the machine lacks something (nothing was started then), StepFailed when a step fails.
+        What only builds need is kept: `binaries.clear_build_cache` removes it.
+
+        Raises:
+            RequirementNotMet: The machine lacks something; nothing was started.
+            StepFailed: A step failed.
         """
         names = tuple(build)
         steps = self.steps()
@@ -72,90 +65,89 @@ class Cluster:
         return {name: self.image(name) for name in names}
 
     def steps(self) -> Steps:
-        """Check the machine, record the state and give the steps that make the cluster stand, to add more to."""
-        preflight.check(self.engine, self._proposed)
-        mine = state.claim(self.checkout)
-        steps = Steps(mine.logs)
-        steps.add("Docker engine", lambda log: engine.ensure(self.engine, log))
-        steps.add("Kubernetes programs", lambda log: _built([parts.KUBERNETES]))
+        """Check the machine and record the state; the steps that bring the cluster up, to which more can be added."""
+        preflight.check(self.docker, self._proposed)
+        state = cluster_state.claim(self.checkout)
+        steps = Steps(state.logs)
+        steps.add("Docker daemon", lambda log: daemon.ensure(self.docker, log))
+        steps.add("Kubernetes programs", lambda log: _built([binaries.KUBERNETES]))
         steps.add("node programs", lambda log: _built(NODE_PROGRAMS))
-        steps.add("helm", lambda log: _built([parts.HELM]), ["node programs"])
-        steps.add("base image", self._find_base, ["Docker engine"])
-        steps.add("clusters of checkouts that are gone", self._remove_orphans, ["Docker engine"])
-        steps.add("network", lambda log: network.ensure(self.engine, mine, log), ["Docker engine"])
+        steps.add("helm", lambda log: _built([binaries.HELM]), ["node programs"])
+        steps.add("base image", self._find_base, ["Docker daemon"])
+        steps.add("clusters of checkouts that are gone", self._remove_orphans, ["Docker daemon"])
+        steps.add("network", lambda log: network.ensure(self.docker, state, log), ["Docker daemon"])
         steps.add("registry", self._start_registry, ["network"])  # builds its own program
         steps.add("node image", self._find_node_image, ["base image", "Kubernetes programs", "node programs"])
-        steps.add("caches of Go", lambda log: parts.clear_workshop(), ["helm", "node image", "registry"])
         steps.add("cluster", self._start_cluster, ["network", "node image"])
-        steps.add("nodes", self._settle_nodes, ["cluster"])
+        steps.add("nodes", self._configure_nodes, ["cluster"])
         return steps
 
     def image_steps(self, steps: Steps, names: Iterable[str]) -> None:
-        """Add the steps that build and push images; they run beside the cluster's own."""
+        """Add the steps that build and push images, in parallel with those of the cluster."""
         for name in names:
             steps.add(f"build {name}", self._build_step(name), ["base image"])
             steps.add(f"push {name}", self._push_step(name), [f"build {name}", "registry"])
 
     def _find_base(self, log: Path) -> str:
-        self._base = bases.python(self.engine, log)
+        self._base = base_images.python(self.docker, log)
         return self._base
 
     def _start_registry(self, log: Path) -> str:
-        return registry.ensure(self.engine, self.state, log)
+        return registry.ensure(self.docker, self.state, log)
 
     def _find_node_image(self, log: Path) -> str:
-        found = node_image.stock(self.engine, log) or node_image.own(self.engine, log)
+        found = node_image.stock(self.docker, log) or node_image.own(self.docker, log)
         self._node_image = found
         return f"{found.name}: {found.reason}"
 
     def _start_cluster(self, log: Path) -> str:
-        """Keep the cluster that stands, wake one that was stopped, make a new one when parts of it are gone."""
-        image = self._chosen_image()
-        standing = nodes.container_states(self.engine, self.state)
-        if len(standing) == len(nodes.names(self.state)) and self._wake(image):
-            return "stands"
-        kind.delete(self.engine, self.state, log)
-        network.ensure(self.engine, self.state, log)
-        mine = slots.take(self.engine, self.state, image.name, log)
-        kind.create(self.engine, mine, image, log)
-        return "made anew" if standing else "made"
+        """Keep a cluster that is up, start one that was stopped, create a new one if parts of it are missing."""
+        image = self._required_node_image()
+        containers = nodes.container_states(self.docker, self.state)
+        if len(containers) == len(nodes.node_names(self.state)) and self._started(image):
+            return "already up"
+        lifecycle.delete(self.docker, self.state, log)
+        network.ensure(self.docker, self.state, log)
+        state = image_store.take(self.docker, self.state, image.name, log)
+        lifecycle.create(self.docker, state, image, log)
+        return "created again" if containers else "created"
 
-    def _wake(self, image: NodeImage) -> bool:
-        """Whether all nodes are made from `image` and the API answers, once stopped nodes are started."""
-        mine = self.state
-        wanted = self.engine.docker("image", "inspect", "--format", "{{.Id}}", image.name).strip()
-        for node in nodes.names(mine).values():
-            if self.engine.docker("inspect", "--format", "{{.Image}}", node).strip() != wanted:
+    def _started(self, image: NodeImage) -> bool:
+        """Start stopped nodes; whether all nodes are made from `image` and the API server answers."""
+        state = self.state
+        image_id = self.docker.output("image", "inspect", "--format", "{{.Id}}", image.name).strip()
+        for node in nodes.node_names(state).values():
+            if self.docker.output("inspect", "--format", "{{.Image}}", node).strip() != image_id:
                 return False
-        nodes.start_stopped(self.engine, mine)
-        kind.write_kubeconfig(self.engine, mine)
+        nodes.start_stopped(self.docker, state)
+        lifecycle.write_kubeconfig(self.docker, state)
         return nodes.api_answers(self.kubectl)
 
-    def _settle_nodes(self, log: Path) -> str:
-        image, mine = self._chosen_image(), self.state
-        if not nodes.api_answers(self.kubectl) or not nodes.all_ready(self.engine, self.kubectl, mine):
+    def _configure_nodes(self, log: Path) -> str:
+        image, state = self._required_node_image(), self.state
+        if not nodes.api_answers(self.kubectl) or not nodes.all_ready(self.docker, self.kubectl, state):
             log.write_text(self.kubectl("describe", "nodes"))
             raise shell.CommandFailed(["kubectl", "wait", "node", "--all"], 1, "the nodes do not become Ready", log)
-        nodes.settle(self.engine, self.kubectl, mine, stock=image.stock)
+        nodes.configure(self.docker, self.kubectl, state, stock=image.stock)
         counts = ", ".join(f"{role} {count}" for role, count in settings.GPUS_PER_NODE.items())
         return f"Ready; GPUs: {counts}"
 
-    def _chosen_image(self) -> NodeImage:
+    def _required_node_image(self) -> NodeImage:
         if self._node_image is None:
-            raise RuntimeError("the node image is chosen by an earlier step")
+            raise RuntimeError("an earlier step finds the node image")
         return self._node_image
 
     def _build_step(self, name: str) -> Work:
         def work(log: Path) -> str:
-            if images.pushed(self.state, name, self._base):
+            if project_images.pushed(self.state, name, self._base):
                 return "unchanged"
-            return images.build(self.engine, name, self._base, log)
+            return project_images.build(self.docker, name, self._base, log)
 
         return work
 
     def _push_step(self, name: str) -> Work:
         def work(log: Path) -> str:
-            self._pushed[name] = images.push(self.engine, self.state, name, self._base, log)
+            self._pushed[name] = project_images.push(self.docker, self.state, name, self._base, log)
             return self._pushed[name]
 
         return work
@@ -164,53 +156,55 @@ class Cluster:
         """Reference of image `name` as it was pushed, else as its sources are now."""
         if name in self._pushed:  # the sources may have changed since
             return self._pushed[name]
-        return images.reference(self.state, name, self._base or bases.python(self.engine, self._log("base image")))
+        return project_images.reference(
+            self.state, name, self._base or base_images.python(self.docker, self._log("base image"))
+        )
 
     def build_and_push(self, name: str) -> str:
-        """Build and push image `name` where its sources changed, on a standing cluster; its reference."""
+        """Build and push image `name` if its sources have changed, on a running cluster; its reference."""
         log = self._log(f"build {name}")
-        self._base = self._base or bases.python(self.engine, log)
-        if not images.pushed(self.state, name, self._base):
-            images.build(self.engine, name, self._base, log)
-        return images.push(self.engine, self.state, name, self._base, log)
+        self._base = self._base or base_images.python(self.docker, log)
+        if not project_images.pushed(self.state, name, self._base):
+            project_images.build(self.docker, name, self._base, log)
+        return project_images.push(self.docker, self.state, name, self._base, log)
 
     def _log(self, name: str) -> Path:
         self.state.logs.mkdir(parents=True, exist_ok=True)
-        return self.state.logs / f"{name.replace(' ', '-')}.log"
+        return log_file(self.state.logs, name)
 
     def env(self) -> dict[str, str]:
-        """Variables for a shell: KUBECONFIG, DOCKER_HOST, and under PATH the folders to put before it."""
-        tools = (parts.KUBERNETES, parts.HELM, parts.KIND)
-        folders = [self.checkout / ".venv/bin", *(parts.folder_of(part) for part in tools)]
+        """Variables for a shell: KUBECONFIG, DOCKER_HOST, and in PATH the folders to prepend to it."""
+        modules = (binaries.KUBERNETES, binaries.HELM, binaries.KIND)
+        folders = [self.checkout / ".venv/bin", *(binaries.folder_of(module) for module in modules)]
         variables = {"KUBECONFIG": str(self.kubeconfig), "PATH": ":".join(map(str, folders))}
-        if self.engine.host:
-            variables["DOCKER_HOST"] = self.engine.host
+        if self.docker.host:
+            variables["DOCKER_HOST"] = self.docker.host
         return variables
 
     def down(self) -> None:
-        """Remove this checkout's cluster, those of checkouts that are gone, and the engine when nobody uses it."""
-        mine = state.load(self._proposed.key)
-        for one in filter(None, (mine, *state.orphans())):
+        """Remove the clusters of this checkout and of those that are gone; stop our own daemon if none is left."""
+        state = cluster_state.load(self._proposed.key)
+        for one in filter(None, (state, *cluster_state.orphans())):
             say(self._remove(one))
-        if not state.every():
-            engine.stop()
-            say("the engine is stopped; caches stay in " + str(cache.root()))
+        if not cluster_state.recorded():
+            daemon.stop()
+            say("the Docker daemon is stopped; caches stay in " + str(cache.root()))
 
     def _remove_orphans(self, log: Path) -> str:
-        """Docker starts the clusters of checkouts that are gone again with itself: they would run for ever."""
-        return ", ".join(self._remove(one) for one in state.orphans()) or "none"
+        """Docker starts the clusters of checkouts that are gone again whenever it starts: they would run for ever."""
+        return ", ".join(self._remove(one) for one in cluster_state.orphans()) or "none"
 
-    def _remove(self, one: State) -> str:
+    def _remove(self, one: ClusterState) -> str:
         log = one.logs / "down.log"
-        engine.ensure(self.engine, log)
-        kind.delete(self.engine, one, log)
-        if shell.succeeds(["docker", "inspect", one.registry_container], env=self.engine.env):
-            self.engine.docker("rm", "--force", "--volumes", one.registry_container)
-        network.remove(self.engine, one)
+        daemon.ensure(self.docker, log)
+        lifecycle.delete(self.docker, one, log)
+        if shell.succeeds(["docker", "inspect", one.registry_container], env=self.docker.env):
+            self.docker.output("rm", "--force", "--volumes", one.registry_container)
+        network.remove(self.docker, one)
         shutil.rmtree(one.folder)
         return f"cluster {one.name} of {one.checkout} is removed"
 
 
-def _built(wanted: Iterable[parts.Part]) -> str:
-    missing = parts.build_missing(wanted)
-    return f"built {', '.join(missing)}" if missing else "already built"
+def _built(modules: Iterable[binaries.GoModule]) -> str:
+    built = binaries.build_missing(modules)
+    return f"built {', '.join(built)}" if built else "already built"

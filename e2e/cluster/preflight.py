@@ -1,4 +1,4 @@
-"""What the machine must have, checked before anything is started: one line for what is missing and what to do."""
+"""Checks the machine before anything is started: one line for each problem, with what to do."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from devtools import cache
-from e2e.cluster import engine, machine, nodes, packages, parts, shell, state
-from e2e.cluster.state import State
+from e2e.cluster import cluster_state, shell
+from e2e.cluster.cluster_state import ClusterState
+from e2e.cluster.docker import daemon
+from e2e.cluster.images import binaries
+from e2e.cluster.kind import nodes
+from e2e.cluster.machine import networks, packages
 
 COLD_DISK_GIB = 28.0
 WARM_DISK_GIB = 6.0
@@ -21,47 +25,48 @@ GIB = 1024**3
 
 @dataclass(frozen=True)
 class Facts:
-    """What was seen of the machine."""
+    """What the checks need to know about the machine."""
 
     system: str
     architecture: str
     root: bool
-    engine_answers: bool
+    docker_answers: bool
     can_install: bool
     disk_gib: float
     memory_gib: float
     warm: bool
     """The node image is built, so most of the disk is already taken."""
-    ports_taken: tuple[int, ...]
-    network_taken: str
+    ports_in_use: tuple[int, ...]
+    network_in_use: str
 
 
 def problems(facts: Facts) -> Iterator[str]:
-    """What is missing, the most basic first. Each is one line that ends with what to do."""
-    if facts.system != "Linux" and not facts.engine_answers:
-        yield f"{facts.system} has no Docker engine that answers: start Docker, or use Linux"
+    """Problems, the most basic first. Each is one line that ends with what to do."""
+    if facts.system != "Linux" and not facts.docker_answers:
+        yield f"{facts.system} has no Docker daemon that answers: start Docker, or use Linux"
     if facts.architecture not in ("x86_64", "aarch64", "arm64"):
         yield f"architecture {facts.architecture} is not supported: use an x86_64 or arm64 machine"
-    if not facts.engine_answers and not facts.can_install:
-        yield "no Docker engine answers and there is no apt-get to install one: install and start Docker"
-    if not facts.engine_answers and not facts.root:
-        yield "no Docker engine answers and starting one needs root: start Docker, or run this as root (sudo)"
+    if not facts.docker_answers and not facts.can_install:
+        yield "no Docker daemon answers, and there is no apt-get to install one: install and start Docker"
+    if not facts.docker_answers and not facts.root:
+        yield "no Docker daemon answers, and starting one requires root: start Docker, or run this as root (sudo)"
     needed = WARM_DISK_GIB if facts.warm else COLD_DISK_GIB
     if facts.disk_gib < needed:
-        have = f"{facts.disk_gib:.0f} GiB of disk are free below {cache.root()}, {needed:.0f} are needed"
+        have = f"{facts.disk_gib:.0f} GiB of disk are free below {cache.root()}, {needed:.0f} are required"
         yield f"{have}: free some, or set XDG_CACHE_HOME to a folder on a larger disk"
     if facts.memory_gib < MEMORY_GIB:
-        have = f"{facts.memory_gib:.0f} GiB of memory are available, {MEMORY_GIB:.0f} are needed"
+        have = f"{facts.memory_gib:.0f} GiB of memory are available, {MEMORY_GIB:.0f} are required"
         yield f"{have}: stop something, or use a larger machine"
-    for port in facts.ports_taken:
-        yield f"port {port} of 127.0.0.1 is taken: stop what listens there (ss -ltnp), or `make down` to choose another"
-    if facts.network_taken:
-        taken = f"network {facts.network_taken} is routed elsewhere"
-        yield f"{taken}: remove that route (ip route), or `make down` to choose another"
+    for port in facts.ports_in_use:
+        taken = f"port {port} of 127.0.0.1 is in use"
+        yield f"{taken}: stop what listens there (ss -ltnp), or run `make down` to choose another"
+    if facts.network_in_use:
+        taken = f"network {facts.network_in_use} is routed to another interface"
+        yield f"{taken}: remove that route (ip route), or run `make down` to choose another"
 
 
 def memory_gib() -> float:
-    """Available memory; what cannot be read counts as enough."""
+    """Available memory in GiB; enough where it cannot be read."""
     file = Path("/proc/meminfo")
     if not file.exists():
         return MEMORY_GIB
@@ -70,50 +75,50 @@ def memory_gib() -> float:
 
 
 def disk_gib(folder: Path) -> float:
-    """Free disk below `folder`, or below the first of its parents that exists."""
+    """Free disk in GiB at `folder`, or at the first of its parents that exists."""
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     return shutil.disk_usage(existing).free / GIB
 
 
-def _stands(found: engine.Engine, mine: State) -> bool:
-    """Whether containers of ours run, so that our ports and networks are rightly in use."""
-    return found.answers() and "running" in nodes.container_states(found, mine).values()
+def _runs(docker: daemon.Docker, state: ClusterState) -> bool:
+    """Whether containers of the cluster run, so that its ports and networks are in use by itself."""
+    return docker.answers() and "running" in nodes.container_states(docker, state).values()
 
 
-def observe(found: engine.Engine, mine: State) -> Facts:
-    """Look at the machine for checkout state `mine` and engine `found`."""
-    recorded = state.load(mine.key) is not None
-    stands = recorded and _stands(found, mine)
-    ports = () if stands else tuple(p for p in (mine.api_port, mine.registry_port) if not machine.port_free(p))
+def observe(docker: daemon.Docker, state: ClusterState) -> Facts:
+    """Facts about the machine for the cluster `state` and the daemon `found`."""
+    recorded = cluster_state.load(state.key) is not None
+    running = recorded and _runs(docker, state)
+    ports = () if running else tuple(p for p in (state.api_port, state.registry_port) if not networks.port_free(p))
     return Facts(
         system=platform.system(),
         architecture=platform.machine(),
         root=os.geteuid() == 0,
-        engine_answers=not found.ours or found.answers(),
+        docker_answers=not docker.ours or docker.answers(),
         can_install=packages.can_install(),
         disk_gib=disk_gib(cache.root()),
-        memory_gib=MEMORY_GIB if stands else memory_gib(),
+        memory_gib=MEMORY_GIB if running else memory_gib(),
         warm=any((cache.root() / "worker-images").glob("*/*")),
-        ports_taken=() if _registry_is_ours(found, mine) else ports,
-        network_taken="" if stands else _network_taken(mine, recorded),
+        ports_in_use=() if _registry_is_ours(docker, state) else ports,
+        network_in_use="" if running else _network_in_use(state, recorded),
     )
 
 
-def _registry_is_ours(found: engine.Engine, mine: State) -> bool:
-    return found.answers() and shell.succeeds(["docker", "inspect", mine.registry_container], env=found.env)
+def _registry_is_ours(docker: daemon.Docker, state: ClusterState) -> bool:
+    return docker.answers() and shell.succeeds(["docker", "inspect", state.registry_container], env=docker.env)
 
 
-def _network_taken(mine: State, recorded: bool) -> str:
-    """The part of our networks that another interface routes. Our own bridge may stand after a rude end."""
-    if not recorded or Path(f"/sys/class/net/{mine.name}").exists():
+def _network_in_use(state: ClusterState, recorded: bool) -> str:
+    """A route into our networks of another interface. Our own bridge may be left after a crash."""
+    if not recorded or Path(f"/sys/class/net/{state.name}").exists():
         return ""
-    block = state.block_network(mine.block)
-    return next((str(route) for route in machine.routed_networks() if route.overlaps(block)), "")
+    block = cluster_state.block_network(state.block)
+    return next((str(route) for route in networks.routed_networks() if route.overlaps(block)), "")
 
 
-def check(found: engine.Engine, mine: State) -> None:
-    """Raise Unmet with the first thing that is missing."""
-    for problem in problems(observe(found, mine)):
-        raise shell.Unmet(problem)
-    if not all(parts.is_built(part) for part in parts.EVERY):
-        parts.require_go()
+def check(docker: daemon.Docker, state: ClusterState) -> None:
+    """Raise RequirementNotMet with the first thing that is missing."""
+    for problem in problems(observe(docker, state)):
+        raise shell.RequirementNotMet(problem)
+    if not all(binaries.is_built(part) for part in binaries.CLUSTER):
+        binaries.require_go()

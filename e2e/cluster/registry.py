@@ -1,7 +1,7 @@
-"""The local registry: a container on the cluster's network. Its storage is in the cache, shared by all checkouts.
+"""The local registry: a container in the cluster's network. Its storage is in the cache, shared by all checkouts.
 
-Image names start with localhost:PORT. On this machine that is the published port; on the nodes containerd is told
-(hosts.toml) to ask the registry's container instead.
+Image names start with localhost:PORT. On this machine that is the published port; on the nodes hosts.toml
+directs containerd to the registry's container instead.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from pathlib import Path
 
 from devtools import cache
 from devtools.polling import wait_for
-from e2e.cluster import parts, shell
-from e2e.cluster.engine import Engine
-from e2e.cluster.state import State
+from e2e.cluster import shell
+from e2e.cluster.cluster_state import ClusterState
+from e2e.cluster.docker.daemon import Docker
+from e2e.cluster.images import binaries
 
 PORT = 5000
 START_SECONDS = 30.0
@@ -41,39 +42,39 @@ ENTRYPOINT ["/registry", "serve", "/config.yml"]
 """
 
 
-def image(engine: Engine, log: Path) -> str:
-    """Name of the registry's image, built from its Go module when the engine lacks it."""
-    name = f"triton-vllm-operator/registry:{parts.content_key(parts.REGISTRY).rsplit('-', 1)[1]}"
-    if not engine.has_image(name):
-        program = parts.build(parts.REGISTRY)["registry"]
+def image(docker: Docker, log: Path) -> str:
+    """Name of the registry's image, built from its Go module if the daemon does not have it."""
+    name = f"triton-vllm-operator/registry:{binaries.content_key(binaries.REGISTRY).rsplit('-', 1)[1]}"
+    if not docker.has_image(name):
+        program = binaries.build(binaries.REGISTRY)["registry"]
         with tempfile.TemporaryDirectory(dir=cache.root()) as folder:
             os.link(program, Path(folder) / "registry")
             (Path(folder) / "config.yml").write_text(CONFIG)
             (Path(folder) / "Dockerfile").write_text(DOCKERFILE)
-            engine.logged(log, "build", "-t", name, folder)
+            docker.logged(log, "build", "-t", name, folder)
     return name
 
 
-def ensure(engine: Engine, mine: State, log: Path) -> str:
-    """Make the registry answer: start it, or replace it when it is broken."""
-    if answers(mine):
-        return f"already answers at {mine.registry}"
+def ensure(docker: Docker, state: ClusterState, log: Path) -> str:
+    """Make the registry answer: start it, or replace it if it does not answer."""
+    if answers(state):
+        return f"already answers at {state.registry}"
     storage = cache.root() / "registry"
     storage.mkdir(parents=True, exist_ok=True)
-    name = image(engine, log)
-    if shell.succeeds(["docker", "inspect", mine.registry_container], env=engine.env):
-        engine.docker("rm", "--force", mine.registry_container)
-    publish = f"127.0.0.1:{mine.registry_port}:{PORT}"
-    options = ["--detach", "--restart=always", f"--name={mine.registry_container}", f"--network={mine.name}"]
-    engine.logged(log, "run", *options, "-p", publish, "-v", f"{storage}:/var/lib/registry", name)
-    if not wait_for(lambda: answers(mine), START_SECONDS):
-        engine.logged(log, "logs", mine.registry_container)
+    name = image(docker, log)
+    if shell.succeeds(["docker", "inspect", state.registry_container], env=docker.env):
+        docker.output("rm", "--force", state.registry_container)
+    publish = f"127.0.0.1:{state.registry_port}:{PORT}"
+    options = ["--detach", "--restart=always", f"--name={state.registry_container}", f"--network={state.name}"]
+    docker.logged(log, "run", *options, "-p", publish, "-v", f"{storage}:/var/lib/registry", name)
+    if not wait_for(lambda: answers(state), START_SECONDS):
+        docker.logged(log, "logs", state.registry_container)
         raise shell.CommandFailed(["docker", "run", name], 1, shell.tail(log), log)
-    return f"answers at {mine.registry}"
+    return f"answers at {state.registry}"
 
 
-def _ask(mine: State, path: str) -> bool:
-    request = urllib.request.Request(f"http://127.0.0.1:{mine.registry_port}/v2/{path}", method="HEAD")
+def _exists(state: ClusterState, path: str) -> bool:
+    request = urllib.request.Request(f"http://127.0.0.1:{state.registry_port}/v2/{path}", method="HEAD")
     request.add_header("Accept", MANIFESTS)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
@@ -83,22 +84,23 @@ def _ask(mine: State, path: str) -> bool:
         return False
 
 
-def answers(mine: State) -> bool:
-    return _ask(mine, "")
+def answers(state: ClusterState) -> bool:
+    """Whether the registry answers."""
+    return _exists(state, "")
 
 
-def holds(mine: State, repository: str, tag: str) -> bool:
+def has_image(state: ClusterState, repository: str, tag: str) -> bool:
     """Whether the registry has `repository:tag`."""
-    return _ask(mine, f"{repository}/manifests/{tag}")
+    return _exists(state, f"{repository}/manifests/{tag}")
 
 
-def hosts_toml(mine: State) -> str:
+def hosts_toml(state: ClusterState) -> str:
     """containerd's configuration that sends localhost:PORT to the registry's container."""
-    return f'[host."http://{mine.registry_container}:{PORT}"]\n  capabilities = ["pull", "resolve"]\n'
+    return f'[host."http://{state.registry_container}:{PORT}"]\n  capabilities = ["pull", "resolve"]\n'
 
 
-def tell_node(engine: Engine, mine: State, node: str) -> None:
+def configure_node(docker: Docker, state: ClusterState, node: str) -> None:
     """Write hosts.toml on `node`; containerd reads it at each pull."""
-    folder = f"/etc/containerd/certs.d/{mine.registry}"
+    folder = f"/etc/containerd/certs.d/{state.registry}"
     script = f"mkdir -p '{folder}' && cat > '{folder}/hosts.toml'"
-    engine.docker("exec", "--interactive", node, "sh", "-c", script, stdin=hosts_toml(mine))
+    docker.output("exec", "--interactive", node, "sh", "-c", script, stdin=hosts_toml(state))

@@ -1,7 +1,7 @@
-"""Where things live, and what one checkout calls its own.
+"""Paths and constants of the cluster.
 
-Downloads and builds live in the cache folder and are shared by all checkouts. State (names, ports, subnets,
-kubeconfig, logs) is keyed by the checkout's path, so that two checkouts never fight.
+Downloads and builds are in the cache folder, and all checkouts share them. The state of a cluster (names, ports,
+subnets, kubeconfig, logs) is keyed by the checkout's path, so that two checkouts never conflict.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ GPUS_PER_NODE = {"control-plane": 2, "worker": 8}
 
 
 def checkout_key(checkout: Path) -> str:
-    """Eight hexadecimal digits that stand for the checkout's path."""
+    """Hash of the checkout's path, in eight hexadecimal digits."""
     return hashlib.sha256(str(checkout.resolve()).encode()).hexdigest()[:8]
 
 

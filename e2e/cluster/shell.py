@@ -19,7 +19,7 @@ class CommandFailed(Exception):
         super().__init__(f"`{' '.join(command)[:200]}` ended with {returncode}: {cause}")
 
 
-class Unmet(Exception):
+class RequirementNotMet(Exception):
     """Something that the machine must have is missing. The message is one line: what, and what to do."""
 
 

@@ -92,6 +92,6 @@ def explain(cause: BaseException) -> str:
     """The cause of a failure for a person: a command's last lines, else the exception's own message."""
     if isinstance(cause, shell.CommandFailed):
         return f"`{' '.join(cause.command)[:160]}` ended with {cause.returncode}:\n{cause.cause}"
-    if isinstance(cause, shell.Unmet):
+    if isinstance(cause, shell.RequirementNotMet):
         return str(cause)
     return f"{type(cause).__name__}: {cause}"

@@ -9,7 +9,8 @@ import pytest
 
 from e2e import environment
 from e2e.client import Client
-from e2e.cluster import Cluster, engine
+from e2e.cluster import Cluster
+from e2e.cluster.docker import daemon
 from e2e.environment import Environment
 from e2e.tests.deployments import STANDING, Namespace, eventually
 
@@ -46,18 +47,18 @@ def test_a_killed_operator_is_replaced_and_changes_are_taken_up(env: Environment
 
 def test_a_killed_worker_and_registry_are_healed(standing: Namespace) -> None:
     cluster = Cluster()
-    cluster.engine.docker("kill", cluster.state.worker)
-    cluster.engine.docker("rm", "--force", cluster.state.registry_container)
+    cluster.docker.output("kill", cluster.state.worker)
+    cluster.docker.output("rm", "--force", cluster.state.registry_container)
     answers(standing, environment.prepare())
 
 
-@pytest.mark.skipif(not engine.find().ours, reason="the Docker engine is not ours to kill")
+@pytest.mark.skipif(not daemon.find().ours, reason="the Docker engine is not ours to kill")
 def test_a_killed_docker_daemon_is_started_again_and_takes_no_container_with_it(standing: Namespace) -> None:
     pod = standing.pod(STANDING)["metadata"]["uid"]
-    daemon = int((engine.run_dir() / "docker.pid").read_text())
-    os.kill(daemon, signal.SIGKILL)
+    pid = int((daemon.run_dir() / "docker.pid").read_text())
+    os.kill(pid, signal.SIGKILL)
     answers(standing, environment.prepare())
     assert standing.pod(STANDING)["metadata"]["uid"] == pod
     cluster = Cluster()
     for node in (cluster.state.worker, cluster.state.control_plane):
-        assert cluster.engine.docker("exec", node, "getent", "hosts", cluster.state.registry_container)
+        assert cluster.docker.output("exec", node, "getent", "hosts", cluster.state.registry_container)

@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-from e2e.cluster import parts, settings
+from e2e.cluster import settings
+from e2e.cluster.images import binaries
 from tests.apiserver.fixtures import TOLD
 from tests.order import long_first
 
@@ -23,7 +24,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """
     if "plane" in metafunc.fixturenames:
         everywhere = metafunc.definition.get_closest_marker("every_version")
-        versions = sorted(parts.api_parts()) if everywhere else [settings.KUBERNETES]
+        versions = sorted(binaries.api_server_versions()) if everywhere else [settings.KUBERNETES]
         metafunc.parametrize("plane", versions, indirect=True, scope="session")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.cluster.state import State
+from e2e.cluster.cluster_state import ClusterState
 
 Program = Callable[[str, str], Path]
 
@@ -23,9 +23,11 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def mine(tmp_path: Path) -> State:
+def state(tmp_path: Path) -> ClusterState:
     """State of a checkout, not recorded."""
-    return State("0123abcd", str(tmp_path), api_port=20000, registry_port=20001, block=16, slot="/slots/0")
+    return ClusterState(
+        "0123abcd", str(tmp_path), api_port=20000, registry_port=20001, block=16, image_store="/stores/0"
+    )
 
 
 @pytest.fixture

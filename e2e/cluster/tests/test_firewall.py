@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from e2e.cluster import firewall
+from e2e.cluster.machine import firewall
 
 FILTER = """\
 -P INPUT ACCEPT

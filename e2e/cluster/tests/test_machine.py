@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from devtools.polling import wait_for
-from e2e.cluster import machine
+from e2e.cluster.machine import kernel, networks, processes
 
 MOUNTS = """\
 22 1 8:1 / / rw - ext4 /dev/sda1 rw
@@ -22,32 +22,32 @@ MOUNTS = """\
 
 
 def test_a_capability_is_a_bit_of_the_bounding_set() -> None:
-    assert machine.capability_granted(0x1FFFFFFFFFF, machine.CAP_SYS_RESOURCE)
-    assert not machine.capability_granted(0x1FFFFFFFFFF & ~(1 << 24), machine.CAP_SYS_RESOURCE)
+    assert kernel.capability_granted(0x1FFFFFFFFFF, kernel.CAP_SYS_RESOURCE)
+    assert not kernel.capability_granted(0x1FFFFFFFFFF & ~(1 << 24), kernel.CAP_SYS_RESOURCE)
 
 
 def test_mounts_are_given_innermost_first_and_lookalikes_left_alone() -> None:
-    found = machine.mount_points(MOUNTS, Path("/run/ours"))
+    found = kernel.mount_points(MOUNTS, Path("/run/ours"))
     assert found == ["/run/ours/exec/net ns", "/run/ours/\u00e9", "/run/ours"]
-    assert machine.mounts_below(Path("/no/such/folder")) == []
+    assert kernel.mounts_below(Path("/no/such/folder")) == []
 
 
 def test_routes_are_read_with_the_ip_program() -> None:
     listing = '[{"dst":"default","gateway":"10.1.1.1"},{"dst":"10.64.0.0/16"},{"dst":"10.1.1.7","type":"local"}]'
-    assert machine.listed_routes(listing) == [IPv4Network("10.1.1.7/32"), IPv4Network("10.64.0.0/16")]
-    assert machine.listed_routes("") == []
+    assert networks.listed_routes(listing) == [IPv4Network("10.1.1.7/32"), IPv4Network("10.64.0.0/16")]
+    assert networks.listed_routes("") == []
 
 
 def test_routes_are_read_from_the_kernel_where_there_is_no_ip_program() -> None:
     header = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n"
     default = "eth0\t00000000\t0101010A\t0003\t0\t0\t0\t00000000\t0\t0\t0\n"
     bridge = "br0\t0000400A\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n"
-    assert machine.main_table(header + default + bridge) == [IPv4Network("10.64.0.0/16")]
+    assert networks.main_table(header + default + bridge) == [IPv4Network("10.64.0.0/16")]
 
 
 def test_a_machine_without_the_ip_program_can_be_looked_at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert all(network.prefixlen for network in machine.routed_networks())
+    assert all(network.prefixlen for network in networks.routed_networks())
 
 
 def test_a_port_with_a_listener_is_not_free() -> None:
@@ -55,20 +55,20 @@ def test_a_port_with_a_listener_is_not_free() -> None:
         server.bind(("127.0.0.1", 0))
         server.listen()
         port = server.getsockname()[1]
-        assert not machine.port_free(port)
-    assert machine.port_free(port)
+        assert not networks.port_free(port)
+    assert networks.port_free(port)
 
 
 def test_only_the_named_process_is_ended() -> None:
     sleeper = subprocess.Popen(["sleep", "60"])
     try:
-        assert wait_for(lambda: machine.process_named(sleeper.pid, "sleep"), 10)
-        machine.end_process(sleeper.pid, "dockerd", patience=1)
+        assert wait_for(lambda: processes.process_named(sleeper.pid, "sleep"), 10)
+        processes.end_process(sleeper.pid, "dockerd", patience=1)
         assert sleeper.poll() is None
     finally:
         sleeper.send_signal(signal.SIGKILL)
         sleeper.wait()
-    assert not machine.process_named(sleeper.pid, "sleep")
+    assert not processes.process_named(sleeper.pid, "sleep")
 
 
 def test_a_process_that_ignores_the_first_signal_is_killed(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_a_process_that_ignores_the_first_signal_is_killed(tmp_path: Path) -> No
     stubborn = subprocess.Popen(["bash", "-c", f"trap '' TERM; touch {ready}; while :; do sleep 0.05; done"])
     try:
         assert wait_for(ready.exists, 10)
-        machine.end_process(stubborn.pid, "bash", patience=0.3)
+        processes.end_process(stubborn.pid, "bash", patience=0.3)
         assert stubborn.wait(10) == -signal.SIGKILL
     finally:
         stubborn.kill()
@@ -85,9 +85,9 @@ def test_a_process_that_ignores_the_first_signal_is_killed(tmp_path: Path) -> No
 def test_a_child_that_has_ended_is_not_waited_for_though_nobody_has_collected_it() -> None:
     child = subprocess.Popen(["sleep", "60"])
     try:
-        assert wait_for(lambda: machine.process_named(child.pid, "sleep"), 10)
+        assert wait_for(lambda: processes.process_named(child.pid, "sleep"), 10)
         begun = time.monotonic()
-        machine.end_process(child.pid, "sleep", patience=30)
+        processes.end_process(child.pid, "sleep", patience=30)
         assert time.monotonic() - begun < 20
     finally:
         assert child.wait(10) == -signal.SIGTERM

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from e2e.cluster import node_image, settings
+from e2e.cluster import settings
+from e2e.cluster.images import node_image
 
 LISTING = '{"images": ["registry.k8s.io/kube-proxy:v1.34.4", "registry.k8s.io/coredns/coredns:v1.12.1"]}'
 
@@ -21,7 +22,7 @@ def test_the_pause_image_is_the_one_that_containerd_names() -> None:
     assert (
         node_image.pause_image('[x]\n  sandbox_image = "registry.k8s.io/pause:3.10"\n') == "registry.k8s.io/pause:3.10"
     )
-    with pytest.raises(ValueError, match="names no sandbox_image"):
+    with pytest.raises(ValueError, match="has no sandbox_image"):
         node_image.pause_image("version = 2")
 
 

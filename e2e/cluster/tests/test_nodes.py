@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from e2e.cluster import network, nodes, registry, settings, shell
-from e2e.cluster.state import State
+from e2e.cluster import registry, settings, shell
+from e2e.cluster.cluster_state import ClusterState
+from e2e.cluster.docker import network
+from e2e.cluster.kind import nodes
 from e2e.cluster.tests.conftest import Program
 
 
@@ -31,18 +33,20 @@ def test_gpus_are_advertised_as_an_extended_resource_whose_slash_is_escaped() ->
     assert nodes.gpu_patch(8) == [{"op": "add", "path": "/status/capacity/nvidia.com~1gpu", "value": "8"}]
 
 
-def test_every_node_is_patched_with_its_own_number_and_labelled(mine: State, program: Program, tmp_path: Path) -> None:
+def test_every_node_is_patched_with_its_own_number_and_labelled(
+    state: ClusterState, program: Program, tmp_path: Path
+) -> None:
     calls = tmp_path / "calls"
     kubectl = program("kubectl", f"import json; print(json.dumps(sys.argv[1:]), file=open({str(calls)!r}, 'a'))")
-    nodes.advertise_gpus(nodes.Kubectl(kubectl, mine.kubeconfig), mine)
+    nodes.advertise_gpus(nodes.Kubectl(kubectl, state.kubeconfig), state)
     said = [json.loads(line) for line in calls.read_text().splitlines()]
-    assert all(words[0] == f"--kubeconfig={mine.kubeconfig}" for words in said)
+    assert all(words[0] == f"--kubeconfig={state.kubeconfig}" for words in said)
     patched = {words[3]: json.loads(words[-1])[0]["value"] for words in said if words[1] == "patch"}
     labelled = {words[3]: words[5:] for words in said if words[1] == "label"}
     count = settings.GPUS_PER_NODE
-    assert patched == {mine.control_plane: str(count["control-plane"]), mine.worker: str(count["worker"])}
-    assert f"nvidia.com/gpu.count={count['worker']}" in labelled[mine.worker]
-    assert "nvidia.com/gpu.memory=81559" in labelled[mine.control_plane]
+    assert patched == {state.control_plane: str(count["control-plane"]), state.worker: str(count["worker"])}
+    assert f"nvidia.com/gpu.count={count['worker']}" in labelled[state.worker]
+    assert "nvidia.com/gpu.memory=81559" in labelled[state.control_plane]
 
 
 @pytest.mark.parametrize(
@@ -69,15 +73,15 @@ def test_labels_are_values_that_kubernetes_takes() -> None:
         assert 0 < len(value) <= 63
 
 
-def test_the_states_of_our_nodes_are_told_apart_from_other_containers(mine: State) -> None:
-    listing = f"{mine.worker} exited\n{mine.registry_container} running\n{mine.worker}2 running\n"
-    assert nodes.listed_states(listing, mine) == {"worker": "exited"}
-    assert nodes.listed_states("", mine) == {}
+def test_the_states_of_our_nodes_are_told_apart_from_other_containers(state: ClusterState) -> None:
+    listing = f"{state.worker} exited\n{state.registry_container} running\n{state.worker}2 running\n"
+    assert nodes.listed_states(listing, state) == {"worker": "exited"}
+    assert nodes.listed_states("", state) == {}
 
 
-def test_containerd_is_sent_from_the_local_name_to_the_registrys_container(mine: State) -> None:
-    hosts = tomllib.loads(registry.hosts_toml(mine))["host"]
-    assert hosts == {f"http://{mine.registry_container}:5000": {"capabilities": ["pull", "resolve"]}}
+def test_containerd_is_sent_from_the_local_name_to_the_registrys_container(state: ClusterState) -> None:
+    hosts = tomllib.loads(registry.hosts_toml(state))["host"]
+    assert hosts == {f"http://{state.registry_container}:5000": {"capabilities": ["pull", "resolve"]}}
 
 
 def test_the_registrys_configuration_is_yaml_with_the_port_that_is_published() -> None:
@@ -86,8 +90,8 @@ def test_the_registrys_configuration_is_yaml_with_the_port_that_is_published() -
     assert config["storage"]["filesystem"] == {"rootdirectory": "/var/lib/registry"}
 
 
-def test_the_network_has_a_subnet_and_a_bridge_of_its_own(mine: State) -> None:
-    assert network.options(mine) == [
+def test_the_network_has_a_subnet_and_a_bridge_of_its_own(state: ClusterState) -> None:
+    assert network.options(state) == [
         "--subnet=10.66.0.0/24", "-o", "com.docker.network.bridge.name=llm-0123abcd",
     ]  # fmt: skip
 

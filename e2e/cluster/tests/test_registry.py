@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from e2e.cluster import registry
-from e2e.cluster.state import State
+from e2e.cluster.cluster_state import ClusterState
 
 
 class Holding(BaseHTTPRequestHandler):
@@ -26,22 +26,22 @@ class Holding(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def served(mine: State, monkeypatch: pytest.MonkeyPatch) -> Iterator[State]:
+def served(state: ClusterState, monkeypatch: pytest.MonkeyPatch) -> Iterator[ClusterState]:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     server = ThreadingHTTPServer(("127.0.0.1", 0), Holding)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield replace(mine, registry_port=server.server_port)
+    yield replace(state, registry_port=server.server_port)
     server.shutdown()
     server.server_close()
 
 
-def test_a_registry_that_answers_tells_what_it_holds(served: State) -> None:
+def test_a_registry_that_answers_tells_what_it_holds(served: ClusterState) -> None:
     assert registry.answers(served)
-    assert registry.holds(served, "app", "1")
-    assert not registry.holds(served, "app", "2")
+    assert registry.has_image(served, "app", "1")
+    assert not registry.has_image(served, "app", "2")
 
 
-def test_a_registry_that_is_down_holds_nothing(mine: State) -> None:
-    nobody = replace(mine, registry_port=9)
+def test_a_registry_that_is_down_holds_nothing(state: ClusterState) -> None:
+    nobody = replace(state, registry_port=9)
     assert not registry.answers(nobody)
-    assert not registry.holds(nobody, "app", "1")
+    assert not registry.has_image(nobody, "app", "1")

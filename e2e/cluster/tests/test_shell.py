@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from e2e.cluster import machine, shell
+from e2e.cluster import shell
+from e2e.cluster.machine import processes
 
 
 def test_a_log_holds_the_command_and_all_that_it_said(tmp_path: Path) -> None:
@@ -31,7 +32,7 @@ def test_a_command_that_takes_too_long_is_killed(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     with pytest.raises(subprocess.TimeoutExpired):
         shell.logged(["sh", "-c", f"echo $$ > {pid}; exec sleep 60"], tmp_path / "log", timeout=2)
-    assert not machine.process_named(int(pid.read_text()), "sleep")
+    assert not processes.process_named(int(pid.read_text()), "sleep")
 
 
 def test_output_is_the_standard_output_and_an_error_is_the_standard_error() -> None:

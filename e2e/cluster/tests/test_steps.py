@@ -68,7 +68,8 @@ def test_the_log_of_the_failing_command_wins_over_the_steps_own(steps: Steps, tm
 
 
 @pytest.mark.parametrize(
-    ("error", "said"), [(shell.Unmet("Go is missing: install it"), "Go is missing"), (KeyError("k"), "KeyError: 'k'")]
+    ("error", "said"),
+    [(shell.RequirementNotMet("Go is missing: install it"), "Go is missing"), (KeyError("k"), "KeyError: 'k'")],
 )
 def test_an_error_is_told_in_its_own_words(steps: Steps, error: Exception, said: str) -> None:
     def work(log: Path) -> None:
@@ -92,7 +93,7 @@ def test_after_a_failure_nothing_more_is_started_and_running_commands_end(steps:
 
     def fail(log: Path) -> None:
         began.wait(30)
-        raise shell.Unmet("no disk: free some")
+        raise shell.RequirementNotMet("no disk: free some")
 
     steps.add("long", long)
     steps.add("fails", fail)

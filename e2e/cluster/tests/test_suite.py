@@ -63,8 +63,8 @@ def test_the_project_is_tested_whole() -> None:
     assert {name for one in STAGES for name in (*one.needs, *one.after)} < {one.name for one in STAGES}
 
 
-def test_programs_are_built_before_tests_that_have_a_time_limit_ask_for_them() -> None:
+def test_binaries_are_built_before_tests_that_have_a_time_limit_ask_for_them() -> None:
     (asks,) = [one for one in STAGES if "apiserver" in one.command]
-    (builds,) = [one for one in STAGES if one.command[-1] == "programs"]
+    (builds,) = [one for one in STAGES if one.command[-1] == "binaries"]
     assert builds.name in asks.needs
     assert not builds.needs

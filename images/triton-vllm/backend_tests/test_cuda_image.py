@@ -14,7 +14,7 @@ import pytest
 
 import env as engine_env
 from devtools import cache
-from e2e.cluster import packages
+from e2e.cluster.machine import packages
 from imagecheck.__main__ import PARTS
 
 pytestmark = [pytest.mark.cuda, pytest.mark.timeout(1800)]

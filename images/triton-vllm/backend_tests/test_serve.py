@@ -14,7 +14,7 @@ import pytest
 from backend.health import GAVE_UP
 from backend.preflight import Command
 from backend.serve import Lasting
-from e2e.cluster import machine
+from e2e.cluster.machine import networks
 from testing.server import PORTS, write_model
 
 SUPERVISE = """
@@ -114,14 +114,14 @@ def test_tritonserver_sees_a_gpu_only_where_another_backend_may_need_one(
 
 
 def test_load_that_was_given_up_ends_the_server(tmp_path: Path) -> None:
-    (port,) = machine.free_ports(PORTS, 1)
+    (port,) = networks.free_ports(PORTS, 1)
     script = f"#!{sys.executable}\n{WAIT_FOR_A_CHILD}"
     assert supervised(tmp_path, script, f"--http-port={port}") == (1, GIVEN_UP)
 
 
 @pytest.mark.parametrize("flag", ["--http-address=127.0.0.1", "--allow-http=false"])
 def test_server_that_is_open_may_wait_for_a_process(tmp_path: Path, flag: str) -> None:
-    (port,) = machine.free_ports(PORTS, 1)
+    (port,) = networks.free_ports(PORTS, 1)
     script = (
         f"#!{sys.executable}\nimport socket; door = socket.create_server(('127.0.0.1', {port})); {WAIT_FOR_A_CHILD}"
     )

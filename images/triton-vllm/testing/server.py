@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import env as engine_env
-from e2e.cluster import machine
+from e2e.cluster.machine import networks
 
 HERE = Path(__file__).resolve().parent.parent
 # Machines that run the tests are small and busy; nothing here waits for its deadline when all is well.
@@ -191,7 +191,7 @@ class Server:
         shutil.rmtree(folder / "backends", ignore_errors=True)  # of a start before this one
         backends = lay_out_backend(folder / "backends", variant)
         prepare(backends)
-        http, grpc, metrics, front = machine.free_ports(PORTS, 4)
+        http, grpc, metrics, front = networks.free_ports(PORTS, 4)
         command = [
             "python3",
             "-m",

@@ -25,7 +25,7 @@ from typing import Any
 
 import yaml
 
-from e2e.cluster import machine
+from e2e.cluster.machine import networks
 
 ADMIN_TOKEN = "admin-of-this-test-cluster"
 START_S = 120.0
@@ -42,7 +42,7 @@ AUDIT_POLICY: dict[str, Any] = {
 
 def free_ports(count: int) -> list[int]:
     """Ports that nobody listens on now, below those that the kernel gives to connections in the meantime."""
-    return machine.free_ports(PORTS, count)
+    return networks.free_ports(PORTS, count)
 
 
 @dataclass

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 import yaml
 
-from e2e.cluster import parts
+from e2e.cluster.images import binaries
 from tests.apiserver import rights
 from tests.apiserver.controlplane import ControlPlane, control_plane
 from tests.apiserver.operators import PROVEN, OperatorProcess, eventually
@@ -32,7 +32,7 @@ _numbers = itertools.count()
 @pytest.fixture(scope="session")
 def plane(request: pytest.FixtureRequest) -> Iterator[ControlPlane]:
     """etcd, kube-apiserver and kube-controller-manager with our CRD, of the version that the parameter names."""
-    with control_plane(parts.binaries(request.param), prepare=install_crd) as running:
+    with control_plane(binaries.api_server_programs(request.param), prepare=install_crd) as running:
         told = request.config.stash.setdefault(TOLD, [])
         told.append(f"the control plane of {request.param} was ready in {running.ready_s:.1f} s")
         yield running

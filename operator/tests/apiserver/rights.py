@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from e2e.cluster import parts
+from e2e.cluster.images import binaries
 from tests.apiserver.controlplane import ControlPlane
 
 CHART = Path(__file__).parents[3] / "charts" / "triton-vllm-operator"
@@ -37,7 +37,7 @@ class Right(NamedTuple):
 @cache
 def rendered(*values: str, kinds: Collection[str] = tuple(PLURALS), everywhere: bool = False) -> str:
     """The chart's objects of some kinds, its rights, for one namespace or all, as JSON text. `values`: NAME=VALUE."""
-    helm = parts.build(parts.HELM)["helm"]
+    helm = binaries.build(binaries.HELM)["helm"]
     command = [str(helm), "template", RELEASE, str(CHART), "--namespace", SPACE]
     scope = () if everywhere else (f"namespaces={{{SPACE}}}",)
     command += [word for value in (*scope, *values) for word in ("--set", value)]

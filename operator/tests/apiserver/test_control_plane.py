@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.cluster import parts
+from e2e.cluster.images import binaries
 from tests.apiserver.controlplane import ControlPlane, control_plane
 
 pytestmark = pytest.mark.every_version
@@ -25,8 +25,11 @@ def test_it_is_ready_within_seconds(plane: ControlPlane) -> None:
 
 
 def test_it_is_a_supported_version_and_not_an_unnamed_build(plane: ControlPlane) -> None:
-    assert version(plane).removeprefix("v") in parts.api_parts()
-    assert str(parts.folder_of(parts.api_parts()[version(plane).removeprefix("v")])) in plane.apiserver.command[0]
+    assert version(plane).removeprefix("v") in binaries.api_server_versions()
+    assert (
+        str(binaries.folder_of(binaries.api_server_versions()[version(plane).removeprefix("v")]))
+        in plane.apiserver.command[0]
+    )
 
 
 def test_our_kind_is_explained(plane: ControlPlane) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from e2e.cluster import parts
+from e2e.cluster.images import binaries
 from tests.apiserver.fixtures import StartOperator
 from tests.apiserver.inspections import IMAGE, inspection, says
 from tests.apiserver.operators import PROVEN, OperatorProcess, eventually
@@ -102,7 +102,7 @@ def test_helm_upgrade_shows_the_same(view: View, operator: OperatorProcess, tmp_
     (chart / "Chart.yaml").write_text("apiVersion: v2\nname: team-models\nversion: 0.1.0\n")
     template = json.dumps({**llm("a"), "spec": "SPEC"}).replace('"SPEC"', "{{ toJson .Values.spec }}")
     (chart / "templates" / "llm.yaml").write_text(template)
-    helm = Helm(parts.build(parts.HELM)["helm"], tmp_path)
+    helm = Helm(binaries.build(binaries.HELM)["helm"], tmp_path)
     where = (f"--kubeconfig={view.plane.kubeconfig}", f"--namespace={view.namespace}")
 
     def upgrade(**spec: Any) -> subprocess.CompletedProcess[str]:

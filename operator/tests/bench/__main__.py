@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from e2e.cluster import parts
+from e2e.cluster.images import binaries
 from tests.apiserver.controlplane import ControlPlane, control_plane
 from tests.apiserver.fixtures import install_crd
 from tests.apiserver.operators import PROVEN, OperatorProcess
@@ -190,7 +190,7 @@ def unlabelled(plane: ControlPlane) -> list[str]:
 
 
 def run(size: int, bench: Bench, *, crowded: bool) -> None:
-    with control_plane(parts.binaries(), controllers=False, prepare=install_crd) as plane:
+    with control_plane(binaries.api_server_programs(), controllers=False, prepare=install_crd) as plane:
         if crowded:
             cluster.fill(plane, NODES, FOREIGN_PODS)
         names = [f"m{number}" for number in range(size)]

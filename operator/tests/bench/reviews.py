@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from e2e.cluster import parts
+from e2e.cluster.images import binaries
 from tests.apiserver.controlplane import ControlPlane, control_plane
 from tests.apiserver.fixtures import install_crd
 from tests.apiserver.inspections import IMAGE
@@ -135,7 +135,7 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="write the figures into operator/docs/performance.md")
     given = parser.parse_args()
     bench = Bench()
-    with control_plane(parts.binaries(), controllers=False, prepare=install_crd) as plane:
+    with control_plane(binaries.api_server_programs(), controllers=False, prepare=install_crd) as plane:
         cluster.fill(plane, NODES, 0)
         with (
             installed(plane, cluster.NAMESPACE) as hook,

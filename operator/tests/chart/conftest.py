@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.cluster import parts
+from e2e.cluster.images import binaries
 from tests.apiserver.fixtures import client, namespace, plane
 from tests.chart.helm import Helm
 
@@ -22,4 +22,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def helm(tmp_path_factory: pytest.TempPathFactory) -> Helm:
     """helm with folders of its own, so that nothing of the user's settings counts."""
-    return Helm(parts.build(parts.HELM)["helm"], tmp_path_factory.mktemp("helm"))
+    return Helm(binaries.build(binaries.HELM)["helm"], tmp_path_factory.mktemp("helm"))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from e2e.cluster import parts
+from e2e.cluster.images import binaries
 from tests.apiserver.controlplane import ControlPlane, control_plane
 from tests.apiserver.fixtures import install_crd
 from tests.apiserver.kubelet import kubelet
@@ -42,7 +42,7 @@ def jobs(plane: ControlPlane, proofs: set[str], seed: int) -> list[Job]:
 
 @contextmanager
 def served_plane() -> Iterator[ControlPlane]:
-    with control_plane(parts.binaries(), prepare=install_crd) as plane, kubelet(plane, PREFIX):
+    with control_plane(binaries.api_server_programs(), prepare=install_crd) as plane, kubelet(plane, PREFIX):
         yield plane
 
 

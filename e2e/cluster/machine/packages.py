@@ -1,4 +1,4 @@
-"""Packages of the distribution: what is missing is installed with apt-get, once."""
+"""Installs packages of the distribution with apt-get, where they are missing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from devtools import cache
 from e2e.cluster import shell
 
-ENGINE = ("docker.io", "containerd", "runc", "iptables", "iproute2")
+DOCKER = ("docker.io", "containerd", "runc", "iptables", "iproute2")
 ROOTFS = ("debootstrap",)
 
 
@@ -27,20 +27,21 @@ def _installed(name: str) -> bool:
 
 
 def can_install() -> bool:
+    """Whether this is a Debian system."""
     return bool(shutil.which("apt-get") and shutil.which("dpkg-query"))
 
 
 def install(names: Iterable[str], log: Path) -> str:
-    """Install what is missing of `names`; CommandFailed when apt-get fails."""
-    wanted = missing(names)
-    if not wanted:
+    """Install those of `names` that are missing; CommandFailed if apt-get fails."""
+    absent = missing(names)
+    if not absent:
         return "already installed"
     quiet = {"DEBIAN_FRONTEND": "noninteractive"}
     with cache.locked(cache.root() / "apt.lock"):
         shell.logged(["apt-get", "-o", "DPkg::Lock::Timeout=300", "update"], log, env=quiet)
         shell.logged(
-            ["apt-get", "-o", "DPkg::Lock::Timeout=300", "install", "-y", "--no-install-recommends", *wanted],
+            ["apt-get", "-o", "DPkg::Lock::Timeout=300", "install", "-y", "--no-install-recommends", *absent],
             log,
             env={**quiet, "RUNLEVEL": "1"},
         )
-    return f"installed {', '.join(wanted)}"
+    return f"installed {', '.join(absent)}"

@@ -1,10 +1,10 @@
-"""OCI runtime in front of runc for a machine that may not grant every privilege.
+"""OCI runtime in front of runc for a machine that cannot grant every privilege.
 
 A privileged container asks for CAP_SYS_RESOURCE, for a lower OOM score than its parent's and for high resource
 limits. Where the machine itself lacks that capability runc refuses all of it, and with it kind, which lives on
-privileged containers. This runtime takes those wishes out of the container's configuration, then becomes runc.
+privileged containers. This runtime removes those requests from the container's configuration, then becomes runc.
 
-It is used as a script of its own (see `engine.write_wrapper`): standard library only, no import of this package.
+It runs as a script of its own (`daemon.write_wrapper`): standard library only, no import of this package.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def limited(rlimit: dict[str, Any], hard: int) -> dict[str, Any]:
 
 
 def granted(process: dict[str, Any], oom_score_adj: int, hard_limits: dict[str, int]) -> dict[str, Any]:
-    """OCI `process` without the wishes that this machine cannot grant.
+    """OCI `process` without the requests that this machine cannot grant.
 
     `oom_score_adj` is the caller's own: without the capability it cannot be lowered. `hard_limits` holds the
     caller's hard limits by name (RLIMIT_NOFILE).

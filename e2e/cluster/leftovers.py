@@ -1,4 +1,4 @@
-"""What is left of a cluster on this machine: the proof that `down` leaves nothing behind."""
+"""Finds what a cluster has left on this machine: the proof that `down` removes everything."""
 
 from __future__ import annotations
 
@@ -9,40 +9,42 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from devtools import cache
-from e2e.cluster import engine, machine, shell
-from e2e.cluster.state import State
+from e2e.cluster import shell
+from e2e.cluster.cluster_state import ClusterState
+from e2e.cluster.docker import daemon
+from e2e.cluster.machine import kernel, networks
 
 SBIN = "/usr/sbin:/sbin:/usr/bin:/bin"
 
 
-def of_cluster(mine: State) -> list[str]:
+def of_cluster(state: ClusterState) -> list[str]:
     """A line for each thing of this cluster that is still there."""
-    return [*_listeners(mine), *_links(mine), *_rules(re.escape(mine.name) + "|" + re.escape(mine.node_subnet))]
+    return [*_listeners(state), *_links(state), *_rules(re.escape(state.name) + "|" + re.escape(state.node_subnet))]
 
 
-def of_engine() -> list[str]:
-    """A line for each thing of our own Docker engine that is still there, whichever cluster used it."""
-    folder = engine.run_dir()
+def of_docker() -> list[str]:
+    """A line for each thing of our own Docker daemon that is still there, whichever cluster used it."""
+    folder = daemon.run_dir()
     found = [f"folder {folder}"] if folder.exists() else []
     return [*found, *_processes(folder), *_mounts(folder), *_cgroups(), *_rules(r"\bDOCKER")]
 
 
-def _listeners(mine: State) -> Iterator[str]:
-    for port in (mine.api_port, mine.registry_port):
-        if not machine.port_free(port):
+def _listeners(state: ClusterState) -> Iterator[str]:
+    for port in (state.api_port, state.registry_port):
+        if not networks.port_free(port):
             yield f"port {port}"
 
 
-def _links(mine: State) -> Iterator[str]:
-    if Path(f"/sys/class/net/{mine.name}").exists():
-        yield f"bridge {mine.name}"
-    for network in machine.routed_networks():
-        if str(network) in (mine.node_subnet, mine.pod_subnet, mine.service_subnet):
+def _links(state: ClusterState) -> Iterator[str]:
+    if Path(f"/sys/class/net/{state.name}").exists():
+        yield f"bridge {state.name}"
+    for network in networks.routed_networks():
+        if str(network) in (state.node_subnet, state.pod_subnet, state.service_subnet):
             yield f"route {network}"
 
 
 def _processes(folder: Path) -> Iterator[str]:
-    """Processes that were started with a path of the engine's: the daemon, its containerd, shims and proxies."""
+    """Processes with a path of the daemon in their command: dockerd, containerd, shims and proxies."""
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
@@ -54,7 +56,7 @@ def _processes(folder: Path) -> Iterator[str]:
 
 def _mounts(folder: Path) -> Iterator[str]:
     for root in (folder, cache.root()):
-        yield from (f"mount {point}" for point in machine.mounts_below(root))
+        yield from (f"mount {point}" for point in kernel.mounts_below(root))
 
 
 def _cgroups() -> Iterator[str]:

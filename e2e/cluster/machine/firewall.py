@@ -1,4 +1,4 @@
-"""What a Docker daemon changes in the kernel's network settings, remembered before and taken back after."""
+"""Saves the network settings of the kernel before a Docker daemon changes them, and restores them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ TABLES = ("filter", "nat")
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 
 
-def remember(file: Path) -> None:
-    """Write the state before the first start of the daemon to `file`; a later call keeps the first."""
+def save(file: Path) -> None:
+    """Write the settings to `file` before the first start of the daemon; later calls keep the file."""
     if file.exists():
         return
     state = {
@@ -27,7 +27,7 @@ def remember(file: Path) -> None:
 
 
 def restore(file: Path) -> None:
-    """Remove Docker's chains and rules, and set back what `remember` saw."""
+    """Remove Docker's chains and rules, and restore what `save` has written."""
     if not file.exists():
         return
     before = json.loads(file.read_text())

@@ -1,4 +1,4 @@
-"""The nodes of a standing cluster: alive, routed to each other, with advertised GPUs."""
+"""Starts and configures the nodes of a cluster: readiness, routes, the registry, advertised GPUs."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from devtools.polling import wait_for
-from e2e.cluster import dns, registry, settings, shell
-from e2e.cluster.engine import Engine
-from e2e.cluster.state import State
+from e2e.cluster import registry, settings, shell
+from e2e.cluster.cluster_state import ClusterState
+from e2e.cluster.docker.daemon import Docker
+from e2e.cluster.kind import node_dns
 
 API_SECONDS = 90.0
 READY_SECONDS = 120.0
@@ -42,9 +43,9 @@ GPU_LABELS = {
 """Labels as NVIDIA's GPU feature discovery writes them for an H100 SXM; memory is in MiB."""
 
 
-def names(mine: State) -> dict[str, str]:
-    """Role to node name; a node's container has the same name."""
-    return {"control-plane": mine.control_plane, "worker": mine.worker}
+def node_names(state: ClusterState) -> dict[str, str]:
+    """Node names by role. A node's container has the same name."""
+    return {"control-plane": state.control_plane, "worker": state.worker}
 
 
 def gpu_labels(count: int) -> dict[str, str]:
@@ -68,27 +69,27 @@ class Kubectl:
         return json.loads(self(*arguments, "-o", "json"))
 
 
-def container_states(engine: Engine, mine: State) -> dict[str, str]:
-    """Docker's word (running, exited, ...) for each node container that exists, by role."""
-    listing = engine.docker("ps", "--all", "--format", "{{.Names}} {{.State}}", "--filter", f"name={mine.name}-")
-    return listed_states(listing, mine)
+def container_states(docker: Docker, state: ClusterState) -> dict[str, str]:
+    """State (running, exited, ...) of each node container that exists, by role."""
+    listing = docker.output("ps", "--all", "--format", "{{.Names}} {{.State}}", "--filter", f"name={state.name}-")
+    return listed_states(listing, state)
 
 
-def listed_states(listing: str, mine: State) -> dict[str, str]:
+def listed_states(listing: str, state: ClusterState) -> dict[str, str]:
     """State by role from lines of container name and state; other containers are left out."""
     found = dict(line.split() for line in listing.splitlines())
-    return {role: found[name] for role, name in names(mine).items() if name in found}
+    return {role: found[name] for role, name in node_names(state).items() if name in found}
 
 
-def start_stopped(engine: Engine, mine: State) -> list[str]:
-    """Start node containers that exist and do not run, the control plane first; their names."""
-    states = container_states(engine, mine)
-    stopped = [names(mine)[role] for role, word in sorted(states.items()) if word != "running"]
+def start_stopped(docker: Docker, state: ClusterState) -> list[str]:
+    """Start the node containers that do not run, the control plane first; their names."""
+    states = container_states(docker, state)
+    stopped = [node_names(state)[role] for role, word in sorted(states.items()) if word != "running"]
     for name in stopped:
-        if states[next(role for role, node in names(mine).items() if node == name)] == "paused":
-            engine.docker("unpause", name)
+        if states[next(role for role, node in node_names(state).items() if node == name)] == "paused":
+            docker.output("unpause", name)
         else:
-            engine.docker("start", name)
+            docker.output("start", name)
     return stopped
 
 
@@ -96,15 +97,15 @@ def api_answers(kubectl: Kubectl, seconds: float = API_SECONDS) -> bool:
     return wait_for(lambda: kubectl.succeeds("get", "--raw", "/readyz", "--request-timeout=5s"), seconds, 1.0)
 
 
-def all_ready(engine: Engine, kubectl: Kubectl, mine: State, seconds: float = READY_SECONDS) -> bool:
-    """Whether every node is Ready within `seconds`, by the word of a kubelet that runs now.
+def all_ready(docker: Docker, kubectl: Kubectl, state: ClusterState, seconds: float = READY_SECONDS) -> bool:
+    """Whether every node becomes Ready within `seconds`, as reported by a kubelet that runs now.
 
-    For 40 seconds after a node has died the API server still calls it Ready; and a kubelet that registers anew takes
-    back what was advertised, so nothing may be advertised before.
+    For 40 seconds after a node has died the API server still reports it as Ready. A kubelet that registers again resets
+    what was advertised, so nothing may be advertised before.
     """
     begun = {
-        name: _moment(engine.docker("inspect", "--format", "{{.State.StartedAt}}", name))
-        for name in names(mine).values()
+        name: _parse_time(docker.output("inspect", "--format", "{{.State.StartedAt}}", name))
+        for name in node_names(state).values()
     }
 
     def ready() -> bool:
@@ -112,20 +113,20 @@ def all_ready(engine: Engine, kubectl: Kubectl, mine: State, seconds: float = RE
             listed = kubectl.json("get", "nodes")["items"]
         except shell.CommandFailed:
             return False
-        said = {node["metadata"]["name"]: node for node in listed}
-        return all(name in said and is_ready(said[name], since) for name, since in begun.items())
+        found = {node["metadata"]["name"]: node for node in listed}
+        return all(name in found and is_ready(found[name], since) for name, since in begun.items())
 
     return wait_for(ready, seconds, 0.5)
 
 
 def is_ready(node: Any, since: datetime) -> bool:
-    """Whether a kubelet has said, not before `since`, that its node is Ready."""
-    (said,) = [one for one in node["status"]["conditions"] if one["type"] == "Ready"]
+    """Whether a kubelet has reported, not before `since`, that its node is Ready."""
+    (reported,) = [one for one in node["status"]["conditions"] if one["type"] == "Ready"]
     # Kubernetes gives whole seconds.
-    return said["status"] == "True" and _moment(said["lastHeartbeatTime"]) >= since.replace(microsecond=0)
+    return reported["status"] == "True" and _parse_time(reported["lastHeartbeatTime"]) >= since.replace(microsecond=0)
 
 
-def _moment(text: str) -> datetime:
+def _parse_time(text: str) -> datetime:
     return datetime.fromisoformat(text.strip())
 
 
@@ -144,11 +145,11 @@ def pod_routes(nodes: Any) -> dict[str, list[tuple[str, str]]]:
     return routes
 
 
-def set_routes(engine: Engine, kubectl: Kubectl) -> None:
+def set_routes(docker: Docker, kubectl: Kubectl) -> None:
     """Route each node's pods on every other node; our own node image has no pod network that does it."""
     for node, routes in pod_routes(kubectl.json("get", "nodes")).items():
         for subnet, address in routes:
-            engine.docker("exec", node, "ip", "route", "replace", subnet, "via", address)
+            docker.output("exec", node, "ip", "route", "replace", subnet, "via", address)
 
 
 def gpu_patch(count: int) -> list[dict[str, str]]:
@@ -157,42 +158,42 @@ def gpu_patch(count: int) -> list[dict[str, str]]:
     return [{"op": "add", "path": f"/status/capacity/{pointer}", "value": str(count)}]
 
 
-def advertise_gpus(kubectl: Kubectl, mine: State) -> None:
+def advertise_gpus(kubectl: Kubectl, state: ClusterState) -> None:
     """Advertise the GPUs as an extended resource (the documented way) and label the nodes.
 
-    A kubelet sets the capacity to 0 when it registers anew, so this is repeated at every `up`.
+    A kubelet sets the capacity to 0 when it registers again, so this is repeated at every `up`.
     """
-    for role, node in names(mine).items():
+    for role, node in node_names(state).items():
         count = settings.GPUS_PER_NODE[role]
         kubectl("patch", "node", node, "--subresource=status", "--type=json", "-p", json.dumps(gpu_patch(count)))
         labels = [f"{name}={value}" for name, value in gpu_labels(count).items()]
         kubectl("label", "node", node, "--overwrite", *labels)
 
 
-def keep_service_addresses_inside(engine: Engine, mine: State) -> None:
-    """Refuse what would leave a node for an address of a Service.
+def reject_unrouted_service_addresses(docker: Docker, state: ClusterState) -> None:
+    """Reject packets that would leave a node for the address of a Service.
 
-    kube-proxy has not rewritten such a packet (yet, or any more). Outside somebody may answer it, who is not meant.
+    kube-proxy has not rewritten such a packet (yet, or any more). Another host outside the cluster may have it.
     """
-    for node in names(mine).values():
+    for node in node_names(state).values():
         for chain in ("FORWARD", "OUTPUT"):
-            rule = [chain, "-o", "eth0", "-d", mine.service_subnet, "-j", "REJECT"]
+            rule = [chain, "-o", "eth0", "-d", state.service_subnet, "-j", "REJECT"]
             add = f"iptables -C {' '.join(rule)} 2>/dev/null || iptables -A {' '.join(rule)}"
-            engine.docker("exec", node, "sh", "-c", add)
+            docker.output("exec", node, "sh", "-c", add)
 
 
-def give_kube_proxy_its_share(kubectl: Kubectl) -> None:
-    """Let kube-proxy ask for CPU: without, it gets next to none while engines start, and Services lag behind."""
+def request_cpu_for_kube_proxy(kubectl: Kubectl) -> None:
+    """Give kube-proxy a CPU request. Without one it gets almost none while engines start, and Services lag behind."""
     kubectl("-n", "kube-system", "set", "resources", "daemonset/kube-proxy", "--requests=cpu=250m")
 
 
-def settle(engine: Engine, kubectl: Kubectl, mine: State, *, stock: bool) -> None:
-    """Everything that nodes forget on a restart, theirs or Docker's: routes, names, the registry, advertised GPUs."""
+def configure(docker: Docker, kubectl: Kubectl, state: ClusterState, *, stock: bool) -> None:
+    """Set everything that nodes lose when they or Docker restart: routes, names, the registry, advertised GPUs."""
     if not stock:
-        set_routes(engine, kubectl)
-    for node in names(mine).values():
-        dns.mend(engine, node)
-        registry.tell_node(engine, mine, node)
-    keep_service_addresses_inside(engine, mine)
-    give_kube_proxy_its_share(kubectl)
-    advertise_gpus(kubectl, mine)
+        set_routes(docker, kubectl)
+    for node in node_names(state).values():
+        node_dns.repair(docker, node)
+        registry.configure_node(docker, state, node)
+    reject_unrouted_service_addresses(docker, state)
+    request_cpu_for_kube_proxy(kubectl)
+    advertise_gpus(kubectl, state)

@@ -1,0 +1,1 @@
+"""The Docker daemon, its OCI runtime, and the cluster's network in it."""

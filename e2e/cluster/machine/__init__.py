@@ -1,0 +1,1 @@
+"""The machine that the cluster runs on: kernel, networks, processes, firewall, packages."""
