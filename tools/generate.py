@@ -1,6 +1,5 @@
 """Writes every generated file of the repository: `python -m tools.generate` (`make gen`)."""
 
-import json
 import re
 import subprocess
 from pathlib import Path
@@ -9,10 +8,8 @@ import yaml
 
 from tools.kubernetes_types import structural_schema
 from triton_vllm_operator.api.crd import crd
-from triton_vllm_operator.catalog import argument_table
 
 ROOT = Path(__file__).parent.parent
-PACKAGE = ROOT / "operator" / "src" / "triton_vllm_operator"
 _KEEP = """\
 metadata:
   annotations:
@@ -42,18 +39,6 @@ def chart_text() -> str:
     return "{{- if .Values.crds.enabled }}\n" + text.replace("metadata:\n", _KEEP, 1) + "{{- end }}\n"
 
 
-def capabilities_text() -> str:
-    """The contract's compute capabilities for the planner, whose package stands without the contract."""
-    rows = ",\n".join(
-        f"    {json.dumps(m)}: {json.dumps(argument_table.least_capabilities(m))}" for m in argument_table.methods()
-    )
-    about = (
-        "Made by `make gen` from catalog/data/arguments.json: method -> [first version, compute capability, 75 for 7.5]"
-    )
-    head = f'  "about": {json.dumps(about)},\n  "versions": {json.dumps(argument_table.versions())},\n'
-    return f'{{\n{head}  "methods": {{\n{rows}\n  }}\n}}\n'
-
-
 def requirements_text() -> str:
     """What the operator's image installs, with hashes, from uv.lock.
 
@@ -72,7 +57,6 @@ def files() -> dict[Path, str]:
         ROOT / "crds" / "llmdeployments.yaml": crd_text(),
         ROOT / "charts" / "triton-vllm-operator" / "templates" / "crd.yaml": chart_text(),
         ROOT / "images" / "operator" / "requirements.txt": requirements_text(),
-        PACKAGE / "capacity" / "data" / "least_capability.json": capabilities_text(),
     }
 
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-TARGET = ROOT / "operator" / "src" / "triton_vllm_operator" / "inspect" / "data" / "model_types.json"
+TARGET = ROOT / "operator" / "src" / "triton_vllm_operator" / "catalog" / "data" / "model_types.json"
 _ASK = """
 import json
 import transformers
@@ -18,7 +18,7 @@ import vllm
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 from vllm.transformers_utils.config import _CONFIG_REGISTRY
 print(json.dumps({
-    "from": [f"vllm {vllm.__version__}", f"transformers {transformers.__version__}"],
+    "sources": [f"vllm {vllm.__version__}", f"transformers {transformers.__version__}"],
     "types": sorted({*CONFIG_MAPPING_NAMES, *_CONFIG_REGISTRY}),
 }))
 """
@@ -36,7 +36,7 @@ def text(answers: list[dict[str, list[str]]]) -> str:
     body = {
         "about": "Values of model_type in config.json that vLLM or Transformers load without code of the repository. "
         "Written by tools/model_types.py.",
-        "from": sorted({source for answer in answers for source in answer["from"]}),
+        "sources": sorted({source for answer in answers for source in answer["sources"]}),
         "types": sorted({kind for answer in answers for kind in answer["types"]}),
     }
     return json.dumps(body, indent=1) + "\n"

@@ -16,7 +16,7 @@ from tools.contract.sources import fetch
 from tools.contract.table import fold, to_text
 from triton_vllm_operator import catalog
 from triton_vllm_operator.catalog import releases
-from triton_vllm_operator.catalog.versions import vllm_key
+from triton_vllm_operator.catalog.versions import parse_vllm_version
 
 TABLE = Path(catalog.__file__).parent / "data" / "arguments.json"
 
@@ -27,7 +27,7 @@ EXTRA = ("0.25.1", "0.33.0")
 def versions() -> list[str]:
     """Every version whose contract some release needs, oldest first."""
     wanted = {row.contract_version for row in releases.load().releases if row.contract_version}
-    return sorted(wanted | set(EXTRA), key=vllm_key)
+    return sorted(wanted | set(EXTRA), key=parse_vllm_version)
 
 
 def make() -> str:

@@ -4,15 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from triton_vllm_operator.capacity import (
-    EngineSettings,
-    ShapeError,
-    gpu_by_product,
-    resolve,
-    rules_for,
-    shape_from_config,
-)
-from triton_vllm_operator.capacity.memory.engine_rules import newest_known, parse_version
+from triton_vllm_operator.capacity import EngineSettings, ShapeError, gpu_by_product, resolve, shape_from_config
+from triton_vllm_operator.catalog.engine_rules import newest_known, rules_for
 
 from . import samples
 
@@ -71,14 +64,14 @@ def test_the_runner_follows_version_and_architecture(version: str, config: dict[
 @pytest.mark.parametrize("version", ["0.8.5", "0.1.0"])
 def test_the_v0_engine_is_not_planned(version: str) -> None:
     with pytest.raises(ShapeError) as caught:
-        rules_for(version)
+        resolve(LLAMA, EngineSettings(engine_version=version), gpu_by_product("NVIDIA-L40S"))
     assert caught.value.reason == "EngineVersionUnsupported"
 
 
 @pytest.mark.parametrize("version", ["", "newest", "26.07", "-1.2.3", "0.x.1"])
 def test_what_is_not_a_version_is_refused(version: str) -> None:
     with pytest.raises(ShapeError) as caught:
-        parse_version(version)
+        resolve(LLAMA, EngineSettings(engine_version=version), gpu_by_product("NVIDIA-L40S"))
     assert caught.value.reason == "EngineVersionUnknown"
 
 
@@ -86,11 +79,6 @@ def test_versions_newer_than_the_table_plan_like_the_newest() -> None:
     newest = rules_for(newest_known())
     later = rules_for("0.99.0")
     assert (later.counts_flight, later.v2_runner) == (newest.counts_flight, newest.v2_runner)
-
-
-def test_vendor_suffixes_are_read() -> None:
-    assert parse_version("0.11.0+nv25.11") == (0, 11, 0)
-    assert parse_version("v0.25.1") == (0, 25, 1)
 
 
 def test_prefix_caching_is_off_for_hybrids_of_older_engines() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.catalog import releases
-from triton_vllm_operator.catalog.versions import driver_key, triton_key, vllm_key
+from triton_vllm_operator.catalog.versions import parse_triton_release, parse_vllm_version
 from triton_vllm_operator.catalog.violations import Problem
 
 DIGEST = "@sha256:" + "a" * 64
@@ -117,24 +117,11 @@ def test_no_month_from_25_01_to_the_newest_is_missing() -> None:
 
 
 def test_newer_releases_never_hold_an_older_engine() -> None:
-    rows = sorted(releases.load().usable("nvidia"), key=lambda row: triton_key(row.release))
-    keys = [vllm_key(row.vllm or "") for row in rows]
+    rows = sorted(releases.load().usable("nvidia"), key=lambda row: parse_triton_release(row.release))
+    keys = [parse_vllm_version(row.vllm or "") for row in rows]
     assert keys == sorted(keys)
 
 
 def test_each_build_text_begins_with_its_version() -> None:
     for row in releases.load().releases:
         assert row.build is None or row.build.split("+")[0] == row.vllm
-
-
-def test_versions_are_ordered_as_people_mean_them() -> None:
-    ordered = ["0.6.3", "0.6.3.post1", "0.9.0rc1", "0.9.0", "0.9.2", "0.10.1", "0.10.1.1", "0.10.2", "0.32.0"]
-    assert [vllm_key(version) for version in ordered] == sorted({vllm_key(version) for version in ordered})
-    assert vllm_key("0.24.0+092c4842.nv26.7.57386851") == vllm_key("0.24.0")
-    assert driver_key("580.95.05") > driver_key("580.82.07") > driver_key("580") > driver_key("575.57.08")
-
-
-@pytest.mark.parametrize("text", ["", "latest", "0.9", "v0.9.0", "0.9.0 rc1"])
-def test_other_text_is_no_vllm_version(text: str) -> None:
-    with pytest.raises(ValueError, match="not a vLLM version"):
-        vllm_key(text)

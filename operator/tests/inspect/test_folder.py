@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.inspect.files import LLAMA, header, llama, shape, tensors
+from triton_vllm_operator.catalog.model_types import known_model_types
 from triton_vllm_operator.inspect.__main__ import main
-from triton_vllm_operator.inspect.model_types import known_model_types
 from triton_vllm_operator.plan.inspection import MESSAGE_BYTES, Failure, Outcome, Resolved, read
 
 MEBIBYTE = 2**20

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from triton_vllm_operator.capacity import shape_from_config
-from triton_vllm_operator.capacity.memory.engine_rules import rules_for
 from triton_vllm_operator.capacity.memory.kv_cache import KVSettings, capacity, layout
 from triton_vllm_operator.capacity.memory.weights import Parallelism, stage_weights
 from triton_vllm_operator.capacity.model.safetensors import TensorInfo
 from triton_vllm_operator.capacity.model.shape import ModelShape
+from triton_vllm_operator.catalog.engine_rules import rules_for
 
 ORACLE = Path(__file__).with_name("vllm_oracle.py")
 

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from packaging.version import Version
 
-from triton_vllm_operator.capacity.memory.engine_rules import parse_version
+from triton_vllm_operator.catalog.versions import parse_vllm_version
 
 from .engine import Answered, our_weights, our_weights_of_tensors
 from .families import FAMILIES, MORE_ARCHITECTURES
@@ -15,7 +16,7 @@ from .families import FAMILIES, MORE_ARCHITECTURES
 #: Whisper's encoder is not in config.json's causal part; an MTP layer shares tables with its model.
 NOT_FROM_CONFIG = frozenset({"cross", "mtp_mla", "mtp_delta"})
 #: Architectures whose class changed, with the version whose class the planner's table describes.
-SINCE = {"gpt_neox": (0, 32, 0)}
+SINCE = {"gpt_neox": Version("0.32.0")}
 COMPARED = sorted((set(FAMILIES) | set(MORE_ARCHITECTURES)) - NOT_FROM_CONFIG)
 
 
@@ -29,7 +30,7 @@ def test_weights_equal_what_the_engines_class_allocates(
 
 def current(one: Answered) -> bool:
     """Whether this version's class is the one that the planner's table describes."""
-    return parse_version(one.answer["version"]) >= SINCE.get(one.case["family"], (0, 0, 0))
+    return parse_vllm_version(one.answer["version"]) >= SINCE.get(one.case["family"], Version("0"))
 
 
 def differing(one: Answered) -> list[dict[str, Any]]:

@@ -21,7 +21,6 @@ from triton_vllm_operator.capacity.gpus.products import (
     holders,
     is_by_dra,
 )
-from triton_vllm_operator.capacity.memory.engine_rules import EngineRules, rules_for
 from triton_vllm_operator.capacity.memory.engine_settings import EngineSettings, Resolved, resolve
 from triton_vllm_operator.capacity.memory.overhead import Interval, Overhead
 from triton_vllm_operator.capacity.memory.planner import Plan, Suggestion, plan
@@ -33,7 +32,6 @@ from triton_vllm_operator.capacity.model.shape import ModelShape
 
 __all__ = [
     "ClassUse",
-    "EngineRules",
     "EngineSettings",
     "GPUClass",
     "Holder",
@@ -60,7 +58,6 @@ __all__ = [
     "parse_json_object",
     "plan",
     "resolve",
-    "rules_for",
     "shape_from_config",
     "suggest",
     "with_suggestions",

@@ -14,7 +14,7 @@ from triton_vllm_operator.api.conditions import Condition
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.catalog import loader, releases
 from triton_vllm_operator.catalog.releases import Release
-from triton_vllm_operator.catalog.versions import triton_key, vllm_key
+from triton_vllm_operator.catalog.versions import TritonRelease, parse_triton_release, parse_vllm_version
 from triton_vllm_operator.catalog.violations import Problem, problem
 
 # On a Namespace, with the value "true": an administrator takes the risk of releases below the second floor.
@@ -53,9 +53,9 @@ class Advisory:
 class Floors:
     """Triton releases below which a release is refused, refused by default, and warned about; `own`: our image."""
 
-    refuse_below: str
-    refuse_unless_opted_out_below: str
-    warn_below: str
+    refuse_below: TritonRelease
+    refuse_unless_opted_out_below: TritonRelease
+    warn_below: TritonRelease
     own: Verdict
 
 
@@ -88,7 +88,7 @@ class Assessment:
 
 @cache
 def load() -> Advisories:
-    return loader.read_yaml("advisories.yaml", Advisories)
+    return loader.load_yaml("advisories.yaml", Advisories)
 
 
 def assess(row: Release, today: date) -> Assessment:
@@ -142,24 +142,28 @@ def _verdict(row: Release) -> Verdict:
     floors = load().floors
     if row.line == "own":
         return floors.own
-    key = triton_key(row.server_code)
-    if key < triton_key(floors.refuse_below):
+    version = parse_triton_release(row.server_code)
+    if version < parse_triton_release(floors.refuse_below):
         return Verdict.REFUSE
-    if key < triton_key(floors.refuse_unless_opted_out_below):
+    if version < parse_triton_release(floors.refuse_unless_opted_out_below):
         return Verdict.REFUSE_UNLESS_OPTED_OUT
-    return Verdict.WARN if key < triton_key(floors.warn_below) else Verdict.OK
+    return Verdict.WARN if version < parse_triton_release(floors.warn_below) else Verdict.OK
 
 
 def _open_in_triton(server_code: str, rows: Iterable[Advisory]) -> list[Advisory]:
-    key = triton_key(server_code)
-    return [row for row in rows if not row.closed and (row.fixed_in is None or key < triton_key(row.fixed_in))]
+    version = parse_triton_release(server_code)
+    return [
+        row for row in rows if not row.closed and (row.fixed_in is None or version < parse_triton_release(row.fixed_in))
+    ]
 
 
-def _open_in_vllm(version: str | None, rows: Iterable[Advisory]) -> list[Advisory]:
-    if version is None:
+def _open_in_vllm(vllm: str | None, rows: Iterable[Advisory]) -> list[Advisory]:
+    if vllm is None:
         return []
-    key = vllm_key(version)
-    return [row for row in rows if not row.closed and (row.fixed_in is None or key < vllm_key(row.fixed_in))]
+    version = parse_vllm_version(vllm)
+    return [
+        row for row in rows if not row.closed and (row.fixed_in is None or version < parse_vllm_version(row.fixed_in))
+    ]
 
 
 def _values(found: Assessment) -> dict[str, object]:

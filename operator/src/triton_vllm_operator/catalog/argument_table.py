@@ -4,10 +4,49 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar, Literal
+
+from pydantic import ConfigDict
 
 from triton_vllm_operator.catalog import loader
-from triton_vllm_operator.catalog.versions import vllm_key
+from triton_vllm_operator.catalog.versions import VLLMVersion, parse_vllm_version
+
+JSONType = Literal["bool", "int", "float", "str", "list", "object", "null", "any"]
+
+
+@dataclass(frozen=True, slots=True)
+class ArgumentForm:
+    """What an argument was in the versions of `span`: the first and the last index into `ArgumentTable.versions`."""
+
+    span: tuple[int, int]
+    types: tuple[JSONType, ...]
+    choices: tuple[Any, ...] = ()
+    open: bool = False
+    default: Any = None
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+    lt: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MethodForm:
+    """The compute capability that a quantization method needed in the versions of `span`, 75 for 7.5."""
+
+    span: tuple[int, int]
+    min_capability: int
+
+
+@dataclass(frozen=True, slots=True)
+class ArgumentTable:
+    """The data file. `versions`: oldest first."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = loader.CAMEL
+
+    about: str
+    versions: tuple[VLLMVersion, ...]
+    arguments: dict[str, tuple[ArgumentForm, ...]]
+    quantization: dict[str, tuple[MethodForm, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,26 +86,27 @@ class Contract:
 
 def versions() -> list[str]:
     """Every version in the table, oldest first."""
-    return list(_table()["versions"])
+    return list(_table().versions)
 
 
 def known(version: str) -> bool:
-    return version in versions()
+    """Whether the table has the version."""
+    return version in _table().versions
 
 
 @cache
 def load(version: str) -> Contract:
     """Raises KeyError for a version that is not in the table: see `versions`."""
-    known_versions = versions()
+    known_versions = _table().versions
     if version not in known_versions:
         raise KeyError(f"no contract for vLLM {version}; there is one for {', '.join(known_versions)}")
     index = known_versions.index(version)
     arguments: dict[str, Argument] = {}
     before: dict[str, str] = {}
     after: dict[str, str] = {}
-    for name, forms in _table()["arguments"].items():
+    for name, forms in _table().arguments.items():
         for form in forms:
-            first, last = form["span"]
+            first, last = form.span
             if first <= index <= last:
                 arguments[name] = _argument(name, form)
             elif last < index:
@@ -76,31 +116,31 @@ def load(version: str) -> Contract:
     return Contract(version, arguments, before, after)
 
 
-def least_capabilities(method: str) -> list[tuple[str, int | None]]:
-    """(first version, compute capability that the method needs from it on), 75 for 7.5; None: it names none."""
-    spans = [(form["span"], form["minCapability"]) for form in _table()["quantization"][method]]
+def minimum_capabilities(method: str) -> list[tuple[str, int | None]]:
+    """(first version, compute capability that a quantization method needs from it on), 75 for 7.5; None: unknown.
+
+    Empty for a method that names a compute capability in no version.
+    """
+    forms = _table().quantization.get(method, ())
+    if not forms:
+        return []
+    spans = [(form.span, form.min_capability) for form in forms]
     by_version = [next((least for (a, b), least in spans if a <= at <= b), None) for at in range(len(versions()))]
     pairs = list(zip(versions(), by_version, strict=True))
     changed = [True, *(one != before for before, one in itertools.pairwise(by_version))]
     return [pair for pair, new in zip(pairs, changed, strict=True) if new]
 
 
-def methods() -> list[str]:
-    """Every quantization method of the table that names a compute capability in some version."""
-    return sorted(_table()["quantization"])
-
-
 def newer(version: str, than: str) -> bool:
-    return vllm_key(version) > vllm_key(than)
+    """Whether one vLLM version comes after another."""
+    return parse_vllm_version(version) > parse_vllm_version(than)
 
 
-def _argument(name: str, form: Mapping[str, Any]) -> Argument:
-    bounds = {key: form[key] for key in ("ge", "gt", "le", "lt") if key in form}
-    choices = tuple(form.get("choices", ()))
-    return Argument(name, tuple(form["types"]), choices, form.get("open", False), form.get("default"), bounds)
+def _argument(name: str, form: ArgumentForm) -> Argument:
+    limits = {"ge": form.ge, "gt": form.gt, "le": form.le, "lt": form.lt}
+    bounds = {key: limit for key, limit in limits.items() if limit is not None}
+    return Argument(name, form.types, form.choices, form.open, form.default, bounds)
 
 
-@cache
-def _table() -> dict[str, Any]:
-    table: dict[str, Any] = loader.read_json("arguments.json")
-    return table
+def _table() -> ArgumentTable:
+    return loader.load_json("arguments.json", ArgumentTable)

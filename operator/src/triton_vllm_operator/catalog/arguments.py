@@ -27,6 +27,7 @@ from triton_vllm_operator.catalog.argument_values import (
     too_deep,
 )
 from triton_vllm_operator.catalog.spelling import canonical, nearest
+from triton_vllm_operator.catalog.versions import VLLMVersion
 from triton_vllm_operator.catalog.violations import Problem, problem
 
 EXTRA = "spec.engine.extraArgs"
@@ -75,7 +76,7 @@ class Move:
     to: str | None = None
     negate: bool = False
     value: Any = None
-    since: str | None = None
+    since: VLLMVersion | None = None
 
     def written(self, value: Any) -> dict[str, Any]:
         """The arguments to write instead of `value`; empty when nothing replaces the old one."""
@@ -94,12 +95,12 @@ class Moves:
 
 @cache
 def rules() -> Rules:
-    return loader.read_yaml("rules.yaml", Rules)
+    return loader.load_yaml("rules.yaml", Rules)
 
 
 @cache
 def moves() -> Moves:
-    return loader.read_yaml("moves.yaml", Moves)
+    return loader.load_yaml("moves.yaml", Moves)
 
 
 def typed_fields() -> dict[str, str]:

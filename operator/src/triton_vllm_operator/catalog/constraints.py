@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from packaging.version import Version
+
 from triton_vllm_operator.api.reasons import Reason
-from triton_vllm_operator.catalog.versions import vllm_key
+from triton_vllm_operator.catalog.versions import parse_vllm_version
 from triton_vllm_operator.catalog.violations import Problem, problem
 
 Args = Mapping[str, Any]
@@ -42,9 +44,9 @@ class Rule:
     until: str | None = None
 
     def holds(self, version: str) -> bool:
-        key = vllm_key(version)
-        return (self.since is None or vllm_key(self.since) <= key) and (
-            self.until is None or key <= vllm_key(self.until)
+        parsed = parse_vllm_version(version)
+        return (self.since is None or Version(self.since) <= parsed) and (
+            self.until is None or parsed <= Version(self.until)
         )
 
 

@@ -12,6 +12,7 @@ from triton_vllm_operator.catalog import argument_table, loader
 from triton_vllm_operator.catalog.argument_table import Argument
 from triton_vllm_operator.catalog.argument_values import MAX_DEPTH, fits, kinds_in_words, line, meant, shown, too_deep
 from triton_vllm_operator.catalog.spelling import canonical, nearest
+from triton_vllm_operator.catalog.versions import VLLMVersion
 from triton_vllm_operator.catalog.violations import Problem, problem
 
 FIELD = "spec.server.openAI.extraArgs"
@@ -40,13 +41,13 @@ class Entries:
     __pydantic_config__: ClassVar[ConfigDict] = loader.CAMEL
 
     checked: Any
-    version: str
+    version: VLLMVersion
     arguments: dict[str, Entry]
 
 
 @cache
 def entries() -> Entries:
-    return loader.read_yaml("openai_arguments.yaml", Entries)
+    return loader.load_yaml("openai_arguments.yaml", Entries)
 
 
 def free() -> frozenset[str]:

@@ -15,7 +15,7 @@ from pydantic import ConfigDict
 
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.catalog import loader
-from triton_vllm_operator.catalog.versions import triton_key
+from triton_vllm_operator.catalog.versions import DriverVersion, TritonRelease, VLLMVersion, parse_triton_release
 from triton_vllm_operator.catalog.violations import Problem, problem
 
 Line = Literal["nvidia", "own"]
@@ -36,16 +36,16 @@ class Release:
 
     release: str
     line: Line
-    server_code: str
+    server_code: TritonRelease
     checked: date
     source: str
     forward_compat: bool
     triton: str | None = None
-    vllm: str | None = None
+    vllm: VLLMVersion | None = None
     build: str | None = None
-    contract: str | None = None
+    contract: VLLMVersion | None = None
     cuda: str | None = None
-    listed_driver: str | None = None
+    listed_driver: DriverVersion | None = None
 
     @property
     def contract_version(self) -> str | None:
@@ -66,8 +66,8 @@ class Releases:
 
     checked: date
     sources: dict[str, str]
-    minimum_driver: dict[int, str]
-    forward_compat_minimum_driver: str
+    minimum_driver: dict[int, DriverVersion]
+    forward_compat_minimum_driver: DriverVersion
     releases: tuple[Release, ...]
 
     def find(self, name: str) -> Release | None:
@@ -80,7 +80,7 @@ class Releases:
     @property
     def newest(self) -> Release:
         """NVIDIA's newest release whose engine is known: what an empty `spec.server` means."""
-        return max(self.usable("nvidia"), key=lambda row: triton_key(row.release))
+        return max(self.usable("nvidia"), key=lambda row: parse_triton_release(row.release))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ class ImageName:
 
 @cache
 def load() -> Releases:
-    return loader.read_yaml("releases.yaml", Releases)
+    return loader.load_yaml("releases.yaml", Releases)
 
 
 def parse_image(image: str) -> ImageName:
@@ -173,5 +173,5 @@ def _known(name: str, image: str | None) -> Resolved | Problem:
 
 
 def _span(table: Releases) -> list[str]:
-    nvidia = sorted((row.release for row in table.usable("nvidia")), key=triton_key)
+    nvidia = sorted((row.release for row in table.usable("nvidia")), key=parse_triton_release)
     return [f"{nvidia[0]} to {nvidia[-1]}", *(row.release for row in table.usable("own"))]

@@ -11,7 +11,7 @@ from pydantic import ConfigDict
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.catalog import loader
 from triton_vllm_operator.catalog.spelling import nearest
-from triton_vllm_operator.catalog.versions import triton_key
+from triton_vllm_operator.catalog.versions import TritonRelease, parse_triton_release
 from triton_vllm_operator.catalog.violations import Problem, problem
 
 FIELD = "spec.server.extraArgs"
@@ -32,7 +32,7 @@ class Flag:
     use: Literal["free", "owned", "refused", "noEffect"]
     why: str = ""
     field: str | None = None
-    since: str | None = None
+    since: TritonRelease | None = None
     choices: tuple[str, ...] = ()
     starts_with: str | None = None
     not_in: str | None = None
@@ -61,7 +61,7 @@ class Given:
 
 @cache
 def flags() -> dict[str, Flag]:
-    return loader.read_yaml("server_flags.yaml", Flags).flags
+    return loader.load_yaml("server_flags.yaml", Flags).flags
 
 
 def check(extra_args: Sequence[str], server_code: str) -> list[Problem]:
@@ -103,7 +103,7 @@ def _use(given: Given, flag: Flag) -> Problem | None:
 
 
 def _age(given: Given, flag: Flag) -> Problem | None:
-    if flag.since is None or triton_key(flag.since) <= triton_key(given.server_code):
+    if flag.since is None or parse_triton_release(flag.since) <= parse_triton_release(given.server_code):
         return None
     return problem(given.where, Reason.FLAG_TOO_NEW, name=given.name, since=flag.since, code=given.server_code)
 

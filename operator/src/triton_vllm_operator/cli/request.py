@@ -10,8 +10,10 @@ import yaml
 from pydantic import ValidationError
 
 from triton_vllm_operator.api.spec import EngineSpec
-from triton_vllm_operator.capacity import EngineSettings, GPUClass, gpu_by_product, gpu_of_memory, rules_for
-from triton_vllm_operator.catalog import releases
+from triton_vllm_operator.capacity import EngineSettings, GPUClass, gpu_by_product, gpu_of_memory
+from triton_vllm_operator.catalog import engine_rules, releases
+from triton_vllm_operator.catalog.engine_rules import EngineVersionError
+from triton_vllm_operator.catalog.versions import parse_vllm_version
 from triton_vllm_operator.cli.errors import InputProblem
 from triton_vllm_operator.plan.engine_settings import engine_settings
 
@@ -37,8 +39,7 @@ def engine_of(options: Options) -> tuple[str, releases.Release | None]:
     if options.release is not None and options.engine_version is not None:
         raise InputProblem("give --release or --engine-version, not both")
     if options.engine_version is not None:
-        rules_for(options.engine_version)  # refuses what is no version, or too old
-        return options.engine_version, None
+        return _known_engine(options.engine_version), None
     table = releases.load()
     row = table.newest if options.release is None else table.find(options.release)
     if row is None:
@@ -47,6 +48,15 @@ def engine_of(options: Options) -> tuple[str, releases.Release | None]:
     if row.vllm is None:
         raise InputProblem(f"no source names the vLLM version of release {row.release}; give --engine-version")
     return row.vllm, row
+
+
+def _known_engine(version: str) -> str:
+    """The version without a leading v and without its local part. Errors: InputProblem where it has no rules."""
+    try:
+        engine_rules.rules_for(version)
+    except EngineVersionError as error:
+        raise InputProblem(f"{error.reason}: {error}") from None
+    return str(parse_vllm_version(version))
 
 
 def gpu_of(options: Options) -> GPUClass:

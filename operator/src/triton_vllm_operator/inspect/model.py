@@ -17,7 +17,7 @@ from triton_vllm_operator.capacity import (
     parse_json_object,
     shape_from_config,
 )
-from triton_vllm_operator.inspect.model_types import known_model_types
+from triton_vllm_operator.catalog.model_types import known_model_types
 from triton_vllm_operator.plan.inspection import Failure, Outcome, Resolved
 
 CONFIG = "config.json"

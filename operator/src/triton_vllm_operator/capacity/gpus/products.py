@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache
-from importlib.resources import files
+from functools import lru_cache
 from typing import Any
 
 from triton_vllm_operator.api.names import INSTANCE_LABEL
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.capacity.errors import ShapeError
+from triton_vllm_operator.catalog import loader
 
 MIB = 1024 * 1024
 WHOLE_GPU = "nvidia.com/gpu"
@@ -80,11 +79,8 @@ class ClassUse:
     holders: tuple[Holder, ...]
 
 
-@cache
 def _table() -> dict[str, Any]:
-    text = files("triton_vllm_operator.capacity").joinpath("data/gpus.json").read_text(encoding="utf-8")
-    table: dict[str, Any] = json.loads(text)
-    return table
+    return loader.load_json("gpus.json", dict[str, Any], package="triton_vllm_operator.capacity")
 
 
 def _normal(product: str) -> str:

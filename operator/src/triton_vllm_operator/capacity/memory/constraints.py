@@ -14,9 +14,10 @@ from triton_vllm_operator.capacity.gpus.products import GPUClass
 from triton_vllm_operator.capacity.memory.engine_settings import EngineSettings, Resolved
 from triton_vllm_operator.capacity.memory.kv_cache import DTYPE_BYTES, MLA_PACKED_BYTES, ceil_div
 from triton_vllm_operator.capacity.memory.weights import VOCAB_PADDING
-from triton_vllm_operator.capacity.model.model_classes import model_class
-from triton_vllm_operator.capacity.model.quantization import REMOVED_METHODS, least_capability, method_of
+from triton_vllm_operator.capacity.model.quantization import method_of
 from triton_vllm_operator.capacity.model.shape import STATE_DTYPES, ModelShape
+from triton_vllm_operator.catalog import quantization
+from triton_vllm_operator.catalog.model_classes import model_class
 
 #: Dtypes that the engine computes in.
 MODEL_DTYPES = ("bfloat16", "float16", "float32")
@@ -147,7 +148,7 @@ def _experts(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolve
     if settings.enable_expert_parallel and not shape.is_moe:
         return Refusal(Reason.NO_EXPERTS, f"{shape.architecture} has no experts; remove enableExpertParallel")
     tp, experts = settings.tensor_parallel_size, shape.experts.count if shape.experts else 0
-    if experts and tp > experts and model_class(shape.model_type).one_expert_a_rank:
+    if experts and tp > experts and model_class(shape.model_type).one_expert_per_rank:
         return Refusal(
             Reason.TENSOR_PARALLEL_EXPERTS,
             f"tensorParallelSize {tp} is more than the {experts} experts, which {shape.architecture} refuses; "
@@ -210,13 +211,13 @@ def _dtype(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved:
 
 def _quantization(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved: Resolved) -> Refusal | None:
     method = method_of(shape, settings)
-    removed = REMOVED_METHODS.get(method)
+    removed = quantization.REMOVED_IN.get(method)
     if removed is not None and resolved.rules.version >= removed:
         return Refusal(
             Reason.QUANTIZATION_REMOVED,
             f"vLLM {settings.engine_version} no longer has {method}; use an AWQ, GPTQ or FP8 checkpoint",
         )
-    needed = least_capability(method, resolved.rules.version)
+    needed = quantization.minimum_capability(method, resolved.rules.version)
     if settings.device == "cuda" and needed is not None and gpu.compute_capability < needed:
         return Refusal(
             Reason.QUANTIZATION_NOT_ON_GPU,

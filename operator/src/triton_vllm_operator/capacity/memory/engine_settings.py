@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from triton_vllm_operator.capacity.errors import ShapeError
 from triton_vllm_operator.capacity.gpus.products import GPUClass
-from triton_vllm_operator.capacity.memory.engine_rules import EngineRules, rules_for
 from triton_vllm_operator.capacity.memory.kv_cache import KVSettings
 from triton_vllm_operator.capacity.model.shape import ModelShape
+from triton_vllm_operator.catalog import engine_rules
+from triton_vllm_operator.catalog.engine_rules import EngineRules, EngineVersionError
 
 Speculation = Literal["none", "mtp", "eagle", "ngram", "draft_model"]
 
@@ -78,7 +80,7 @@ class Resolved:
 
 def resolve(shape: ModelShape, settings: EngineSettings, gpu: GPUClass) -> Resolved:
     """Fill in what the engine would (``vllm/engine/arg_utils.py``, ``vllm/config``)."""
-    rules = rules_for(settings.engine_version)
+    rules = rules_of(settings)
     length = settings.max_model_len or shape.default_max_len or shape.max_position
     batched, seqs = batch_limits(shape, settings, gpu, rules, length)
     dtype = model_dtype(shape, settings, gpu)
@@ -118,6 +120,14 @@ def resolve(shape: ModelShape, settings: EngineSettings, gpu: GPUClass) -> Resol
         v2_runner=v2,
         kv=kv,
     )
+
+
+def rules_of(settings: EngineSettings) -> EngineRules:
+    """The rules of the settings' vLLM version. Raises `ShapeError` where there are none."""
+    try:
+        return engine_rules.rules_for(settings.engine_version)
+    except EngineVersionError as error:
+        raise ShapeError(error.reason, str(error)) from None
 
 
 def batch_limits(

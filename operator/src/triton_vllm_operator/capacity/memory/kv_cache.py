@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from math import ceil
 from typing import Literal
 
-from triton_vllm_operator.capacity.memory.engine_rules import EngineRules
 from triton_vllm_operator.capacity.model.shape import CacheShape, LayerShape
+from triton_vllm_operator.catalog.engine_rules import EngineRules
 
 #: Bytes of one element by vLLM's dtype names.
 DTYPE_BYTES = {"bfloat16": 2, "float16": 2, "half": 2, "float32": 4, "float": 4,

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from packaging.version import Version
+
 from triton_vllm_operator.capacity.gpus.products import GPUClass
 from triton_vllm_operator.capacity.memory.engine_settings import EngineSettings, Resolved
 from triton_vllm_operator.capacity.model.shape import ModelShape
@@ -195,7 +197,7 @@ def benchmark_bytes(shape: ModelShape, settings: EngineSettings, resolved: Resol
     outside the compiled graph.
     """
     compiles = not settings.enforce_eager and not settings.compile_cache_warm and not shape.multimodal
-    if not compiles or shape.embedding is None or resolved.rules.version < (0, 11, 1):
+    if not compiles or shape.embedding is None or resolved.rules.version < Version("0.11.1"):
         return 0
     table = shape.embedding.rows * shape.embedding.row_bytes // settings.tensor_parallel_size
     return table + 2 * resolved.max_num_batched_tokens * shape.hidden_size * 2

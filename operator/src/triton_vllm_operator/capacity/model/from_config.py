@@ -12,7 +12,6 @@ from triton_vllm_operator.capacity.model.checkpoint import expert_count, expert_
 from triton_vllm_operator.capacity.model.config import ModelConfig
 from triton_vllm_operator.capacity.model.encoders import encoder_bytes
 from triton_vllm_operator.capacity.model.layers import layer_caches, mla_cache
-from triton_vllm_operator.capacity.model.model_classes import ModelClass, model_class
 from triton_vllm_operator.capacity.model.safetensors import TensorInfo, bounded
 from triton_vllm_operator.capacity.model.shape import (
     CacheShape,
@@ -24,6 +23,7 @@ from triton_vllm_operator.capacity.model.shape import (
     WeightPart,
 )
 from triton_vllm_operator.capacity.model.sharding import HeadLayout, SortedTensors, merge, parts_of, sort_tensors
+from triton_vllm_operator.catalog.model_classes import ModelClass, model_class
 
 #: Model types that are not causal language models: the engine would serve them for embedding or classification only.
 _NOT_CAUSAL = ("bert", "roberta", "t5", "bart", "vit", "clip", "siglip", "dinov2", "distilbert", "electra", "deberta")
