@@ -15,6 +15,7 @@ from triton_vllm_operator.capacity import (
     shape_from_config,
 )
 from triton_vllm_operator.capacity.memory.overhead import baseline
+from triton_vllm_operator.capacity.model.shape import CacheShape
 
 from . import samples
 from .samples import Config
@@ -244,3 +245,29 @@ def test_the_quantization_of_the_checkpoint_counts_as_that_of_the_settings() -> 
     shape = shape_from_config({**samples.QWEN25_7B_AWQ, "torch_dtype": "float16"})
     assert plan(shape, EngineSettings(), gpu_by_product("Tesla-V100-SXM2-32GB")).reason == "QuantizationNotOnGpu"
     assert plan(shape, EngineSettings(device="cpu"), gpu_by_product("Tesla-V100-SXM2-32GB")).verdict != "DoesNotFit"
+
+
+# layers of head size 256 with a window between layers without one, of this head size; vLLM; reason
+PAGES = [
+    (384, "0.23.0", "KVCachePagesUneven"),
+    (384, "0.24.0", "Fits"),
+    (512, "0.23.0", "Fits"),  # a multiple: the small pages hold more tokens
+    (256, "0.23.0", "Fits"),
+]
+
+
+@pytest.mark.parametrize(("head_size", "version", "reason"), PAGES)
+def test_an_engine_that_cannot_pad_pages_does_not_start_with_uneven_ones(
+    head_size: int, version: str, reason: str
+) -> None:
+    layers = tuple(
+        replace(layer, caches=(cache,))
+        for layer, cache in zip(
+            LLAMA.layers,
+            [CacheShape("sliding", 8, 256, 256, window=1024), CacheShape("full", 8, head_size, head_size)] * 16,
+            strict=True,
+        )
+    )
+    answer = plan(replace(LLAMA, layers=layers), EngineSettings(engine_version=version), gpu_of_memory(80))
+    assert answer.reason == reason
+    assert reason == "Fits" or "vLLM 0.24.0 or newer" in answer.message

@@ -145,6 +145,7 @@ class Reason(StrEnum):
     DTYPE_UNKNOWN = "DtypeUnknown"
     DTYPE_UNSUPPORTED = "DtypeUnsupported"
     KV_CACHE_DTYPE_UNKNOWN = "KVCacheDtypeUnknown"
+    KV_CACHE_PAGES_UNEVEN = "KVCachePagesUneven"
 
     # The children.
     NAME_TAKEN = "NameTaken"

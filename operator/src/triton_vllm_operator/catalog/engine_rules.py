@@ -38,6 +38,7 @@ class EngineRules:
     `keeps_expert_workspace`: the buffers for routed experts outlive the forward pass.
     `counts_flight`: sliding and chunked layers are charged for every batch in flight, not for one.
     `group_padding_factor`: pad the smaller layer type when the larger has fewer than this factor more; 0 never.
+    `pads_uneven_pages`: attention pages that do not divide the largest page are padded; before, the engine stops.
     `hybrid_prefix_caching`: prefix caching (and with it the aligned state cache) is on by default for hybrids.
     `mamba2_checkpoint_blocks`: blocks more that a Mamba 2 layer holds per request when states are aligned.
     `large_gpu_batch_gib`: cards from this size on get 16,384 batched tokens by default; 0 means no such class.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.capacity.gpus.products import GPUClass
 from triton_vllm_operator.capacity.memory.engine_settings import EngineSettings, Resolved
-from triton_vllm_operator.capacity.memory.kv_cache import DTYPE_BYTES, MLA_PACKED_BYTES, ceil_div
+from triton_vllm_operator.capacity.memory.kv_cache import DTYPE_BYTES, MLA_PACKED_BYTES, KVLayout, ceil_div
 from triton_vllm_operator.capacity.memory.weights import VOCAB_PADDING
 from triton_vllm_operator.capacity.model.quantization import method_of
 from triton_vllm_operator.capacity.model.shape import STATE_DTYPES, ModelShape
@@ -233,6 +233,17 @@ def _kv_dtype(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolv
     return Refusal(
         Reason.KV_CACHE_DTYPE_UNKNOWN,
         f"the planner has no size for kvCacheDtype {resolved.kv_cache_dtype!r}; use auto, bfloat16, float16 or fp8",
+    )
+
+
+def uneven_pages(kv_layout: KVLayout, settings: EngineSettings, resolved: Resolved) -> Refusal | None:
+    """Why an engine that cannot pad KV cache pages would not start (`unify_kv_cache_spec_page_size`), or None."""
+    if resolved.rules.pads_uneven_pages or not kv_layout.has_padded_pages:
+        return None
+    return Refusal(
+        Reason.KV_CACHE_PAGES_UNEVEN,
+        f"the layers of this model have KV cache pages of sizes that do not divide the largest one, which vLLM "
+        f"{settings.engine_version} rejects; use a release with vLLM 0.24.0 or newer",
     )
 
 

@@ -93,6 +93,11 @@ class KVLayout:
     block_size: int
 
     @property
+    def has_padded_pages(self) -> bool:
+        """Whether a layer's page is smaller than the largest one and does not divide it (`pads_uneven_pages`)."""
+        return any(spec.padded for group in self.groups for spec in group.distinct)
+
+    @property
     def block_bytes(self) -> int:
         """Bytes of one block on the rank that needs most."""
         return max(self.stage_block_bytes, default=0)

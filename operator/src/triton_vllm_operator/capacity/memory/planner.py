@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.capacity.gpus.products import GPUClass
-from triton_vllm_operator.capacity.memory.constraints import Refusal, refusal
+from triton_vllm_operator.capacity.memory.constraints import Refusal, refusal, uneven_pages
 from triton_vllm_operator.capacity.memory.engine_settings import EngineSettings, Resolved, resolve
 from triton_vllm_operator.capacity.memory.kv_cache import KVLayout, KVResult, capacity, layout
 from triton_vllm_operator.capacity.memory.overhead import GIB, Interval, Overhead, baseline, overhead, weight_rounding
@@ -94,10 +94,13 @@ def plan(shape: ModelShape, settings: EngineSettings, gpu: GPUClass) -> Plan:
     requested = ceil(gpu.memory_bytes * resolved.gpu_memory_utilization)
     if refused is not None:
         return _refused(refused, settings, gpu, resolved, requested)
+    kv_layout = layout(shape.layers, resolved.kv, draft_layers(shape, settings))
+    uneven = uneven_pages(kv_layout, settings, resolved)
+    if uneven is not None:
+        return _refused(uneven, settings, gpu, resolved, requested)
     weights = _weights(shape, settings, resolved)
     spent = overhead(shape, settings, resolved, gpu)
     available = _available(settings, requested, max(weights), spent.total, weight_rounding(shape, settings))
-    kv_layout = layout(shape.layers, resolved.kv, draft_layers(shape, settings))
     low, expected, high = (_capacity(kv_layout, resolved, settings, weights, bytes_, max(weights))
                            for bytes_ in (available.low, available.expected, available.high))  # fmt: skip
     verdict, reason, message = _judge(shape, settings, gpu, resolved, requested, available, (low, expected, high))
