@@ -9,7 +9,7 @@ import pytest
 from e2e.hub import manifests, server
 from e2e.tests.deployments import Namespace, Object, eventually, llm
 from triton_vllm_operator.capacity import EngineSettings, gpu_of_memory, plan
-from triton_vllm_operator.plan.inspection import unpack
+from triton_vllm_operator.plan.inspection_protocol import unpack_shape
 
 NAME = "open"
 TWO_CACHES = "two-caches"
@@ -83,7 +83,7 @@ def _planned_on_cpu(status: Object) -> Object:
         device="cpu",
         kv_cache_memory_bytes=status["actual"]["perGPU"]["kvCacheBytes"],
     )
-    return plan(unpack(status["model"]["shape"]), settings, gpu_of_memory(1.0)).to_json()
+    return plan(unpack_shape(status["model"]["shape"]), settings, gpu_of_memory(1.0)).to_json()
 
 
 def test_a_model_that_does_not_fit_makes_no_pod_until_it_does(namespace: Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Inspection pods as a test sees them, and what a kubelet would write when one of them has ended."""
+"""Inspection pods as a test sees them, and what a kubelet would encode_result when one of them has ended."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.apiserver.operators import eventually
 from tests.apiserver.view import Object, View
-from triton_vllm_operator.plan.inspection import Outcome, Resolved, write
+from triton_vllm_operator.plan.inspection_protocol import InspectedModel, InspectionResult, encode_result
 
 IMAGE = ("--operator-image=registry.example/operator:1",)
 """What makes an operator inspect models."""
@@ -39,16 +39,17 @@ def container(view: View) -> dict[str, Any]:
     return dict(found)
 
 
-def says(view: View, pod: str, outcome: Outcome) -> None:
+def says(view: View, pod: str, outcome: InspectionResult) -> None:
     """What the kubelet writes when the program has ended."""
     view.fake_pod_status(pod, pod_that_said(outcome))
 
 
-def pod_that_said(outcome: Outcome) -> Object:
+def pod_that_said(outcome: InspectionResult) -> Object:
     """The status of an inspection pod that has ended."""
-    code = 0 if isinstance(outcome, Resolved) else 1
+    code = 0 if isinstance(outcome, InspectedModel) else 1
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    ended = {"exitCode": code, "reason": "Completed", "message": write(outcome), "finishedAt": now, "startedAt": now}
+    message = encode_result(outcome)
+    ended = {"exitCode": code, "reason": "Completed", "message": message, "finishedAt": now, "startedAt": now}
     state = {"name": "inspect", "image": "i", "imageID": "", "ready": False, "restartCount": 0}
     statuses = [{**state, "state": {"terminated": ended}}]
     return {"phase": "Failed" if code else "Succeeded", "containerStatuses": statuses}

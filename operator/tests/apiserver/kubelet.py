@@ -15,10 +15,10 @@ from tests.apiserver.view import Object
 from tests.builders.deployments import LLAMA_70B
 from triton_vllm_operator.api import kinds
 from triton_vllm_operator.capacity import shape_from_config
-from triton_vllm_operator.plan.inspection import Resolved
+from triton_vllm_operator.plan.inspection_protocol import InspectedModel
 
 POLL_S = 0.25
-MODEL = Resolved("c" * 40, shape_from_config(LLAMA_70B))
+MODEL = InspectedModel("c" * 40, shape_from_config(LLAMA_70B))
 
 
 def pod_ready(ip: str = "10.1.2.3", restarts: int = 0) -> Object:

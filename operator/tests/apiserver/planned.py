@@ -10,12 +10,12 @@ from tests.apiserver.controlplane import ControlPlane
 from tests.apiserver.view import Object, View
 from tests.builders.deployments import H100, LLAMA_8B, LLAMA_70B, node
 from triton_vllm_operator.capacity import shape_from_config
-from triton_vllm_operator.plan.inspection import Resolved
+from triton_vllm_operator.plan.inspection_protocol import InspectedModel
 
-SMALL = Resolved("c" * 40, shape_from_config(LLAMA_8B))
+SMALL = InspectedModel("c" * 40, shape_from_config(LLAMA_8B))
 
 
-LARGE = Resolved("d" * 40, shape_from_config(LLAMA_70B))
+LARGE = InspectedModel("d" * 40, shape_from_config(LLAMA_70B))
 
 
 ONE_GPU = {"tensorParallelSize": 1}

@@ -21,7 +21,7 @@ from tests.builders.deployments import H100, H200, LLAMA_70B, node
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.cli.main import app
 from triton_vllm_operator.controller.ttl_cache import NODES_KEPT_S
-from triton_vllm_operator.plan.inspection import Failure
+from triton_vllm_operator.plan.inspection_protocol import Failure
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from tests.apiserver.webhooks import installed
 from tests.builders.deployments import LLAMA_8B
 from triton_vllm_operator.api import names
 from triton_vllm_operator.capacity import shape_from_config
-from triton_vllm_operator.plan.inspection import Resolved
+from triton_vllm_operator.plan.inspection_protocol import InspectedModel
 
 
 def test_no_right_is_a_wildcard_or_about_secrets_or_rights() -> None:
@@ -105,7 +105,7 @@ SHORT = {
 def read_models(view: View) -> None:
     """A model of the hub is read; for a model on a claim, the claim must have a volume first."""
     view.apply(llm("read"))
-    says(view, inspection(view), Resolved("c" * 40, shape_from_config(LLAMA_8B)))
+    says(view, inspection(view), InspectedModel("c" * 40, shape_from_config(LLAMA_8B)))
     eventually("the pod that has said it goes", lambda: inspections(view) == [])
     view.apply(llm("claimed", model={"uri": "pvc://models/llama"}))
     eventually("the claim is looked for", lambda: Right("", "persistentvolumeclaims", "get") in used(view))

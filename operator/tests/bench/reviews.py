@@ -31,8 +31,8 @@ from tests.builders.deployments import LLAMA_8B, LLAMA_70B
 from triton_vllm_operator.api import kinds, names
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.capacity import shape_from_config
-from triton_vllm_operator.plan import inspection
-from triton_vllm_operator.plan.inspection import Resolved
+from triton_vllm_operator.plan.inspection_protocol import InspectedModel
+from triton_vllm_operator.plan.model_status import model_status
 from triton_vllm_operator.webhook.handler import API_VERSION, PATH
 
 SIZE = 1000
@@ -46,8 +46,8 @@ def stored(name: str, config: Object, **spec: Any) -> Object:
     """An LLMDeployment whose model has been read."""
     obj = llm(name, **spec)
     obj["metadata"] |= {"namespace": cluster.NAMESPACE, "uid": f"uid-of-{name}"}
-    read = Resolved("c" * 40, shape_from_config(config))
-    return {**obj, "status": {"model": inspection.model_status(LLMDeployment.parse(obj), read)}}
+    read = InspectedModel("c" * 40, shape_from_config(config))
+    return {**obj, "status": {"model": model_status(LLMDeployment.parse(obj), read)}}
 
 
 def review(new: Object, old: Object | None = None) -> bytes:

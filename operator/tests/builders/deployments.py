@@ -7,8 +7,8 @@ from typing import Any
 from tests.desired.samples import resource
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.capacity import shape_from_config
-from triton_vllm_operator.plan import fit
-from triton_vllm_operator.plan.fit import Decision
+from triton_vllm_operator.plan import verdict
+from triton_vllm_operator.plan.verdict import Decision
 
 VERSION = "0.32.0"
 H100 = ("NVIDIA-H100-80GB-HBM3", 81559, "9", "0")
@@ -47,6 +47,6 @@ def node(
 
 
 def decided(config: dict[str, Any], *nodes: dict[str, Any], **spec: Any) -> Decision:
-    found = fit.decide(llm(**spec), shape_from_config(config), VERSION, nodes)
+    found = verdict.decide(llm(**spec), shape_from_config(config), VERSION, nodes)
     assert isinstance(found, Decision), found
     return found

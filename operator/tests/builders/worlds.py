@@ -10,8 +10,8 @@ from triton_vllm_operator.api import kinds
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.capacity import shape_from_config
 from triton_vllm_operator.controller.reconcile import Reconciler
-from triton_vllm_operator.plan import inspection
-from triton_vllm_operator.plan.inspection import Resolved
+from triton_vllm_operator.plan.inspection_protocol import InspectedModel
+from triton_vllm_operator.plan.model_status import model_status
 
 Object = dict[str, Any]
 
@@ -36,7 +36,7 @@ async def planning_world(config: Object, driver: str = "", **more: Any) -> World
     reconcile.planning.image = "registry.example/operator:1"
     world.api.create({"apiVersion": "v1", "kind": "Node", **node(H100, driver=driver)}, "cluster")
     llm = LLMDeployment.parse(stored(world))
-    model = inspection.model_status(llm, Resolved(COMMIT, shape_from_config(config)))
+    model = model_status(llm, InspectedModel(COMMIT, shape_from_config(config)))
     place = (kinds.LLM_DEPLOYMENT, "team", "a")
     world.api.change(place, "operator", lambda obj: obj["status"].update(model=model))
     return world

@@ -19,7 +19,7 @@ from triton_vllm_operator.cli.explain import Step
 from triton_vllm_operator.cli.main import app
 from triton_vllm_operator.kube.client import Client
 from triton_vllm_operator.kube.errors import Forbidden
-from triton_vllm_operator.plan import fit
+from triton_vllm_operator.plan import verdict
 
 T4 = ("Tesla-T4", 15360, "7", "5")
 LABELS = {"serving.triton-vllm.dev/llmdeployment": "a"}
@@ -72,7 +72,7 @@ def test_a_spec_that_is_refused_is_told_before_the_image() -> None:
 
 
 def test_a_plan_that_does_not_fit_is_told_with_the_change_that_does() -> None:
-    told = fit.condition(decided(LLAMA_70B, node(T4), engine={"tensorParallelSize": 1, "maxModelLen": 2048}))
+    told = verdict.condition(decided(LLAMA_70B, node(T4), engine={"tensorParallelSize": 1, "maxModelLen": 2048}))
     conditions = [{"type": told.type, "status": told.status, "reason": told.reason, "message": told.message}]
     [step] = by_name(explained(MODEL, status={"conditions": conditions}), "Plan")
     assert step.mark == "no"

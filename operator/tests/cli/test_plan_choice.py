@@ -24,8 +24,8 @@ from triton_vllm_operator.api.status import LLMDeploymentStatus
 from triton_vllm_operator.capacity import shape_from_config
 from triton_vllm_operator.cli import cluster
 from triton_vllm_operator.cli.main import app
-from triton_vllm_operator.plan import inspection
-from triton_vllm_operator.plan.inspection import Resolved
+from triton_vllm_operator.plan.inspection_protocol import InspectedModel
+from triton_vllm_operator.plan.model_status import model_status
 
 __all__ = ["hub"]  # a fixture
 Object = dict[str, Any]
@@ -143,7 +143,7 @@ def test_a_file_that_says_everything_leaves_nothing_open(tmp_path: Path, large: 
 def test_what_was_read_and_chosen_before_stands(tmp_path: Path) -> None:
     obj = resource("a", {"model": {"uri": "pvc://models/large"}})
     llm = LLMDeployment.parse(obj)
-    model = inspection.model_status(llm, Resolved("", shape_from_config(LLAMA_70B)))
+    model = model_status(llm, InspectedModel("", shape_from_config(LLAMA_70B)))
     first = planned("-f", written(tmp_path, obj | {"status": {"model": model}}), *ON_H100)
     assert first["gpusPerReplica"] == 4
     kept = {**first["chosen"], "tensorParallelSize": 8}
@@ -184,7 +184,7 @@ def test_without_a_kubeconfig_it_says_so(large: Path, tmp_path: Path) -> None:
 
 def test_a_cluster_without_gpus_is_told_as_the_operator_tells_it(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "nodes", lambda *_: [])
-    assert "GPUMemoryUnknown: No node that offers nvidia.com/gpu" in refused("--model-dir", large, "--cluster")
+    assert "The memory of the GPUs is not known: no node offers" in refused("--model-dir", large, "--cluster")
 
 
 # ---------------------------------------------------------------------------------------------------------- the hub

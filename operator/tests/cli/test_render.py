@@ -19,7 +19,7 @@ from triton_vllm_operator.cli.deployments import NO_UID
 from triton_vllm_operator.cli.main import app
 from triton_vllm_operator.desired.children import children
 from triton_vllm_operator.desired.inputs import Defaults
-from triton_vllm_operator.plan import fit
+from triton_vllm_operator.plan.autoconfig import empty_autoconfig
 
 MODEL: dict[str, Any] = {"model": {"uri": "hf://org/model"}}
 
@@ -44,7 +44,7 @@ def test_it_prints_the_children_that_the_operator_applies(sample: str, image: An
     obj = resource("llama", SAMPLES[sample])
     obj["metadata"]["uid"] = NO_UID
     parsed = LLMDeployment.parse(obj)
-    wanted = children(parsed.with_chosen(fit.nothing_chosen(parsed)), image, Defaults())
+    wanted = children(parsed.with_chosen(empty_autoconfig(parsed)), image, Defaults())
     found = rendered(f"--serving-image={image.reference}", stdin=llm(SAMPLES[sample], namespace=parsed.namespace))
     assert found == wanted
 

@@ -20,13 +20,13 @@ from triton_vllm_operator.controller import ttl_cache
 from triton_vllm_operator.controller.planning import REPLAN_S
 from triton_vllm_operator.controller.queue import Result
 from triton_vllm_operator.controller.reconcile import Reconciler
-from triton_vllm_operator.plan.inspection import Failure, Outcome, Resolved, write
+from triton_vllm_operator.plan.inspection_protocol import Failure, InspectedModel, InspectionResult, encode_result
 
 Object = dict[str, Any]
 KEY = Key("team", "a")
 SILENT = Failure(Reason.HUB_UNREACHABLE, "No answer.")
-LARGE = Resolved("d" * 40, shape_from_config(LLAMA_70B))
-SMALL = Resolved("c" * 40, shape_from_config(LLAMA_8B))
+LARGE = InspectedModel("d" * 40, shape_from_config(LLAMA_70B))
+SMALL = InspectedModel("c" * 40, shape_from_config(LLAMA_8B))
 COMPLETE = {"conditions": [{"type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable"}]}
 
 
@@ -59,10 +59,11 @@ class Healing:
         self.now += timedelta(seconds=after_s)
         return await self.world.shell.reconcile(self.world.shell.cluster, KEY)
 
-    async def says(self, outcome: Outcome) -> Result:
+    async def says(self, outcome: InspectionResult) -> Result:
         """The newest inspection pod ends with that, and the operator looks."""
         pod = self.inspections()[-1]
-        ended = {"exitCode": 0, "message": write(outcome), "finishedAt": self.now.strftime("%Y-%m-%dT%H:%M:%SZ")}
+        finished = self.now.strftime("%Y-%m-%dT%H:%M:%SZ")
+        ended = {"exitCode": 0, "message": encode_result(outcome), "finishedAt": finished}
         statuses = [{"name": names.INSPECTION_CONTAINER, "state": {"terminated": ended}}]
         place = (kinds.POD, "team", pod["metadata"]["name"])
         self.world.api.change(place, "kubelet", lambda obj: obj.update(status={"containerStatuses": statuses}))

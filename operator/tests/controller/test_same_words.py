@@ -23,7 +23,7 @@ from triton_vllm_operator.capacity import shape_from_config
 from triton_vllm_operator.cli.main import app
 from triton_vllm_operator.controller.reconcile import Reconciler
 from triton_vllm_operator.kube.errors import Retry
-from triton_vllm_operator.plan.inspection import Resolved
+from triton_vllm_operator.plan.inspection_protocol import InspectedModel
 from triton_vllm_operator.plan.validation import Refusal
 from triton_vllm_operator.webhook.handler import Change, answer
 from triton_vllm_operator.webhook.review import Reviewer
@@ -150,7 +150,7 @@ async def test_a_branch_may_have_moved_on_so_it_only_warns() -> None:
     llm = LLMDeployment.parse({**stored(world), "spec": {"model": {"uri": "hf://org/model@main"}}})
     reconcile = world.shell.reconcile
     assert isinstance(reconcile, Reconciler)
-    reconcile.planning.models.remember(llm, Resolved(COMMIT, shape_from_config(LLAMA_70B)))
+    reconcile.planning.models.remember(llm, InspectedModel(COMMIT, shape_from_config(LLAMA_70B)))
     new = {**stored(world), "metadata": {"name": "b", "namespace": "team", "uid": "b"}, "status": {}}
     told = await reviewed(world, Change({**new, "spec": {"model": {"uri": "hf://org/model@main"}, **TOO_FEW}}, None))
     assert told.allowed

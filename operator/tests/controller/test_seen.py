@@ -18,7 +18,7 @@ from triton_vllm_operator.controller.shape_cache import Models
 from triton_vllm_operator.controller.ttl_cache import Shared
 from triton_vllm_operator.kube.client import Page
 from triton_vllm_operator.kube.errors import Retry
-from triton_vllm_operator.plan.inspection import Resolved
+from triton_vllm_operator.plan.inspection_protocol import InspectedModel
 
 
 @dataclass
@@ -82,7 +82,7 @@ def test_shapes_are_found_by_namespace_uri_and_revision_and_the_oldest_are_forgo
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(shape_cache, "REMEMBERED", 2)
-    seen, read = Models(), Resolved("c" * 40, tiny())
+    seen, read = Models(), InspectedModel("c" * 40, tiny())
     every = [llm(model={"uri": f"hf://org/{name}"}) for name in "abc"]
     for one in every:
         seen.remember(one, read)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from e2e.hub import server
-from triton_vllm_operator.plan.inspection import Failure, Outcome, Resolved, read
+from triton_vllm_operator.plan.inspection_protocol import Failure, InspectedModel, InspectionResult, decode_result
 
 SOURCES = Path(__file__).parents[2] / "src"
 
@@ -46,7 +46,7 @@ class Running:
     sent: list[tuple[str, int]] = field(default_factory=list)
     ranges: bool = True
 
-    def inspect(self, repository: str, *options: str, **env: str) -> Outcome:
+    def inspect(self, repository: str, *options: str, **env: str) -> InspectionResult:
         """What the command says, in a process of its own as in the pod."""
         message = self.folder / "termination-log"
         command = [sys.executable, "-m", "triton_vllm_operator.inspect", f"--repository={repository}"]
@@ -59,8 +59,8 @@ class Running:
             text=True,
             timeout=90,
         )
-        outcome = read(message.read_text())
-        assert done.returncode == (0 if isinstance(outcome, Resolved) else 1), done.stderr
+        outcome = decode_result(message.read_text())
+        assert done.returncode == (0 if isinstance(outcome, InspectedModel) else 1), done.stderr
         assert TOKEN not in done.stdout + done.stderr + message.read_text()
         return outcome
 

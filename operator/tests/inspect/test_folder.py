@@ -13,20 +13,26 @@ import pytest
 from tests.inspect.files import LLAMA, header, llama, shape, tensors
 from triton_vllm_operator.catalog.model_types import known_model_types
 from triton_vllm_operator.inspect.__main__ import main
-from triton_vllm_operator.plan.inspection import MESSAGE_BYTES, Failure, Outcome, Resolved, read
+from triton_vllm_operator.plan.inspection_protocol import (
+    MESSAGE_BYTES,
+    Failure,
+    InspectedModel,
+    InspectionResult,
+    decode_result,
+)
 
 MEBIBYTE = 2**20
 
 
-def inspected(folder: Path, *more: str) -> Outcome:
+def inspected(folder: Path, *more: str) -> InspectionResult:
     """What the command leaves in its termination message."""
     message = folder.parent / "termination-log"
     options = [f"--folder={folder}", "--told-as=pvc://models/llama", f"--message-file={message}", *more]
     status = main(options)
     said = message.read_text()
     assert len(said.encode()) <= MESSAGE_BYTES
-    outcome = read(said)
-    assert (status == 0) == isinstance(outcome, Resolved)
+    outcome = decode_result(said)
+    assert (status == 0) == isinstance(outcome, InspectedModel)
     return outcome
 
 
@@ -38,7 +44,7 @@ def failure(folder: Path, *more: str) -> Failure:
 
 def test_a_model_in_a_folder_gives_its_shape(tmp_path: Path) -> None:
     outcome = inspected(llama(tmp_path / "llama"))
-    assert isinstance(outcome, Resolved)
+    assert isinstance(outcome, InspectedModel)
     assert outcome.shape == shape()
     assert outcome.shape.weights_source == "safetensors"
     assert outcome.commit == ""
@@ -65,7 +71,7 @@ def test_a_model_without_safetensors_is_sized_by_its_config(tmp_path: Path) -> N
     folder = llama(tmp_path / "llama")
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     outcome = inspected(folder)
-    assert isinstance(outcome, Resolved)
+    assert isinstance(outcome, InspectedModel)
     assert outcome.shape.weights_source == "config"
 
 
@@ -75,7 +81,7 @@ def test_links_within_the_claim_are_followed(tmp_path: Path) -> None:
     folder.mkdir()
     for file in blobs.iterdir():
         (folder / file.name).symlink_to(file)
-    assert isinstance(inspected(folder), Resolved)
+    assert isinstance(inspected(folder), InspectedModel)
 
 
 @pytest.mark.parametrize("inside", [{}, {"tokenizer.json": "{}"}])
@@ -111,7 +117,7 @@ def test_an_index_without_any_shard_is_a_copy_that_did_not_end(tmp_path: Path) -
         shard.unlink()
     assert failure(folder).reason == "FileMissing"
     (folder / "pytorch_model.bin").write_bytes(b"")
-    assert isinstance(inspected(folder), Resolved), "the engine takes these weights instead"
+    assert isinstance(inspected(folder), InspectedModel), "the engine takes these weights instead"
 
 
 def test_formats_that_only_the_engine_reads_are_no_error_of_the_user(tmp_path: Path) -> None:
@@ -140,7 +146,7 @@ def test_a_type_that_only_the_repositorys_code_knows_needs_trust(tmp_path: Path)
 def test_code_beside_a_type_that_the_engine_knows_is_never_needed(tmp_path: Path) -> None:
     assert {"llama", "deepseek_v3", "qwen3_next", "gpt_oss"} <= known_model_types()
     code = {"auto_map": {"AutoConfig": "configuration_llama.LlamaConfig"}}
-    assert isinstance(inspected(llama(tmp_path / "llama", config={**LLAMA, **code})), Resolved)
+    assert isinstance(inspected(llama(tmp_path / "llama", config={**LLAMA, **code})), InspectedModel)
 
 
 HOSTILE: dict[str, bytes] = {
@@ -208,7 +214,7 @@ def test_a_thousand_shards_are_read_and_more_are_refused(tmp_path: Path) -> None
         (folder / f"model-{number}.safetensors").write_bytes(header(named))
     assert failure(folder).reason == "TooManyShards"
     (folder / "model-1000.safetensors").unlink()
-    assert failure(folder).reason == "CheckpointIncomplete", "all were read, and hold one layer of two"
+    assert failure(folder).reason == "CheckpointIncomplete", "all were decode_result, and hold one layer of two"
 
 
 def test_a_pipe_does_not_hang_it(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from e2e.hub import server
 from tests.inspect.files import header, llama, shape, tensors
 from tests.inspect.hub import TOKEN, Running
-from triton_vllm_operator.plan.inspection import Resolved
+from triton_vllm_operator.plan.inspection_protocol import InspectedModel
 
 WEIGHTS = b"\0" * 2**22
 
@@ -22,14 +22,14 @@ WEIGHTS = b"\0" * 2**22
 def test_a_public_model_is_read_at_the_commit_without_its_weights(hub: Running) -> None:
     llama(hub.folder / "demo" / "llama", weights=WEIGHTS)
     outcome = hub.inspect("demo/llama")
-    assert outcome == Resolved(server.COMMIT, shape())
+    assert outcome == InspectedModel(server.COMMIT, shape())
     assert sum(size for _, size in hub.sent) < 2**19
     assert all(server.COMMIT in path for path, _ in hub.sent if "/resolve/" in path)
 
 
 def test_shards_are_read_by_ranges_too(hub: Running) -> None:
     llama(hub.folder / "demo" / "llama", shards=20, weights=b"\0" * 2**20)
-    assert hub.inspect("demo/llama", "--revision=v1") == Resolved(server.COMMIT, shape())
+    assert hub.inspect("demo/llama", "--revision=v1") == InspectedModel(server.COMMIT, shape())
     assert max(size for _, size in hub.sent) <= 256 * 2**10
 
 
@@ -37,7 +37,7 @@ def test_a_server_that_ignores_ranges_is_read_only_as_far_as_needed(hub: Running
     hub.ranges = False
     folder = llama(hub.folder / "demo" / "llama")
     (folder / "model.safetensors").write_bytes(header(tensors(), padding=2**20) + WEIGHTS)
-    assert hub.inspect("demo/llama") == Resolved(server.COMMIT, shape())
+    assert hub.inspect("demo/llama") == InspectedModel(server.COMMIT, shape())
 
 
 def test_a_gated_model_opens_with_the_right_token_only(hub: Running) -> None:
@@ -46,7 +46,7 @@ def test_a_gated_model_opens_with_the_right_token_only(hub: Running) -> None:
     assert (without.reason, wrong.reason) == ("ModelGated", "TokenRefused")
     assert "spec.model.tokenSecretRef" in without.message
     assert f"{hub.address}/gated/llama" in wrong.message
-    assert hub.inspect("gated/llama", HF_TOKEN=TOKEN) == Resolved(server.COMMIT, shape())
+    assert hub.inspect("gated/llama", HF_TOKEN=TOKEN) == InspectedModel(server.COMMIT, shape())
 
 
 def test_an_unknown_repository_and_revision_are_told_apart(hub: Running) -> None:

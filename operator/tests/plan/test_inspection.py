@@ -21,7 +21,16 @@ from triton_vllm_operator.capacity import ModelShape, ShapeError
 from triton_vllm_operator.desired.inputs import Defaults
 from triton_vllm_operator.desired.inspect_pod import inspect_pod
 from triton_vllm_operator.plan import inspection
-from triton_vllm_operator.plan.inspection import Failure, Look, Resolved, look
+from triton_vllm_operator.plan.inspection import InspectionStep, next_step
+from triton_vllm_operator.plan.inspection_protocol import (
+    FORMAT,
+    MESSAGE_BYTES,
+    Failure,
+    InspectedModel,
+    decode_result,
+    encode_result,
+)
+from triton_vllm_operator.plan.model_status import model_from_status, model_status
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 GATED = Failure(Reason.MODEL_GATED, "Give a token.")
@@ -52,8 +61,8 @@ def _before(seconds: float) -> str:
     return (NOW - timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def looked(*pods: dict[str, Any]) -> Look:
-    return look(wanted(), pods, "7f1f5ab5-34b2-4d0c-8d6f-8c3b3a3d2f10", NOW)
+def looked(*pods: dict[str, Any]) -> InspectionStep:
+    return next_step(wanted(), pods, "7f1f5ab5-34b2-4d0c-8d6f-8c3b3a3d2f10", NOW)
 
 
 def names_of(pods: Any) -> list[str]:
@@ -80,10 +89,10 @@ def deep_model(layers: int) -> ModelShape:
 
 @pytest.mark.parametrize("layers", [2, 62, 126, 200])
 def test_a_deep_model_fits_a_termination_message_and_comes_back_whole(layers: int) -> None:
-    told = Resolved("0" * 40, deep_model(layers))
-    message = inspection.write(told)
-    assert len(message) <= inspection.MESSAGE_BYTES
-    assert inspection.read(message) == told
+    told = InspectedModel("0" * 40, deep_model(layers))
+    message = encode_result(told)
+    assert len(message) <= MESSAGE_BYTES
+    assert decode_result(message) == told
 
 
 def test_a_shape_that_no_message_holds_is_said_to_be_too_large() -> None:
@@ -93,23 +102,23 @@ def test_a_shape_that_no_message_holds_is_said_to_be_too_large() -> None:
         {**one, "count": 1, "weights": [{**one["weights"][0], "sizeBytes": (i * 7919**3) % 2**40}]}
         for i in range(1, 900)
     ]
-    told = inspection.read(inspection.write(Resolved("", ModelShape.from_json(body))))
+    told = decode_result(encode_result(InspectedModel("", ModelShape.from_json(body))))
     assert isinstance(told, Failure)
     assert (told.reason, told.definite) == ("ShapeTooLarge", False)
 
 
 @given(st.text(max_size=5000), st.sampled_from(Reason))
 def test_any_failure_fits_and_is_one_printable_line(message: str, reason: Reason) -> None:
-    text = inspection.write(Failure(reason, message))
-    assert len(text) <= inspection.MESSAGE_BYTES
-    told = inspection.read(text)
+    text = encode_result(Failure(reason, message))
+    assert len(text) <= MESSAGE_BYTES
+    told = decode_result(text)
     assert isinstance(told, Failure)
     assert told.message.isprintable()
 
 
 def _bomb() -> str:
     packed = base64.b64encode(zlib.compress(b" " * 2**21, 9)).decode()
-    return json.dumps({"format": inspection.FORMAT, "shape": packed})
+    return json.dumps({"format": FORMAT, "shape": packed})
 
 
 @pytest.mark.parametrize(
@@ -120,13 +129,13 @@ def _bomb() -> str:
         "[]",
         "Traceback ...",
         '{"format":"other"}',
-        json.dumps({"format": inspection.FORMAT, "shape": "!"}),
+        json.dumps({"format": FORMAT, "shape": "!"}),
         _bomb(),
     ],
 )
 def test_what_no_inspection_wrote_is_an_error(message: str) -> None:
     with pytest.raises(ShapeError):
-        inspection.read(message)
+        decode_result(message)
 
 
 # ----------------------------------------------------------------------------------------------------- pods
@@ -136,40 +145,40 @@ def test_the_first_look_makes_the_pod() -> None:
     found = looked()
     assert found.create is not None
     assert found.create["metadata"]["name"] == f"{wanted()['metadata']['name']}-0"
-    assert found.outcome is None
+    assert found.result is None
 
 
 def test_a_running_pod_is_waited_for() -> None:
-    assert looked(pod()) == Look(pod=pod(), age_s=60.0)
+    assert looked(pod()) == InspectionStep(pod=pod(), age_s=60.0)
 
 
 def test_a_resolved_model_is_read() -> None:
-    told = Resolved("c" * 40, shape())
-    assert looked(pod(status=ended(inspection.write(told)))) == Look(outcome=told)
+    told = InspectedModel("c" * 40, shape())
+    assert looked(pod(status=ended(encode_result(told)))) == InspectionStep(result=told)
 
 
 def test_a_sidecar_that_goes_on_does_not_hide_the_answer() -> None:
-    status = ended(inspection.write(GATED)) | {"phase": "Running"}
-    assert looked(pod(status=status)).outcome == GATED
+    status = ended(encode_result(GATED)) | {"phase": "Running"}
+    assert looked(pod(status=status)).result == GATED
 
 
 @pytest.mark.parametrize(("number", "pause"), [(0, 10), (1, 20), (4, 160), (5, 300), (40, 300)])
 def test_a_failure_is_tried_again_after_growing_pauses(number: int, pause: float) -> None:
-    early = looked(pod(number, ended(inspection.write(GATED), pause - 4)))
-    assert (early.outcome, early.create, early.again_s) == (GATED, None, 4.0)
-    due = looked(pod(number, ended(inspection.write(GATED), pause)))
+    early = looked(pod(number, ended(encode_result(GATED), pause - 4)))
+    assert (early.result, early.create, early.retry_s) == (GATED, None, 4.0)
+    due = looked(pod(number, ended(encode_result(GATED), pause)))
     assert due.create is not None
     assert inspection.attempt(due.create) == number + 1
-    assert due.outcome == GATED, "the failure stands until it is proven wrong"
+    assert due.result == GATED, "the failure stands until it is proven wrong"
 
 
 def test_what_only_a_new_commit_cures_is_looked_at_once_an_hour() -> None:
-    told = inspection.write(Failure(Reason.CONFIG_NOT_JSON, "no"))
-    assert looked(pod(20, ended(told, 3000))).again_s == 600.0
+    told = encode_result(Failure(Reason.CONFIG_NOT_JSON, "no"))
+    assert looked(pod(20, ended(told, 3000))).retry_s == 600.0
 
 
 def test_the_newest_attempt_counts_and_the_older_ones_go() -> None:
-    found = looked(pod(0, ended(inspection.write(GATED), 99)), pod(1))
+    found = looked(pod(0, ended(encode_result(GATED), 99)), pod(1))
     assert found.pod == pod(1)
     assert names_of(found.delete) == [pod(0)["metadata"]["name"]]
 
@@ -182,9 +191,9 @@ def test_a_pod_that_reads_something_else_goes() -> None:
 
 
 def test_a_pod_of_a_former_namesake_says_nothing() -> None:
-    foreign = pod(status=ended(inspection.write(GATED)), ownerReferences=[{"uid": "other"}])
+    foreign = pod(status=ended(encode_result(GATED)), ownerReferences=[{"uid": "other"}])
     found = looked(foreign)
-    assert found.outcome is None
+    assert found.result is None
     assert names_of(found.delete) == [foreign["metadata"]["name"]]
 
 
@@ -205,7 +214,7 @@ def test_a_pod_that_somebody_deletes_is_followed_by_the_next() -> None:
     ],
 )
 def test_a_pod_that_ends_without_an_answer_holds_nothing_back(status: dict[str, Any], told: str) -> None:
-    outcome = looked(pod(status=status)).outcome
+    outcome = looked(pod(status=status)).result
     assert isinstance(outcome, Failure)
     assert (outcome.reason, outcome.definite) == ("InspectionFailed", False)
     assert told in outcome.message
@@ -215,13 +224,13 @@ def test_a_pod_that_ends_without_an_answer_holds_nothing_back(status: dict[str, 
 
 
 def test_what_was_read_is_found_again_for_the_same_model_only() -> None:
-    read = Resolved("c" * 40, shape())
+    read = InspectedModel("c" * 40, shape())
     asked = llm(model={"uri": "hf://org/model@v1"})
-    model = inspection.model_status(asked, read)
-    assert inspection.cached(asked, model) == read
-    assert inspection.cached(llm(model={"uri": "hf://org/model", "revision": "v1"}), model) == read
-    assert inspection.cached(llm(model={"uri": "hf://org/model@v2"}), model) is None
-    assert inspection.cached(llm(model={"uri": "hf://org/model"}), model) is None
-    assert inspection.cached(llm(model={"uri": "pvc://models/llama"}), model) is None
-    assert inspection.cached(asked, {**model, "shape": "older form"}) is None
-    assert inspection.cached(asked, {}) is None
+    model = model_status(asked, read)
+    assert model_from_status(asked, model) == read
+    assert model_from_status(llm(model={"uri": "hf://org/model", "revision": "v1"}), model) == read
+    assert model_from_status(llm(model={"uri": "hf://org/model@v2"}), model) is None
+    assert model_from_status(llm(model={"uri": "hf://org/model"}), model) is None
+    assert model_from_status(llm(model={"uri": "pvc://models/llama"}), model) is None
+    assert model_from_status(asked, {**model, "shape": "older form"}) is None
+    assert model_from_status(asked, {}) is None

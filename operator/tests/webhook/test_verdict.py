@@ -12,9 +12,10 @@ from tests.desired.samples import resource
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.capacity import shape_from_config
 from triton_vllm_operator.catalog.violations import Problem
-from triton_vllm_operator.plan import fit
+from triton_vllm_operator.plan import verdict
+from triton_vllm_operator.plan.not_planned import NotPlanned
 from triton_vllm_operator.plan.validation import Refusal, understand
-from triton_vllm_operator.webhook import verdict
+from triton_vllm_operator.webhook import verdict as admission
 from triton_vllm_operator.webhook.verdict import Foreseen, Verdict
 
 Object = dict[str, Any]
@@ -34,12 +35,12 @@ def problems(obj: Object) -> list[Problem]:
     try:
         return understand(obj, None, TODAY).problems(opted_out=False)
     except Refusal as refusal:
-        return [verdict.of_refusal(refusal)]
+        return [admission.of_refusal(refusal)]
 
 
 def judged(new: Object, old: Object | None = None) -> Verdict:
     found = problems(new)
-    return verdict.verdict_of(found if old is None else verdict.ratcheted(found, new, problems(old), old))
+    return admission.verdict_of(found if old is None else admission.ratcheted(found, new, problems(old), old))
 
 
 def test_a_good_spec_says_nothing() -> None:
@@ -150,7 +151,7 @@ def test_nothing_is_new_where_the_old_object_was_not_understood() -> None:
     ],
 )
 def test_only_a_changed_spec_of_what_stays_is_judged(new: Object, old: Object | None, judge: bool) -> None:
-    assert verdict.matters(new, old) is judge
+    assert admission.matters(new, old) is judge
 
 
 # -------------------------------------------------------------------------------------------------- the plan
@@ -158,13 +159,15 @@ def test_only_a_changed_spec_of_what_stays_is_judged(new: Object, old: Object | 
 TOO_LARGE = decided(LLAMA_70B, node(H100), engine={"tensorParallelSize": 1})
 
 
-def planned(found: fit.Decision | fit.Unknown, status: Object | None = None, *, binding: bool = True) -> list[Problem]:
-    return verdict.of_plan(Foreseen(found, binding), status or {})
+def planned(
+    found: verdict.Decision | NotPlanned, status: Object | None = None, *, binding: bool = True
+) -> list[Problem]:
+    return admission.of_plan(Foreseen(found, binding), status or {})
 
 
 def test_a_model_that_does_not_fit_is_refused_in_the_words_of_the_condition() -> None:
     [found] = planned(TOO_LARGE)
-    assert (found.refuse, found.reason, found.message) == (True, "DoesNotFit", fit.condition(TOO_LARGE).message)
+    assert (found.refuse, found.reason, found.message) == (True, "DoesNotFit", verdict.condition(TOO_LARGE).message)
 
 
 def test_a_plan_that_would_not_keep_pods_back_only_warns() -> None:
@@ -177,14 +180,14 @@ def test_a_model_that_did_not_fit_before_may_be_changed() -> None:
 
 
 def test_a_tight_plan_warns_and_one_that_fits_or_is_unknown_says_nothing() -> None:
-    tight = fit.Decision({**TOO_LARGE.plan, "verdict": "Tight"}, TOO_LARGE.chosen)
+    tight = verdict.Decision({**TOO_LARGE.plan, "verdict": "Tight"}, TOO_LARGE.chosen)
     assert [(one.reason, one.refuse) for one in planned(tight)] == [("Tight", False)]
     assert planned(decided(LLAMA_8B, node(H100))) == []
-    assert planned(fit.Unknown(Reason.GPU_MEMORY_UNKNOWN, "No node.")) == []
-    assert verdict.of_plan(None, {}) == []
+    assert planned(NotPlanned(Reason.GPU_MEMORY_UNKNOWN, "No node.")) == []
+    assert admission.of_plan(None, {}) == []
 
 
 def test_without_nodes_nothing_is_refused() -> None:
     shape = shape_from_config(LLAMA_70B)
-    found = fit.decide(understand(llm(), None, TODAY).llm, shape, "0.27.1", [])
+    found = verdict.decide(understand(llm(), None, TODAY).llm, shape, "0.27.1", [])
     assert planned(found) == []

@@ -16,7 +16,9 @@ from triton_vllm_operator.api.spec import EngineSpec, LLMDeployment
 from triton_vllm_operator.capacity import GPUClass, ModelShape
 from triton_vllm_operator.catalog.releases import Release
 from triton_vllm_operator.cli.errors import InputProblem
-from triton_vllm_operator.plan import fit
+from triton_vllm_operator.plan import verdict
+from triton_vllm_operator.plan.autoconfig import recorded
+from triton_vllm_operator.plan.not_planned import NotPlanned
 from triton_vllm_operator.plan.validation import Refusal, Wanted, understand
 
 #: Owner of the objects that are printed: the API server gives the real one.
@@ -97,12 +99,12 @@ class Question:
         return cls(llm.model_copy(update={"spec": spec}), engine_version, row, {})
 
 
-def decide(question: Question, shape: ModelShape, nodes: Sequence[Mapping[str, Any]]) -> fit.Decision:
+def decide(question: Question, shape: ModelShape, nodes: Sequence[Mapping[str, Any]]) -> verdict.Decision:
     """What the operator would choose and plan on these nodes. Errors: InputProblem where it would not know."""
     before = question.status.get("chosen")
-    chosen = fit.recorded(question.llm, before) if isinstance(before, dict) else None
-    found = fit.decide(question.llm, shape, question.engine_version, nodes, chosen, row=question.row)
-    if isinstance(found, fit.Unknown):
+    chosen = recorded(question.llm, before) if isinstance(before, dict) else None
+    found = verdict.decide(question.llm, shape, question.engine_version, nodes, chosen, row=question.row)
+    if isinstance(found, NotPlanned):
         raise InputProblem(f"{found.reason}: {found.message}")
     return found
 

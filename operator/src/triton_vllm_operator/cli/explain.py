@@ -20,7 +20,8 @@ from triton_vllm_operator.kube.errors import Forbidden
 from triton_vllm_operator.observed import findings, needs, pods
 from triton_vllm_operator.observed.gpu_shortage import GPUUse
 from triton_vllm_operator.observed.observation import Observation
-from triton_vllm_operator.plan import accuracy, fit
+from triton_vllm_operator.plan import accuracy
+from triton_vllm_operator.plan.autoconfig import recorded
 from triton_vllm_operator.plan.gpu_use import gpu_use
 
 Mark = Literal["ok", "no", "?"]
@@ -113,7 +114,7 @@ async def _seen(client: Client, obj: Object) -> list[Step]:
         llm = LLMDeployment.parse(obj)
     except ValueError:
         return []  # the operator has said so
-    if chosen := fit.recorded(llm, obj.get("status", {}).get("chosen")):
+    if chosen := recorded(llm, obj.get("status", {}).get("chosen")):
         llm = llm.with_chosen(chosen)
     try:
         seen = await _observe(client, llm)

@@ -11,7 +11,7 @@ from triton_vllm_operator.capacity.model.json_reader import MAX_TEXT_BYTES, pars
 from triton_vllm_operator.cli.errors import InputProblem
 from triton_vllm_operator.inspect import model
 from triton_vllm_operator.inspect.folder import Folder
-from triton_vllm_operator.plan.inspection import Failure
+from triton_vllm_operator.plan.inspection_protocol import Failure
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from triton_vllm_operator.capacity import ModelShape, with_suggestions
 from triton_vllm_operator.cli import deployments, model_source, request
 from triton_vllm_operator.cli.deployments import Question
 from triton_vllm_operator.cli.errors import InputProblem
-from triton_vllm_operator.plan import inspection
+from triton_vllm_operator.plan.model_status import model_from_status, model_identity
 
 #: GPUs of a node, where --gpus does not say it.
 GPUS_OF_A_NODE = 8
@@ -98,9 +98,9 @@ def _shape(given: model_source.Given, question: Question, *, of_file: bool) -> M
     if given.any or not of_file:
         return given.read()
     model = question.status.get("model")
-    if isinstance(model, dict) and (known := inspection.cached(question.llm, model)):
+    if isinstance(model, dict) and (known := model_from_status(question.llm, model)):
         return known.shape
-    asked = inspection.asked(question.llm)
+    asked = model_identity(question.llm)
     if not asked["uri"].startswith("hf://"):
         raise InputProblem(f"{asked['uri']} is read in the cluster only: give --model-dir DIR or --shape FILE")
     return model_source.shape_of_repository(asked["uri"].removeprefix("hf://"), asked.get("revision"))

@@ -17,7 +17,8 @@ from triton_vllm_operator.cli.errors import NothingApplied
 from triton_vllm_operator.desired.children import children
 from triton_vllm_operator.desired.inputs import Defaults
 from triton_vllm_operator.desired.inspect_pod import inspect_pod
-from triton_vllm_operator.plan import fit, inspection
+from triton_vllm_operator.plan import inspection, verdict
+from triton_vllm_operator.plan.autoconfig import empty_autoconfig
 from triton_vllm_operator.plan.validation import Wanted
 
 
@@ -72,9 +73,9 @@ def _inspection(llm: LLMDeployment, operator: Operator) -> Iterator[dict[str, An
 
 def _chosen(wanted: Wanted, status: object, cluster: Cluster | None) -> Chosen:
     if cluster is None:
-        return fit.nothing_chosen(wanted.llm)
+        return empty_autoconfig(wanted.llm)
     question = Question.about(wanted, status)
     decided = decide(question, cluster.shape, [node(wanted.llm, cluster.gpu)])
     if decided.forbids and wanted.llm.spec.planning.mode == "Enforce":
-        raise NothingApplied(f"DoesNotFit: {fit.condition(decided).message} The operator would apply nothing.")
+        raise NothingApplied(f"DoesNotFit: {verdict.condition(decided).message} The operator would apply nothing.")
     return decided.chosen

@@ -30,7 +30,11 @@ from triton_vllm_operator.kube.errors import Conflict, Forbidden, Invalid
 from triton_vllm_operator.observed import findings, pods
 from triton_vllm_operator.observed.findings import Finding
 from triton_vllm_operator.observed.observation import Observation
-from triton_vllm_operator.plan import fit, inspection
+from triton_vllm_operator.plan import inspection, mixed_gpus, verdict
+from triton_vllm_operator.plan.autoconfig import empty_autoconfig, recorded
+from triton_vllm_operator.plan.inspection_protocol import NO_RESULT, Failure, InspectedModel
+from triton_vllm_operator.plan.model_status import is_pinned, model_from_status, model_status
+from triton_vllm_operator.plan.not_planned import NotPlanned
 from triton_vllm_operator.plan.validation import Wanted
 from triton_vllm_operator.webhook.verdict import Foreseen
 
@@ -74,7 +78,7 @@ class _Model:
 
     condition: Condition
     facts: Mapping[str, Any] = field(default_factory=dict)
-    read: inspection.Resolved | None = None
+    read: InspectedModel | None = None
     hold: Finding | None = None
     after: float | None = None
 
@@ -101,22 +105,22 @@ class Planning:
         live = cluster.inspections.owned_by(Key(llm.namespace, llm.name))
         status = obj.get("status", {})
         chosen = _chosen_before(cluster, llm, status)
-        stands = llm.with_chosen(chosen or fit.nothing_chosen(llm))
+        stands = llm.with_chosen(chosen or empty_autoconfig(llm))
         if skipped := self._skipped(llm):
-            await self._delete(cluster, inspection.leftovers(live))
-            return _planned(stands, _unknown(MODEL_RESOLVED, skipped), _unknown(fit.FITS, skipped))
+            await self._delete(cluster, inspection.not_deleting(live))
+            return _planned(stands, _unknown(MODEL_RESOLVED, skipped), _unknown(mixed_gpus.FITS, skipped))
         model = await self._model(cluster, llm, status, live)
         waits = not _runs(cluster, stands)
         enforced = waits and llm.spec.planning.mode == "Enforce"
         if model.read is None:
-            why = fit.Unknown(model.condition.reason, f"There is no plan: {model.condition.message}")
+            why = NotPlanned(model.condition.reason, f"There is no plan: {model.condition.message}")
             # Advice waits for the answer too, so that there is something to choose by, but not for a better one.
             held = model.hold if enforced or (waits and model.condition.reason == INSPECTING) else None
-            return _planned(stands, model.condition, fit.condition(why), model.facts, held, model.after)
+            return _planned(stands, model.condition, verdict.condition(why), model.facts, held, model.after)
         self.models.remember(llm, model.read)
         decided = await self._decided(cluster, wanted, status, model.read, chosen, final=not enforced)
-        told = fit.condition(decided)
-        if isinstance(decided, fit.Unknown):
+        told = verdict.condition(decided)
+        if isinstance(decided, NotPlanned):
             return _planned(stands, model.condition, told, model.facts)
         hold = Finding(told.reason, told.message, stalled=True) if enforced and decided.forbids else None
         facts = {**model.facts, "plan": dict(decided.plan)}
@@ -134,24 +138,24 @@ class Planning:
         llm = wanted.llm
         if self._skipped(llm):
             return None
-        own = inspection.cached(llm, status.get("model", {}))
+        own = model_from_status(llm, status.get("model", {}))
         read = own or self.models.find(llm)
         if read is None:
             return None
         chosen = _chosen_before(cluster, llm, status)
-        runs = _runs(cluster, llm.with_chosen(chosen or fit.nothing_chosen(llm)))
+        runs = _runs(cluster, llm.with_chosen(chosen or empty_autoconfig(llm)))
         found = await self._decided(cluster, wanted, status, read, chosen, final=False)
-        certain = own is not None or inspection.pinned(llm)
+        certain = own is not None or is_pinned(llm)
         return Foreseen(found, binding=certain and not runs and llm.spec.planning.mode == "Enforce")
 
-    def _skipped(self, llm: LLMDeployment) -> fit.Unknown | None:
+    def _skipped(self, llm: LLMDeployment) -> NotPlanned | None:
         if llm.spec.planning.mode == "Off":
-            return fit.Unknown(
+            return NotPlanned(
                 Reason.PLANNING_OFF, "spec.planning.mode is Off: the model is not read and nothing is planned."
             )
         if self.image is None:
             message = "The operator was not told its own image (--operator-image), which would read the model."
-            return fit.Unknown(Reason.NOT_PLANNED, message)
+            return NotPlanned(Reason.NOT_PLANNED, message)
         return None
 
     # ---------------------------------------------------------------- the model
@@ -159,25 +163,25 @@ class Planning:
     async def _model(
         self, cluster: Cluster, llm: LLMDeployment, status: Mapping[str, Any], live: list[Object]
     ) -> _Model:
-        if known := inspection.cached(llm, status.get("model", {})):
-            await self._delete(cluster, inspection.leftovers(live))  # what they said is in the status by now
+        if known := model_from_status(llm, status.get("model", {})):
+            await self._delete(cluster, inspection.not_deleting(live))  # what they said is in the status by now
             return _resolved(known, status["model"])
         assert self.image is not None
         wanted = inspect_pod(llm, self.image, self.pull_policy, self.defaults)
-        seen = inspection.look(wanted, live, llm.uid, self.now())
+        seen = inspection.next_step(wanted, live, llm.uid, self.now())
         await self._delete(cluster, seen.delete)
         if seen.create is not None and (refused := await self._create(cluster, llm, seen.create)):
             return _not_read(refused)
-        if isinstance(seen.outcome, inspection.Resolved):
-            return _resolved(seen.outcome, inspection.model_status(llm, seen.outcome))
+        if isinstance(seen.result, InspectedModel):
+            return _resolved(seen.result, model_status(llm, seen.result))
         before = _told_before(llm, status)
-        if seen.outcome is not None:
+        if seen.result is not None:
             # A pod that ended without a word, such as one that waited for a Secret to its deadline, disproves nothing.
-            silent = seen.outcome.reason == inspection.NO_ANSWER
-            return _failed(before if silent and before is not None else seen.outcome, seen.again_s)
+            silent = seen.result.reason == NO_RESULT
+            return _failed(before if silent and before is not None else seen.result, seen.retry_s)
         return _waiting(llm, seen, before)
 
-    async def _create(self, cluster: Cluster, llm: LLMDeployment, pod: dict[str, Any]) -> fit.Unknown | None:
+    async def _create(self, cluster: Cluster, llm: LLMDeployment, pod: dict[str, Any]) -> NotPlanned | None:
         """Make the pod; why it was not made, where the namespace does not allow it."""
         try:
             if unbound := await _claim_problem(cluster, llm):
@@ -187,7 +191,7 @@ class Planning:
         except Conflict:
             log.info("%s/%s: pod %s is there already", llm.namespace, llm.name, pod["metadata"]["name"])
         except (Forbidden, Invalid) as error:
-            return fit.Unknown(Reason.INSPECTION_REFUSED, f"The pod that reads the model was refused: {error.reason}.")
+            return NotPlanned(Reason.INSPECTION_REFUSED, f"The pod that reads the model was refused: {error.reason}.")
         return None
 
     async def _delete(self, cluster: Cluster, done: tuple[Mapping[str, Any], ...]) -> None:
@@ -203,11 +207,11 @@ class Planning:
         cluster: Cluster,
         wanted: Wanted,
         status: Mapping[str, Any],
-        read: inspection.Resolved,
+        read: InspectedModel,
         chosen: Chosen | None,
         *,
         final: bool,
-    ) -> fit.Decision | fit.Unknown:
+    ) -> verdict.Decision | NotPlanned:
         """The plan that stands, else a new one.
 
         What was made before the model was known, with nothing chosen, is chosen for when it cannot fit, as long as no
@@ -217,13 +221,13 @@ class Planning:
             final: whether a plan that forbids stands too.
         """
         provisional = _is_provisional(cluster, wanted.llm, chosen)
-        kept = fit.kept(status, wanted.engine_version, chosen) if chosen is not None else None
+        kept = verdict.kept_decision(status, wanted.engine_version, chosen) if chosen is not None else None
         if kept is not None and not (kept.forbids and (provisional or not final)):
             return kept
         decided = await self._decide(cluster, wanted, read, chosen)
-        if provisional and isinstance(decided, fit.Decision) and decided.forbids:
+        if provisional and isinstance(decided, verdict.Decision) and decided.forbids:
             better = await self._decide(cluster, wanted, read, None)
-            if isinstance(better, fit.Decision) and not better.forbids:
+            if isinstance(better, verdict.Decision) and not better.forbids:
                 return better
         return decided
 
@@ -231,16 +235,16 @@ class Planning:
         self,
         cluster: Cluster,
         wanted: Wanted,
-        read: inspection.Resolved,
+        read: InspectedModel,
         chosen: Chosen | None,
-    ) -> fit.Decision | fit.Unknown:
+    ) -> verdict.Decision | NotPlanned:
         try:
             nodes = await self.nodes.get(cluster)
         except Forbidden as error:
-            return fit.Unknown(Reason.NODES_NOT_READABLE, f"The operator may not list nodes: {error.reason}.")
+            return NotPlanned(Reason.NODES_NOT_READABLE, f"The operator may not list nodes: {error.reason}.")
         # A search takes up to a second, in which other reconciles and probes go on.
         llm, version, row = wanted.llm, wanted.engine_version, wanted.resolved.row
-        return await asyncio.to_thread(fit.decide, llm, read.shape, version, nodes, chosen, row=row)
+        return await asyncio.to_thread(verdict.decide, llm, read.shape, version, nodes, chosen, row=row)
 
 
 def _planned(
@@ -263,10 +267,10 @@ def _chosen_before(cluster: Cluster, llm: LLMDeployment, status: Mapping[str, An
     """
     live = _deployment(cluster, llm)
     if live is None:
-        return fit.recorded(llm, status.get("chosen"))
+        return recorded(llm, status.get("chosen"))
     if (text := live["metadata"].get("annotations", {}).get(names.CHOSEN_ANNOTATION)) is not None:
-        return fit.recorded(llm, text)
-    nothing = fit.nothing_chosen(llm)
+        return recorded(llm, text)
+    nothing = empty_autoconfig(llm)
     return nothing if _runs(cluster, llm.with_chosen(nothing)) else None
 
 
@@ -299,20 +303,20 @@ def _deployment(cluster: Cluster, llm: LLMDeployment) -> Object | None:
     return live if owned else None
 
 
-async def _claim_problem(cluster: Cluster, llm: LLMDeployment) -> fit.Unknown | None:
+async def _claim_problem(cluster: Cluster, llm: LLMDeployment) -> NotPlanned | None:
     """Never be the first pod of a claim: that would choose the volume's node without regard to GPUs."""
     found = claim(llm)
     if found is None:
         return None
     obj = await cluster.client.find(kinds.PVC, llm.namespace, found[0])
     if obj is None:
-        return fit.Unknown(Reason.CLAIM_NOT_FOUND, f"PersistentVolumeClaim {found[0]} does not exist.")
+        return NotPlanned(Reason.CLAIM_NOT_FOUND, f"PersistentVolumeClaim {found[0]} does not exist.")
     if obj.get("status", {}).get("phase") != "Bound":
-        return fit.Unknown(Reason.CLAIM_NOT_BOUND, f"PersistentVolumeClaim {found[0]} has no volume yet.")
+        return NotPlanned(Reason.CLAIM_NOT_BOUND, f"PersistentVolumeClaim {found[0]} has no volume yet.")
     return None
 
 
-def _resolved(read: inspection.Resolved, model: Mapping[str, Any]) -> _Model:
+def _resolved(read: InspectedModel, model: Mapping[str, Any]) -> _Model:
     shape = read.shape
     size = f"{model['weightsBytes'] / 2**30:.2f} GiB of weights" if "weightsBytes" in model else "no safetensors files"
     commit = f" Commit {read.commit}." if read.commit else ""
@@ -320,27 +324,27 @@ def _resolved(read: inspection.Resolved, model: Mapping[str, Any]) -> _Model:
     return _Model(Condition(MODEL_RESOLVED, "True", Reason.RESOLVED, message), {"model": dict(model)}, read)
 
 
-def _not_read(why: fit.Unknown) -> _Model:
+def _not_read(why: NotPlanned) -> _Model:
     # Nothing tells when a claim, a quota or a policy changes.
     return _Model(_unknown(MODEL_RESOLVED, why), after=15.0)
 
 
-def _failed(failure: inspection.Failure, again_s: float | None) -> _Model:
+def _failed(failure: Failure, again_s: float | None) -> _Model:
     if not failure.definite:
         return _Model(Condition(MODEL_RESOLVED, "Unknown", failure.reason, failure.message), after=again_s)
     hold = Finding(failure.reason, failure.message, stalled=True)
     return _Model(Condition(MODEL_RESOLVED, "False", failure.reason, failure.message), hold=hold, after=again_s)
 
 
-def _told_before(llm: LLMDeployment, status: Mapping[str, Any]) -> inspection.Failure | None:
+def _told_before(llm: LLMDeployment, status: Mapping[str, Any]) -> Failure | None:
     """A definite failure that was told of this spec: it stands until it is proven wrong."""
     before = find(status.get("conditions", []), MODEL_RESOLVED) or {}
     if before.get("status") != "False" or before.get("observedGeneration") != llm.generation:
         return None
-    return inspection.Failure(before["reason"], before["message"])
+    return Failure(before["reason"], before["message"])
 
 
-def _waiting(llm: LLMDeployment, seen: inspection.Look, before: inspection.Failure | None) -> _Model:
+def _waiting(llm: LLMDeployment, seen: inspection.InspectionStep, before: Failure | None) -> _Model:
     """The pod has not ended."""
     if seen.pod is not None and (stuck := _stuck(llm, seen.pod)):
         return _failed(stuck, None)
@@ -352,18 +356,18 @@ def _waiting(llm: LLMDeployment, seen: inspection.Look, before: inspection.Failu
     return _Model(Condition(MODEL_RESOLVED, "Unknown", INSPECTING, message), hold=hold, after=left if hold else None)
 
 
-def _stuck(llm: LLMDeployment, pod: Object | Mapping[str, Any]) -> inspection.Failure | None:
+def _stuck(llm: LLMDeployment, pod: Object | Mapping[str, Any]) -> Failure | None:
     """Why the pod cannot start, where the kubelet says so: in the words that a serving pod gets."""
     state = pods.read(pod, names.INSPECTION_CONTAINER)
     look = Observation(llm=llm, deployment=None, pods=[state], config_hash="")
     if found := findings.reference_missing(look):
-        return inspection.Failure(found.reason, found.message)
+        return Failure(found.reason, found.message)
     if findings.image_problem(look):
         advice = "Give the namespace a secret for it in spec.podTemplate.imagePullSecrets, or correct --operator-image."
         message = f"The operator's image, which reads the model, cannot be pulled: {state.waiting_message} {advice}"
-        return inspection.Failure(Reason.INSPECTION_IMAGE_PULL_FAILED, message[:2000])
+        return Failure(Reason.INSPECTION_IMAGE_PULL_FAILED, message[:2000])
     return None
 
 
-def _unknown(kind: str, why: fit.Unknown) -> Condition:
+def _unknown(kind: str, why: NotPlanned) -> Condition:
     return Condition(kind, "Unknown", why.reason, why.message)

@@ -10,8 +10,8 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from triton_vllm_operator.api.spec import LLMDeployment
-from triton_vllm_operator.plan import inspection
-from triton_vllm_operator.plan.inspection import Resolved
+from triton_vllm_operator.plan.inspection_protocol import InspectedModel, pack_shape, unpack_shape
+from triton_vllm_operator.plan.model_status import model_identity
 
 REMEMBERED = 512
 
@@ -24,20 +24,20 @@ class Models:
 
     _seen: OrderedDict[Place, tuple[str, str]] = field(default_factory=OrderedDict)
 
-    def remember(self, llm: LLMDeployment, read: Resolved) -> None:
+    def remember(self, llm: LLMDeployment, read: InspectedModel) -> None:
         place = _place(llm)
         if place not in self._seen or self._seen[place][0] != read.commit:
-            self._seen[place] = (read.commit, inspection.pack(read.shape))
+            self._seen[place] = (read.commit, pack_shape(read.shape))
         self._seen.move_to_end(place)
         while len(self._seen) > REMEMBERED:
             self._seen.popitem(last=False)
 
-    def find(self, llm: LLMDeployment) -> Resolved | None:
+    def find(self, llm: LLMDeployment) -> InspectedModel | None:
         """What was read last where the spec says this one's model is."""
         found = self._seen.get(_place(llm))
-        return Resolved(found[0], inspection.unpack(found[1])) if found else None
+        return InspectedModel(found[0], unpack_shape(found[1])) if found else None
 
 
 def _place(llm: LLMDeployment) -> Place:
-    asked = inspection.asked(llm)
+    asked = model_identity(llm)
     return llm.namespace, asked["uri"], asked.get("revision", "")

@@ -4,5 +4,5 @@
     python3 -m triton_vllm_operator.inspect --folder=/model/llama --told-as=pvc://models/llama
 
 Nothing of the repository is executed and no weights are read. The answer goes to the termination message, as
-`plan/inspection.py` says.
+`plan/inspection_protocol.py` says.
 """

@@ -13,7 +13,7 @@ from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.inspect import model
 from triton_vllm_operator.inspect.folder import Folder
 from triton_vllm_operator.inspect.hub import Hub, endpoint
-from triton_vllm_operator.plan.inspection import Failure, Outcome, Resolved, write
+from triton_vllm_operator.plan.inspection_protocol import Failure, InspectedModel, InspectionResult, encode_result
 
 LIMIT_S = 45.0
 FIRST_ANSWER_S = 10.0  # a network without a way out swallows packets and names for minutes
@@ -35,7 +35,7 @@ def command_line() -> argparse.ArgumentParser:
     return parser
 
 
-def inspect(given: argparse.Namespace, found: threading.Event) -> Outcome:
+def inspect(given: argparse.Namespace, found: threading.Event) -> InspectionResult:
     """Read the model that the command line names. `found` is set once it is known to be there."""
     told_as = given.told_as or given.repository or str(given.folder)
     try:
@@ -73,13 +73,13 @@ def main(arguments: Sequence[str]) -> int:
     given = command_line().parse_args(arguments)
     told, found = threading.Lock(), threading.Event()
 
-    def tell(outcome: Outcome) -> int:
+    def tell(outcome: InspectionResult) -> int:
         if not told.acquire(blocking=False):  # the other one is telling: it ends the process
             threading.Event().wait()
-        given.message_file.write_text(write(outcome), encoding="ascii")
+        given.message_file.write_text(encode_result(outcome), encoding="ascii")
         sys.stdout.write(_line(outcome) + "\n")
         sys.stdout.flush()
-        return 0 if isinstance(outcome, Resolved) else 1
+        return 0 if isinstance(outcome, InspectedModel) else 1
 
     # Requests and parsing cannot be interrupted from outside, so the process is ended under them.
     _after(given.limit, lambda: os._exit(tell(too_slow(given))))
@@ -94,7 +94,7 @@ def _after(seconds: float, act: Callable[[], object]) -> None:
     timer.start()
 
 
-def _line(outcome: Outcome) -> str:
+def _line(outcome: InspectionResult) -> str:
     if isinstance(outcome, Failure):
         return f"{outcome.reason}: {outcome.message}"
     return f"{outcome.shape.architecture}, {len(outcome.shape.layers)} layers {outcome.commit}".strip()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.inspect.model import Unreadable
-from triton_vllm_operator.plan.inspection import Failure
+from triton_vllm_operator.plan.inspection_protocol import Failure
 
 MAX_NAMES = 100_000
 

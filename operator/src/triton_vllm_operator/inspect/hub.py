@@ -15,7 +15,7 @@ from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.inspect.model import Unreadable
-from triton_vllm_operator.plan.inspection import Failure
+from triton_vllm_operator.plan.inspection_protocol import Failure
 
 SILENCE_S = 8.0  # longest wait for the next bytes
 TRIES = 3

@@ -18,7 +18,7 @@ from triton_vllm_operator.capacity import (
     shape_from_config,
 )
 from triton_vllm_operator.catalog.model_types import known_model_types
-from triton_vllm_operator.plan.inspection import Failure, Outcome, Resolved
+from triton_vllm_operator.plan.inspection_protocol import Failure, InspectedModel, InspectionResult
 
 CONFIG = "config.json"
 INDEX = "model.safetensors.index.json"
@@ -52,14 +52,14 @@ class Source(Protocol):
         """At most `count` bytes from offset `first`; fewer at the end of the file. Errors: Unreadable."""
 
 
-def inspect(source: Source, told_as: str) -> Outcome:
+def inspect(source: Source, told_as: str) -> InspectionResult:
     """What the files say. `told_as`: the model in messages."""
     try:
         config = _config(source, told_as)
         _refuse_remote_code(config, told_as)
         # By name, so that equal layers look equal however their tensors are spread over shards.
         tensors = sorted(_tensors(source), key=lambda tensor: tensor.name) if _shards_expected(source) else None
-        return Resolved(source.commit, shape_from_config(config, tensors))
+        return InspectedModel(source.commit, shape_from_config(config, tensors))
     except Unreadable as error:
         return error.failure
     except ShapeError as error:

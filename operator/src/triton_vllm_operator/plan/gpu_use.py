@@ -10,7 +10,7 @@ from typing import Any
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.capacity import ClassUse, Holder, class_uses, gpus_offered, is_by_dra
 from triton_vllm_operator.observed.gpu_shortage import NAMED_HOLDERS, ClassOfGPUs, GPUUse, HeldBy
-from triton_vllm_operator.plan.fit import landing
+from triton_vllm_operator.plan.gpu_selection import schedulable_nodes
 
 
 def gpu_use(
@@ -24,7 +24,7 @@ def gpu_use(
         complete: whether that is all of them.
     """
     resource = llm.spec.resources.gpu.resource_name
-    there = landing(llm, nodes)
+    there = schedulable_nodes(llm, nodes)
     uses = class_uses(there, holders, resource)
     return GPUUse(
         resource=resource,

@@ -1,6 +1,6 @@
 """The verdict on an LLMDeployment before it is stored: what the reconcile would say of it, as far as it is certain.
 
-The problems are those of `plan/validation.py` and `plan/fit.py`, in the same words. What is added here is what an
+The problems are those of `plan/validation.py` and `plan/verdict.py`, in the same words. What is added here is what an
 update may keep: a problem that the object had before, and that this update leaves as it was, is told and does not
 refuse, so that one field can be corrected while another is still wrong.
 """
@@ -14,7 +14,8 @@ from typing import Any
 
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.catalog.violations import Problem
-from triton_vllm_operator.plan import fit
+from triton_vllm_operator.plan import verdict
+from triton_vllm_operator.plan.not_planned import NotPlanned
 from triton_vllm_operator.plan.validation import Refusal, refusal_of
 
 Object = Mapping[str, Any]
@@ -47,7 +48,7 @@ class Foreseen:
             Enforce.
     """
 
-    decided: fit.Decision | fit.Unknown
+    decided: verdict.Decision | NotPlanned
     binding: bool
 
 
@@ -70,9 +71,9 @@ def of_plan(foreseen: Foreseen | None, status: Mapping[str, Any]) -> list[Proble
     Args:
         status: of the object before the update. Where its plan did not fit either, nothing gets worse.
     """
-    if foreseen is None or isinstance(foreseen.decided, fit.Unknown):
+    if foreseen is None or isinstance(foreseen.decided, NotPlanned):
         return []
-    told = fit.condition(foreseen.decided)
+    told = verdict.condition(foreseen.decided)
     if told.status == "True":
         return []
     before = status.get("plan", {}).get("verdict") == "DoesNotFit"

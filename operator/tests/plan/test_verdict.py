@@ -19,8 +19,10 @@ from triton_vllm_operator.capacity import ModelShape, shape_from_config
 from triton_vllm_operator.capacity.gpus.dra import published, with_devices
 from triton_vllm_operator.catalog import releases
 from triton_vllm_operator.cli.main import app
-from triton_vllm_operator.plan import fit
-from triton_vllm_operator.plan.fit import Decision, Unknown
+from triton_vllm_operator.plan import verdict
+from triton_vllm_operator.plan.autoconfig import empty_autoconfig, recorded
+from triton_vllm_operator.plan.not_planned import NotPlanned
+from triton_vllm_operator.plan.verdict import Decision
 
 OWN = "vllm-0.32.0"
 """Its CUDA needs a driver of 580.65 or newer."""
@@ -29,14 +31,14 @@ OWN = "vllm-0.32.0"
 def on_image(*nodes: dict[str, Any], release: str = OWN) -> Decision:
     """The plan of a model that fits, for an image of the release table."""
     row = releases.load().find(release)
-    found = fit.decide(llm(), shape_from_config(LLAMA_8B), VERSION, nodes, row=row)
+    found = verdict.decide(llm(), shape_from_config(LLAMA_8B), VERSION, nodes, row=row)
     assert isinstance(found, Decision), found
     return found
 
 
-def unknown(*nodes: dict[str, Any], shape: ModelShape | None = None, **spec: Any) -> Unknown:
-    found = fit.decide(llm(**spec), shape or tiny(), VERSION, nodes)
-    assert isinstance(found, Unknown), found
+def unknown(*nodes: dict[str, Any], shape: ModelShape | None = None, **spec: Any) -> NotPlanned:
+    found = verdict.decide(llm(**spec), shape or tiny(), VERSION, nodes)
+    assert isinstance(found, NotPlanned), found
     return found
 
 
@@ -45,7 +47,7 @@ def unknown(*nodes: dict[str, Any], shape: ModelShape | None = None, **spec: Any
 
 def test_a_small_model_fits_and_the_condition_says_how_much_is_left() -> None:
     found = decided(LLAMA_8B, node(H100))
-    told = fit.condition(found)
+    told = verdict.condition(found)
     assert (told.type, told.status, told.reason) == ("Fits", "True", "Fits")
     assert told.message.startswith("On NVIDIA-H100-80GB-HBM3: ")
     assert "tokens" in told.message
@@ -54,7 +56,7 @@ def test_a_small_model_fits_and_the_condition_says_how_much_is_left() -> None:
 
 def test_a_large_model_does_not_fit_and_the_smallest_change_is_named_and_planned() -> None:
     found = decided(LLAMA_70B, node(H100), engine={"maxModelLen": 8192, "tensorParallelSize": 1})
-    told = fit.condition(found)
+    told = verdict.condition(found)
     assert (told.status, told.reason) == ("False", "DoesNotFit")
     assert found.forbids
     assert "The smallest change that fits: set engine.tensorParallelSize: " in told.message
@@ -65,7 +67,7 @@ def test_a_large_model_does_not_fit_and_the_smallest_change_is_named_and_planned
 
 def test_a_driver_that_cannot_run_the_image_makes_no_pods() -> None:
     found = on_image(node(H100, driver="550.54.15"))
-    told = fit.condition(found)
+    told = verdict.condition(found)
     assert (told.status, told.reason) == ("False", "DriverTooOld")
     assert found.forbids
     assert "Driver 550.54.15 on nodes with NVIDIA-H100-80GB-HBM3 cannot run CUDA 13.0" in told.message
@@ -76,13 +78,13 @@ def test_a_driver_that_cannot_run_the_image_makes_no_pods() -> None:
 
 def test_the_oldest_driver_of_a_class_counts_and_one_that_is_new_enough_is_not_mentioned() -> None:
     new, old = node(H100, driver="580.95.05"), node(H100, name="m", driver="570.1")
-    assert fit.condition(on_image(new)).message == fit.condition(on_image(node(H100))).message
-    assert fit.condition(on_image(new, old)).reason == "DriverTooOld"
+    assert verdict.condition(on_image(new)).message == verdict.condition(on_image(node(H100))).message
+    assert verdict.condition(on_image(new, old)).reason == "DriverTooOld"
 
 
 def test_pods_that_may_land_on_an_old_driver_are_told_of_it_and_how_not_to() -> None:
     found = on_image(node(H100, driver="580.95.05"), node(A10, name="m", driver="550.54.15"))
-    told = fit.condition(found)
+    told = verdict.condition(found)
     assert (told.status, told.reason) == ("Unknown", "Tight")
     assert "A pod may land on NVIDIA-A10, where the model does not fit: Driver 550.54.15" in told.message
     assert "resources.gpu.product: NVIDIA-H100-80GB-HBM3" in told.message
@@ -90,15 +92,15 @@ def test_pods_that_may_land_on_an_old_driver_are_told_of_it_and_how_not_to() -> 
 
 def test_a_driver_that_runs_only_by_compatibility_is_a_warning_on_cards_for_data_centers() -> None:
     row = next(row for row in releases.load().releases if row.forward_compat and row.cuda and row.cuda >= "13")
-    told = fit.condition(on_image(node(H100, driver="550.54.15"), release=row.release))
+    told = verdict.condition(on_image(node(H100, driver="550.54.15"), release=row.release))
     assert (told.status, told.reason) == ("True", "Fits")
     assert "only through the compatibility package" in told.message
     desk = ("NVIDIA-GeForce-RTX-4090", 24564, "8", "9")
-    assert fit.condition(on_image(node(desk, driver="550.54.15"), release=row.release)).reason == "DriverTooOld"
+    assert verdict.condition(on_image(node(desk, driver="550.54.15"), release=row.release)).reason == "DriverTooOld"
 
 
 def test_a_driver_that_does_not_know_the_gpu_is_told_before_the_image() -> None:
-    told = fit.condition(on_image(node(H200, driver="535.161.08")))
+    told = verdict.condition(on_image(node(H200, driver="535.161.08")))
     assert (told.status, told.reason) == ("False", "DriverTooOldForGpu")
     assert "does not know NVIDIA-H200: the first that does is 550" in told.message
 
@@ -106,8 +108,8 @@ def test_a_driver_that_does_not_know_the_gpu_is_told_before_the_image() -> None:
 def test_nothing_is_chosen_for_gpus_on_which_the_driver_does_not_run_the_image() -> None:
     row, shape = releases.load().find(OWN), shape_from_config(LLAMA_70B)
     old, new = node(H200, driver="555.42.06"), node(H100, name="m", driver="580.95.05")
-    found = fit.decide(llm(), shape, VERSION, [old, new], row=row)
-    alone = fit.decide(llm(), shape, VERSION, [new], row=row)
+    found = verdict.decide(llm(), shape, VERSION, [old, new], row=row)
+    alone = verdict.decide(llm(), shape, VERSION, [new], row=row)
     assert isinstance(found, Decision)
     assert isinstance(alone, Decision)
     assert found.chosen == alone.chosen
@@ -120,7 +122,7 @@ def test_gpus_on_which_the_driver_does_not_run_the_image_are_not_offered() -> No
 
     def offered(driver: str) -> bool:
         nodes = [node(T4), node(H100, name="m", driver=driver)]
-        found = fit.decide(wanted, shape, VERSION, nodes, row=row)
+        found = verdict.decide(wanted, shape, VERSION, nodes, row=row)
         assert isinstance(found, Decision)
         return {"resources.gpu.product": H100[0]} in [one["changes"] for one in found.plan["suggestions"]]
 
@@ -131,14 +133,14 @@ def test_gpus_on_which_the_driver_does_not_run_the_image_are_not_offered() -> No
 def test_gpus_that_have_the_kernels_are_named_to_who_chose_others() -> None:
     shape = shape_from_config({**LLAMA_8B, "quantization_config": {"quant_method": "mxfp4"}})
     wanted = llm(resources={"gpu": {"product": T4[0]}}, engine={"dtype": "half", "maxModelLen": 1024})
-    found = fit.decide(wanted, shape, VERSION, [node(T4), node(A10, name="m")])
+    found = verdict.decide(wanted, shape, VERSION, [node(T4), node(A10, name="m")])
     assert isinstance(found, Decision)
-    told = fit.condition(found)
+    told = verdict.condition(found)
     assert told.reason == "QuantizationNotOnGpu"
     assert "No single change" not in told.message
-    alone = fit.decide(wanted, shape, VERSION, [node(T4)])
+    alone = verdict.decide(wanted, shape, VERSION, [node(T4)])
     assert isinstance(alone, Decision)
-    assert "change" not in fit.condition(alone).message
+    assert "change" not in verdict.condition(alone).message
 
 
 def test_a_quantization_without_kernels_for_the_gpu_in_this_engine_makes_no_pods() -> None:
@@ -149,9 +151,9 @@ def test_a_quantization_without_kernels_for_the_gpu_in_this_engine_makes_no_pods
     for version in ("0.13.0", "0.27.1"):
         row = next(row for row in releases.load().releases if row.contract_version == version)
         wanted = llm(engine={"dtype": "half", "maxModelLen": 1024})
-        found = fit.decide(wanted, shape, version, [node(card)], row=row)
+        found = verdict.decide(wanted, shape, version, [node(card)], row=row)
         assert isinstance(found, Decision)
-        told[version] = fit.condition(found)
+        told[version] = verdict.condition(found)
     assert (told["0.13.0"].status, told["0.13.0"].reason) == ("False", "QuantizationNotOnGpu")
     assert "Tesla-T4 has 7.5" in told["0.13.0"].message
     assert told["0.27.1"].reason != "QuantizationNotOnGpu"
@@ -181,8 +183,8 @@ def _keys(value: Any) -> Any:
 
 def test_a_tight_plan_is_neither_true_nor_forbidding() -> None:
     plan = {"verdict": "Tight", "reason": "DecidedByOverhead", "message": "m.", "suggestions": []}
-    tight = Decision(plan, fit.nothing_chosen(llm()))
-    told = fit.condition(tight)
+    tight = Decision(plan, empty_autoconfig(llm()))
+    told = verdict.condition(tight)
     assert (told.status, told.reason) == ("Unknown", "Tight")
     assert not tight.forbids
 
@@ -192,7 +194,7 @@ def test_a_tight_plan_is_neither_true_nor_forbidding() -> None:
 
 def test_a_pod_that_may_land_on_a_gpu_without_room_is_told_which_to_name() -> None:
     found = decided(LLAMA_8B, node(H100, name="a"), node(T4, name="b"))
-    told = fit.condition(found)
+    told = verdict.condition(found)
     assert told.reason == "Tight"
     assert not found.forbids
     assert "A pod may land on Tesla-T4, where the model does not fit" in told.message
@@ -268,7 +270,7 @@ def test_no_gpu_node_is_unknown_with_what_would_settle_it() -> None:
     told = unknown({"metadata": {"name": "n"}, "status": {}})
     assert told.reason == "GPUMemoryUnknown"
     assert "spec.resources.gpu.memoryGiB" in told.message
-    assert fit.condition(told).status == "Unknown"
+    assert verdict.condition(told).status == "Unknown"
 
 
 def test_an_unlabelled_gpu_node_is_unknown_even_beside_a_labelled_one() -> None:
@@ -432,7 +434,7 @@ def test_prompts_that_are_computed_whole_get_a_batch_that_holds_them() -> None:
 
 def test_the_batch_of_a_model_with_images_is_left_to_the_engine() -> None:
     shape = dataclasses.replace(shape_from_config(LLAMA_8B), multimodal=True)
-    found = fit.decide(llm(), shape, VERSION, [node(H100)])
+    found = verdict.decide(llm(), shape, VERSION, [node(H100)])
     assert isinstance(found, Decision)
     assert set(found.chosen.values) == {"tensor_parallel_size", "max_model_len"}
 
@@ -457,14 +459,14 @@ def test_the_batch_of_a_model_with_images_is_left_to_the_engine() -> None:
 )
 def test_a_choice_is_kept_until_what_it_depends_on_changes(change: dict[str, Any], same: bool) -> None:
     chosen = decided(LLAMA_8B, node(H100)).chosen
-    assert (fit.recorded(llm(**change), json.dumps(chosen.to_json())) == chosen) is same
-    assert (fit.recorded(llm(**change), chosen.to_json()) == chosen) is same
+    assert (recorded(llm(**change), json.dumps(chosen.to_json())) == chosen) is same
+    assert (recorded(llm(**change), chosen.to_json()) == chosen) is same
 
 
 def test_a_choice_stands_when_the_cluster_changes_and_the_plan_says_what_it_comes_to() -> None:
     chosen = decided(LLAMA_70B, node(H100)).chosen
     for nodes in ([node(A10)], [node(H200)], [node(H100, gpus=1)]):
-        again = fit.decide(llm(), shape_from_config(LLAMA_70B), VERSION, nodes, chosen)
+        again = verdict.decide(llm(), shape_from_config(LLAMA_70B), VERSION, nodes, chosen)
         assert isinstance(again, Decision)
         assert again.chosen == chosen
         assert again.plan["gpusPerReplica"] == 4
@@ -473,17 +475,17 @@ def test_a_choice_stands_when_the_cluster_changes_and_the_plan_says_what_it_come
 def test_a_plan_is_kept_for_the_same_choice_and_engine() -> None:
     found = decided(LLAMA_8B, node(H100))
     status = {"plan": dict(found.plan), "chosen": found.chosen.to_json()}
-    assert fit.kept(status, VERSION, found.chosen) == found
-    assert fit.kept(status, "0.33.0", found.chosen) is None
-    assert fit.kept(status, VERSION, fit.nothing_chosen(llm())) is None
-    assert fit.kept({}, VERSION, found.chosen) is None
+    assert verdict.kept_decision(status, VERSION, found.chosen) == found
+    assert verdict.kept_decision(status, "0.33.0", found.chosen) is None
+    assert verdict.kept_decision(status, VERSION, empty_autoconfig(llm())) is None
+    assert verdict.kept_decision({}, VERSION, found.chosen) is None
 
 
 @pytest.mark.parametrize("text", [None, "", "{", "[]", "null", "{}", '{"basis": 3}', '{"tensorParallelSize": 2}', {}])
 def test_a_record_that_cannot_be_read_is_none(text: Any) -> None:
-    assert fit.recorded(llm(), text) is None
+    assert recorded(llm(), text) is None
 
 
 def test_a_record_of_a_newer_operator_counts_as_far_as_it_is_known() -> None:
     chosen = decided(LLAMA_8B, node(H100)).chosen
-    assert fit.recorded(llm(), json.dumps({**chosen.to_json(), "somethingNew": 1})) == chosen
+    assert recorded(llm(), json.dumps({**chosen.to_json(), "somethingNew": 1})) == chosen

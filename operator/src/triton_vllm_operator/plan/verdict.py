@@ -1,0 +1,225 @@
+"""Whether the model fits the GPUs that pods may land on: the plan, its verdict and the condition `Fits`.
+
+The plan is made once and kept in `status.plan`. It is made again only when the automatic configuration is, or while it
+forbids pods: then nothing runs on them, and a new node may change it. See docs/adr/0002-choices.md.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from triton_vllm_operator.api.autoconfig import Chosen
+from triton_vllm_operator.api.conditions import Condition
+from triton_vllm_operator.api.reasons import Reason
+from triton_vllm_operator.api.spec import LLMDeployment
+from triton_vllm_operator.capacity import (
+    EngineSettings,
+    GPUClass,
+    ModelShape,
+    Plan,
+    ShapeError,
+    resolve,
+    with_suggestions,
+)
+from triton_vllm_operator.catalog.drivers import check_driver, check_floor
+from triton_vllm_operator.catalog.releases import Release
+from triton_vllm_operator.catalog.violations import Problem
+from triton_vllm_operator.plan.autoconfig import configure, with_autoconfig
+from triton_vllm_operator.plan.engine_settings import engine_settings
+from triton_vllm_operator.plan.gpu_selection import GPUSelection, Node, select_gpu_classes
+from triton_vllm_operator.plan.mixed_gpus import (
+    DOES_NOT_FIT,
+    FITS,
+    TIGHT,
+    combined_verdict,
+    representative,
+    sentence,
+    suggestions_for_all,
+)
+from triton_vllm_operator.plan.not_planned import NotPlanned
+
+# Engine arguments that move memory in ways the planner does not know: with one of them it would only guess.
+_UNPLANNED = frozenset(
+    {
+        "config_format",
+        "cpu_offload_gb",
+        "cpu_offload_params",
+        "data_parallel_size",
+        "decode_context_parallel_size",
+        "enable_eplb",
+        "enable_lora",
+        "hf_config_path",
+        "hf_overrides",
+        "kv_transfer_config",
+        "num_redundant_experts",
+        "offload_backend",
+        "offload_group_size",
+        "offload_num_in_group",
+        "offload_prefetch_step",
+        "performance_mode",
+        "prefill_context_parallel_size",
+        "quantization_config",
+        "runner",
+        "convert",
+        "task",
+    }
+)
+# Reasons that no other engine setting helps against: the message says what does.
+_OF_NODES = frozenset({Reason.DRIVER_TOO_OLD, Reason.DRIVER_TOO_OLD_FOR_GPU, Reason.QUANTIZATION_NOT_ON_GPU})
+# Products for which NVIDIA does not support the compatibility package of its images.
+_NOT_FOR_DATA_CENTERS = re.compile(r"GeForce|TITAN|Quadro|RTX", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """`status.plan` as it is to be written, and the automatic configuration that it was made with."""
+
+    plan: Mapping[str, Any]
+    chosen: Chosen
+
+    @property
+    def forbids(self) -> bool:
+        """Whether the model does not fit."""
+        return bool(self.plan["verdict"] == DOES_NOT_FIT)
+
+
+def condition(decision: Decision | NotPlanned) -> Condition:
+    """The condition `Fits`."""
+    if isinstance(decision, NotPlanned):
+        return Condition(FITS, "Unknown", decision.reason, decision.message)
+    plan = decision.plan
+    message = f"{plan['message']}{_advice(plan)}"
+    if plan["verdict"] == DOES_NOT_FIT:
+        reason = Reason(plan["reason"]) if plan["reason"] in _OF_NODES else Reason.DOES_NOT_FIT
+        return Condition(FITS, "False", reason, message)
+    if plan["verdict"] == TIGHT:
+        return Condition(FITS, "Unknown", Reason.TIGHT, message)
+    return Condition(FITS, "True", Reason.FITS, message)
+
+
+def _advice(plan: Mapping[str, Any]) -> str:
+    if plan["verdict"] == FITS:
+        return ""
+    if plan["suggestions"]:
+        return f" The smallest change that fits: {plan['suggestions'][0]['message']}."
+    if plan["reason"] in _OF_NODES:
+        return ""
+    return " No single change of the spec was found that fits on the GPUs of this cluster."
+
+
+def kept_decision(status: Mapping[str, Any], engine_version: str, config: Chosen) -> Decision | None:
+    """The plan in the status, if it was made with the same configuration for the same engine; else None."""
+    planned = status.get("plan", {})
+    same = status.get("chosen") == config.to_json() and planned.get("engineVersion") == engine_version
+    return Decision(planned, config) if same else None
+
+
+def decide(
+    llm: LLMDeployment,
+    shape: ModelShape,
+    engine_version: str,
+    nodes: Iterable[Node],
+    config: Chosen | None = None,
+    *,
+    row: Release | None = None,
+) -> Decision | NotPlanned:
+    """Configure what the spec leaves open, and plan for every class of GPU that a pod may land on.
+
+    Args:
+        llm: with the spec as the user wrote it.
+        engine_version: vLLM of the serving image.
+        nodes: Node objects of the cluster.
+        config: the automatic configuration of before, which then stands.
+        row: the serving image's row of the release table, by which the nodes' drivers are checked; None: they are not.
+    """
+    if unplanned := unplanned_arguments(llm):
+        fields = ", ".join(f"spec.engine.extraArgs.{name}" for name in unplanned)
+        message = f"The effect of {fields} on the engine's memory is not planned. The engine itself decides."
+        return NotPlanned(Reason.ARGUMENT_NOT_PLANNED, message)
+    selection = select_gpu_classes(llm, list(nodes))
+    if isinstance(selection, NotPlanned):
+        return selection
+    try:
+        settings = engine_settings(llm.spec.engine, engine_version)
+        if converted := _conversion(shape, settings, selection.allowed[0]):
+            message = f"{converted} The memory that this needs is not planned. The engine itself decides."
+            return NotPlanned(Reason.WEIGHTS_CONVERTED, message)
+        return _decide(llm, shape, settings, selection, config, row)
+    except ShapeError as error:
+        return NotPlanned(error.reason, f"{error}.")
+
+
+def _decide(
+    llm: LLMDeployment,
+    shape: ModelShape,
+    settings: EngineSettings,
+    selection: GPUSelection,
+    config: Chosen | None,
+    row: Release | None,
+) -> Decision:
+    allowed = selection.allowed
+    config = config or configure(llm, shape, settings, _with_working_driver(allowed, row) or allowed)
+    configured = with_autoconfig(settings, llm, config)
+    classes = [gpu for gpu in allowed if gpu.per_node >= configured.gpus] or allowed
+    problems = {gpu: _driver_problem(gpu, row) for gpu in classes}
+    others = _with_working_driver(selection.others, row)
+    plans = [
+        (gpu, _as_driver_allows(with_suggestions(shape, configured, gpu, others), problems[gpu])) for gpu in classes
+    ]
+    gpu, shown = representative(plans)
+    problem = problems[gpu]
+    warning = f" {problem.message}" if problem is not None and not problem.refuse else ""
+    result = {**shown.to_json(), "message": f"On {gpu.product}: {sentence(shown.message)}{warning}"}
+    if len(plans) > 1:
+        selectable = any(gpu.product == other.product for other in selection.others)
+        suggestions = suggestions_for_all(shape, configured, plans, gpu, selectable=selectable)
+        result |= combined_verdict(plans, gpu) | {"suggestions": suggestions}
+    return Decision(result, config)
+
+
+def _driver_problem(gpu: GPUClass, row: Release | None) -> Problem | None:
+    """Why the driver does not run the GPUs of a class, or the image on them, or a warning about it.
+
+    The oldest driver of the class counts; where no node has a label with its driver, it is not checked.
+    """
+    if row is None or not gpu.driver:
+        return None
+    where = f"nodes with {gpu.product}"
+    if problem := check_floor(gpu.driver_version, gpu.driver_floor, where, gpu.product):
+        return problem
+    data_center = not _NOT_FOR_DATA_CENTERS.search(gpu.product)
+    return check_driver(row, gpu.driver_version, where, data_center=data_center)
+
+
+def _with_working_driver(classes: Sequence[GPUClass], row: Release | None) -> list[GPUClass]:
+    """The classes on which the driver runs the image."""
+    found = ((gpu, _driver_problem(gpu, row)) for gpu in classes)
+    return [gpu for gpu, problem in found if problem is None or not problem.refuse]
+
+
+def _as_driver_allows(result: Plan, problem: Problem | None) -> Plan:
+    """The plan, or that the engine does not run there at all."""
+    if problem is None or not problem.refuse:
+        return result
+    return replace(result, verdict=DOES_NOT_FIT, reason=problem.reason, message=problem.message, suggestions=())
+
+
+def unplanned_arguments(llm: LLMDeployment) -> list[str]:
+    """Extra arguments that make a plan, or what config.json says of the model, worthless."""
+    extra = llm.spec.engine.extra_args
+    return sorted(name for name in extra if name in _UNPLANNED and extra[name] not in (None, False, 0, {}))
+
+
+def _conversion(shape: ModelShape, settings: EngineSettings, gpu: GPUClass) -> str:
+    """Why the weights in memory are not those of the checkpoint, whose bytes are planned; "" where they are."""
+    if settings.quantization is not None and shape.quantization is None:
+        return f"spec.engine.quantization {settings.quantization} makes the weights smaller while they are loaded."
+    sizes = dict(shape.bytes_by_dtype)
+    stored_wide = 2 * sizes.get("F32", 0) > sum(sizes.values())
+    used = resolve(shape, settings, gpu).dtype
+    if sizes and stored_wide != (used == "float32"):
+        return f"The checkpoint is stored in {'32' if stored_wide else '16'} bits and served in {used}."
+    return ""
