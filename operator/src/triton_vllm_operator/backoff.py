@@ -18,7 +18,7 @@ class Backoff:
     maximum_s: float
 
     def delay_s(self, failures: int) -> float:
-        """Seconds to wait after that many failures before the last one: 0 after the first failure."""
+        """Seconds to wait after a failure. `failures`: the number of failures in a row before this one."""
         return min(self.first_s * 2.0 ** min(failures, _MAXIMUM_DOUBLINGS), self.maximum_s)
 
     def delays(self) -> Iterator[float]:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from triton_vllm_operator.api.conditions import Condition
 from triton_vllm_operator.api.kinds import Key
 from triton_vllm_operator.api.reasons import Reason
+from triton_vllm_operator.backoff import Backoff
 from triton_vllm_operator.controller.planning import Planned
 from triton_vllm_operator.controller.probe import NoReport
 from triton_vllm_operator.observed import engine_report
@@ -21,8 +22,7 @@ from triton_vllm_operator.plan import accuracy
 
 log = logging.getLogger(__name__)
 
-# After a failure the pod is asked again in 15, 30, 60, ... 600 s.
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 15.0, 600.0
+RETRY = Backoff(15.0, 600.0)  # after a failure the pod is asked again in 15, 30, 60, ... 600 s
 _STOCK = "NVIDIA's image does not say what its engine got; its log does, in the line with 'KV cache size'."
 _WAITS = "No pod of the newest configuration has answered with a token yet."
 
@@ -107,8 +107,8 @@ class Reader:
             why = error
         tries = before.tries + 1 if isinstance(before, _Failed) else 1
         log.warning("pod %s does not say what its engine got (try %d): %s", pod.name, tries, why.message)
-        pause = min(FIRST_PAUSE_S * 2.0 ** (min(tries, 20) - 1), LONGEST_PAUSE_S)
-        return _Failed(why, None if why.final else asyncio.get_running_loop().time() + pause, tries)
+        retry_at = asyncio.get_running_loop().time() + RETRY.delay_s(tries - 1)
+        return _Failed(why, None if why.final else retry_at, tries)
 
 
 def _speaker(before: Mapping[str, Any]) -> tuple[Any, Any]:

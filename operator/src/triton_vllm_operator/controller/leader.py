@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 
 from triton_vllm_operator.api import kinds
 from triton_vllm_operator.api.kinds import Object
+from triton_vllm_operator.backoff import with_jitter
 from triton_vllm_operator.kube.client import WRITE_S, Client
 from triton_vllm_operator.kube.errors import Conflict, KubeError, NotLeader
 
@@ -86,7 +87,7 @@ class Leader:
         while True:
             if await self._turn():
                 return
-            await asyncio.sleep(self.settings.retry_s * self.rand.uniform(0.8, 1.2))
+            await asyncio.sleep(with_jitter(self.settings.retry_s, self.rand))
 
     async def _hold(self, lead: Callable[[], Awaitable[None]]) -> None:
         task = asyncio.ensure_future(lead())

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
+from triton_vllm_operator.backoff import Backoff, with_jitter
 from triton_vllm_operator.kube.errors import NotLeader, Retry, Terminal
 
 log = logging.getLogger(__name__)
@@ -209,7 +210,7 @@ class KeyedQueue(Generic[K]):
 
     def _fail(self, key: K, after: float | None, why: str) -> None:
         state = self._states.setdefault(key, _State())
-        backoff = min(self.settings.first_s * 2 ** min(state.failures, 20), self.settings.longest_s)
+        backoff = Backoff(self.settings.first_s, self.settings.longest_s).delay_s(state.failures)
         state.failures += 1
         seconds = self._spread(max(backoff, after or 0.0))
         if self._again.pop(key, None) is not None:
@@ -219,7 +220,7 @@ class KeyedQueue(Generic[K]):
         self.add_after(key, seconds)
 
     def _spread(self, seconds: float) -> float:
-        return seconds * self.rand.uniform(0.8, 1.2)
+        return with_jitter(seconds, self.rand)
 
     def _stop_timer(self, key: K) -> None:
         state = self._states.get(key)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import socket
 import uuid
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from dataclasses import dataclass, field
 
 import kopf
 
+from triton_vllm_operator.backoff import Backoff
 from triton_vllm_operator.controller.queue import QueueSettings
 
 WATCH_SERVER_S = 15  # as long as the reflectors' own: kube/reflector.py says why
@@ -80,11 +80,11 @@ class CappedBackoffs:
     """0.5, 1, 2, 4, 5, 5, 5, ... seconds for ever.
 
     kopf gives up after the last number of `error_backoffs` and takes the operator down with it, with its defaults
-    after 54 s of 5xx. It accepts any iterable, and each request iterates anew.
+    after 54 s of 5xx. It accepts any iterable, and each request iterates it from the start.
     """
 
     def __iter__(self) -> Iterator[float]:
-        return itertools.chain((0.5, 1.0, 2.0, 4.0), itertools.repeat(5.0))
+        return Backoff(0.5, 5.0).delays()
 
 
 def kopf_settings() -> kopf.OperatorSettings:

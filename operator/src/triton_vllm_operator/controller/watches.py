@@ -23,6 +23,7 @@ from kubernetes.aio.client.rest import RESTClientObject
 
 from triton_vllm_operator.api import kinds, names
 from triton_vllm_operator.api.kinds import Key
+from triton_vllm_operator.backoff import Backoff
 from triton_vllm_operator.controller.settings import Settings, kopf_settings
 from triton_vllm_operator.kube import login
 from triton_vllm_operator.kube.client import Client
@@ -30,8 +31,8 @@ from triton_vllm_operator.kube.errors import KubeError
 
 log = logging.getLogger(__name__)
 
-RESTART_S = 2.0
-LONGEST_RESTART_S = 15.0
+RESTART = Backoff(2.0, 15.0)
+LONG_RUN_S = 60.0  # kopf that ran for so long starts again without a longer delay
 
 
 @dataclass
@@ -69,7 +70,7 @@ class KopfWatch:
             await asyncio.to_thread(self._thread.join, 5.0)
 
     def _run(self) -> None:
-        pause = RESTART_S
+        failures = 0
         while not self._stop.is_set():
             began = time.monotonic()
             self.starts += 1
@@ -79,9 +80,9 @@ class KopfWatch:
                 # Whatever took kopf down: the operator goes on, and this thread tries again.
                 log.warning("the watch of LLMDeployments ended: %s: %s", type(error).__name__, error)
                 log.debug("why", exc_info=True)
-            pause = RESTART_S if time.monotonic() - began > 60 else min(pause * 2, LONGEST_RESTART_S)
+            failures = 0 if time.monotonic() - began > LONG_RUN_S else failures + 1
             self.turned = time.monotonic()
-            self._stop.wait(pause)
+            self._stop.wait(RESTART.delay_s(failures))
 
     async def _watch(self) -> None:
         # Not a threading.Event: kopf would wait for it in a thread that nothing can interrupt.
@@ -113,7 +114,7 @@ class KopfWatch:
                         await anext(client.pages(kinds.LLM_DEPLOYMENT, namespace, metadata_only=True))
                 except KubeError as error:
                     log.warning("cannot list LLMDeployments yet: %s", error)
-                    await asyncio.sleep(RESTART_S)
+                    await asyncio.sleep(RESTART.first_s)
                 else:
                     return
         finally:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from triton_vllm_operator.api.kinds import Object
 from triton_vllm_operator.api.names import INSTANCE_LABEL
+from triton_vllm_operator.backoff import Backoff, with_jitter
 from triton_vllm_operator.kube.client import Client
 from triton_vllm_operator.kube.errors import Expired, KubeError, Retry, from_status
 from triton_vllm_operator.kube.store import Place, Store
@@ -27,8 +28,7 @@ WATCH_S = 15
 # Everything is listed again this often, +-20 %: whatever a watch may have failed to tell is known after that.
 RELIST_S = 450.0
 LONGEST_BLIND_S = 600.0  # RELIST_S at its longest, and one watch that is under way
-FIRST_PAUSE_S = 0.5
-LONGEST_PAUSE_S = 10.0
+RETRY = Backoff(0.5, 10.0)
 
 
 @dataclass
@@ -66,17 +66,18 @@ class Reflector:
 
     async def run(self) -> None:
         """Never returns; cancel it."""
-        pause = FIRST_PAUSE_S
+        failures = 0
         while True:
             heard_before = self.health.heard
             error = await self._turn()
             if self.health.heard != heard_before:
-                pause = FIRST_PAUSE_S
+                failures = 0
             if error is None:
                 continue
+            pause = RETRY.delay_s(failures)
+            failures += 1
             log.warning("watch %s: %s; again in %.1f s", self.name, error, pause)
-            await asyncio.sleep(max(pause, _asked(error)) * self.rand.uniform(0.8, 1.2))
-            pause = min(pause * 2, LONGEST_PAUSE_S)
+            await asyncio.sleep(with_jitter(max(pause, _retry_after(error)), self.rand))
 
     async def _turn(self) -> KubeError | None:
         """One list if needed, then one watch request. The error that ended it, or None."""
@@ -102,7 +103,7 @@ class Reflector:
             version = page.version
         self.store.keep(places, version, self.namespace)
         self._version = version
-        self._list_at = self._now() + RELIST_S * self.rand.uniform(0.8, 1.2)
+        self._list_at = self._now() + with_jitter(RELIST_S, self.rand)
         self._hear()
         self.synced.set()
 
@@ -141,6 +142,6 @@ class Reflector:
         return asyncio.get_running_loop().time()
 
 
-def _asked(error: KubeError) -> float:
-    """Seconds that the server asked to wait."""
+def _retry_after(error: KubeError) -> float:
+    """Seconds of the Retry-After header, or 0."""
     return (error.after or 0.0) if isinstance(error, Retry) else 0.0

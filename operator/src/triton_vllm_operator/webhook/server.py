@@ -21,6 +21,7 @@ from aiohttp import web
 
 from triton_vllm_operator.api import kinds
 from triton_vllm_operator.api.kinds import Kind, Object
+from triton_vllm_operator.backoff import Backoff
 from triton_vllm_operator.controller import health
 from triton_vllm_operator.controller.settings import WebhookSettings
 from triton_vllm_operator.kube.errors import KubeError
@@ -29,7 +30,7 @@ from triton_vllm_operator.webhook.certificates import Certificate
 
 log = logging.getLogger(__name__)
 
-RETRY_S = 2.0
+RETRY_S = 4.0  # after the first failure; it doubles up to the time between two checks
 STOP_S = 3.0  # how long reviews under way may finish: the API server waits no longer
 
 
@@ -99,8 +100,8 @@ class Webhook:
                 failures += 1
                 log.warning("the API server was not told the webhook's certificate: %s", error)
             self.registered = known
-            pause = self.settings.check_s
-            await asyncio.sleep(min(RETRY_S * 2 ** min(failures, 10), pause) if failures else pause)
+            retry = Backoff(RETRY_S, self.settings.check_s)
+            await asyncio.sleep(retry.delay_s(failures - 1) if failures else self.settings.check_s)
 
     async def turn(self) -> bool:
         """Make a new certificate when it is time, tell all that count, and present what was told long enough ago.
