@@ -4,8 +4,8 @@
 record-triton-kernels`` writes it): they are those of vLLM's model runner and sampler, and do not depend on the model
 but for the divisibility of its sizes. Compiling them takes a start some 10 seconds, and its first request with top-p 8.
 Here they are compiled for the architectures of the image, without a GPU, into share/vllm/triton, from where
-``backend.caches`` copies them to the cache of a pod. Triton's key of a kernel has its source and options in it: what
-another version of vLLM changed is compiled at run time, as without this.
+`backend.launcher.kernel_caches` copies them to the cache of a pod. Triton's key of a kernel has its source and options
+in it: what another version of vLLM changed is compiled at run time, as without this.
 
 usage: compile-triton-kernels.py FOLDER ARCHITECTURE...     (8.0 9.0a 10.0f ...)
 """

@@ -37,7 +37,7 @@ ENGINE_VARIABLE, SERVER_VARIABLE = "TRITON_VLLM_ENGINE", "TRITON_VLLM_SERVER"
 CUDA_STEPS = {
     "kernels": ("lay-out-toolkit.sh", "compile-kernels.py", "precompiled.py"),
     "triton": ("compile-triton-kernels.py", "triton-kernels.jsonl"),
-    "bytecode": ("import-engine.py", "without_gpu.py", "imagecheck/modules.py", "backend/preload.py"),
+    "bytecode": ("import-engine.py", "without_gpu.py", "imagecheck/modules.py", "backend/engine/preload.py"),
 }
 CUDA_KERNELS = ("sampling",)
 CUDA_ARCHITECTURES = "9.0a"

@@ -18,13 +18,13 @@ import sys
 from pathlib import Path
 
 import without_gpu
-from backend import preload
+from backend.engine import preload
 from imagecheck import modules as of_vllm
 
-# backend/caches.py reads it there.
+# backend/patches/modelinfo_cache.py reads it there.
 KEPT = Path(sys.prefix) / "share/vllm"
 
-# Of the process of the front ends; the others import what `backend.preload` lists.
+# Of the process of the front ends; the others import what `backend.engine.preload` lists.
 MODULES = (
     "uvicorn",
     "uvloop",

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -99,6 +100,12 @@ def _only_known(file: str, values: Mapping[str, Any], known: tuple[str, ...]) ->
     for key in values:
         if key not in known:
             raise BadModel(f"{file}: unknown key '{key}'; allowed: {', '.join(known)}")
+
+
+def closest(name: str, known: set[str]) -> str:
+    """`` (did you mean 'x'?)``, or nothing."""
+    found = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean '{found[0]}'?)" if found else ""
 
 
 def is_true(config: Mapping[str, Any], parameter: str) -> bool | None:

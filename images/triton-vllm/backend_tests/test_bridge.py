@@ -30,9 +30,9 @@ def bridge(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     fake: Any = ModuleType("triton_python_backend_utils")
     fake.TRITONSERVER_RESPONSE_COMPLETE_FINAL = 1
     monkeypatch.setitem(sys.modules, "triton_python_backend_utils", fake)
-    monkeypatch.delitem(sys.modules, "backend.bridge", raising=False)
-    yield importlib.import_module("backend.bridge")
-    sys.modules.pop("backend.bridge", None)
+    monkeypatch.delitem(sys.modules, "backend.triton.bridge", raising=False)
+    yield importlib.import_module("backend.triton.bridge")
+    sys.modules.pop("backend.triton.bridge", None)
 
 
 def test_a_client_that_leaves_while_the_last_response_is_on_its_way_gets_no_other(bridge: ModuleType) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import tritonclient.grpc as grpc
 
-from backend import serve
+from backend.launcher import serve
 from testing.server import Server
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from backend.inputs import INPUTS, OUTPUTS
-from backend.pace import RESPONSES_PER_CORE
-from backend.resources import read_limits
+from backend.container.resources import read_limits
+from backend.triton.inputs import INPUTS, OUTPUTS
+from backend.triton.stream_pacing import RESPONSES_PER_CORE
 from testing.grpc_stream import GrpcStream
 from testing.server import CONTEXT, Server
 

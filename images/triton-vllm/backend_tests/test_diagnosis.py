@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backend.diagnosis import diagnose
+from backend.launcher.diagnosis import diagnose
 
 LOGS = {
     "missing library": (

@@ -18,10 +18,11 @@ from typing import Any
 
 import pytest
 
-from backend import forkserver, serve
-from backend.forkserver import METHOD_VARIABLE, VARIABLE, Address, attach, serves
-from backend.preflight import Command
-from backend.processes import below, halted, name_of, processes
+from backend.container.processes import below, halted, name_of, processes
+from backend.engine import forkserver, prefetch
+from backend.engine.forkserver import METHOD_VARIABLE, VARIABLE, Address, attach, serves
+from backend.launcher import serve
+from backend.launcher.preflight import Command
 from testing.server import (
     TINY_ENGINE,
     Server,
@@ -121,7 +122,7 @@ def test_the_stand_in_ends_when_nobody_can_ask_it_any_more(started: tuple[Addres
 
 LAUNCHER = f"""
 import os, sys, time
-from backend import forkserver
+from backend.engine import forkserver, prefetch
 forkserver._PROGRAM = {STAND_IN!r}
 print(forkserver.start(os.environ, 2), flush=True)
 time.sleep(300)
@@ -269,7 +270,7 @@ def process(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A process of the engine that is run here: it notes the environment in which its target ran, and what was done."""
     done: list[Any] = []
     monkeypatch.setattr(forkserver, "_take_threads", lambda environment: done.append(environment["THREADS"]))
-    monkeypatch.setattr(forkserver, "load_tokenizer", lambda config: done.append(config))
+    monkeypatch.setattr(prefetch, "tokenizer", lambda config: done.append(config))
     made: Any = forkserver.ForkedProcess(
         target=lambda vllm_config: done.append(dict(os.environ)), kwargs={"vllm_config": "config"}
     )
@@ -324,7 +325,7 @@ def test_a_process_is_a_copy_or_a_new_one_where_the_fork_server_has_ended(
 
 PROCESSES = """
 import json, os, sys
-from backend import forkserver
+from backend.engine import forkserver, prefetch
 
 def tell(pipe, more):
     import torch
@@ -376,10 +377,10 @@ def test_copies_and_their_copies_have_the_environment_of_who_started_them(tmp_pa
 WORKERS = """
 import json, os, sys
 import uvloop
-from backend import forkserver
-from backend.engine import engine_arguments, start_engine
-from backend.processes import below, name_of, processes
-from backend.resources import prepare
+from backend.engine import forkserver, prefetch
+from backend.engine.async_llm import engine_arguments, start_engine
+from backend.container.processes import below, name_of, processes
+from backend.container.resources import prepare
 
 async def run(arguments, fork_server):
     from vllm import SamplingParams
@@ -473,8 +474,8 @@ def test_the_engine_core_is_a_copy_with_the_backends_environment_and_its_gpus(
 def test_a_fork_server_that_is_killed_while_the_server_loads_is_done_without(tmp_path: Path, temporary: Path) -> None:
     server = Server.start(tmp_path, served(tmp_path), TMPDIR=str(temporary))
     try:
-        wait_until(lambda: server.processes("backend.preload"))
-        os.kill(server.processes("backend.preload")[0], signal.SIGKILL)
+        wait_until(lambda: server.processes("backend.engine.preload"))
+        os.kill(server.processes("backend.engine.preload")[0], signal.SIGKILL)
         server.wait_ready()
         assert "EngineCore imports vLLM by itself: the fork server has ended: " in server.log
         assert parent_of(named(server, "VLLM::EngineCor")) == named(server, "triton_python_b")

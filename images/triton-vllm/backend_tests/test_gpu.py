@@ -709,9 +709,9 @@ def hindrances(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[ModuleT
     base.WorkerBase = WorkerBase  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, base.__name__, base)
     # The backend's own module would look for more of vLLM.
-    workers = ModuleType("backend.workers")
+    workers = ModuleType("backend.engine.worker_extension")
     workers.PhasedWorker = type("PhasedWorker", (), {"triton_vllm_spent": 1})  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "backend.workers", workers)
+    monkeypatch.setitem(sys.modules, "backend.engine.worker_extension", workers)
     monkeypatch.setenv("HINDRANCE", str(tmp_path / "hindrance"))
     monkeypatch.delitem(sys.modules, "testing.worker_hindrances", raising=False)
     module = importlib.import_module("testing.worker_hindrances")

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from backend.health import PROBE_AFTER_SECONDS, STALL_SECONDS
-from backend.processes import name_of
-from backend.serve import STOPPED_SECONDS
+from backend.container.processes import name_of
+from backend.engine.health import PROBE_AFTER_SECONDS, STALL_SECONDS
+from backend.launcher.serve import STOPPED_SECONDS
 from testing.server import (
     ENDLESS,
     TINY_ENGINE,

@@ -6,8 +6,8 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
-from backend.memory import EXTENSION, fullest, measured, measured_by, spent_by
-from backend.workers import PhasedWorker
+from backend.engine.memory import EXTENSION, fullest, measured, measured_by, spent_by
+from backend.engine.worker_extension import PhasedWorker
 
 # Llama 3.1 8B on an H100 with vLLM 0.25.1, V1 runner: rows of operator/tests/capacity/gpu_rows.jsonl.
 REQUESTED, WEIGHTS, OTHER = 78216094024, 16110919680, 249561088

@@ -6,7 +6,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from backend.metrics import Mirror, Reader
+from backend.engine.metrics import Mirror, Reader
 
 
 class Other:

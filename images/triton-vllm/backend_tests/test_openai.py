@@ -11,7 +11,7 @@ import openai
 import pytest
 from openai import OpenAI
 
-from backend.openai import UNREAD
+from backend.patches.middleware_stack import UNUSED
 from testing.server import Answer, Server, script_lines
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
@@ -32,8 +32,8 @@ TOOLS: Any = [
 
 APPLICATION = """
 import gc, os
-from backend.engine import settle
-from backend.openai import make_application
+from backend.engine.async_llm import settle
+from backend.openai.application import make_application
 from vllm import envs
 from vllm.entrypoints.launchers.app import build_app
 from vllm.entrypoints.launchers.cli_args import make_arg_parser
@@ -45,7 +45,7 @@ settle()
 os.environ["VLLM_LOG_STATS_INTERVAL"] = "77"
 for application in (plain, ours):
     print(*(one.cls.__name__ for one in application.user_middleware))
-print(*(route.path for route in ours.router.routes[:2] if route.endpoint.__module__ == "backend.routes"))
+print(*(route.path for route in ours.router.routes[:2] if route.endpoint.__module__ == "backend.patches.direct_routes"))
 print(gc.get_freeze_count() > 0, envs.VLLM_LOG_STATS_INTERVAL == 77)
 """
 
@@ -74,7 +74,7 @@ def test_what_no_request_needs_is_out_of_the_way(tmp_path: Path, variant: str) -
     lines = script_lines(tmp_path, APPLICATION, variant=variant)
     plain, ours, short, settled = (line.split() for line in lines[-4:])
     assert ours
-    assert sorted([*ours, UNREAD]) == sorted(plain)
+    assert sorted([*ours, UNUSED]) == sorted(plain)
     assert sorted(short) == ["/v1/chat/completions", "/v1/completions"]
     assert settled == ["True", "False"]
 

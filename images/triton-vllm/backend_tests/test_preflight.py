@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.preflight import Command, engine_arguments_of, serves_others
+from backend.launcher.preflight import Command, engine_arguments_of, serves_others
 from testing.server import write_model
 
 

@@ -14,19 +14,18 @@ from typing import Any
 
 import pytest
 
-from backend import preload
-from backend.forkserver import ForkServerContext
-from backend.preload import (
+from backend.container.processes import below
+from backend.engine import preload
+from backend.engine.forkserver import ForkServerContext
+from backend.engine.preload import (
     DEVICE_MODULES,
     ENGINE_MODULES,
-    GPUProperties,
-    NotCopyable,
     copies_can_use_gpus,
-    gpus_asked_elsewhere,
     import_all,
     modules_of,
 )
-from backend.processes import below
+from backend.patches import cuda_device_properties
+from backend.patches.cuda_device_properties import GPUProperties, NotCopyable
 from testing.server import script_lines
 
 
@@ -89,11 +88,11 @@ def test_an_unknown_gpu_is_remembered(cuda: Any) -> None:
 
 def test_who_asks_is_answered_by_the_copy_and_afterwards_by_torch_again(cuda: Any) -> None:
     own, before = cuda.get_device_properties, below(os.getpid())
-    with gpus_asked_elsewhere():
+    with cuda_device_properties.installed():
         assert cuda.get_device_properties(0).pid != os.getpid()
     assert cuda.get_device_properties is own
     assert below(os.getpid()) <= before, "the copy is collected"
-    with pytest.raises(ZeroDivisionError), gpus_asked_elsewhere():
+    with pytest.raises(ZeroDivisionError), cuda_device_properties.installed():
         raise ZeroDivisionError
     assert cuda.get_device_properties is own
 
@@ -104,7 +103,7 @@ def flashinfer_asks(cuda: Any, device: int) -> None:
 
 
 def test_a_module_that_went_on_without_an_answer_makes_the_process_useless(cuda: Any) -> None:
-    with pytest.raises(NotCopyable, match="the properties of GPU 7 are not known"), gpus_asked_elsewhere():
+    with pytest.raises(NotCopyable, match="the properties of GPU 7 are not known"), cuda_device_properties.installed():
         # FlashInfer catches the error, and takes the GPU for another one.
         flashinfer_asks(cuda, 7)
 
@@ -251,7 +250,7 @@ def test_preload_fails_where_copies_could_not_use_a_gpu(
 
 EVERY_MODULE = """
 import sys
-from backend.preload import import_all, modules_of
+from backend.engine.preload import import_all, modules_of
 for problem in import_all(modules_of({"TRITON_VLLM_DEVICE": "cpu"})):
     print(problem)
 import threading

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from backend.processes import TITLES, below, halted, name_of, processes, signal_that_ended, stopped, titles
+from backend.container.processes import TITLES, below, halted, name_of, processes, signal_that_ended, stopped, titles
 from testing.server import wait_until
 
 PARENT = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'input()'])"

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from backend import engine as starts
-from backend import proof
-from backend.proof import BATCH, GRAMMAR, GREEDY_KIND, KINDS, TOKENS, longest_batch, prove
+from backend.engine import async_llm as starts
+from backend.engine import proof
+from backend.engine.proof import BATCH, GRAMMAR, GREEDY_KIND, KINDS, TOKENS, longest_batch, prove
 
 PROMPT = {"prompt_token_ids": [3]}
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from backend import report
-from backend.front import READY_PATH, REPORT_PATH, Front
+from backend.container import report
+from backend.openai.http_server import READY_PATH, REPORT_PATH, Front
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from backend import resources
-from backend.resources import (
+from backend.container import resources
+from backend.container.resources import (
     GIB,
     Limits,
     hide_gpus,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 from pathlib import Path
 
-from backend.serve import remove_segments
+from backend.launcher.serve import remove_segments
 
 
 def test_only_unused_segments_of_ours_go(tmp_path: Path) -> None:

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from backend.health import GAVE_UP
-from backend.preflight import Command
-from backend.serve import Lasting
+from backend.engine.health import GAVE_UP
+from backend.launcher.preflight import Command
+from backend.launcher.serve import Lasting
 from e2e.cluster.machine import networks
 from testing.server import PORTS, write_model
 
 SUPERVISE = """
 import os, sys
-from backend import serve
-from backend.preflight import Command
+from backend.launcher import serve
+from backend.launcher.preflight import Command
 serve.GIVEN_UP_SECONDS = 1
 serve.STOPPED_SECONDS = 1
 serve.adopt_orphans()
@@ -130,7 +130,7 @@ def test_server_that_is_open_may_wait_for_a_process(tmp_path: Path, flag: str) -
 
 def test_wait_must_last_without_a_break(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr("backend.serve.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("backend.launcher.serve.time.monotonic", lambda: now[0])
     lasting = Lasting(2)
     for second, waits, too_long in [(0, True, False), (1.9, True, False), (2, False, False), (3, True, False)]:
         now[0] = 100.0 + second

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 import env as engine_env
-from backend import preflight
-from backend.proof import GRAMMAR, KINDS
+from backend.engine.proof import GRAMMAR, KINDS
+from backend.launcher import preflight
 from e2e.hub.server import SPEAKER, Handler, Hub
 from testing.server import (
     LOADS,

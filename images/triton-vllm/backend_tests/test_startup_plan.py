@@ -20,13 +20,13 @@ os.environ["VLLM_CACHE_ROOT"] = os.getcwd() if len(sys.argv) < 2 else sys.argv[1
 os.environ["VLLM_ENABLE_STARTUP_PLAN"] = "1"
 from types import SimpleNamespace
 from vllm.v1.worker import startup_plan as plans
-from backend import startup_plan
-from backend.memory import MeasuringWorker, measured
+from backend.patches import startup_plan
+from backend.engine.memory import MeasuringWorker, measured
 
 module = types.ModuleType("gpu_worker")
 module.maybe_save_startup_plan = plans.maybe_save_startup_plan
 module.maybe_apply_startup_plan = plans.maybe_apply_startup_plan
-startup_plan.keep_measured(module, plans, lambda worker: measured(worker, graphs_count=True))
+startup_plan.install(module, plans, lambda worker: measured(worker, graphs_count=True))
 
 GIB = 1 << 30
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from backend.proof import GRAMMAR, KINDS
+from backend.engine.proof import GRAMMAR, KINDS
 from testing.server import TINY_ENGINE, Server, pinned_engine, running, tiny_model, wait_until, write_model
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from backend import forkserver, health
-from backend.engine import cause_of_death
-from backend.health import GIVE_UP_SECONDS, PROBE_AFTER_SECONDS, STALL_SECONDS, EngineWatch, who
-from backend.processes import halted
+from backend.container.processes import halted
+from backend.engine import forkserver, health
+from backend.engine.async_llm import cause_of_death
+from backend.engine.health import GIVE_UP_SECONDS, PROBE_AFTER_SECONDS, STALL_SECONDS, EngineWatch, who
 from testing.server import wait_until
 
 

@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 import env as engine_env
-from backend.resources import prepare
+from backend.container.resources import prepare
 from e2e.cluster.machine import networks
 from testing.server import HERE, MINIMAL_CONFIG, PORTS, START_SECONDS, Server, environment, running, write_model
 

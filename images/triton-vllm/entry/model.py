@@ -7,6 +7,6 @@ import locale
 
 locale.setlocale(locale.LC_ALL, "C.UTF-8")
 
-from backend.model import TritonPythonModel  # noqa: E402
+from backend.triton.model import TritonPythonModel  # noqa: E402
 
 __all__ = ["TritonPythonModel"]

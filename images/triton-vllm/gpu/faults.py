@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backend.serve import remove_segments
+from backend.launcher.serve import remove_segments
 from gpu.clients import CUT, HANGS, WHOLE, Clients, Readiness
 from gpu.place import Place, started
 from gpu.record import Record

@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from backend.processes import adopt_orphans
+from backend.container.processes import adopt_orphans
 from gpu.cases import CASES
 from gpu.place import Place
 from gpu.record import Record

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from backend.processes import below, processes
+from backend.container.processes import below, processes
 from gpu import host
 from gpu.place import Place
 from gpu.record import Record

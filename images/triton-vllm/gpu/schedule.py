@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from backend.processes import adopt_orphans, processes
+from backend.container.processes import adopt_orphans, processes
 from gpu.cases import Case
 from gpu.one import ROW, told
 from gpu.place import Place

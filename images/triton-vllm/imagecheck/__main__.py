@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from backend.caches import KERNEL_CACHES, keep_together
+from backend.launcher.kernel_caches import KERNEL_CACHES, keep_together
 from imagecheck.calls import Recorder
 
 HERE = Path(__file__).resolve().parent

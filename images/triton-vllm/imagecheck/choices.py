@@ -1,6 +1,6 @@
 """Which kernels vLLM chooses by default for usual models, asked of vLLM itself, without a GPU.
 
-None may be one that FlashInfer compiles or downloads at a start: `backend.kernels` sees to that.
+None may be one that FlashInfer compiles or downloads at a start: `backend.patches.flashinfer_selection` sees to that.
 ``python -m imagecheck.choices CAPABILITY`` prints them, a line each.
 """
 
@@ -16,7 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import without_gpu
-from backend import kernels
+from backend.patches import flashinfer_selection
 
 # Those of which FlashInfer has kernels that vLLM may choose.
 CAPABILITIES = ("9.0", "10.0", "12.0")
@@ -29,7 +29,10 @@ def problems() -> Iterator[str]:
         for capability, lines in zip(CAPABILITIES, pool.map(_chosen, CAPABILITIES), strict=True):
             for line in lines:
                 if FOREIGN.search(line):
-                    yield f"on {capability} vLLM chooses {line}: have backend.kernels prevent it, or compile it"
+                    yield (
+                        f"on {capability} vLLM selects {line}. "
+                        "Prevent it in backend.patches.flashinfer_selection, or compile it when the image is built."
+                    )
 
 
 def _chosen(capability: str) -> list[str]:
@@ -143,7 +146,7 @@ def main(capability: str) -> None:
     logging.disable(logging.CRITICAL)
     major, minor = capability.split(".")
     without_gpu.pretend((int(major), int(minor)))
-    kernels.prefer_own()
+    flashinfer_selection.install()
     for what, kernel in chosen():
         sys.stdout.write(f"{kernel.__name__} for {what}\n")
 

@@ -145,7 +145,7 @@ def flashinfer_modules() -> Iterator[str]:
 
 def triton_precompiled() -> Iterator[str]:
     """The Triton kernels of every start were compiled when the image was built, and Triton finds them."""
-    from backend.caches import TRITON_KERNELS
+    from backend.launcher.kernel_caches import TRITON_KERNELS
 
     kept = {path.name for path in TRITON_KERNELS.iterdir()} if TRITON_KERNELS.is_dir() else set()
     if not kept:
@@ -161,14 +161,14 @@ def fork_server() -> Iterator[str]:
     without_gpu.pretend()
     import torch
 
-    from backend import kernels as kernels_of_engine
-    from backend import preload
+    from backend.engine import preload
+    from backend.patches import flashinfer_selection
 
     def initialized() -> None:
         raise RuntimeError("CUDA is initialized while modules are imported: the engine would import all of them again")
 
     torch.cuda._lazy_init = initialized
-    kernels_of_engine.prefer_own()
+    flashinfer_selection.install()
     yield from preload.import_all(preload.modules_of({"TRITON_VLLM_DEVICE": "cuda"}))
 
 

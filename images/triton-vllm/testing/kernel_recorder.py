@@ -9,7 +9,7 @@ import json
 import os
 from typing import Any
 
-from backend.workers import PhasedWorker
+from backend.engine.worker_extension import PhasedWorker
 
 # Names the file.
 VARIABLE = "RECORDED_KERNELS"

@@ -31,7 +31,8 @@ HERE = Path(__file__).resolve().parent.parent
 START_SECONDS = 600
 ANSWER_SECONDS = 600
 LOADS = 3
-# How tritonserver fails a load by chance: this machine stood still for a second, or its own fault (backend.diagnosis).
+# How tritonserver fails a load by chance: this machine stood still for a second, or its own fault (see
+# backend.launcher.diagnosis).
 BY_CHANCE = ("tritonserver gave up the load", "boost::interprocess::lock_exception")
 PORTS = range(20_000, 32_000)  # below those that the kernel gives to connections
 # Where others share the GPUs' host, NVLink multicast must stay off: vLLM's all-reduce of FlashInfer makes a multicast
@@ -195,7 +196,7 @@ class Server:
         command = [
             "python3",
             "-m",
-            "backend.serve",
+            "backend.launcher.serve",
             f"--model-repository={repository}",
             f"--backend-directory={backends}",
         ]

@@ -15,7 +15,7 @@ from typing import Any
 
 from vllm.v1.worker.worker_base import WorkerBase
 
-from backend.workers import PhasedWorker
+from backend.engine.worker_extension import PhasedWorker
 
 VARIABLE = "HINDRANCE"
 STEP_SECONDS = 0.025

@@ -1,0 +1,1 @@
+"""What all processes of the container use: control groups, processes, the start-up report, shutdown."""

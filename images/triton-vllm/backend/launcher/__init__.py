@@ -1,0 +1,1 @@
+"""The entry point: checks, the supervisor of tritonserver, causes of failures."""

@@ -1,0 +1,382 @@
+"""The image's entry point: ``python -m backend.launcher.serve [tritonserver] FLAGS``.
+
+Checks what would hang later, runs tritonserver, passes its output and the signals on, and stays beside it for what
+tritonserver cannot tell: a python backend whose process has died leaves it waiting for ever. When the server ends, the
+cause goes to the container's termination message, and no process or shared memory of it is left.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+import re
+import resource
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator, MutableMapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from backend.container import report
+from backend.container.processes import (
+    adopt_orphans,
+    below,
+    processes,
+    signal_that_ended,
+    stopped,
+    titles,
+    waits_for_a_child,
+)
+from backend.container.resources import hide_gpus, prepare
+from backend.container.shutdown import DRAIN_SECONDS, DRAIN_VARIABLE, END_VARIABLE
+from backend.engine import forkserver
+from backend.engine.health import GAVE_UP
+from backend.launcher.diagnosis import MORE_CPU, diagnose
+from backend.launcher.kernel_caches import give_triton_kernels, keep_together
+from backend.launcher.preflight import SHARED_MEMORY, Command, check, engine_arguments_of, flag_values, serves_others
+from backend.patches import modelinfo_cache
+
+STUB_NAME = "triton_python_b"  # the kernel cuts names at 15 characters
+LOOK_SECONDS = 0.5
+# A process that somebody has stopped answers nobody, and nothing but its end helps: a container is never debugged.
+STOPPED_SECONDS = 30.0
+# tritonserver collects its stubs at once when they end as they should.
+DEAD_STUB_SECONDS = 2.0
+# While it loads, tritonserver waits for processes that end: those that it has asked to, for a second or two.
+GIVEN_UP_SECONDS = 15.0
+KEPT_LINES = 400
+# So many lines that tell a cause are kept, from the last so many.
+KEPT_CAUSES, EFFECTS = 20, 5000
+CAUSE = re.compile(rb"died unexpectedly|device-side assert|illegal memory access|CUDA out of memory|OutOfMemoryError")
+# What tritonserver, torch and vLLM leave in /dev/shm when they are killed.
+SEGMENTS = re.compile(r"triton_\w+_shm_region_|psm_|torch_|sem\.mp-|vllm")
+# tritonserver 2.51 puts a request's body on the stack of a thread, twice, and dies when it does not fit: at 4 MiB with
+# the usual stacks of 8 MiB. With these it takes bodies of 120 MiB. Only address space is used until then.
+STACK_BYTES = 256 << 20
+SEGMENT_LOOKS, SEGMENT_SECONDS = 2, 0.1
+_DEAD_STUB = "the process of the backend has died"
+_DEAD_STUB_HINT = "see the lines of the log above; a process that was killed without a word often used too much memory"
+_STOPPED_HINT = "find out what stops processes of this container; the container starts again"
+_GIVEN_UP = "tritonserver gave up the load: the process of the backend gave no sign of life for a second"
+# APIs that no client of a model needs: through them a server writes files, maps memory and tells what it does.
+CLOSED_APIS = ("logging", "shared-memory", "trace")
+# tritonserver and the engine take six seconds to close on an idle host.
+EXIT_FLAG, CLOSE_SECONDS = "--exit-timeout-secs", 10
+RESTRICTING_FLAGS = ("--http-restricted-api", "--grpc-restricted-protocol")
+
+
+class Tail:
+    """Passes a pipe on to standard output and keeps its last lines."""
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        self._lines: collections.deque[bytes] = collections.deque(maxlen=KEPT_LINES)
+        # Lines that tell a cause, with their numbers: its effects may say more than is kept, a traceback per request.
+        self._causes: collections.deque[tuple[int, bytes]] = collections.deque(maxlen=KEPT_CAUSES)
+        self._count = 0
+        self._pipe = pipe
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+        self._thread.start()
+
+    def lines(self) -> list[str]:
+        """The last lines of a server that has ended."""
+        # Whoever inherited the pipe and still lives keeps it open.
+        self._thread.join(timeout=2)
+        last = list(self._lines)
+        # One that is older was got over.
+        recent = [line for number, line in self._causes if number > self._count - EFFECTS]
+        lines = [line for line in recent if line not in last] + last
+        return [line.decode(errors="replace").rstrip("\n") for line in lines]
+
+    def _run(self) -> None:
+        for line in self._pipe:
+            self._lines.append(line)
+            self._count += 1
+            if CAUSE.search(line):
+                self._causes.append((self._count, line))
+            sys.stdout.buffer.write(line)
+            sys.stdout.buffer.flush()
+
+
+class Supervisor:
+    """One tritonserver and all processes of this container. ``output``: the pipe that they write to."""
+
+    def __init__(
+        self,
+        command: Command,
+        arguments: list[str],
+        engines: forkserver.Address | None,
+        output: tuple[int, int],
+    ) -> None:
+        # tritonserver tells a backend of its end only when nobody waits for an answer any more.
+        told, self._end = os.pipe()
+        reading, writing = output
+        own = os.environ if serves_others(command) else hide_gpus(os.environ)
+        self._server = subprocess.Popen(
+            ["tritonserver", *arguments, *restrictions(arguments), *time_to_close(arguments)],
+            stdout=writing,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env={
+                **own,
+                DRAIN_VARIABLE: drain_seconds(arguments),
+                END_VARIABLE: str(told),
+                report.PHASES_VARIABLE: json.dumps(report.phases()),
+            },
+            pass_fds=[told] if engines is None else [told, engines.alive],
+        )
+        os.close(told)
+        os.close(writing)
+        self._tail = Tail(os.fdopen(reading, "rb"))
+        self._stopping = False
+        self._door = command.http
+        self._stub_dead, self._given_up = Lasting(DEAD_STUB_SECONDS), Lasting(GIVEN_UP_SECONDS)
+        self._halted = Lasting(STOPPED_SECONDS)
+
+    def signal(self, number: int, _frame: object) -> None:
+        """Pass a signal on. A server that still loads has no handler and ends at once."""
+        if not self._stopping:
+            os.close(self._end)
+        self._stopping = True
+        self._server.send_signal(number)
+
+    def wait(self) -> int:
+        """The exit code; returns when nothing of the server runs any more."""
+        ended_for: tuple[str, str] | None = None
+        while self._server.poll() is None:
+            if not self._stopping and (ended_for := self._lost()):
+                self._server.kill()
+                self._server.wait()
+                break
+            time.sleep(LOOK_SECONDS)
+        end_descendants()
+        code = self._server.returncode
+        lines = self._tail.lines()
+        # Sometimes tritonserver aborts over the stub that has gone before it is seen here: the exit code is the same.
+        if ended_for is None and any(GAVE_UP in line for line in lines):
+            ended_for = _DEAD_STUB, _DEAD_STUB_HINT
+        if ended_for or (code != 0 and not self._stopping):
+            killed = ended_for is None and code == -signal.SIGKILL
+            _explain([] if killed else lines, ended_for or _told(code))
+        return 1 if ended_for else code if code >= 0 else 128 - code
+
+    def _lost(self) -> tuple[str, str] | None:
+        """Why only the server's end helps, and what to do; None when it gets on."""
+        # A python backend's process has ended and nobody has collected it for a while.
+        dead = list(zombies(self._server.pid, STUB_NAME))
+        if self._stub_dead.seen(bool(dead)):
+            return dead_stub(dead[0]), _DEAD_STUB_HINT
+        halted = stopped(below(os.getpid()))
+        if self._halted.seen(bool(halted)):
+            return stopped_for(halted), _STOPPED_HINT
+        # A model loads, and every second tritonserver looks for a sign of life of the backend's process. When none has
+        # come (a paused machine or a starved container is enough) it waits for the end of a process that goes on
+        # loading, without a word, for ever. Once its port is open nothing is loaded any more, and nobody looks.
+        if self._door is not None and _answers(self._door):
+            self._door = None
+        if self._door is None or not self._given_up.seen(waits_for_a_child(self._server.pid)):
+            return None
+        return _GIVEN_UP, MORE_CPU
+
+
+def dead_stub(pid: int) -> str:
+    """The cause when the backend's process has ended; it is a zombie."""
+    number = signal_that_ended(pid)
+    return _DEAD_STUB if number is None else f"the process of the backend was killed by signal {number}"
+
+
+def stopped_for(pids: Iterable[int]) -> str:
+    """The cause when processes have been stopped for ``STOPPED_SECONDS``."""
+    return f"{titles(pids)} was stopped (SIGSTOP) for {STOPPED_SECONDS:.0f} seconds"
+
+
+class Lasting:
+    """Something that may be for a while, but not for ``seconds`` without a break."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._since: float | None = None
+
+    def seen(self, now_so: bool) -> bool:
+        """Note how it is now; whether it has been so for too long."""
+        if not now_so:
+            self._since = None
+            return False
+        self._since = self._since or time.monotonic()
+        return time.monotonic() - self._since >= self._seconds
+
+
+def drain_seconds(arguments: Sequence[str]) -> str:
+    """How long tritonserver waits for requests when it is told to end."""
+    return [DRAIN_SECONDS, *flag_values(arguments, EXIT_FLAG)][-1]
+
+
+def time_to_close(arguments: Sequence[str]) -> list[str]:
+    """A flag that gives tritonserver more time than the drain: for the answers to what is cancelled, and the engine."""
+    seconds = drain_seconds(arguments)
+    return [f"{EXIT_FLAG}={int(seconds) + CLOSE_SECONDS}"] if seconds.isdecimal() else []  # else it says what is wrong
+
+
+def restrictions(arguments: Sequence[str]) -> list[str]:
+    """Flags that close ``CLOSED_APIS`` with a key that nobody knows; not those that ``arguments`` restrict."""
+    found = []
+    for flag in RESTRICTING_FLAGS:
+        theirs = {api for value in flag_values(arguments, flag) for api in value.split(":")[0].split(",")}
+        if ours := ",".join(api for api in CLOSED_APIS if api not in theirs):
+            found.append(f"{flag}={ours}:closed={secrets.token_hex(16)}")
+    return found
+
+
+def _answers(door: tuple[str, int]) -> bool:
+    try:
+        socket.create_connection(door, timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _told(code: int) -> tuple[str, str]:
+    if code == -signal.SIGKILL:  # what its children say of that is an effect, not the cause
+        return "tritonserver ended with signal 9", "something outside killed it: look for want of memory on the node"
+    told = f"signal {-code}" if code < 0 else f"code {code}"
+    return f"tritonserver ended with {told}", "see the lines of the log above"
+
+
+def _explain(lines: list[str], otherwise: tuple[str, str]) -> None:
+    """Report why the server ended, from the end of its log; ``otherwise``: the cause and the fix if that tells none."""
+    if found := diagnose(lines):
+        report.failure(found.cause, hint=found.hint, engine_line=found.line)
+    else:
+        cause, hint = otherwise
+        report.failure(cause, hint=hint)
+
+
+def raise_stack_limit() -> None:
+    """Give the threads of the processes that are started from here stacks of ``STACK_BYTES``, if that is allowed."""
+    _, most = resource.getrlimit(resource.RLIMIT_STACK)
+    wanted = STACK_BYTES if most == resource.RLIM_INFINITY else min(STACK_BYTES, most)
+    resource.setrlimit(resource.RLIMIT_STACK, (wanted, most))
+
+
+def zombies(parent: int, name: str) -> Iterator[int]:
+    """Ended children of ``parent`` that it has not collected."""
+    return (pid for pid, above, state, found in processes() if above == parent and state == "Z" and found == name)
+
+
+def end_descendants() -> None:
+    """Kill what is left below this process, and collect it."""
+    own = os.getpid()
+    while True:
+        # A child of a child becomes ours when its parent ends: look again after each.
+        for pid in [pid for pid, parent, state, _ in processes() if parent == own and state != "Z"]:
+            os.kill(pid, signal.SIGKILL)
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return
+
+
+def remove_segments(folder: Path = SHARED_MEMORY) -> int:
+    """Remove our segments that no living process has mapped: what servers that were killed left. Returns how many.
+
+    A segment is mapped a moment after it is made: what is not mapped is looked at again before it goes.
+    """
+    left = {inode: path for path in folder.iterdir() if SEGMENTS.match(path.name) and (inode := _own_inode(path))}
+    for _ in range(SEGMENT_LOOKS):
+        if not left:
+            return 0
+        time.sleep(SEGMENT_SECONDS)
+        used = {inode for maps in Path("/proc").glob("[0-9]*/maps") for inode in _mapped(maps, folder)}
+        left = {inode: path for inode, path in left.items() if inode not in used}
+    for path in left.values():
+        path.unlink(missing_ok=True)
+    return len(left)
+
+
+def _own_inode(path: Path) -> int:
+    """The file's number; 0 when it is somebody else's or has just gone."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return 0
+    return found.st_ino if found.st_uid == os.getuid() else 0
+
+
+def _mapped(maps: Path, folder: Path) -> list[int]:
+    """Numbers of the files of ``folder`` that a process has mapped.
+
+    Not their names: a semaphore is mapped under a name for the moment and gets its own by a link.
+    """
+    try:
+        lines = maps.read_text(errors="replace").splitlines()
+    except OSError:
+        return []
+    return [int(words[4]) for line in lines if (words := line.split(None, 5))[5:] and words[5].startswith(f"{folder}/")]
+
+
+def start_engines(command: Command, environment: MutableMapping[str, str], output: int) -> forkserver.Address | None:
+    """Start the fork server of the models' engines while all else is checked; None where they start without one."""
+    models = list(engine_arguments_of(command))
+    if not forkserver.serves(models, environment):
+        return None
+    own = dict(environment)
+    for arguments in models:
+        prepare(dict(arguments), own)  # what vLLM reads from the environment when it is imported
+    try:
+        address = forkserver.start(own, output)
+    except OSError as error:
+        os.write(2, f"the engine's processes import vLLM each by itself: no fork server: {error}\n".encode())
+        return None
+    environment[forkserver.VARIABLE] = str(address)
+    return address
+
+
+def main(arguments: list[str]) -> int:
+    """Run until the server ends."""
+    report.begin()
+    begun = time.monotonic()
+    if arguments[:1] == ["tritonserver"]:
+        arguments = arguments[1:]
+    adopt_orphans()  # which can then be ended
+    raise_stack_limit()
+    keep_together(os.environ)
+    command = Command.parse(arguments)
+    reading, writing = os.pipe()
+    engines = start_engines(command, os.environ, writing)
+    try:
+        return run(command, arguments, engines, (reading, writing), begun)
+    finally:
+        end_descendants()
+        remove_segments()
+        if engines is not None:
+            forkserver.remove(engines)
+
+
+def run(
+    command: Command,
+    arguments: list[str],
+    engines: forkserver.Address | None,
+    output: tuple[int, int],
+    begun: float,
+) -> int:
+    """Check, then serve; the exit code. ``begun``: when the start began (seconds of the monotonic clock)."""
+    removed = remove_segments()
+    if problem := check(command, os.environ):
+        report.failure(problem.cause, hint=problem.hint, phase_name="Preflight")
+        return 1
+    modelinfo_cache.install(os.environ)
+    give_triton_kernels(os.environ)
+    report.phase("Preflight", time.monotonic() - begun, **({"removedSegments": removed} if removed else {}))
+    supervisor = Supervisor(command, arguments, engines, output)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, supervisor.signal)
+    return supervisor.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

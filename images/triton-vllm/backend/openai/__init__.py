@@ -1,0 +1,1 @@
+"""OpenAI's protocol and the HTTP port of the backend."""

@@ -1,0 +1,128 @@
+"""vLLM's own OpenAI server over the engine of this process.
+
+It is on when the model's folder has ``openai.json``, whose keys are the arguments of vLLM's server
+(``tool_call_parser``, ``chat_template``, ...). An API key comes from the environment: ``VLLM_API_KEY``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from backend.engine.sampling_parameters import SamplingRules
+from backend.openai import client_errors
+from backend.openai.middleware import CHAT, COMPLETIONS, RESPONSES, BodyRules, Gate
+from backend.patches import direct_routes, middleware_stack
+from backend.settings import OPENAI_FILE, SAMPLING_FILE, BadModel, ModelSettings, closest
+
+logger = logging.getLogger("triton_vllm")
+
+# What clients may reach. vLLM's application has more, such as scaling and pausing the engine.
+PATHS = frozenset(
+    {
+        CHAT,
+        COMPLETIONS,
+        RESPONSES,
+        "/v1/embeddings",
+        "/v1/models",
+        "/tokenize",
+        "/detokenize",
+    }
+)
+
+
+async def build_application(
+    engine: Any,
+    arguments: Any,
+    namespace: argparse.Namespace,
+    settings: ModelSettings,
+    tasks: tuple[str, ...],
+    rules: SamplingRules,
+) -> Gate:
+    """The ASGI application. ``arguments``: the engine's; ``namespace``: what ``server_arguments`` made."""
+    from vllm.entrypoints.launchers.api_server.app_state import init_app_state
+
+    # The engine's start has written into its arguments; what model.json has as an object is still one there.
+    vars(namespace).update({**_engine_values(arguments), "served_model_name": namespace.served_model_name})
+    namespace.structured_outputs_config = engine.vllm_config.structured_outputs_config
+    application = make_application(namespace, tasks, engine.model_config)
+    await init_app_state(engine, application.state, namespace, tasks)
+    client_errors.register_handlers(application)
+    bodies = BodyRules(_request_fields(), rules, settings.sampling)
+    for path in bodies.names:
+        if left_out := bodies.left_out(path):
+            logger.warning("requests of %s have no %s: %s does not hold for them", path, left_out, SAMPLING_FILE)
+    return Gate(application, bodies, settings.limits, _admits(namespace))
+
+
+def make_application(namespace: argparse.Namespace, tasks: tuple[str, ...], model_config: Any) -> Any:
+    """vLLM's application without what nobody reads here; the caller still has its stack of middleware built."""
+    from vllm.entrypoints.launchers.app import build_app
+
+    application = build_app(namespace, tasks, model_config)
+    middleware_stack.install(application)
+    direct_routes.install(application, (CHAT, COMPLETIONS), client_errors.filter_stream)
+    return application
+
+
+def _engine_values(arguments: Any) -> dict[str, Any]:
+    return {field.name: getattr(arguments, field.name) for field in dataclasses.fields(arguments)}
+
+
+def _request_fields() -> dict[str, frozenset[str]]:
+    """What requests that generate may say: path -> names."""
+    from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+    from vllm.entrypoints.openai.completion.protocol import CompletionRequest
+    from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
+
+    requests = {CHAT: ChatCompletionRequest, COMPLETIONS: CompletionRequest, RESPONSES: ResponsesRequest}
+    return {path: frozenset(request.model_fields) for path, request in requests.items()}
+
+
+def _admits(namespace: argparse.Namespace) -> Callable[[Mapping[str, Any]], bool]:
+    """Whether a request has the key. vLLM asks for it below /v1 only; here every path of its server needs it."""
+    from starlette.datastructures import Headers
+    from vllm import envs
+    from vllm.entrypoints.serve.middleware.authenticate import AuthenticationMiddleware
+
+    keys = [key for key in (namespace.api_key or [envs.VLLM_API_KEY]) if key]
+    if not keys:
+        return lambda _: True
+    guard = AuthenticationMiddleware(None, keys)
+    return lambda scope: scope["method"] == "OPTIONS" or guard.verify_token(Headers(scope=scope))
+
+
+def server_arguments(
+    arguments: Any, settings: Mapping[str, Any], name: str, loras: Mapping[str, str]
+) -> argparse.Namespace:
+    """Arguments as vLLM's own command line makes them: its defaults, the engine's values, then ``settings``.
+
+    ``arguments``: the engine's; ``name``: the served model's. Raises BadModel.
+    """
+    from vllm.entrypoints.launchers.cli_args import FrontendArgs, make_arg_parser, validate_parsed_serve_args
+    from vllm.entrypoints.openai.models.protocol import LoRAModulePath
+    from vllm.tool_parsers import ToolParserManager
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+    known = {field.name for field in dataclasses.fields(FrontendArgs)}
+    for key in settings:
+        if key not in known:
+            raise BadModel(f"{OPENAI_FILE}: unknown argument '{key}'{closest(key, known)} of vLLM's server")
+    namespace: argparse.Namespace = make_arg_parser(FlexibleArgumentParser()).parse_args([])
+    values = {
+        **_engine_values(arguments),
+        "served_model_name": [name],
+        "lora_modules": [LoRAModulePath(key, loras[key]) for key in loras],
+    }
+    vars(namespace).update({**values, "disable_fastapi_docs": True, **settings})
+    try:
+        validate_parsed_serve_args(namespace)
+    except (TypeError, ValueError) as error:
+        raise BadModel(f"{OPENAI_FILE}: {error}") from None
+    parser, parsers = namespace.tool_call_parser, ToolParserManager.list_registered()
+    if parser is not None and parser not in parsers:
+        raise BadModel(f"{OPENAI_FILE}: unknown tool_call_parser {parser!r}; there are {', '.join(sorted(parsers))}")
+    return namespace

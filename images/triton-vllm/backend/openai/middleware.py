@@ -1,0 +1,294 @@
+"""What a request for vLLM's OpenAI server passes first: the key, the limits, sampling defaults and profiles, its time.
+
+vLLM's own server knows neither profiles nor limits, takes six kinds of defaults from generation_config and its key
+does not guard every path.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from backend.engine.sampling_parameters import ALIASES, SamplingRules
+from backend.errors import BadRequest
+from backend.settings import RequestLimits, SamplingSettings
+
+Scope = Mapping[str, Any]
+Message = Mapping[str, Any]
+Receive = Callable[[], Any]
+Send = Callable[[Message], Any]
+
+CHAT, COMPLETIONS, RESPONSES = "/v1/chat/completions", "/v1/completions", "/v1/responses"
+PROFILE = "profile"
+# Where the protocol calls a sampling value otherwise: path -> (ours, names that mean it; the first one is written).
+_LENGTH = {
+    CHAT: ("max_tokens", "max_completion_tokens"),
+    COMPLETIONS: ("max_tokens",),
+    RESPONSES: ("max_output_tokens",),
+}
+# What is a switch there and a number here.
+_OTHER_MEANING = {CHAT: frozenset({"logprobs"})}
+# An application that does not end by itself when its client is gone is cancelled.
+LEAVE_SECONDS = 1.0
+
+
+class TooLarge(Exception):
+    """The body is larger than the limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class BodyRules:
+    """What happens to the body of a request.
+
+    ``names``: path -> the fields that vLLM's request of that path has. ``sampling``: as sampling.json has it.
+    """
+
+    names: Mapping[str, frozenset[str]]
+    rules: SamplingRules
+    sampling: SamplingSettings
+
+    def apply(self, path: str, body: bytes) -> bytes:
+        """The body with what it leaves to its profile and the defaults. Raises BadRequest.
+
+        What is no JSON object is left as it is: vLLM says what is wrong with it.
+        """
+        if path not in self.names:
+            return body
+        try:
+            request = json.loads(body)
+        except (ValueError, RecursionError):
+            return body
+        if not isinstance(request, dict):
+            return body
+        profile = self.rules.profile_name(request.pop(PROFILE, None))
+        added = dict(self._added(path, request, profile))
+        self._check(path, request)
+        if profile is None and not added:
+            return body
+        return json.dumps({**request, **added}).encode()
+
+    def left_out(self, path: str) -> list[str]:
+        """Names of sampling.json that requests of this path do not have."""
+        said = (self.sampling.defaults, *self.sampling.profiles.values())
+        given = {name for values in said for name in _plain(values)}
+        return sorted(name for name in given if self._names(path, name)[0] not in self._takes(path))
+
+    def _added(self, path: str, request: Mapping[str, Any], profile: str | None) -> Iterator[tuple[str, Any]]:
+        self.rules.profile(profile)  # refuses a name that there is not
+        named = self.sampling.profiles[profile] if profile is not None else {}
+        takes = self._takes(path)
+        for name, value in {**_plain(self.sampling.defaults), **_plain(named)}.items():
+            names = self._names(path, name)
+            if names[0] in takes and all(request.get(each) is None for each in names):
+                yield names[0], value
+
+    def _takes(self, path: str) -> frozenset[str]:
+        return self.names[path] - _OTHER_MEANING.get(path, frozenset())
+
+    def _names(self, path: str, name: str) -> tuple[str, ...]:
+        return _LENGTH[path] if name == "max_tokens" else (name,)
+
+    def _check(self, path: str, request: Mapping[str, Any]) -> None:
+        counted = request if path == COMPLETIONS else {**request, "logprobs": request.get("top_logprobs")}
+        self.rules.check_limits(counted)
+        limits = self.rules.limits
+        prompts = request.get("prompt")
+        if isinstance(prompts, list) and prompts and not isinstance(prompts[0], int) and len(prompts) > limits.max_list:
+            raise BadRequest(f"'prompt' has {len(prompts)} prompts; at most {limits.max_list}")
+        size = sum(len(text.encode("utf-8", "surrogatepass")) for text in _texts(request))
+        if size > limits.max_prompt_bytes:
+            raise BadRequest(f"the prompt has {size} bytes of text; at most {limits.max_prompt_bytes}")
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {ALIASES.get(name, name): value for name, value in values.items()}
+
+
+def _texts(request: Mapping[str, Any]) -> Iterator[str]:
+    """The text of prompts and messages; pictures and the like are not text."""
+    waiting = [request.get("prompt"), request.get("messages"), request.get("input")]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, list):
+            waiting += value
+        elif isinstance(value, dict):
+            waiting += [value.get("content"), value.get("text")]
+
+
+class Gate:
+    """The ASGI application before vLLM's own.
+
+    ``admits``: whether the key of a request is right.
+    """
+
+    def __init__(
+        self, application: Any, rules: BodyRules, limits: RequestLimits, admits: Callable[[Scope], bool]
+    ) -> None:
+        self._application = application
+        self._rules = rules
+        self._limits = limits
+        self._admits = admits
+        self._passages: set[Passage] = set()
+
+    def end(self, why: str) -> None:
+        """End the requests that run; their clients are told why. Only from the loop."""
+        for passage in self._passages:
+            passage.end(why)
+
+    def runs_in(self, server: Any) -> None:
+        """Tell vLLM's application its server, as vLLM's own does: its code relies on that."""
+        self._application.state.server = server
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer what is refused; all else goes on to vLLM."""
+        if not self._admits(scope):
+            await _answer(send, 401, {"error": "Unauthorized"})
+            return
+        if scope["method"] != "POST":
+            await self._application(scope, receive, send)
+            return
+        try:
+            given = await _read(receive, self._limits.max_body_bytes)
+            body = given if given is None else self._rules.apply(str(scope["path"]), given)
+        except TooLarge:
+            told = f"the body has more than {self._limits.max_body_bytes} bytes"
+            await _answer(send, 413, _error(told, 413))
+            return
+        except BadRequest as error:
+            await _answer(send, 400, _error(str(error), 400))
+            return
+        if body is None:
+            return
+        scope = scope if body is given else _with_length(scope, body)
+        passage = Passage(body, receive, send)
+        self._passages.add(passage)
+        try:
+            await passage.through(self._application, scope, self._limits.request_timeout_seconds)
+        finally:
+            self._passages.discard(passage)
+
+
+class Passage:
+    """One request's way through vLLM's application, which learns of the end of its time as of a client that leaves."""
+
+    def __init__(self, body: bytes, receive: Receive, send: Send) -> None:
+        self._body: bytes | None = body
+        self._receive = receive
+        self._send = send
+        self._late = False
+        self._started: Message | None = None
+        self._finished = False
+        self._ended = ""
+        self._task: asyncio.Task[Any] | None = None
+        self._heard: asyncio.Future[Message] | None = None
+
+    async def through(self, application: Any, scope: Scope, seconds: float) -> None:
+        """Returns when the request is answered. ``seconds``: how long it may take, 0 for ever."""
+        self._task = asyncio.current_task()
+        try:
+            await self._answered(application, scope, seconds)
+        except asyncio.CancelledError:
+            if not self._ended:
+                raise
+        if self._ended and not self._finished:
+            await self._tell(self._ended, 503)
+
+    def end(self, why: str) -> None:
+        """Answer with ``why`` instead of the application, which learns of it as of a client that leaves."""
+        self._ended = why
+        self._part()
+        if self._task is not None:
+            asyncio.get_running_loop().call_later(LEAVE_SECONDS, self._task.cancel)
+
+    async def _answered(self, application: Any, scope: Scope, seconds: float) -> None:
+        if seconds <= 0:
+            await application(scope, self.receive, self.send)
+            return
+        running = asyncio.ensure_future(application(scope, self.receive, self.send))
+        await asyncio.wait({running}, timeout=seconds)
+        if not running.done():
+            self._part()
+            await asyncio.wait({running}, timeout=LEAVE_SECONDS)
+            running.cancel()
+        await asyncio.wait({running})
+        if not self._late:
+            running.result()
+        elif not (self._finished or self._ended):
+            # Not 408 or 504: OpenAI's client sends such a request again, which would take as long again.
+            await self._tell(f"the request took longer than its limit of {seconds:g} seconds", 400)
+
+    async def receive(self) -> Message:
+        """The body, then what the client does; an end of ours looks like a client that leaves."""
+        if self._body is not None:
+            body, self._body = self._body, None
+            return {"type": "http.request", "body": body, "more_body": False}
+        if not self._late:
+            self._heard = asyncio.ensure_future(self._receive())
+            try:
+                return await self._heard
+            except asyncio.CancelledError:
+                if not self._late:
+                    raise
+        return {"type": "http.disconnect"}
+
+    def _part(self) -> None:
+        """From now on the application has no client."""
+        self._late = True
+        if self._heard is not None:
+            self._heard.cancel()
+
+    async def send(self, message: Message) -> None:
+        """To the client, as long as the request is in time."""
+        if self._late:
+            return
+        if message["type"] == "http.response.start":
+            self._started = message
+        elif not message.get("more_body", False):
+            self._finished = True
+        await self._send(message)
+
+    async def _tell(self, why: str, code: int) -> None:
+        error = _error(why, code)
+        if self._started is None:
+            await _answer(self._send, code, error)
+            return
+        streams = any(b"text/event-stream" in value for _, value in self._started["headers"])
+        rest = f"data: {json.dumps(error)}\n\ndata: [DONE]\n\n".encode() if streams else b""
+        await self._send({"type": "http.response.body", "body": rest, "more_body": False})
+
+
+async def _read(receive: Receive, most: int) -> bytes | None:
+    """The whole body, None when the client has left. Raises TooLarge."""
+    parts: list[bytes] = []
+    size, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > most:
+            raise TooLarge
+        more = message.get("more_body", False)
+    return b"".join(parts)
+
+
+def _with_length(scope: Scope, body: bytes) -> Scope:
+    headers = [(name, value) for name, value in scope["headers"] if name != b"content-length"]
+    return {**scope, "headers": [*headers, (b"content-length", str(len(body)).encode())]}
+
+
+def _error(message: str, code: int) -> dict[str, Any]:
+    """An error as OpenAI's clients read it."""
+    return {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": code}}
+
+
+async def _answer(send: Send, status: int, body: Mapping[str, Any]) -> None:
+    headers = [(b"content-type", b"application/json")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": json.dumps(body).encode()})

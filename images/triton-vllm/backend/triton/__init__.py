@@ -1,0 +1,1 @@
+"""Between Triton and the engine: requests, their tensors, responses."""

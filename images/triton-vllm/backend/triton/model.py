@@ -1,0 +1,195 @@
+"""The model that Triton loads: starts the engine, hands requests to it, stops it."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import itertools
+import logging
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from backend.container import report
+from backend.container.processes import below, halted, stopped
+from backend.container.resources import keep_to_loopback, on_cpu, prepare, read_limits, show_gpus
+from backend.container.shutdown import DRAIN_SECONDS, DRAIN_VARIABLE, when_ended
+from backend.engine import forkserver, memory
+from backend.engine.async_llm import (
+    EngineLoop,
+    cause_of_death,
+    effective_settings,
+    engine_arguments,
+    first_token,
+    prove_all,
+    settle,
+    start_engine,
+    tell_statistics,
+)
+from backend.engine.health import FAREWELL_SECONDS, GAVE_UP, EngineWatch
+from backend.engine.metrics import Copier, Mirror, Reader
+from backend.errors import Unavailable
+from backend.openai import http_server
+from backend.openai.application import build_application, server_arguments
+from backend.patches import flashinfer_selection
+from backend.settings import is_true, read_model
+from backend.triton import bridge
+from backend.triton.inputs import INPUTS, OUTPUTS
+from backend.triton.service import EXPIRED, UNHEALTHY, Service, sampling_rules
+
+logger = logging.getLogger("triton_vllm")
+# A client that went away is noticed at most this much later.
+CANCELLATION_SECONDS = 0.3
+
+
+class TritonPythonModel:
+    """One instance of the backend: one engine."""
+
+    @staticmethod
+    def auto_complete_config(auto_complete_model_config: Any) -> Any:
+        """The tensors of the contract, decoupled, batching left to the engine."""
+        return bridge.complete_config(auto_complete_model_config, INPUTS, OUTPUTS)
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Start the engine; returns when it has made a token. An exception fails the load."""
+        begun = time.monotonic()
+        config = bridge.model_config(args)
+        folder = Path(args["model_repository"]) / args["model_version"]
+        self._settings = read_model(folder)
+        show_gpus(os.environ)
+        keep_to_loopback(os.environ)
+        prepare(self._settings.engine_arguments, os.environ)
+        forkserver.attach(os.environ, self._settings.engine_arguments)
+        if not on_cpu(os.environ):
+            flashinfer_selection.install()
+        arguments = engine_arguments(self._settings.engine_arguments)
+        openai = self._settings.openai
+        frontend = (
+            None if openai is None else server_arguments(arguments, openai, args["model_name"], self._settings.loras)
+        )
+        self._loop = EngineLoop()
+        self._engine = self._loop.call(start_engine(arguments, chats=frontend is not None))
+        self._tasks = self._loop.call(self._engine.get_supported_tasks())
+        begun_token = time.monotonic()
+        self._loop.call(first_token(self._engine, self._tasks))
+        report.phase("FirstToken", time.monotonic() - begun_token)
+        begun_proof = time.monotonic()
+        facts = self._loop.call(prove_all(self._engine, self._tasks, self._settings.loras))
+        report.phase("Proof", time.monotonic() - begun_proof, **facts)
+        self._outbox = bridge.Outbox(self._loop.loop)
+        self._rules = sampling_rules(self._engine, self._settings)
+        threads = read_limits().threads
+        self._service = Service(self._engine, self._rules, self._settings, self._outbox, self._tasks, threads)
+        self._metrics = self._copy_metrics(config, args)
+        got = {"model": args["model_name"], **effective_settings(self._engine)}
+        got["perGPU"] = self._loop.call(memory.measured_by(self._engine))
+        self._loop.call(self._watch(self._loop.call(self._openai(arguments, frontend)), got))
+        settle()
+        report.phase("Serving", time.monotonic() - begun, **got)
+
+    async def _openai(self, arguments: Any, frontend: Any | None) -> Any | None:
+        if frontend is None:
+            return None
+        return await build_application(self._engine, arguments, frontend, self._settings, self._tasks, self._rules)
+
+    async def _watch(self, application: Any | None, got: dict[str, Any]) -> None:
+        numbers = itertools.count()
+        server = os.getppid()
+        workers = below(os.getpid()) | forkserver.copies(os.environ)
+        self._front: Any = None
+        self._application = application
+        self._ending = False
+        watch = EngineWatch(
+            self._engine,
+            probe=lambda: first_token(self._engine, self._tasks, f"probe-{next(numbers)}"),
+            # Not the requests that are being answered: a client that reads slowly does not wait for the engine.
+            busy=self._engine.output_processor.has_unfinished_requests,
+            give_up=self._give_up,
+            halted=lambda: halted(workers),
+            death=lambda: cause_of_death(self._engine, os.environ),
+            obstacle=lambda: "tritonserver is stopped" if stopped([server]) else "",
+        )
+        lasting = (watch.run(), self._watch_cancellation(), tell_statistics(self._engine))
+        self._watching = [asyncio.ensure_future(each) for each in lasting]
+        when_ended(os.environ, self._expect_the_end)
+        try:
+            self._front, self._front_task = await http_server.serve(
+                http_server.Front(watch.problem, lambda: {**got, "startup": report.phases()}, application)
+            )
+            if application is not None:
+                application.runs_in(self._front)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            # Several models in one server share its ports: the first of them has this one.
+            logger.warning("the health of this model is not served on a port of its own: %s", error)
+
+    async def _give_up(self, reason: str) -> None:
+        """Answer who waits, then end this process: the supervisor ends the rest, and the container starts again."""
+        logger.error("%s%s", GAVE_UP, reason)
+        await self._service.fail_all(Unavailable(UNHEALTHY))
+        await asyncio.sleep(FAREWELL_SECONDS)
+        os._exit(1)
+
+    def _copy_metrics(self, config: dict[str, Any], args: dict[str, str]) -> Copier | None:
+        """Metrics are on unless the configuration or the engine's arguments switch them off."""
+        if is_true(config, "REPORT_CUSTOM_METRICS") is False or not self._engine.log_stats:
+            return None
+        from prometheus_client import REGISTRY
+
+        labels = {"model": args["model_name"], "version": args["model_version"]}
+        return Copier(Mirror(bridge.make_family, labels), Reader(REGISTRY))
+
+    def execute(self, requests: list[Any]) -> None:
+        """Take requests; their responses are sent later, from the loop."""
+        jobs = [bridge.Job(request) for request in requests]
+        self._loop.loop.call_soon_threadsafe(self._service.accept, jobs)
+
+    def finalize(self) -> None:
+        """Answer the requests that run, then stop the engine and its processes.
+
+        tritonserver does not count requests of a decoupled model as running: it would stop it under them.
+        """
+        self._loop.call(self._drain())
+        if self._metrics is not None:
+            self._metrics.close()
+        self._engine.shutdown()
+        self._outbox.close()
+        self._loop.stop()
+
+    async def _drain(self) -> None:
+        self._expect_the_end()  # where nothing has told of it
+        await self._service.drain()
+        if self._front is not None:
+            # Ends when the requests that it has taken are answered.
+            self._front.should_exit = True
+            await self._front_task
+        for task in self._watching:
+            task.cancel()
+
+    def _expect_the_end(self) -> None:
+        """The server is told to end: requests may run for so long. Only from the loop."""
+        if self._ending:
+            return
+        self._ending = True
+        seconds = float(os.environ.get(DRAIN_VARIABLE, DRAIN_SECONDS))
+        self._watching.append(asyncio.ensure_future(self._cancel_after(seconds)))
+
+    async def _cancel_after(self, seconds: float) -> None:
+        """Cancel what still runs by then, on either port, and say how many."""
+        await asyncio.sleep(seconds)
+        running = self._engine.output_processor.get_num_unfinished_requests()
+        if not running:
+            return
+        logger.error("%d requests are cancelled: they were not finished within %g seconds", running, seconds)
+        await self._service.fail_all(Unavailable(EXPIRED))
+        if self._application is not None:
+            self._application.end(EXPIRED)
+
+    async def _watch_cancellation(self) -> None:
+        while True:
+            await asyncio.sleep(CANCELLATION_SECONDS)
+            if self._service.active:
+                for job in await self._outbox.cancelled(list(self._service.active)):
+                    self._service.cancel(job)

@@ -1,0 +1,252 @@
+"""From a request's tensors to the engine and back."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from typing import Any, Protocol
+
+from backend.engine.sampling_parameters import Sampling, SamplingRules, from_json_text, parameter_fields, typed_settings
+from backend.errors import BadRequest, Cancelled, RequestError, Unavailable
+from backend.openai.client_errors import GRAMMAR_MESSAGE, unreadable_request
+from backend.settings import SAMPLING_FILE, BadModel, ModelSettings
+from backend.triton.inputs import Inputs, open_images, read_inputs, read_text
+from backend.triton.outputs import build_embedding_tensors, build_tensors
+from backend.triton.stream_pacing import Pace
+
+logger = logging.getLogger("triton_vllm")
+STOPPING = "Model is unavailable: it is being unloaded"
+EXPIRED = "Model is unavailable: the server stops, and the time to finish requests is over"
+UNHEALTHY = "Model is unavailable due to unhealthy vLLM engine"
+
+
+class Job(Protocol):
+    """One request (``bridge.Job`` in the server)."""
+
+    task: asyncio.Task[None] | None
+
+    def read(self, name: str) -> Any | None: ...
+
+    def parameters(self) -> str: ...
+
+
+class Sender(Protocol):
+    """Where responses go (``bridge.Outbox`` in the server)."""
+
+    def send(
+        self, job: Any, tensors: Any = None, *, error: RequestError | None = None, final: bool
+    ) -> asyncio.Future[None]: ...
+
+
+class Service:
+    """Answers the requests of one model. ``threads``: that the container can run at once."""
+
+    def __init__(
+        self,
+        engine: Any,
+        rules: SamplingRules,
+        settings: ModelSettings,
+        outbox: Sender,
+        tasks: tuple[str, ...],
+        threads: int,
+    ) -> None:
+        self.engine = engine
+        self._pace = Pace(threads)
+        self._tasks = tasks
+        # What requests get that come too late, and what those get that are ended.
+        self._closed: RequestError | None = None
+        self._failure: RequestError | None = None
+        self.active: set[Any] = set()
+        self._rules = rules
+        self._settings = settings
+        self._outbox = outbox
+        self._numbers = itertools.count()
+        self._adapters = {name: index for index, name in enumerate(settings.loras, start=1)}
+        self._lora_enabled = engine.vllm_config.lora_config is not None
+
+    def accept(self, jobs: list[Any]) -> None:
+        """Start answering. Only from the loop."""
+        for job in jobs:
+            self.active.add(job)
+            job.task = asyncio.create_task(self._answer(job))
+
+    def cancel(self, job: Any) -> None:
+        """Stop answering a request whose client is gone."""
+        if job.task is not None:
+            job.task.cancel()
+
+    async def fail_all(self, error: RequestError) -> None:
+        """Answer every request with ``error``, those that come later too. Returns when the answers are sent."""
+        self._closed = self._failure = error
+        tasks = [job.task for job in self.active]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def drain(self) -> None:
+        """Take no more requests; returns when those that run are answered."""
+        self._closed = self._closed or Unavailable(STOPPING)
+        if self.active:
+            logger.warning("waiting for %d requests before the engine stops", len(self.active))
+        await asyncio.gather(*(job.task for job in self.active), return_exceptions=True)
+
+    async def _answer(self, job: Any) -> None:
+        if self._closed is not None:
+            await self._fail(job, self._closed)
+            self.active.discard(job)
+            return
+        try:
+            async with asyncio.timeout(self._settings.limits.request_timeout_seconds or None):
+                await self._serve(job)
+        except TimeoutError:
+            seconds = self._settings.limits.request_timeout_seconds
+            await self._fail(job, Cancelled(f"the request took longer than its limit of {seconds:g} seconds"))
+        except asyncio.CancelledError:
+            await self._fail(job, self._failure or Cancelled("Request was cancelled"))
+        except Exception as error:  # noqa: BLE001 - each becomes the answer; as_request_error logs what is our fault
+            await self._fail(job, as_request_error(error))
+        finally:
+            self.active.discard(job)
+
+    async def _fail(self, job: Any, error: RequestError) -> None:
+        await self._outbox.send(job, error=error, final=True)
+
+    async def _serve(self, job: Any) -> None:
+        if (embedding := read_text(job.read, "embedding_request")) is not None:
+            if "embed" not in self._tasks:
+                raise BadRequest("embedding_request: this model makes no embeddings; it does " + ", ".join(self._tasks))
+            await self._embed(job, from_json_text(embedding, "embedding_request"))
+            return
+        if "generate" not in self._tasks:
+            raise BadRequest("this model generates no text: use embedding_request; it does " + ", ".join(self._tasks))
+        inputs = read_inputs(job.read, job.parameters(), self._settings.limits)
+        sampling = self._rules.build(inputs.sampling, as_text=inputs.sampling_as_text)
+        await self._generate(job, inputs, sampling)
+
+    async def _generate(self, job: Any, inputs: Inputs, sampling: Sampling) -> None:
+        params = _sampling_params(sampling, inputs.stream)
+        outputs = self.engine.generate(
+            _prompt(inputs), params, self._request_id(), lora_request=self._lora_request(sampling.lora_name)
+        )
+        if inputs.stream:
+            outputs = self._pace.keep(outputs)
+        prepend = inputs.text if inputs.prepend_input else ""
+        async for output in outputs:
+            if any(completion.finish_reason == "error" for completion in output.outputs):
+                raise _given_up(params)
+            tensors = build_tensors(output, params.n, inputs.wanted, prepend)
+            await self._outbox.send(job, tensors, final=output.finished)
+
+    async def _embed(self, job: Any, request: dict[str, Any]) -> None:
+        from vllm.outputs import EmbeddingRequestOutput
+
+        inputs = read_inputs(lambda name: [b"-"] if name == "text_input" else job.read(name), "", self._settings.limits)
+        outputs = self.engine.encode(_embedding_prompt(request), _pooling_params(request), self._request_id())
+        async for output in outputs:
+            vector = EmbeddingRequestOutput.from_base(output)
+            tensors = build_embedding_tensors(vector.outputs.embedding, len(output.prompt_token_ids), inputs.wanted)
+            await self._outbox.send(job, tensors, final=True)
+
+    def _request_id(self) -> str:
+        return f"triton-{next(self._numbers)}"
+
+    def _lora_request(self, name: str | None) -> Any | None:
+        if name is None:
+            return None
+        if not self._lora_enabled:
+            raise BadRequest("LoRA feature is not enabled.")
+        if name not in self._adapters:
+            raise BadRequest(f"LoRA {name} is not supported, we currently support {list(self._adapters)}")
+        from vllm.lora.request import LoRARequest
+
+        return LoRARequest(name, self._adapters[name], self._settings.loras[name])
+
+
+def sampling_rules(engine: Any, settings: ModelSettings) -> SamplingRules:
+    """The rules of a model, tried once: defaults or a profile that the engine refuses would refuse every request.
+
+    Raises BadModel.
+    """
+    from vllm import SamplingParams
+
+    fields = parameter_fields(SamplingParams)
+    rules = SamplingRules(
+        fields=fields,
+        settings=typed_settings(settings.sampling, fields),
+        limits=settings.limits,
+        model_defaults=engine.model_config.get_diff_sampling_param(),
+    )
+    for profile in (None, *settings.sampling.profiles):
+        try:
+            _sampling_params(rules.build({"profile": profile}), stream=False)
+        except BadRequest as error:
+            where = "defaults" if profile is None else f"profile {profile!r}"
+            raise BadModel(f"{SAMPLING_FILE}: {where}: {error}") from None
+    return rules
+
+
+def _prompt(inputs: Inputs) -> Any:
+    if not inputs.images:
+        return {"prompt": inputs.text}
+    return {"prompt": inputs.text, "multi_modal_data": {"image": open_images(inputs.images)}}
+
+
+def _sampling_params(sampling: Sampling, stream: bool) -> Any:
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    kind = RequestOutputKind.DELTA if stream else RequestOutputKind.FINAL_ONLY
+    try:
+        return SamplingParams(**sampling.values, output_kind=kind, skip_clone=True)
+    except Exception as error:
+        if isinstance(error, TypeError) or _is_clients_fault(error):
+            raise BadRequest(f"sampling parameters refused: {error}") from None
+        raise
+
+
+def _given_up(params: Any) -> RequestError:
+    """Why the engine ended a request without a word: a grammar that its check took and its compiler refuses."""
+    if params.structured_outputs is not None:
+        return BadRequest(GRAMMAR_MESSAGE)
+    return RequestError("the engine gave the request up; see its lines in the log")
+
+
+def _embedding_prompt(request: dict[str, Any]) -> Any:
+    prompt = request.get("input")
+    if isinstance(prompt, str) and prompt:
+        return {"prompt": prompt}
+    if isinstance(prompt, list) and prompt and all(isinstance(token, int) for token in prompt):
+        return {"prompt_token_ids": prompt}
+    raise BadRequest("embedding_request: 'input' must be text or a list of token ids, and not empty")
+
+
+def _pooling_params(request: dict[str, Any]) -> Any:
+    from vllm import PoolingParams
+
+    dimensions = (request.get("pooling_params") or {}).get("dimensions")
+    if isinstance(dimensions, list):
+        dimensions = dimensions[0] if dimensions else None
+    return PoolingParams(task="embed", dimensions=dimensions)
+
+
+def as_request_error(error: Exception) -> RequestError:
+    """What a client is told about an exception. Only a fault of ours or the engine's is logged."""
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    if isinstance(error, RequestError):
+        return error
+    if isinstance(error, EngineDeadError):
+        return Unavailable(UNHEALTHY)
+    if type(error).__name__ in ("QueueOverflowError", "MaxQueuedTokensError"):
+        return Unavailable(f"the engine's queue is full: {error}")
+    if _is_clients_fault(error):
+        return BadRequest(str(error))
+    if unreadable := unreadable_request(error):
+        return BadRequest(unreadable)
+    logger.error("request failed", exc_info=error)
+    return RequestError(f"Error generating stream: {error}")
+
+
+def _is_clients_fault(error: Exception) -> bool:
+    return isinstance(error, ValueError) or any(base.__name__ == "VLLMClientError" for base in type(error).__mro__)

@@ -1,0 +1,279 @@
+"""A request for OpenAI's protocol gets its profile and the defaults, keeps the limits, and ends when its time does."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backend.engine.sampling_parameters import SamplingRules
+from backend.errors import BadRequest
+from backend.openai.middleware import CHAT, COMPLETIONS, RESPONSES, BodyRules, Gate
+from backend.settings import RequestLimits, SamplingSettings
+
+SAMPLING = SamplingSettings(
+    {"temperature": 0.5, "max_new_tokens": 100, "logprobs": 2}, {"exact": {"temperature": 0, "min_tokens": 3}}
+)
+LIMITS = RequestLimits(max_body_bytes=1000, max_prompt_bytes=20, max_n=4, max_list=3, max_logprobs=5)
+COMMON = {"temperature", "stop", "n", "logprobs", "profile", "prompt_logprobs"}
+NAMES = {
+    CHAT: frozenset({*COMMON, "max_tokens", "max_completion_tokens", "min_tokens", "top_logprobs"}),
+    COMPLETIONS: frozenset({*COMMON, "max_tokens", "min_tokens"}),
+    RESPONSES: frozenset({*COMMON, "max_output_tokens"}),
+}
+RULES = BodyRules(NAMES, SamplingRules({}, SAMPLING, LIMITS), SAMPLING)
+
+
+def applied(path: str, **body: Any) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(RULES.apply(path, json.dumps(body).encode()))
+    return found
+
+
+def test_own_values_win_over_the_profile_over_the_defaults() -> None:
+    assert applied(COMPLETIONS) == {"temperature": 0.5, "max_tokens": 100, "logprobs": 2}
+    assert applied(COMPLETIONS, profile="exact", logprobs=0, max_tokens=5) == {
+        "temperature": 0,
+        "max_tokens": 5,
+        "min_tokens": 3,
+        "logprobs": 0,
+    }
+    assert applied(CHAT, temperature=2, max_tokens=1, profile="exact")["temperature"] == 2
+
+
+def test_null_means_that_nothing_is_set() -> None:
+    assert applied(CHAT, temperature=None, profile=None) == {"temperature": 0.5, "max_tokens": 100}
+
+
+def test_each_way_to_say_the_length_counts_and_the_protocols_own_is_written() -> None:
+    assert "max_tokens" not in applied(CHAT, max_completion_tokens=7)
+    assert applied(RESPONSES) == {"temperature": 0.5, "max_output_tokens": 100, "logprobs": 2}
+    assert applied(RESPONSES, max_output_tokens=7)["max_output_tokens"] == 7
+
+
+def test_what_requests_of_a_path_cannot_say_is_told() -> None:
+    assert RULES.left_out(CHAT) == ["logprobs"]
+    assert RULES.left_out(COMPLETIONS) == []
+    assert RULES.left_out(RESPONSES) == ["min_tokens"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "words"),
+    [
+        (CHAT, {"profile": "x"}, "unknown sampling profile 'x'; allowed: exact"),
+        (CHAT, {"profile": 1}, "'profile' must be text"),
+        (CHAT, {"n": 5}, "'n' must be at most 4"),
+        (CHAT, {"top_logprobs": 6}, "'logprobs' must be at most 5"),
+        (COMPLETIONS, {"logprobs": 6}, "'logprobs' must be at most 5"),
+        (COMPLETIONS, {"stop": ["a"] * 4}, "'stop' has 4 entries; at most 3"),
+        (COMPLETIONS, {"prompt": ["a"] * 4}, "'prompt' has 4 prompts; at most 3"),
+        (COMPLETIONS, {"prompt": "é" * 11}, "the prompt has 22 bytes of text; at most 20"),
+        (CHAT, {"messages": [{"content": "a" * 11}, {"content": [{"type": "text", "text": "b" * 10}]}]}, "21 bytes"),
+        (RESPONSES, {"input": [{"role": "user", "content": "a" * 21}]}, "21 bytes"),
+    ],
+)
+def test_mistakes_are_named(path: str, body: dict[str, Any], words: str) -> None:
+    with pytest.raises(BadRequest) as error:
+        applied(path, **body)
+    assert words in str(error.value)
+
+
+def test_pictures_and_tokens_are_no_text() -> None:
+    picture = {"type": "image_url", "image_url": {"url": "data:" + "A" * 100}}
+    assert applied(CHAT, messages=[{"role": "user", "content": [picture]}])["messages"]
+    assert applied(COMPLETIONS, prompt=list(range(10)))["prompt"] == list(range(10))
+
+
+@given(st.binary(max_size=40))
+def test_what_is_no_json_object_is_left_to_vllm(body: bytes) -> None:
+    try:
+        is_object = isinstance(json.loads(body), dict)
+    except (ValueError, RecursionError):
+        is_object = False
+    assert is_object or RULES.apply(CHAT, body) is body
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"a":' * 100_000])
+def test_depth_does_no_harm(body: bytes) -> None:
+    assert RULES.apply(CHAT, body) is body
+
+
+def test_other_paths_and_bodies_that_say_all_stay_as_they_are() -> None:
+    assert RULES.apply("/v1/embeddings", b'{"profile": "x"}') == b'{"profile": "x"}'
+    plain = BodyRules(NAMES, SamplingRules({}), SamplingSettings())
+    body = b'{ "temperature":1 }'
+    assert plain.apply(CHAT, body) is body
+
+
+# --------------------------------------------------------------------------------------------- the way through
+
+
+class Client:
+    """The server's side of one connection: what it receives and what it is sent."""
+
+    def __init__(self, *parts: bytes) -> None:
+        more = [True] * (len(parts) - 1) + [False]
+        self._messages = [
+            {"type": "http.request", "body": part, "more_body": left} for part, left in zip(parts, more, strict=True)
+        ]
+        self.sent: list[dict[str, Any]] = []
+
+    async def receive(self) -> dict[str, Any]:
+        if self._messages:
+            return self._messages.pop(0)
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def send(self, message: Any) -> None:
+        self.sent.append(dict(message))
+
+    @property
+    def status(self) -> int:
+        return int(self.sent[0]["status"])
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(message["body"] for message in self.sent[1:])
+
+
+Application = Callable[[Any, Any, Any], Awaitable[None]]
+
+
+def through(application: Application, client: Client, seconds: float = 0, *, admitted: bool = True) -> None:
+    limits = RequestLimits(max_body_bytes=1000, request_timeout_seconds=seconds)
+    gate = Gate(application, RULES, limits, lambda _: admitted)
+    scope = {"type": "http", "method": "POST", "path": CHAT, "headers": [(b"content-length", b"1"), (b"a", b"b")]}
+    asyncio.run(gate(scope, client.receive, client.send))
+
+
+async def echo(scope: Any, receive: Any, send: Any) -> None:
+    body = (await receive())["body"]
+    headers = dict(scope["headers"])
+    assert headers == {b"a": b"b", b"content-length": str(len(body)).encode()}
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def patient(_scope: Any, receive: Any, _send: Any) -> None:
+    """Works until its client has left."""
+    await receive()
+    assert (await receive())["type"] == "http.disconnect"
+
+
+async def stubborn(_scope: Any, _receive: Any, _send: Any) -> None:
+    await asyncio.Event().wait()
+
+
+def streaming(kind: bytes) -> Application:
+    async def answer(_scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", kind)]})
+        await send({"type": "http.response.body", "body": b"data: 1\n\n", "more_body": True})
+        await patient(_scope, receive, send)
+        await send({"type": "http.response.body", "body": b"too late", "more_body": True})
+
+    return answer
+
+
+@pytest.mark.parametrize("seconds", [0, 5])
+def test_a_body_in_parts_arrives_whole_and_changed(seconds: float) -> None:
+    client = Client(b'{"temperat', b'ure": 1', b"}")
+    through(echo, client, seconds)
+    assert client.status == 200
+    assert json.loads(client.body) == {"temperature": 1, "max_tokens": 100}
+
+
+def test_a_body_that_is_left_as_it_is_goes_on_with_its_own_head() -> None:
+    async def told(scope: Any, receive: Any, send: Any) -> None:
+        assert dict(scope["headers"])[b"content-length"] == b"1"
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": (await receive())["body"]})
+
+    client = Client(b"[")
+    through(told, client)
+    assert client.body == b"["
+
+
+def test_without_the_key_nothing_is_read() -> None:
+    client = Client(b"{}")
+    through(echo, client, admitted=False)
+    assert (client.status, client.body) == (401, b'{"error": "Unauthorized"}')
+    assert client._messages
+
+
+def test_a_large_body_is_refused_before_it_is_whole() -> None:
+    client = Client(b"a" * 600, b"a" * 600, b"a" * 600)
+    through(echo, client)
+    assert client.status == 413
+    assert json.loads(client.body)["error"]["message"] == "the body has more than 1000 bytes"
+    assert len(client._messages) == 1
+
+
+@pytest.mark.parametrize("application", [patient, stubborn])
+def test_a_request_that_takes_too_long_is_told_so(application: Application) -> None:
+    client = Client(b"{}")
+    through(application, client, 0.05)
+    assert client.status == 400
+    assert "longer than its limit of 0.05 seconds" in json.loads(client.body)["error"]["message"]
+
+
+def test_a_stream_that_takes_too_long_ends_with_an_error() -> None:
+    client = Client(b"{}")
+    through(streaming(b"text/event-stream; charset=utf-8"), client, 0.05)
+    first, error, done, _ = client.body.decode().split("\n\n")
+    assert (first, done) == ("data: 1", "data: [DONE]")
+    assert "longer than its limit" in json.loads(error.removeprefix("data: "))["error"]["message"]
+    assert client.sent[-1]["more_body"] is False
+
+
+def test_another_answer_that_takes_too_long_just_ends() -> None:
+    client = Client(b"{}")
+    through(streaming(b"application/octet-stream"), client, 0.05)
+    assert client.body == b"data: 1\n\n"
+    assert client.sent[-1]["more_body"] is False
+
+
+@pytest.mark.parametrize("seconds", [0, 60])
+@pytest.mark.parametrize("application", [patient, stubborn, streaming(b"text/event-stream")])
+def test_requests_that_are_ended_are_told_why(application: Application, seconds: float) -> None:
+    client = Client(b"{}")
+
+    async def run() -> None:
+        gate = Gate(application, RULES, RequestLimits(request_timeout_seconds=seconds), lambda _: True)
+        scope = {"type": "http", "method": "POST", "path": CHAT, "headers": []}
+        running = asyncio.ensure_future(gate(scope, client.receive, client.send))
+        await asyncio.sleep(0.05)
+        gate.end("it stops")
+        await asyncio.wait_for(running, 5)
+
+    asyncio.run(run())
+    assert client.status == (503 if application in (patient, stubborn) else 200)
+    assert b"it stops" in client.body
+    assert not client.sent[-1].get("more_body", False)
+
+
+def test_a_request_that_is_cancelled_otherwise_is_not_answered() -> None:
+    client = Client(b"{}")
+
+    async def run() -> None:
+        gate = Gate(stubborn, RULES, RequestLimits(), lambda _: True)
+        scope = {"type": "http", "method": "POST", "path": CHAT, "headers": []}
+        running = asyncio.ensure_future(gate(scope, client.receive, client.send))
+        await asyncio.sleep(0.05)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    asyncio.run(run())
+    assert client.sent == []
+
+
+def test_a_fault_of_the_application_is_not_hidden() -> None:
+    async def broken(_scope: Any, _receive: Any, _send: Any) -> None:
+        raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        through(broken, Client(b"{}"), 5)

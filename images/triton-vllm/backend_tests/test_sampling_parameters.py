@@ -1,0 +1,149 @@
+"""Whatever a client sends as sampling parameters becomes values of the right types, or an error that names it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backend.engine.sampling_parameters import (
+    Sampling,
+    SamplingRules,
+    from_json_text,
+    from_request_parameters,
+    parameter_fields,
+)
+from backend.errors import BadRequest
+from backend.settings import RequestLimits, SamplingSettings
+
+
+@dataclass
+class Grammar:
+    """Like vLLM's StructuredOutputsParams."""
+
+    json: str | dict[str, Any] | None = None
+    choice: list[str] | None = None
+    regex: str | None = None
+
+
+@dataclass
+class Params:
+    """The kinds of fields that vLLM's SamplingParams has."""
+
+    n: int = 1
+    temperature: float = 1.0
+    seed: int | None = None
+    stop: str | list[str] | None = None
+    stop_token_ids: list[int] | None = None
+    ignore_eos: bool = False
+    max_tokens: int | None = 16
+    logprobs: int | None = None
+    logit_bias: dict[int, float] | None = None
+    structured_outputs: Grammar | None = None
+    extra_args: dict[str, Any] | None = None
+    output_kind: int = 0
+    skip_clone: bool = False
+
+
+FIELDS = parameter_fields(Params)
+RULES = SamplingRules(
+    fields=FIELDS,
+    settings=SamplingSettings({"temperature": 0.5, "max_tokens": 100}, {"exact": {"temperature": 0}}),
+    limits=RequestLimits(max_n=4, max_list=3),
+    model_defaults={"temperature": 0.7, "seed": 1},
+)
+
+
+def test_internal_fields_are_not_the_clients() -> None:
+    assert "output_kind" not in FIELDS
+    assert "skip_clone" not in FIELDS
+    with pytest.raises(BadRequest, match="unknown sampling parameter 'output_kind'"):
+        RULES.build({"output_kind": 1})
+
+
+def test_own_values_win_over_the_profile_over_the_defaults_over_the_models() -> None:
+    assert RULES.build({}).values == {"temperature": 0.5, "max_tokens": 100, "seed": 1}
+    assert RULES.build({"profile": "exact"}).values == {"temperature": 0.0, "max_tokens": 100, "seed": 1}
+    own = RULES.build({"profile": "exact", "temperature": 2, "max_new_tokens": 5, "lora_name": "a"})
+    assert own == Sampling({"temperature": 2.0, "max_tokens": 5, "seed": 1}, "a")
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "wanted"),
+    [
+        ("n", "2", 2),
+        ("n", 2.0, 2),
+        ("temperature", "0.25", 0.25),
+        ("temperature", 1, 1.0),
+        ("ignore_eos", "true", True),
+        ("ignore_eos", 1, True),
+        ("seed", None, None),
+        ("stop", "word", "word"),
+        ("stop", '["a", "b"]', ["a", "b"]),
+        ("stop", "[not JSON", "[not JSON"),
+        ("stop_token_ids", "[1, 2]", [1, 2]),
+        ("logit_bias", '{"5": 1}', {5: 1.0}),
+        ("structured_outputs", '{"choice": ["a"]}', Grammar(choice=["a"])),
+        ("structured_outputs", {"regex": "a"}, Grammar(regex="a")),
+    ],
+)
+def test_values_take_their_fields_type(name: str, given: Any, wanted: Any) -> None:
+    value = RULES.build({name: given}, as_text=True).values[name]
+    assert value == wanted
+    assert type(value) is type(wanted)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"n": True}, "'n' must be an integer, not a boolean"),
+        ({"n": 1.5}, "'n' must be an integer, not 1.5"),
+        ({"n": 5}, "'n' must be at most 4, not 5"),
+        ({"n": 2**70}, "64 bits"),
+        ({"temperature": float("inf"), "n": float("inf")}, "'n' must be an integer"),
+        ({"stop": [1]}, "'stop' must be"),
+        ({"stop": ["a"] * 4}, "'stop' has 4 entries; at most 3"),
+        ({"logit_bias": {"x": 1}}, "'logit_bias' must be an object"),
+        ({"structured_outputs": {"poem": 1}}, "unknown key 'poem'; allowed: json, choice, regex"),
+        ({"max_tokens": 1, "max_new_tokens": 1}, "mean the same"),
+        ({"lora_name": 1}, "'lora_name' must be text"),
+        ({"profile": []}, "'profile' must be text, not a list"),
+        ({"profile": "x"}, "allowed: exact"),
+    ],
+)
+def test_mistakes_are_named(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(BadRequest) as error:
+        RULES.build(values)
+    assert words in str(error.value)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=10,
+)
+NAMES = st.sampled_from([*FIELDS, "max_new_tokens", "lora_name", "profile"]) | st.text(max_size=8)
+
+
+@given(st.dictionaries(NAMES, JSON | JSON.map(json.dumps), max_size=5), st.booleans())
+def test_anything_is_values_or_a_client_error(values: dict[str, Any], as_text: bool) -> None:
+    try:
+        sampling = RULES.build(values, as_text=as_text)
+    except BadRequest:
+        return
+    for name, value in sampling.values.items():
+        if name in ("n", "max_tokens") and value is not None:
+            assert type(value) is int
+
+
+@given(st.text() | JSON.map(json.dumps))
+def test_any_text_is_an_object_or_a_client_error(text: str) -> None:
+    for parse in (from_json_text, from_request_parameters):
+        try:
+            assert isinstance(parse(text), dict)
+        except BadRequest:
+            continue
