@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from e2e.cluster import shell
-from e2e.environment import Environment
+from e2e.environment import OPERATOR_NAMESPACE, RELEASE, Environment
 
 Object = dict[str, Any]
 READY_SECONDS = 600
@@ -53,6 +53,12 @@ def eventually(what: str, done: Callable[[], bool], seconds: float, every: float
         assert time.monotonic() - begun < seconds, f"not within {seconds:.0f} s: {what}"
         time.sleep(every)
     return time.monotonic() - begun
+
+
+def operator_pods(env: Environment) -> set[str]:
+    """UIDs of the operator's pods."""
+    label = f"app.kubernetes.io/name={RELEASE}"
+    return {pod["metadata"]["uid"] for pod in env.json("get", "pods", "-n", OPERATOR_NAMESPACE, "-l", label)["items"]}
 
 
 @dataclass(frozen=True)

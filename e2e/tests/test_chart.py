@@ -11,7 +11,7 @@ import pytest
 from e2e.client import Client
 from e2e.cluster import shell
 from e2e.environment import OPERATOR_NAMESPACE, RELEASE, Environment
-from e2e.tests.deployments import STANDING, Namespace, eventually
+from e2e.tests.deployments import STANDING, Namespace, Object, eventually, operator_pods
 
 HELLO = {"text_input": "Hello"}
 
@@ -21,12 +21,6 @@ def served(standing: Namespace) -> Iterator[Namespace]:
     """A serving model; the chart is as it was when the tests are over."""
     yield standing
     standing.env.install()
-
-
-def operator_pods(env: Environment) -> dict[str, str]:
-    """UID to start time of the operator's pods."""
-    pods = env.json("get", "pods", "-n", OPERATOR_NAMESPACE, "-l", f"app.kubernetes.io/name={RELEASE}")["items"]
-    return {pod["metadata"]["uid"]: pod["status"].get("startTime", "") for pod in pods}
 
 
 def test_the_operator_pod_is_restricted_and_its_root_is_read_only(env: Environment, served: Namespace) -> None:
@@ -59,7 +53,9 @@ def test_the_operator_may_do_its_work_and_nothing_more(env: Environment) -> None
 def test_neither_upgrade_nor_rollback_of_the_operator_touches_a_model(
     env: Environment, served: Namespace, client: Client
 ) -> None:
-    before, children = served.pod(STANDING), _versions(served)
+    before, children = served.pod(STANDING), _written(served)
+    assert {kind for kind, _ in children} == {"ConfigMap", "Service", "PodDisruptionBudget", "Deployment"}
+    assert all(children.values()), "a child has no entry of the operator in managedFields"
     upgrade = functools.partial(env.install, "--set-string=podAnnotations.upgraded=once")
     rollback = functools.partial(env.helm, "rollback", RELEASE, f"--namespace={OPERATOR_NAMESPACE}", "--wait")
     with client.steadily(served.url(STANDING), HELLO) as answers:
@@ -72,25 +68,25 @@ def test_neither_upgrade_nor_rollback_of_the_operator_touches_a_model(
     assert answers
     assert {answer.status for answer in answers} == {200}
     assert served.pod(STANDING)["metadata"]["uid"] == before["metadata"]["uid"]
-    assert _versions(served) == children, "the new operator wrote to children that had not changed"
+    assert _written(served) == children, "the new operator wrote to children that had not changed"
 
 
-def _replaced(env: Environment, before: dict[str, str]) -> bool:
-    return not set(operator_pods(env)) & set(before)
+def _replaced(env: Environment, before: set[str]) -> bool:
+    return not operator_pods(env) & before
 
 
-def _versions(namespace: Namespace) -> dict[str, str]:
-    """Generation or resource version of each child; status writes by controllers do not count."""
+def _written(namespace: Namespace) -> dict[tuple[str, str], list[str]]:
+    """When the operator last wrote each child, by kind and name. Status writes by controllers do not count."""
     kinds = "configmaps,services,poddisruptionbudgets,deployments"
-    told = namespace.kubectl(
+    listed = namespace.kubectl(
         "get", kinds, "-l", f"app.kubernetes.io/instance={STANDING}", "-o", "json", "--show-managed-fields"
     )
-    return {f"{o['kind']}/{o['metadata']['name']}": json.dumps(_ours(o)) for o in json.loads(told)["items"]}
+    return {(obj["kind"], obj["metadata"]["name"]): _times(obj) for obj in json.loads(listed)["items"]}
 
 
-def _ours(obj: dict[str, object]) -> list[object]:
-    """The operator's own entries of managedFields: they change their time with every write of ours."""
-    fields = obj["metadata"]["managedFields"]  # type: ignore[index]
+def _times(obj: Object) -> list[str]:
+    """Times of the operator's entries in managedFields: they change with each of its writes."""
+    fields = obj["metadata"]["managedFields"]
     return [one["time"] for one in fields if "subresource" not in one and "operator" in one["manager"]]
 
 
@@ -100,7 +96,7 @@ def test_uninstalling_leaves_the_model_running_and_installing_again_takes_it_up(
     before = served.pod(STANDING)["metadata"]["uid"]
     with client.steadily(served.url(STANDING), HELLO) as answers:
         env.helm("uninstall", RELEASE, f"--namespace={OPERATOR_NAMESPACE}", "--wait")
-        eventually("the operator is gone", lambda: operator_pods(env) == {}, 60)
+        eventually("the operator is gone", lambda: operator_pods(env) == set(), 60)
         assert served.get("llm", STANDING) is not None, "the CRD and its objects stay"
     assert {answer.status for answer in answers} == {200}
     env.install()

@@ -19,16 +19,20 @@ def served(namespace: Namespace) -> Namespace:
     return namespace
 
 
-def test_kubectl_scale_adds_a_pod_and_takes_it_away(served: Namespace) -> None:
-    first = served.pod(NAME)["metadata"]["uid"]
+def test_kubectl_scale_adds_a_pod_and_removes_it_and_the_older_one_keeps_serving(served: Namespace) -> None:
+    before = served.pod(NAME)
     served.kubectl("scale", f"llm/{NAME}", "--replicas=2")
     served.wait_generation(NAME)
     served.wait_ready(NAME)
     assert len(served.pods(NAME)) == 2
     served.kubectl("scale", f"llm/{NAME}", "--replicas=1")
+    served.wait_generation(NAME)
     eventually("one pod", lambda: len(served.pods(NAME)) == 1, 30)
     served.wait_ready(NAME)
-    assert first in {pod["metadata"]["uid"] for pod in served.pods(NAME)} or len(served.pods(NAME)) == 1
+    # Of ready pods a ReplicaSet deletes the one that became ready last.
+    after = served.pod(NAME)
+    assert after["metadata"]["uid"] == before["metadata"]["uid"]
+    assert after["status"]["containerStatuses"][0]["restartCount"] == 0
 
 
 def test_a_changed_engine_argument_rolls_the_pod_without_a_failed_request(served: Namespace, client: Client) -> None:
@@ -72,6 +76,8 @@ def test_a_spec_that_cannot_be_right_is_refused_with_the_field_and_the_allowed_v
 
 
 def test_deleting_it_deletes_everything_it_owned(served: Namespace) -> None:
-    served.kubectl("delete", "llm", NAME)
     owned = ["get", CHILDREN, "-l", f"app.kubernetes.io/instance={NAME}", "-o", "name"]
+    kinds = {name.partition("/")[0].partition(".")[0] for name in served.kubectl(*owned).split()}
+    assert kinds == {"configmap", "service", "poddisruptionbudget", "deployment", "pod"}
+    served.kubectl("delete", "llm", NAME)
     eventually("nothing left", lambda: served.kubectl(*owned) == "", 90)

@@ -15,6 +15,7 @@ NAME = "open"
 TWO_CACHES = "two-caches"
 TOLD_SECONDS = 15.0
 """From `kubectl apply` to the reason."""
+FIGURES = ("blockSize", "blocks", "kvCacheTokens", "maxModelLen", "concurrencyAtMaxModelLen")
 TOKEN = {"tokenSecretRef": {"name": "hub-token", "key": "token"}}
 
 
@@ -52,18 +53,24 @@ def test_the_engine_runs_with_what_was_chosen(served: Namespace) -> None:
 
 
 @pytest.mark.parametrize("name", [NAME, TWO_CACHES])
-def test_plan_and_engine_agree_exactly(served: Namespace, name: str) -> None:
+def test_the_status_has_what_the_engine_reports_and_the_plan_agrees(served: Namespace, name: str) -> None:
     eventually("what the engine got is read back", lambda: "actual" in _status(served, name), TOLD_SECONDS)
     status, report = _status(served, name), served.report(name)["Serving"]
     actual, pod = status["actual"], served.pod(name)["metadata"]["name"]
     assert (actual["pod"], actual["restarts"], actual["device"]) == (pod, 0, report["device"])
-    figures = ("blockSize", "blocks", "kvCacheTokens", "maxModelLen", "concurrencyAtMaxModelLen")
-    assert {key: actual[key] for key in (*figures, "perGPU")} == {key: report[key] for key in (*figures, "perGPU")}
+    assert {key: actual[key] for key in (*FIGURES, "perGPU")} == {key: report[key] for key in (*FIGURES, "perGPU")}
     accurate = served.condition(name, "PlanAccurate")
     assert (accurate["status"], accurate["reason"]) == ("True", "AsPlanned"), accurate["message"]
-    if actual["device"] == "cpu":  # a plan for GPUs has intervals; one for a given KV cache has none
-        planned = _planned_on_cpu(status)
-        assert {key: actual[key] for key in figures} == {key: planned[key] for key in figures}
+
+
+@pytest.mark.parametrize("name", [NAME, TWO_CACHES])
+def test_the_kv_cache_of_a_cpu_is_planned_to_the_block(served: Namespace, name: str) -> None:
+    eventually("what the engine got is read back", lambda: "actual" in _status(served, name), TOLD_SECONDS)
+    status = _status(served, name)
+    if status["actual"]["device"] != "cpu":
+        pytest.skip("a plan for GPUs has intervals; one for a given KV cache has none")
+    planned = _planned_on_cpu(status)
+    assert {key: status["actual"][key] for key in FIGURES} == {key: planned[key] for key in FIGURES}
 
 
 def _status(namespace: Namespace, name: str) -> Object:

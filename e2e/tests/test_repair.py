@@ -12,7 +12,7 @@ from e2e.client import Client
 from e2e.cluster import Cluster
 from e2e.cluster.docker import daemon
 from e2e.environment import Environment
-from e2e.tests.deployments import STANDING, Namespace, eventually
+from e2e.tests.deployments import STANDING, Namespace, eventually, operator_pods
 
 pytestmark = pytest.mark.skipif(os.environ.get("CLUSTER") == "existing", reason="the cluster is not ours to break")
 
@@ -37,12 +37,14 @@ def test_an_address_of_no_service_is_refused_on_the_node_and_kube_proxy_gets_cpu
     assert proxy["containers"][0]["resources"]["requests"]["cpu"] == "250m"
 
 
-def test_a_killed_operator_is_replaced_and_changes_are_taken_up(env: Environment, standing: Namespace) -> None:
-    label = f"app.kubernetes.io/name={environment.RELEASE}"
+def test_a_killed_operator_is_replaced_and_repairs_what_changed_meanwhile(
+    env: Environment, standing: Namespace
+) -> None:
+    before, label = operator_pods(env), f"app.kubernetes.io/name={environment.RELEASE}"
     env.kubectl("delete", "pod", "-n", environment.OPERATOR_NAMESPACE, "-l", label, "--grace-period=0", "--force")
-    standing.kubectl("label", "llm", STANDING, "changed=yes")
     standing.kubectl("delete", "service", STANDING)
     eventually("the Service again", lambda: standing.get("service", STANDING) is not None, 60)
+    assert operator_pods(env) - before, "no pod of the operator is new"
 
 
 def test_a_killed_worker_and_registry_are_healed(standing: Namespace) -> None:

@@ -68,9 +68,13 @@ def test_without_the_key_the_door_is_closed(address: str) -> None:
         OpenAI(base_url=address, api_key="wrong", max_retries=0).models.list()
 
 
-def test_the_start_tells_what_was_fetched_and_how_long_each_phase_took(served: Namespace) -> None:
+# backend_tests/test_start.py compares the whole list; what matters here is what a cluster adds: the download.
+PHASES = ("EngineArguments", "Download", "WeightsLoaded", "KVCache", "Warmup", "FirstToken", "Serving")
+
+
+def test_the_start_reports_the_bytes_downloaded_and_the_seconds_of_each_phase(served: Namespace) -> None:
     report = served.report(NAME)
-    assert list(report)[-8:] == [
-        "EngineArguments", "Download", "WeightsLoaded", "KVCache", "Warmup", "FirstToken", "Proof", "Serving",
-    ]  # fmt: skip
+    assert [phase for phase in report if phase in PHASES] == list(PHASES)
+    assert list(report)[-1] == "Serving"
+    assert {phase: report[phase] for phase in PHASES if report[phase].get("seconds", -1) < 0} == {}
     assert report["Download"]["bytes"] > 100_000

@@ -39,6 +39,11 @@ def eventually(what: str, done: Callable[[], bool], limit_s: float = LIMIT_S, ev
     raise AssertionError(f"not within {limit_s:.0f} s: {what}")
 
 
+def _value(metrics: str, name: str) -> float:
+    lines = (line for line in metrics.splitlines() if line.startswith(f"{name} "))
+    return next((float(line.split()[-1]) for line in lines), 0.0)
+
+
 @dataclass
 class OperatorProcess:
     """One operator. Its log grows over restarts."""
@@ -95,11 +100,15 @@ class OperatorProcess:
         return self.metric("triton_vllm_operator_leader") == 1.0
 
     def metric(self, name: str) -> float:
-        """A metric without labels, or with them as written; 0 when it is not there."""
-        for line in self.get("/metrics")[1].splitlines():
-            if line.startswith(f"{name} "):
-                return float(line.split()[-1])
-        return 0.0
+        """Value of a metric, labels as in the exposition (sorted by name); 0 if it is missing or nothing answers."""
+        return _value(self.get("/metrics")[1], name)
+
+    def counted(self, name: str) -> float:
+        """As `metric`, for what must be 0: AssertionError if the operator does not answer or has no such metric."""
+        code, text = self.get("/metrics")
+        assert code == 200, f"/metrics answers with {code}"
+        assert f"# TYPE {name.partition('{')[0]} " in text, f"the operator has no metric {name}"
+        return _value(text, name)
 
     def memory_mib(self) -> float:
         """Resident memory now, in MiB."""

@@ -109,7 +109,7 @@ def test_a_deleted_namespace_leaves_no_loop_behind(plane: ControlPlane, start_op
     since = len(plane.audit())
     time.sleep(5)
     assert view.writes(since) == []
-    assert operator.metric(DEFECTS) == 0
+    assert operator.counted(DEFECTS) == 0
 
 
 @pytest.fixture
@@ -142,4 +142,4 @@ def test_a_resource_of_a_newer_schema_is_told_and_its_children_are_kept(
     assert "update the operator" in told["message"]
     uids = {key: obj["metadata"]["uid"] for key, obj in view.children().items()}
     assert uids == {key: obj["metadata"]["uid"] for key, obj in before.items()}
-    assert operator.metric(DEFECTS) == 0
+    assert operator.counted(DEFECTS) == 0

@@ -16,7 +16,7 @@ from e2e.cluster.images import binaries
 from tests.apiserver.fixtures import StartOperator
 from tests.apiserver.inspections import IMAGE, inspection, says
 from tests.apiserver.operators import PROVEN, OperatorProcess, eventually
-from tests.apiserver.planned import LARGE, SMALL
+from tests.apiserver.planned import LARGE
 from tests.apiserver.view import View, llm
 from tests.apiserver.webhooks import Answer, Installed, installed, send
 from tests.builders.deployments import H100, node
@@ -234,10 +234,13 @@ def test_a_model_that_did_not_fit_can_be_changed_step_by_step(view: View, planne
     assert patch(view, "a", {"spec": {"engine": {"tensorParallelSize": 4}}}).code == 200
 
 
-def test_a_model_that_is_not_known_yet_is_not_judged(view: View, planner: OperatorProcess) -> None:
-    view.apply(llm("a", engine={"tensorParallelSize": 1}))
-    says(view, inspection(view), SMALL)
-    view.wait_children()
+def test_a_model_that_has_not_been_read_is_accepted_without_a_warning(
+    hook: Installed, view: View, planner: OperatorProcess
+) -> None:
+    answer = post(hook, "a", engine={"tensorParallelSize": 1})
+    assert (answer.code, answer.warnings) == (201, ())
+    says(view, inspection(view), LARGE)
+    view.wait_reason("a", "DoesNotFit")
 
 
 # ------------------------------------------------------------------------------------------- the certificate
@@ -312,4 +315,4 @@ def test_without_its_configuration_the_operator_is_ready_and_works(
     view.apply(llm("a"))
     view.wait_children()
     assert hook.plane.request("GET", hook.path)[0] == 404, "it is never made"
-    assert started.metric("triton_vllm_operator_webhook_registered") == 0.0
+    assert started.counted("triton_vllm_operator_webhook_registered") == 0.0

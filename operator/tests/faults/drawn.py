@@ -111,7 +111,8 @@ def run(plane: ControlPlane, seed: int, count: int) -> Row:
             eventually("the operator has caught up", made.operator.ready)
             for first in range(0, count, BATCH):
                 came += drawing.batch([f"d{number}" for number in range(first, min(first + BATCH, count))])
-            defects = made.operator.metric('triton_vllm_operator_reconciles_total{reason="Exception",result="defect"}')
+            defects = made.operator.counted('triton_vllm_operator_reconciles_total{reason="Exception",result="defect"}')
+            assert came["refused"] < count, "the API server has rejected every spec: the operator has seen none"
             assert defects == 0, f"{defects:.0f} defects: {made.operator.log.read_text()[-2000:]}"
         except AssertionError as error:
             return Row("drawn from the schema", f"{count} specs", False, f"{dict(came)}; {error}")

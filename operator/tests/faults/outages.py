@@ -52,6 +52,8 @@ class Outage:
         remove(self.on.view, doomed)
         noticed = self._noticed(during, began, seconds) if self.fault.frozen else None
         time.sleep(max(0.0, began + seconds - time.monotonic()))
+        if self.fault.stops_writes:
+            assert self.on.view.get("deployment", during) is None, "the fault did not reach the operator"
         self.on.proxy.fail(None)
         took = eventually("all as wanted after the fault", lambda: self._cured(during, doomed, seconds), CURED_S)
         self._nothing_made_anew()

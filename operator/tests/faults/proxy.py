@@ -41,6 +41,11 @@ class Fault:
     frozen: bool = False
     silent: bool = False
 
+    @property
+    def stops_writes(self) -> bool:
+        """Whether no write of the operator reaches the API server while it lasts."""
+        return bool(self.status or self.write_status or self.refused or self.silent)
+
 
 FAULTS = (
     Fault("429 with Retry-After", status=429, retry_after="3"),
