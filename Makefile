@@ -12,7 +12,7 @@ export PYTHONPYCACHEPREFIX := $(CACHE)/bytecode
 unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(dir $(UV)):$(PATH)
 
-.PHONY: help demo test down env gen verify test-unit test-apiserver test-engine test-oracle test-e2e faults bench-operator bench-webhook bench-capacity bench-gpu bench-serving test-gpu record-triton-kernels fuzz check-cuda
+.PHONY: help demo test down env gen verify test-unit test-apiserver test-engine test-oracle test-e2e faults bench-operator bench-webhook bench-capacity bench-gpu bench-serving test-gpu record-triton-kernels fuzz check-cuda mutation
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -37,6 +37,9 @@ verify: $(VENV) ## generated files, format, lint, types, layers, duplicates: rea
 
 test-unit: $(VENV) ## pure tests and property tests, no cluster
 	@$(VENV) -m pytest -q -n auto --dist worksteal -m "not apiserver and not engine and not oracle and not cuda and not e2e" operator/tests tools devtools e2e images
+
+mutation: $(VENV) ## changes of one expression that no unit test notices, a sample (ARGS="--all", "--packages observed"); minutes to hours
+	@$(VENV) -m tools.mutation $(ARGS)
 
 test-apiserver: $(VENV) ## against etcd and kube-apiserver as plain processes
 	@$(VENV) -m e2e.cluster binaries

@@ -40,11 +40,15 @@ def test_the_status_holds_what_the_schema_holds() -> None:
 HOSTILE: list[Any] = [
     None, True, -1, 2**53, 10**400, 1.5, "7", "x" * 65, "", "new\nline", "\u202e", [], {}, float("nan"), float("inf"),
 ]  # fmt: skip
+HOSTILE_IDS = (
+    "null", "boolean", "negative", "above-2-53", "of-400-digits", "fraction", "text", "65-characters", "empty",
+    "newline", "bidi-override", "list", "object", "nan", "infinity",
+)  # fmt: skip
 NEEDED = ("vllm", "device", "maxModelLen", "blocks", "blockSize", "kvCacheTokens", "concurrencyAtMaxModelLen", "perGPU")
 
 
 @pytest.mark.parametrize("key", NEEDED)
-@pytest.mark.parametrize("value", HOSTILE, ids=repr)
+@pytest.mark.parametrize("value", HOSTILE, ids=HOSTILE_IDS)
 def test_a_hostile_figure_is_no_report(key: str, value: Any) -> None:
     fine = {("concurrencyAtMaxModelLen", "1.5"), ("perGPU", "{}"), ("vllm", "'7'")}
     if (key, repr(value)) in fine:
