@@ -28,10 +28,18 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "token for a claim": (
         {"model": {"uri": "pvc://claim", "tokenSecretRef": {"name": "hub"}}},
         "spec.model",
-        "tokenSecretRef is read only for a hf:// uri",
+        "tokenSecretRef requires a hf:// uri",
     ),
-    "revision twice": ({"model": {"uri": f"{GOOD}@v1", "revision": "v2"}}, "spec.model", "give it in one place"),
-    "revision of a claim": ({"model": {"uri": "pvc://claim", "revision": "v2"}}, "spec.model", "revision goes with"),
+    "revision twice": (
+        {"model": {"uri": f"{GOOD}@v1", "revision": "v2"}},
+        "spec.model",
+        "Set the revision in one place",
+    ),
+    "revision of a claim": (
+        {"model": {"uri": "pvc://claim", "revision": "v2"}},
+        "spec.model",
+        "revision requires a hf:// uri",
+    ),
     "model name with a slash": ({"model": {"uri": GOOD, "name": "a/b"}}, "spec.model.name", "letters, digits"),
     "model name that climbs": ({"model": {"uri": GOOD, "name": "a..b"}}, "spec.model.name", "no '..'"),
     "long model name": ({"model": {"uri": GOOD, "name": "a" * 64}}, "spec.model.name", "63"),

@@ -225,7 +225,7 @@ def test_a_renamed_argument_is_written_as_the_release_takes_it(tmp_path: Path) -
 @pytest.mark.parametrize("path", ["/models/llama", "./weights/llama", "../x/y", "s3://bucket/llama", "gpt2", "", 7])
 def test_a_model_that_is_no_repository_of_the_hub_needs_a_uri(tmp_path: Path, path: object) -> None:
     model(tmp_path, "llama", model={"model": path, "revision": "main"})
-    assert "give --uri pvc://CLAIM/PATH or hf://ORG/REPO" in refused(tmp_path)
+    assert "pass --uri hf://ORG/REPO[@REVISION] or pvc://CLAIM[/PATH]" in refused(tmp_path)
     obj, notes = imported(tmp_path, "--uri=pvc://weights/llama")
     assert obj["spec"]["model"] == {"uri": "pvc://weights/llama"}
     assert notes["1/model.json: model"] == "changed: spec.model.uri: pvc://weights/llama"

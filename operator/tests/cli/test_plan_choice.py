@@ -265,4 +265,4 @@ def test_bad_input_is_one_line_that_says_what_to_write(
 
 def test_a_claim_is_not_read_from_here(tmp_path: Path) -> None:
     file = written(tmp_path, resource("a", {"model": {"uri": "pvc://models/large"}}))
-    assert "pvc://models/large is read in the cluster only" in refused("-f", file, *ON_H100)
+    assert "pvc://models/large is only readable in the cluster" in refused("-f", file, *ON_H100)

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from triton_vllm_operator.api import names
+from triton_vllm_operator.api.model_source import ClaimSource
 from triton_vllm_operator.api.spec import EngineSpec, LLMDeployment
 from triton_vllm_operator.capacity import GPUClass, ModelShape
 from triton_vllm_operator.catalog.releases import Release
@@ -93,7 +94,7 @@ class Question:
     ) -> Question:
         """An LLMDeployment that says no more than `spec.engine` and `spec.resources.gpu`."""
         meta = {"name": "plan", "namespace": "default", "uid": NO_UID}
-        said = {"model": {"uri": "pvc://any/model"}, "resources": {"gpu": gpu}}
+        said = {"model": {"uri": ClaimSource.of("any").uri}, "resources": {"gpu": gpu}}
         llm = LLMDeployment.parse({"metadata": meta, "spec": said})
         spec = llm.spec.model_copy(update={"engine": engine})
         return cls(llm.model_copy(update={"spec": spec}), engine_version, row, {})

@@ -10,6 +10,7 @@ from typing import Any, Final
 from pydantic.alias_generators import to_camel
 
 from triton_vllm_operator.api import names
+from triton_vllm_operator.api.model_source import FORMS, HubSource, is_repository
 from triton_vllm_operator.catalog import argument_table, arguments
 from triton_vllm_operator.catalog.renamed_arguments import Fate, Outcome, translate
 from triton_vllm_operator.catalog.spelling import canonical
@@ -17,7 +18,6 @@ from triton_vllm_operator.cli import imported_files
 from triton_vllm_operator.cli.errors import InputProblem
 from triton_vllm_operator.cli.repositories import CONFIG, ENGINE, TritonModel
 
-_HUB = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$")
 _PREFIX: Final = "vllm_"
 _LORA: Final = ("enable_lora", "max_loras", "max_lora_rank", "max_cpu_loras", "lora_dtype", "fully_sharded_loras")
 #: Tensors of the backend's contract: it adds them itself.
@@ -142,13 +142,13 @@ def _location(model: TritonModel, given: _Given, uri: str | None) -> tuple[dict[
 
 
 def _hub_uri(model: TritonModel, file: str, named: Any) -> str:
-    where = "give --uri pvc://CLAIM/PATH or hf://ORG/REPO"
+    where = f"pass --uri {FORMS}"
     if not isinstance(named, str) or not named:
         raise InputProblem(f"{model.name or CONFIG}: {file} does not name a model: {where}")
-    if not _HUB.match(named) or ".." in named:
+    if not is_repository(named):
         what = "a path in the server's container" if "/" in named else "no ORG/REPO of the hub"
         raise InputProblem(f"{model.name or CONFIG}: {file}: model {named!r:.200} is {what}: {where}")
-    return f"hf://{named}"
+    return HubSource(named).uri
 
 
 def _replicas(model: TritonModel, engine: Mapping[str, Any]) -> tuple[int, list[Note]]:

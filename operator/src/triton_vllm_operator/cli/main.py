@@ -13,8 +13,9 @@ import typer
 import yaml
 from rich.console import Console
 
+from triton_vllm_operator.api.model_source import FORMS
 from triton_vllm_operator.capacity import ShapeError
-from triton_vllm_operator.cli import deployments, import_, model_source, planning, render, request, tables
+from triton_vllm_operator.cli import deployments, import_, planning, render, request, shape_options, tables
 from triton_vllm_operator.cli.errors import BAD_INPUT, DOES_NOT_FIT, FITS, NOT_READY, REFUSED, TIGHT, InputProblem
 
 app = typer.Typer(
@@ -92,11 +93,11 @@ def plan(
     """Say whether a model fits a GPU, what fills its memory and what would fit.
 
     With --choose, --cluster or -f it says what the operator would choose and plan; else what the engine does by itself.
-    Only --model, an hf:// model of a file, and --cluster need a network. Exit codes: 0 Fits, 2 bad input, 3 Tight, 4
-    DoesNotFit.
+    Only --model, a file whose model is on the Hugging Face Hub, and --cluster need a network. Exit codes: 0 Fits, 2 bad
+    input, 3 Tight, 4 DoesNotFit.
     """
     options = request.Options(gpu, gpu_memory_gib, compute_capability, gpus, release, engine_version, changes or ())
-    given = model_source.Given(shape, model_dir, model)
+    given = shape_options.ShapeOptions(shape, model_dir, model)
     try:
         where = planning.where(kubeconfig, context, cluster=cluster)
         if serving_image is not None and filename is None:
@@ -137,7 +138,7 @@ def render_command(
     The API server checks more than this command: the rules between fields are in the CRD.
     """
     try:
-        cluster, given = None, model_source.Given(shape, model_dir, model)
+        cluster, given = None, shape_options.ShapeOptions(shape, model_dir, model)
         if gpu is not None or given.any:
             if gpu is None:
                 raise InputProblem("give --gpu PRODUCT with the model")
@@ -178,9 +179,7 @@ def import_command(
     path: Annotated[Path, typer.Argument(help="A model repository, the directory of one model, or a config.pbtxt.")],
     model: Annotated[str | None, typer.Option(help="Only this model of the repository.")] = None,
     name: Annotated[str | None, typer.Option(help="metadata.name (made of the model's name).")] = None,
-    uri: Annotated[
-        str | None, typer.Option(help="spec.model.uri where model.json names a path: pvc://CLAIM/PATH, hf://ORG/REPO.")
-    ] = None,
+    uri: Annotated[str | None, typer.Option(help=f"spec.model.uri, if model.json names a path: {FORMS}.")] = None,
     release: Annotated[str | None, typer.Option(help="spec.server.release (NVIDIA's newest).")] = None,
     image: Annotated[str | None, typer.Option(help="spec.server.image.")] = None,
     output: Annotated[
@@ -208,7 +207,7 @@ def import_command(
 def shape_command(model_dir: ModelDir = None, model: HubModel = None) -> None:
     """Print a model's shape: all that `plan --shape` needs to know of it."""
     try:
-        found = model_source.Given(None, model_dir, model).read()
+        found = shape_options.ShapeOptions(None, model_dir, model).read()
     except (InputProblem, ShapeError) as error:
         raise _refused(error) from None
     typer.echo(json.dumps(found.to_json(), indent=2))

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from triton_vllm_operator.capacity import ModelShape, with_suggestions
-from triton_vllm_operator.cli import deployments, model_source, request
+from triton_vllm_operator.cli import deployments, request, shape_options
 from triton_vllm_operator.cli.deployments import Question
 from triton_vllm_operator.cli.errors import InputProblem
-from triton_vllm_operator.plan.model_status import model_from_status, model_identity
+from triton_vllm_operator.plan.model_status import model_from_status
 
 #: GPUs of a node, where --gpus does not say it.
 GPUS_OF_A_NODE = 8
@@ -33,14 +33,14 @@ def where(kubeconfig: str | None, context: str | None, *, cluster: bool) -> Cont
     return Context(kubeconfig, context) if cluster else None
 
 
-def engine_alone(given: model_source.Given, options: request.Options) -> dict[str, Any]:
+def engine_alone(given: shape_options.ShapeOptions, options: request.Options) -> dict[str, Any]:
     """The plan of an engine that is told what the options say, and nothing else: as `vllm serve` would start it."""
     gpu = request.gpu_of(options)
     return with_suggestions(given.read(), request.settings_of(options), gpu).to_json()
 
 
 def as_operator(
-    given: model_source.Given,
+    given: shape_options.ShapeOptions,
     options: request.Options,
     file: Path | None,
     serving_image: str | None,
@@ -93,14 +93,11 @@ def _nodes(question: Question, options: request.Options, cluster: Context | None
     return [deployments.node(question.llm, replace(gpu, per_node=gpu.per_node or GPUS_OF_A_NODE))]
 
 
-def _shape(given: model_source.Given, question: Question, *, of_file: bool) -> ModelShape:
+def _shape(given: shape_options.ShapeOptions, question: Question, *, of_file: bool) -> ModelShape:
     """Of the model that the options name, else of the one that the LLMDeployment does."""
     if given.any or not of_file:
         return given.read()
     model = question.status.get("model")
     if isinstance(model, dict) and (known := model_from_status(question.llm, model)):
         return known.shape
-    asked = model_identity(question.llm)
-    if not asked["uri"].startswith("hf://"):
-        raise InputProblem(f"{asked['uri']} is read in the cluster only: give --model-dir DIR or --shape FILE")
-    return model_source.shape_of_repository(asked["uri"].removeprefix("hf://"), asked.get("revision"))
+    return shape_options.shape_of_source(question.llm.spec.model.source)

@@ -22,7 +22,6 @@ from triton_vllm_operator.controller.manager import Cluster
 from triton_vllm_operator.controller.shape_cache import Models
 from triton_vllm_operator.controller.ttl_cache import Shared
 from triton_vllm_operator.desired import repository
-from triton_vllm_operator.desired.engine_args import claim
 from triton_vllm_operator.desired.inputs import Defaults
 from triton_vllm_operator.desired.inspect_pod import inspect_pod
 from triton_vllm_operator.desired.pod import CONTAINER
@@ -33,7 +32,7 @@ from triton_vllm_operator.observed.observation import Observation
 from triton_vllm_operator.plan import inspection, mixed_gpus, verdict
 from triton_vllm_operator.plan.autoconfig import empty_autoconfig, recorded
 from triton_vllm_operator.plan.inspection_protocol import NO_RESULT, Failure, InspectedModel
-from triton_vllm_operator.plan.model_status import is_pinned, model_from_status, model_status
+from triton_vllm_operator.plan.model_status import model_from_status, model_status
 from triton_vllm_operator.plan.not_planned import NotPlanned
 from triton_vllm_operator.plan.validation import Wanted
 from triton_vllm_operator.webhook.verdict import Foreseen
@@ -145,7 +144,7 @@ class Planning:
         chosen = _chosen_before(cluster, llm, status)
         runs = _runs(cluster, llm.with_chosen(chosen or empty_autoconfig(llm)))
         found = await self._decided(cluster, wanted, status, read, chosen, final=False)
-        certain = own is not None or is_pinned(llm)
+        certain = own is not None or llm.spec.model.source.pinned
         return Foreseen(found, binding=certain and not runs and llm.spec.planning.mode == "Enforce")
 
     def _skipped(self, llm: LLMDeployment) -> NotPlanned | None:
@@ -305,14 +304,14 @@ def _deployment(cluster: Cluster, llm: LLMDeployment) -> Object | None:
 
 async def _claim_problem(cluster: Cluster, llm: LLMDeployment) -> NotPlanned | None:
     """Never be the first pod of a claim: that would choose the volume's node without regard to GPUs."""
-    found = claim(llm)
-    if found is None:
+    claim = llm.spec.model.source.claim_name
+    if claim is None:
         return None
-    obj = await cluster.client.find(kinds.PVC, llm.namespace, found[0])
+    obj = await cluster.client.find(kinds.PVC, llm.namespace, claim)
     if obj is None:
-        return NotPlanned(Reason.CLAIM_NOT_FOUND, f"PersistentVolumeClaim {found[0]} does not exist.")
+        return NotPlanned(Reason.CLAIM_NOT_FOUND, f"PersistentVolumeClaim {claim} does not exist.")
     if obj.get("status", {}).get("phase") != "Bound":
-        return NotPlanned(Reason.CLAIM_NOT_BOUND, f"PersistentVolumeClaim {found[0]} has no volume yet.")
+        return NotPlanned(Reason.CLAIM_NOT_BOUND, f"PersistentVolumeClaim {claim} has no volume yet.")
     return None
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.plan.inspection_protocol import InspectedModel, pack_shape, unpack_shape
-from triton_vllm_operator.plan.model_status import model_identity
 
 REMEMBERED = 512
 
@@ -39,5 +38,5 @@ class Models:
 
 
 def _place(llm: LLMDeployment) -> Place:
-    asked = model_identity(llm)
-    return llm.namespace, asked["uri"], asked.get("revision", "")
+    source = llm.spec.model.source
+    return llm.namespace, source.uri, source.revision or ""

@@ -10,31 +10,14 @@ from triton_vllm_operator.desired.contract import MODEL_DIR
 _NOT_ARGUMENTS = {"extra_args"}
 
 
-def source(llm: LLMDeployment) -> tuple[str, str | None]:
-    """What vLLM loads: (repository id or absolute path, revision or None)."""
-    uri = llm.spec.model.uri
-    if uri.startswith("pvc://"):
-        return MODEL_DIR, None
-    repository, _, revision = uri.removeprefix("hf://").partition("@")
-    return repository, revision or llm.spec.model.revision
-
-
-def claim(llm: LLMDeployment) -> tuple[str, str] | None:
-    """(claim name, path inside it or "") of a pvc:// model, else None."""
-    uri = llm.spec.model.uri
-    if not uri.startswith("pvc://"):
-        return None
-    name, _, path = uri.removeprefix("pvc://").partition("/")
-    return name, path.strip("/")
-
-
 def engine_args(llm: LLMDeployment) -> dict[str, Any]:
     """Arguments of vLLM's AsyncEngineArgs; typed fields come after, and so win over, extra arguments."""
-    model, revision = source(llm)
+    source = llm.spec.model.source
     given: dict[str, Any] = llm.spec.engine.model_dump(exclude=_NOT_ARGUMENTS, exclude_none=True)
     typed = {"tensor_parallel_size": 1, **given}  # as many workers as GPUs were asked for
-    identity = {"model": model, "served_model_name": llm.model_name} | ({"revision": revision} if revision else {})
-    return {**llm.spec.engine.extra_args, **typed, **identity}
+    identity = {"model": source.engine_model(MODEL_DIR), "served_model_name": llm.model_name}
+    revision = {"revision": source.revision} if source.revision else {}
+    return {**llm.spec.engine.extra_args, **typed, **identity, **revision}
 
 
 def model_json(llm: LLMDeployment) -> str:

@@ -16,7 +16,6 @@ from typing import Any
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.desired.contract import MODEL_DIR
-from triton_vllm_operator.desired.engine_args import claim, source
 from triton_vllm_operator.desired.inputs import Defaults
 from triton_vllm_operator.desired.objects import child, restricted_container, restricted_pod
 
@@ -68,37 +67,27 @@ def _pod_spec(llm: LLMDeployment, image: str, pull_policy: str, defaults: Defaul
 
 
 def _container(llm: LLMDeployment, image: str, pull_policy: str, env: Objects, mounts: Objects) -> dict[str, Any]:
-    model = [{"name": "model", "mountPath": MODEL_DIR, "readOnly": True}] if claim(llm) else []
+    source = llm.spec.model.source
     return {
         "name": names.INSPECTION_CONTAINER,
         "image": image,
         **({"imagePullPolicy": pull_policy} if pull_policy else {}),
         "command": ["python3", "-m", "triton_vllm_operator.inspect"],
-        "args": _arguments(llm),
+        "args": source.inspection_arguments(MODEL_DIR),
         "env": env,
         **({"envFrom": llm.spec.pod_template.env_from} if llm.spec.pod_template.env_from else {}),
         "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, *model, *mounts],
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, *source.inspection_mounts(MODEL_DIR), *mounts],
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": restricted_container(),
     }
-
-
-def _arguments(llm: LLMDeployment) -> list[str]:
-    if found := claim(llm):
-        folder = f"{MODEL_DIR}/{found[1]}" if found[1] else MODEL_DIR
-        return [f"--folder={folder}", f"--told-as={llm.spec.model.uri}"]
-    repository, revision = source(llm)
-    return [f"--repository={repository}", *([f"--revision={revision}"] if revision else [])]
 
 
 def _env(llm: LLMDeployment, defaults: Defaults) -> list[dict[str, Any]]:
     """Ours by name, then the user's, both only as far as they tell how to reach the hub."""
     plain = {"HOME": "/tmp", "HF_HOME": "/tmp/huggingface", **_network(defaults.env)}
     found: dict[str, dict[str, Any]] = {name: {"name": name, "value": value} for name, value in plain.items()}
-    if token := llm.spec.model.token_secret_ref:
-        reference = {"secretKeyRef": {"name": token.name, "key": token.key}}
-        found["HF_TOKEN"] = {"name": "HF_TOKEN", "valueFrom": reference}
+    found |= {entry["name"]: entry for entry in llm.spec.model.environment}
     theirs = [entry for entry in llm.spec.pod_template.env if _NETWORK_VARIABLE.fullmatch(entry["name"])]
     given = {entry["name"] for entry in theirs}
     return [found[name] for name in sorted(found) if name not in given] + theirs
@@ -125,7 +114,4 @@ def _files_of(env: Objects, llm: LLMDeployment) -> tuple[Objects, Objects]:
 
 
 def _volumes(llm: LLMDeployment) -> list[dict[str, Any]]:
-    volumes: list[dict[str, Any]] = [{"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}}]
-    if found := claim(llm):
-        volumes.append({"name": "model", "persistentVolumeClaim": {"claimName": found[0], "readOnly": True}})
-    return volumes
+    return [{"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}}, *llm.spec.model.source.volumes()]

@@ -17,7 +17,6 @@ from triton_vllm_operator.desired.contract import (
     REPOSITORY_DIR,
     STOP_MARGIN_SECONDS,
 )
-from triton_vllm_operator.desired.engine_args import claim
 from triton_vllm_operator.desired.inputs import Defaults, ServingImage
 from triton_vllm_operator.desired.objects import restricted_container, restricted_pod
 
@@ -105,9 +104,7 @@ def _env(llm: LLMDeployment, defaults: Defaults) -> list[dict[str, Any]]:
         **defaults.env,
     }
     found: dict[str, dict[str, Any]] = {name: {"name": name, "value": value} for name, value in plain.items()}
-    if token := llm.spec.model.token_secret_ref:
-        reference = {"secretKeyRef": {"name": token.name, "key": token.key}}
-        found["HF_TOKEN"] = {"name": "HF_TOKEN", "valueFrom": reference}
+    found |= {entry["name"]: entry for entry in llm.spec.model.environment}
     if llm.spec.server.open_ai.enabled and (key := llm.spec.server.open_ai.api_key_secret_ref):
         reference = {"secretKeyRef": {"name": key.name, "key": key.key}}
         found["VLLM_API_KEY"] = {"name": "VLLM_API_KEY", "valueFrom": reference}
@@ -166,10 +163,7 @@ def _mounts(llm: LLMDeployment) -> list[dict[str, Any]]:
         {"name": "tmp", "mountPath": "/tmp"},
         {"name": "shm", "mountPath": "/dev/shm"},
     ]
-    if found := claim(llm):
-        inside = {"subPath": found[1]} if found[1] else {}
-        mounts.append({"name": "model", "mountPath": MODEL_DIR, "readOnly": True, **inside})
-    return mounts + llm.spec.pod_template.volume_mounts
+    return mounts + llm.spec.model.source.server_mounts(MODEL_DIR) + llm.spec.pod_template.volume_mounts
 
 
 def _volumes(llm: LLMDeployment, config_map: str) -> list[dict[str, Any]]:
@@ -179,10 +173,8 @@ def _volumes(llm: LLMDeployment, config_map: str) -> list[dict[str, Any]]:
         {"name": "tmp", "emptyDir": {}},
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": str(llm.spec.resources.shared_memory)}},
     ]
-    if found := claim(llm):
-        volumes.append({"name": "model", "persistentVolumeClaim": {"claimName": found[0], "readOnly": True}})
     added = [v.model_dump(by_alias=True, exclude_none=True) for v in llm.spec.pod_template.volumes]
-    return volumes + added
+    return volumes + llm.spec.model.source.volumes() + added
 
 
 def _init_process(image: ServingImage) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The command of the inspection pod. Exit status 0 when the model was read, 1 when the message says why not."""
+"""The command of the inspection pod. Exit status 0 when the model was read, 1 when the message has the reason."""
 
 from __future__ import annotations
 
@@ -9,83 +9,60 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from triton_vllm_operator.api.reasons import Reason
-from triton_vllm_operator.inspect import model
-from triton_vllm_operator.inspect.folder import Folder
-from triton_vllm_operator.inspect.hub import Hub, endpoint
+from triton_vllm_operator.inspect import access, model
+from triton_vllm_operator.inspect.access import Access
 from triton_vllm_operator.plan.inspection_protocol import Failure, InspectedModel, InspectionResult, encode_result
 
 LIMIT_S = 45.0
-FIRST_ANSWER_S = 10.0  # a network without a way out swallows packets and names for minutes
+FIRST_ANSWER_S = 10.0  # without a route to the hub, packets and DNS queries get no answer for minutes
 TERMINATION_MESSAGE = "/dev/termination-log"
 
 
 def command_line() -> argparse.ArgumentParser:
-    """The options."""
+    """The command's options."""
     parser = argparse.ArgumentParser(prog="python3 -m triton_vllm_operator.inspect")
     where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--repository", help="ORG/REPO at HF_ENDPOINT, read with HF_TOKEN where that is set")
-    where.add_argument("--folder", type=Path, help="a folder with config.json")
-    parser.add_argument("--revision", help="branch, tag or commit of the repository (its default branch)")
-    parser.add_argument("--told-as", help="what messages call the model (the repository or the folder)")
-    parser.add_argument("--message-file", type=Path, default=Path(TERMINATION_MESSAGE), help="(%(default)s)")
-    first = "seconds until the hub must have said which commit it has (%(default)s)"
+    where.add_argument("--repository", help="ORG/REPO at HF_ENDPOINT, read with HF_TOKEN if that is set")
+    where.add_argument("--folder", type=Path, help="a directory with config.json")
+    parser.add_argument("--revision", help="branch, tag or commit of the repository (default: its default branch)")
+    parser.add_argument("--told-as", help="the model in messages (default: the repository or the folder)")
+    parser.add_argument("--message-file", type=Path, default=Path(TERMINATION_MESSAGE), help="(default: %(default)s)")
+    first = "seconds until the hub must have resolved the revision (default: %(default)s)"
     parser.add_argument("--first-answer", type=float, default=FIRST_ANSWER_S, help=first)
-    parser.add_argument("--limit", type=float, default=LIMIT_S, help="seconds until it gives up (%(default)s)")
+    limit = "seconds until the inspection gives up (default: %(default)s)"
+    parser.add_argument("--limit", type=float, default=LIMIT_S, help=limit)
     return parser
 
 
-def inspect(given: argparse.Namespace, found: threading.Event) -> InspectionResult:
-    """Read the model that the command line names. `found` is set once it is known to be there."""
-    told_as = given.told_as or given.repository or str(given.folder)
+def inspect(model_access: Access, found: threading.Event) -> InspectionResult:
+    """Read a model. `found` is set once it is known to exist."""
     try:
-        source: model.Source
-        if given.repository:
-            source = Hub.open(given.repository, given.revision, os.environ.get("HF_TOKEN") or None)
-        else:
-            source = Folder.open(given.folder, told_as)
+        source = model_access.open()
     except model.Unreadable as error:
         return error.failure
     found.set()
-    return model.inspect(source, told_as)
-
-
-def no_answer(given: argparse.Namespace) -> Failure:
-    """What is said when the hub is silent."""
-    text = f"{endpoint()} has not answered for {given.repository} within {given.first_answer:.0f} s."
-    advice = "Check the hub, HF_ENDPOINT, proxies, DNS and network policies of the namespace."
-    return Failure(Reason.HUB_UNREACHABLE, f"{text} {advice}")
-
-
-def too_slow(given: argparse.Namespace) -> Failure:
-    """What is said when the time is over."""
-    if given.repository:
-        text = f"The hub did not send the headers of {given.repository} within {given.limit:.0f} s."
-        return Failure(
-            Reason.HUB_UNREACHABLE, f"{text} It is tried again; check the hub and the network if that persists."
-        )
-    text = f"{given.told_as or given.folder} was not read within {given.limit:.0f} s"
-    return Failure(Reason.INSPECTION_TIMEOUT, f"{text}: the volume is slow, or the files are not a model.")
+    return model.inspect(source, model_access.display_name)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Inspect, tell, and end within the limit whatever the other side does."""
-    given = command_line().parse_args(arguments)
-    told, found = threading.Lock(), threading.Event()
+    """Inspect, report, and end within the limit whatever the other side does; the exit status."""
+    options = command_line().parse_args(arguments)
+    model_access = access.of_options(options)
+    reporting, found = threading.Lock(), threading.Event()
 
-    def tell(outcome: InspectionResult) -> int:
-        if not told.acquire(blocking=False):  # the other one is telling: it ends the process
+    def report(outcome: InspectionResult) -> int:
+        if not reporting.acquire(blocking=False):  # another thread is reporting, and ends the process
             threading.Event().wait()
-        given.message_file.write_text(encode_result(outcome), encoding="ascii")
+        options.message_file.write_text(encode_result(outcome), encoding="ascii")
         sys.stdout.write(_line(outcome) + "\n")
         sys.stdout.flush()
         return 0 if isinstance(outcome, InspectedModel) else 1
 
     # Requests and parsing cannot be interrupted from outside, so the process is ended under them.
-    _after(given.limit, lambda: os._exit(tell(too_slow(given))))
-    if given.repository:
-        _after(given.first_answer, lambda: found.is_set() or os._exit(tell(no_answer(given))))
-    return tell(inspect(given, found))
+    _after(options.limit, lambda: os._exit(report(model_access.too_slow(options.limit))))
+    if no_answer := model_access.no_answer:
+        _after(options.first_answer, lambda: found.is_set() or os._exit(report(no_answer(options.first_answer))))
+    return report(inspect(model_access, found))
 
 
 def _after(seconds: float, act: Callable[[], object]) -> None:

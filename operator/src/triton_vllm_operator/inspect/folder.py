@@ -54,3 +54,9 @@ class Folder:
             advice = "The serving pods run as user and group 1000, and must be able to read it."
             text = f"{self.told_as}/{name} cannot be read: {error.strerror or error}. {advice}"
             raise Unreadable(Failure(Reason.FILE_UNREADABLE, text)) from error
+
+
+def too_slow(name: str, seconds: float) -> Failure:
+    """The failure to report when the directory `name` has not been read in time."""
+    text = f"{name} was not read within {seconds:.0f} s: the volume is slow, or the files are not a model."
+    return Failure(Reason.INSPECTION_TIMEOUT, text)

@@ -62,6 +62,21 @@ class Hub:
             return _patiently(lambda: _part(url, headers, first, count))
 
 
+def no_answer(repository: str, seconds: float) -> Failure:
+    """The failure to report when the hub has not resolved the revision in time."""
+    advice = "Check the hub, HF_ENDPOINT, proxies, DNS and network policies of the namespace."
+    return Failure(
+        Reason.HUB_UNREACHABLE, f"{endpoint()} has not answered for {repository} within {seconds:.0f} s. {advice}"
+    )
+
+
+def too_slow(repository: str, seconds: float) -> Failure:
+    """The failure to report when the hub has not sent all headers in time."""
+    text = f"The hub did not send the headers of {repository} within {seconds:.0f} s."
+    advice = "The operator tries again; check the hub and the network if this persists."
+    return Failure(Reason.HUB_UNREACHABLE, f"{text} {advice}")
+
+
 def _part(url: str, headers: dict[str, str], first: int, count: int) -> bytes:
     with get_session().stream("GET", url, headers=headers, timeout=SILENCE_S, follow_redirects=True) as response:
         if response.status_code == 416:  # the file ends before `first`

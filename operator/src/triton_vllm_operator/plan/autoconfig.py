@@ -15,7 +15,6 @@ from typing import Any
 from triton_vllm_operator.api.autoconfig import Chosen
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.capacity import EngineSettings, GPUClass, ModelShape, choose, plan
-from triton_vllm_operator.plan.model_status import model_identity
 
 _VERDICTS = ("Fits", "Tight", "DoesNotFit")
 
@@ -69,7 +68,7 @@ def basis(llm: LLMDeployment) -> str:
     """
     spec = llm.spec
     parts = {
-        "model": model_identity(llm),
+        "model": llm.spec.model.source.identity(),
         "engine": spec.engine.model_dump(mode="json", exclude_defaults=True),
         "gpu": spec.resources.gpu.model_dump(mode="json", exclude_defaults=True),
         "nodes": spec.scheduling.node_selector,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,25 +10,11 @@ from triton_vllm_operator.capacity import ShapeError
 from triton_vllm_operator.plan.inspection_protocol import InspectedModel, pack_shape, unpack_shape
 
 
-def model_identity(llm: LLMDeployment) -> dict[str, str]:
-    """What identifies the model that the spec names: the first fields of `status.model`."""
-    uri, _, inside = llm.spec.model.uri.partition("@")
-    revision = inside or llm.spec.model.revision
-    return {"uri": uri} | ({"revision": revision} if revision else {})
-
-
-def is_pinned(llm: LLMDeployment) -> bool:
-    """Whether the spec names a commit, so that what was read of it once stays true."""
-    identity = model_identity(llm)
-    revision = identity.get("revision", "")
-    return identity["uri"].startswith("hf://") and re.fullmatch(r"[0-9a-f]{40}", revision) is not None
-
-
 def model_status(llm: LLMDeployment, model: InspectedModel) -> dict[str, Any]:
     """`status.model`: figures for people, and the whole shape in its packed form."""
     shape = model.shape
     found: dict[str, Any] = {
-        **model_identity(llm),
+        **llm.spec.model.source.identity(),
         "commit": model.commit or None,
         "architecture": shape.architecture,
         "modelType": shape.model_type or None,
@@ -49,7 +34,7 @@ def model_status(llm: LLMDeployment, model: InspectedModel) -> dict[str, Any]:
 
 def model_from_status(llm: LLMDeployment, model: Mapping[str, Any]) -> InspectedModel | None:
     """The model that `status.model` holds; None where it is of another model than the spec's, or of an older form."""
-    if {key: model[key] for key in ("uri", "revision") if key in model} != model_identity(llm):
+    if {key: model[key] for key in ("uri", "revision") if key in model} != llm.spec.model.source.identity():
         return None
     try:
         return InspectedModel(str(model.get("commit", "")), unpack_shape(str(model.get("shape", ""))))

@@ -1,28 +1,22 @@
 """`spec.model`: which model is served."""
 
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
+from triton_vllm_operator.api import model_source
+from triton_vllm_operator.api.model_source import SOURCES, ModelSource
 from triton_vllm_operator.api.schema import Model, cel, field
-from triton_vllm_operator.api.spec.secret_ref import SecretKeyRef
+from triton_vllm_operator.api.secret_ref import SecretKeyRef
 
-HF_URI_PATTERN = (
-    r"^hf://[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}(@[A-Za-z0-9][A-Za-z0-9._/-]{0,199})?$"
-)
-PVC_URI_PATTERN = r"^pvc://[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?(/[A-Za-z0-9._-]+)*/?$"
 SERVED_NAME_PATTERN = "^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
 _NAME_MESSAGE = "name holds letters, digits, '.', '_' and '-', starts and ends with a letter or digit, and has no '..'"
-_URI_MESSAGE = (
-    "uri must be hf://ORG/REPO[@REVISION] or pvc://CLAIM[/PATH], for example hf://meta-llama/Llama-2-7b-chat-hf"
-)
 
 
 def _uri(text: str) -> str:
-    """The API server refuses other texts by the CRD's rules; this holds where an older CRD is still installed."""
-    if ".." in text or not (re.fullmatch(HF_URI_PATTERN, text) or re.fullmatch(PVC_URI_PATTERN, text)):
-        raise ValueError(_URI_MESSAGE)
+    """Check a URI where an older CRD, without today's rules, is still installed."""
+    model_source.parse(text)
     return text
 
 
@@ -33,28 +27,41 @@ def _served_name(text: str) -> str:
     return text
 
 
+_WITH_TOKEN = [source for source in SOURCES if source.TOKEN_VARIABLE is not None]
+_WITH_REVISION = [source for source in SOURCES if source.HAS_REVISIONS]
+
+
+def _of_scheme(sources: list[type[ModelSource]]) -> str:
+    """CEL: whether `self.uri` has the scheme of one of these sources."""
+    rules = [f"self.uri.startsWith('{source.SCHEME}://')" for source in sources]
+    return rules[0] if len(rules) == 1 else f"({' || '.join(rules)})"
+
+
+def _schemes(sources: list[type[ModelSource]]) -> str:
+    return " or ".join(f"{source.SCHEME}://" for source in sources)
+
+
 class ModelSpec(Model):
     """Which model is served, under which name."""
 
     model_config = Model.model_config | {
         "json_schema_extra": cel(
             (
-                "!has(self.tokenSecretRef) || self.uri.startsWith('hf://')",
-                "tokenSecretRef is read only for a hf:// uri: remove it, or use hf://ORG/REPO",
+                f"!has(self.tokenSecretRef) || {_of_scheme(_WITH_TOKEN)}",
+                f"tokenSecretRef requires a {_schemes(_WITH_TOKEN)} uri. Remove tokenSecretRef, or change uri",
             ),
             (
-                "!has(self.revision) || (self.uri.startsWith('hf://') && !self.uri.contains('@'))",
-                "revision goes with a hf:// uri that has no @REVISION of its own: give it in one place",
+                f"!has(self.revision) || ({_of_scheme(_WITH_REVISION)} && !self.uri.contains('@'))",
+                f"revision requires a {_schemes(_WITH_REVISION)} uri without @REVISION. Set the revision in one place",
             ),
         )
     }
 
     uri: Annotated[str, AfterValidator(_uri)] = Field(
         max_length=512,
-        description="Where the model is: hf://ORG/REPO[@REVISION] for a Hugging Face repository, "
-        "pvc://CLAIM[/PATH] for a directory in a PersistentVolumeClaim of the same namespace.",
+        description=f"Where the model is: {', '.join(f'{one.FORM} for {one.WHAT}' for one in SOURCES)}.",
         json_schema_extra=cel(
-            (f"self.matches(r'{HF_URI_PATTERN}') || self.matches(r'{PVC_URI_PATTERN}')", _URI_MESSAGE),
+            (model_source.any_pattern(), model_source.UNKNOWN),
             ("!self.contains('..')", "uri must not contain '..'"),
         ),
     )
@@ -78,3 +85,13 @@ class ModelSpec(Model):
         description="Secret with the Hugging Face token of a gated or private repository. "
         "The pod reads it; the operator does not."
     )
+
+    @property
+    def environment(self) -> list[dict[str, Any]]:
+        """Environment variables with which a pod reaches the source."""
+        return self.source.environment(self.token_secret_ref)
+
+    @property
+    def source(self) -> ModelSource:
+        """Where the model's files are."""
+        return model_source.parse(self.uri, self.revision)

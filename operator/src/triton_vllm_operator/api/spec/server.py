@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from triton_vllm_operator.api.schema import Model, field
+from triton_vllm_operator.api.secret_ref import SecretKeyRef
 from triton_vllm_operator.api.spec.limits import LimitsSpec
-from triton_vllm_operator.api.spec.secret_ref import SecretKeyRef
 
 
 class OpenAISpec(Model):

@@ -1,4 +1,4 @@
-"""The model's shape from a file, a folder or the hub, as the inspection pod reads it: nothing is run, no weights."""
+"""Options that name a model, and its shape from a file, a directory or the Hub, read as the inspection pod does."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from triton_vllm_operator.api.model_source import HubSource, ModelSource
 from triton_vllm_operator.capacity import ModelShape
 from triton_vllm_operator.capacity.model.json_reader import MAX_TEXT_BYTES, parse_json_object
 from triton_vllm_operator.cli.errors import InputProblem
@@ -15,8 +16,8 @@ from triton_vllm_operator.plan.inspection_protocol import Failure
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """The options that name a model, of which one may be given. `model`: ORG/REPO, with @REVISION."""
+class ShapeOptions:
+    """The options that name a model, of which exactly one may be set. `model`: ORG/REPO[@REVISION]."""
 
     shape: Path | None = None
     model_dir: Path | None = None
@@ -24,20 +25,24 @@ class Given:
 
     @property
     def any(self) -> bool:
-        """Whether one is given."""
+        """Whether one is set."""
         return any(one is not None for one in (self.shape, self.model_dir, self.model))
 
     def read(self) -> ModelShape:
-        """The model's shape. Errors: InputProblem, ShapeError."""
+        """Read the model's shape.
+
+        Raises:
+            InputProblem: not exactly one option is set, or the model cannot be read.
+            ShapeError: the files do not describe a model.
+        """
         match (self.shape, self.model_dir, self.model):
             case (Path() as file, None, None):
                 return shape_of_file(file)
             case (None, Path() as folder, None):
                 return shape_of_directory(folder)
             case (None, None, str() as name):
-                repository, _, revision = name.removeprefix("hf://").partition("@")
-                return shape_of_repository(repository, revision or None)
-        raise InputProblem("give one of --shape FILE, --model-dir DIR and --model ORG/REPO")
+                return shape_of_source(HubSource.parse(name))
+        raise InputProblem("exactly one of --shape FILE, --model-dir DIR and --model ORG/REPO is required")
 
 
 def shape_of_file(path: Path) -> ModelShape:
@@ -46,27 +51,35 @@ def shape_of_file(path: Path) -> ModelShape:
 
 
 def shape_of_directory(folder: Path) -> ModelShape:
-    """The shape of a model directory: its ``config.json``, and its safetensors headers where there are any."""
+    """The shape of a model directory: its `config.json`, and the headers of its safetensors files if it has any."""
     if not folder.is_dir():
-        raise InputProblem(f"{folder} is not a directory: --model-dir takes the one that holds config.json")
+        raise InputProblem(f"{folder} is not a directory. --model-dir takes the directory that has config.json")
     try:
         return _shape(Folder.open(folder, str(folder)), str(folder))
     except model.Unreadable as error:
         raise _problem(error.failure) from None
 
 
-def shape_of_repository(name: str, revision: str | None) -> ModelShape:
-    """The shape of a model of the hub, read with the user's own token where there is one."""
-    from triton_vllm_operator.inspect.hub import Hub, own_token  # the hub's client takes longer than all the rest
+def shape_of_source(source: ModelSource) -> ModelShape:
+    """The shape of a model that can be read from here, with the user's own token where there is one.
 
+    Raises:
+        InputProblem: the model is not found, or only a pod can read it.
+    """
+    from triton_vllm_operator.inspect import access  # the hub's client takes longer to import than all the rest
+
+    found = access.of_source(source)
+    if found is None:
+        where = "is only readable in the cluster. Pass --model-dir DIR or --shape FILE"
+        raise InputProblem(f"{source.uri} {where}")
     try:
-        return _shape(Hub.open(name, revision, own_token()), name)
+        return _shape(found.open(), found.display_name)
     except model.Unreadable as error:
         raise _problem(error.failure) from None
 
 
-def _shape(source: model.Source, told_as: str) -> ModelShape:
-    outcome = model.inspect(source, told_as)
+def _shape(source: model.Source, display_name: str) -> ModelShape:
+    outcome = model.inspect(source, display_name)
     if isinstance(outcome, Failure):
         raise _problem(outcome)
     return outcome.shape

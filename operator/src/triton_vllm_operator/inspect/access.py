@@ -1,0 +1,59 @@
+"""How each kind of model source is read: its files, and what to report while it does not answer.
+
+A new scheme of `spec.model.uri` gets a reader module beside `hub` and `folder`, and a case in the functions below.
+"""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from triton_vllm_operator.api.model_source import HubSource, ModelSource
+from triton_vllm_operator.inspect import folder, hub
+from triton_vllm_operator.inspect.model import Source
+from triton_vllm_operator.plan.inspection_protocol import Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """A model that can be read.
+
+    Attributes:
+        display_name: the model in messages.
+        open: finds the model. Raises `Unreadable`.
+        too_slow: the failure to report after this many seconds without the whole answer.
+        no_answer: the failure to report after this many seconds without any answer; None for local files.
+    """
+
+    display_name: str
+    open: Callable[[], Source]
+    too_slow: Callable[[float], Failure]
+    no_answer: Callable[[float], Failure] | None = None
+
+
+def of_options(options: Namespace) -> Access:
+    """The model that the inspection's command line names."""
+    if options.repository:
+        token = os.environ.get("HF_TOKEN") or None
+        return _of_repository(options.repository, options.revision, token)
+    name = options.told_as or str(options.folder)
+    return Access(name, lambda: folder.Folder.open(options.folder, name), partial(folder.too_slow, name))
+
+
+def of_source(source: ModelSource) -> Access | None:
+    """A model that can be read from this machine, with the user's own token; None for one in a cluster."""
+    if isinstance(source, HubSource):
+        return _of_repository(source.repository, source.revision, hub.own_token())
+    return None
+
+
+def _of_repository(repository: str, revision: str | None, token: str | None) -> Access:
+    return Access(
+        repository,
+        lambda: hub.Hub.open(repository, revision, token),
+        partial(hub.too_slow, repository),
+        partial(hub.no_answer, repository),
+    )
