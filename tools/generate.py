@@ -6,10 +6,13 @@ from pathlib import Path
 
 import yaml
 
+from tools import documents
 from tools.kubernetes_types import structural_schema
 from triton_vllm_operator.api.crd import crd
+from triton_vllm_operator.api.reasons import Reason
 
 ROOT = Path(__file__).parent.parent
+TROUBLESHOOTING = documents.DOCS / "troubleshooting.md"
 _KEEP = """\
 metadata:
   annotations:
@@ -51,11 +54,23 @@ def requirements_text() -> str:
     return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
 
 
+def troubleshooting_text() -> str:
+    """The troubleshooting page with a table of the reasons, sorted by name."""
+    begin, end = "<!-- reasons: written by `make gen` from api/reasons.py -->\n", "<!-- end of reasons -->\n"
+    before, rest = TROUBLESHOOTING.read_text().split(begin)
+    rows = [
+        (f"`{reason}`", reason.kind, reason.meaning, reason.fix or "-") for reason in sorted(Reason, key=str.casefold)
+    ]
+    text = documents.table(("Reason", "Kind", "What happened", "What to do"), rows)
+    return f"{before}{begin}\n{text}\n{end}{rest.split(end, 1)[1]}"
+
+
 def files() -> dict[Path, str]:
     """Every generated file and its text."""
     return {
         ROOT / "crds" / "llmdeployments.yaml": crd_text(),
         ROOT / "charts" / "triton-vllm-operator" / "templates" / "crd.yaml": chart_text(),
+        TROUBLESHOOTING: troubleshooting_text(),
         ROOT / "images" / "operator" / "requirements.txt": requirements_text(),
     }
 

@@ -6,7 +6,9 @@ from functools import cache
 from pathlib import Path
 
 import triton_vllm_operator
-from triton_vllm_operator.api.reasons import Reason
+from triton_vllm_operator.api.reasons import Kind, Reason
+from triton_vllm_operator.catalog.messages import TEXTS, WARNINGS
+from triton_vllm_operator.plan.inspection_protocol import DEFINITE
 
 SOURCE = Path(triton_vllm_operator.__file__).parent
 REGISTRY = SOURCE / "api" / "reasons.py"
@@ -90,4 +92,24 @@ def test_something_gives_each_registered_reason() -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "Reason"
     }
-    assert used == {reason.name for reason in Reason}
+    assert {reason.name for reason in Reason} - used == set()
+
+
+def test_each_reason_has_a_sentence_and_the_user_knows_what_to_do() -> None:
+    for reason in Reason:
+        assert reason.meaning.endswith("."), reason
+        assert reason.fix or reason.kind is Kind.INFORMATIVE, reason
+        assert "|" not in reason.meaning + reason.fix, f"{reason}: the table of the page would break"
+
+
+def test_what_keeps_pods_from_being_created_is_stalled() -> None:
+    assert {reason.kind for reason in DEFINITE} == {Kind.STALLED}
+    refusing = {reason for reason in TEXTS if reason not in WARNINGS}
+    assert {reason.kind for reason in refusing} == {Kind.STALLED}
+    assert {reason.kind for reason in WARNINGS} == {Kind.INFORMATIVE}
+
+
+def test_a_reason_is_found_by_its_text() -> None:
+    assert Reason.parse("NoToken") is Reason.NO_TOKEN
+    assert Reason.parse("NoSuchReason") is None
+    assert Reason.parse({}) is None

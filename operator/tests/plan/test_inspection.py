@@ -107,6 +107,13 @@ def test_a_shape_that_no_message_holds_is_said_to_be_too_large() -> None:
     assert (told.reason, told.definite) == ("ShapeTooLarge", False)
 
 
+@pytest.mark.parametrize("reason", ["FromTheFuture", "", 7, None, [], {}])
+def test_a_reason_that_is_not_registered_is_not_an_answer(reason: Any) -> None:
+    with pytest.raises(ShapeError) as error:
+        decode_result(json.dumps({"format": FORMAT, "reason": reason, "message": "x"}))
+    assert error.value.reason is Reason.INSPECTION_UNREADABLE
+
+
 @given(st.text(max_size=5000), st.sampled_from(Reason))
 def test_any_failure_fits_and_is_one_printable_line(message: str, reason: Reason) -> None:
     text = encode_result(Failure(reason, message))

@@ -40,7 +40,6 @@ from triton_vllm_operator.webhook.verdict import Foreseen
 log = logging.getLogger(__name__)
 
 MODEL_RESOLVED = "ModelResolved"
-INSPECTING = Reason.INSPECTING
 # A pod that reads no answer within this time does not hold the serving pods back any longer.
 PATIENCE_S = 60.0
 REPLAN_S = 30.0  # a new node is not watched: how soon it lifts a verdict that keeps pods back
@@ -114,14 +113,14 @@ class Planning:
         if model.read is None:
             why = NotPlanned(model.condition.reason, f"There is no plan: {model.condition.message}")
             # Advice waits for the answer too, so that there is something to choose by, but not for a better one.
-            held = model.hold if enforced or (waits and model.condition.reason == INSPECTING) else None
+            held = model.hold if enforced or (waits and model.condition.reason == Reason.INSPECTING) else None
             return _planned(stands, model.condition, verdict.condition(why), model.facts, held, model.after)
         self.models.remember(llm, model.read)
         decided = await self._decided(cluster, wanted, status, model.read, chosen, final=not enforced)
         told = verdict.condition(decided)
         if isinstance(decided, NotPlanned):
             return _planned(stands, model.condition, told, model.facts)
-        hold = Finding(told.reason, told.message, stalled=True) if enforced and decided.forbids else None
+        hold = Finding(told.reason, told.message) if enforced and decided.forbids else None
         facts = {**model.facts, "plan": dict(decided.plan)}
         settled = llm.with_chosen(decided.chosen)
         again = hold is not None or (decided.forbids and _is_provisional(cluster, llm, chosen))
@@ -331,7 +330,7 @@ def _not_read(why: NotPlanned) -> _Model:
 def _failed(failure: Failure, again_s: float | None) -> _Model:
     if not failure.definite:
         return _Model(Condition(MODEL_RESOLVED, "Unknown", failure.reason, failure.message), after=again_s)
-    hold = Finding(failure.reason, failure.message, stalled=True)
+    hold = Finding(failure.reason, failure.message)
     return _Model(Condition(MODEL_RESOLVED, "False", failure.reason, failure.message), hold=hold, after=again_s)
 
 
@@ -351,8 +350,9 @@ def _waiting(llm: LLMDeployment, seen: inspection.InspectionStep, before: Failur
         return _failed(before, None)
     left = PATIENCE_S - seen.age_s
     message = "A pod reads the model's config.json and the headers of its weights."
-    hold = Finding(INSPECTING, message, stalled=False) if left > 0 else None
-    return _Model(Condition(MODEL_RESOLVED, "Unknown", INSPECTING, message), hold=hold, after=left if hold else None)
+    hold = Finding(Reason.INSPECTING, message) if left > 0 else None
+    condition = Condition(MODEL_RESOLVED, "Unknown", Reason.INSPECTING, message)
+    return _Model(condition, hold=hold, after=left if hold else None)
 
 
 def _stuck(llm: LLMDeployment, pod: Object | Mapping[str, Any]) -> Failure | None:

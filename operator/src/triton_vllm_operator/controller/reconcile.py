@@ -202,7 +202,7 @@ class Reconciler:
         else:
             what = f"{type(error).__name__}: {error}"
             reason, why = Reason.OPERATOR_ERROR, f"A defect of the operator, please report it: {what}."
-        trouble = Finding(reason, f"{why} {_AGAIN}", stalled=False)
+        trouble = Finding(reason, f"{why} {_AGAIN}")
         generation = obj["metadata"].get("generation", 0)
         fresh = status.troubled_status(obj.get("status", {}), trouble, generation, self.clock())
         try:

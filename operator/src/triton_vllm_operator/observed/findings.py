@@ -9,12 +9,11 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from triton_vllm_operator.api.reasons import Reason
+from triton_vllm_operator.api.reasons import Kind, Reason
 from triton_vllm_operator.observed import gpu_shortage, needs
 from triton_vllm_operator.observed.observation import Observation
 from triton_vllm_operator.observed.pods import PodState
 
-SCALED_TO_ZERO = Reason.SCALED_TO_ZERO
 _IMAGE_REASONS = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
 _CONFIG_REASONS = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
 # Word of the kubelet -> kind, reason without the object, reason without a key of it.
@@ -30,14 +29,21 @@ class Finding:
     """One cause.
 
     Attributes:
-        reason: one CamelCase word.
-        message: a sentence with the fix.
-        stalled: True when it will not go away unless somebody acts; False while it is only progress or waiting.
+        message: what is wrong and what to do.
     """
 
     reason: Reason
     message: str
-    stalled: bool
+
+    @property
+    def stalled(self) -> bool:
+        """Whether nothing changes until the user acts."""
+        return self.reason.kind is Kind.STALLED
+
+    @property
+    def progressing(self) -> bool:
+        """Whether it is expected to go away by itself."""
+        return self.reason.kind is Kind.PROGRESSING
 
 
 Check = Callable[[Observation], Finding | None]
@@ -53,15 +59,15 @@ def scaled_to_zero(seen: Observation) -> Finding | None:
     if seen.llm.spec.replicas > 0:
         return None
     if seen.live_pods:
-        return Finding(Reason.SCALING_DOWN, "The pods are stopping: spec.replicas is 0.", stalled=False)
+        return Finding(Reason.SCALING_DOWN, "The pods are stopping: spec.replicas is 0.")
     name = seen.llm.name
-    return Finding(SCALED_TO_ZERO, f"Nothing serves: spec.replicas is 0. kubectl scale llm/{name} --replicas=1", False)
+    return Finding(Reason.SCALED_TO_ZERO, f"Nothing serves: spec.replicas is 0. kubectl scale llm/{name} --replicas=1")
 
 
 def deployment_missing(seen: Observation) -> Finding | None:
     """The Deployment was not made yet."""
     if seen.deployment is None:
-        return Finding(Reason.CREATING, "The objects of this LLMDeployment are being created.", stalled=False)
+        return Finding(Reason.CREATING, "The objects of this LLMDeployment are being created.")
     return None
 
 
@@ -75,9 +81,7 @@ def pods_refused(seen: Observation) -> Finding | None:
     advice = "Ask the owner of the namespace for the permission, quota or policy that the message names."
     if found := re.search(r'serviceaccount "([^"]+)" not found', message):
         advice = f"Create ServiceAccount {found.group(1)} or change spec.podTemplate.serviceAccountName."
-    return Finding(
-        Reason.PODS_REFUSED, f"Kubernetes refuses to create the pods: {_short(message)} {advice}", stalled=True
-    )
+    return Finding(Reason.PODS_REFUSED, f"Kubernetes refuses to create the pods: {_short(message)} {advice}")
 
 
 def claim_problem(seen: Observation) -> Finding | None:
@@ -86,14 +90,10 @@ def claim_problem(seen: Observation) -> Finding | None:
         if found := re.search(r'persistentvolumeclaim "([^"]+)" not found', pod.unschedulable):
             claim, namespace = found.group(1), seen.llm.namespace
             message = f"PersistentVolumeClaim {claim} does not exist in namespace {namespace}. Create it, or change "
-            return Finding(
-                Reason.CLAIM_NOT_FOUND, message + "spec.model.uri or spec.podTemplate.volumes.", stalled=True
-            )
+            return Finding(Reason.CLAIM_NOT_FOUND, message + "spec.model.uri or spec.podTemplate.volumes.")
         if "unbound immediate PersistentVolumeClaims" in pod.unschedulable:
             message = f"Pod {pod.name} waits for a PersistentVolumeClaim without a volume: {_short(pod.unschedulable)}"
-            return Finding(
-                Reason.CLAIM_NOT_BOUND, f"{message} Check its storage class with kubectl describe pvc.", True
-            )
+            return Finding(Reason.CLAIM_NOT_BOUND, f"{message} Check its storage class with kubectl describe pvc.")
     return None
 
 
@@ -106,10 +106,10 @@ def unschedulable(seen: Observation) -> Finding | None:
         told = "Who holds the GPUs is not known: the nodes may not be listed."
         if seen.gpu_use is not None:
             told = gpu_shortage.explain(seen.gpu_use, seen.llm.gpus_per_pod, pod.preempts_below)
-        return Finding(Reason.INSUFFICIENT_GPUS, f"{told} Scheduler: {_short(pod.unschedulable)}", stalled=False)
+        return Finding(Reason.INSUFFICIENT_GPUS, f"{told} Scheduler: {_short(pod.unschedulable)}")
     message = f"No node takes pod {pod.name}: {_short(pod.unschedulable)}"
     advice = "Change spec.resources or spec.scheduling, or add a node that fits."
-    return Finding(Reason.UNSCHEDULABLE, f"{message} {advice}", stalled=False)
+    return Finding(Reason.UNSCHEDULABLE, f"{message} {advice}")
 
 
 def reference_missing(seen: Observation) -> Finding | None:
@@ -125,13 +125,13 @@ def _missing_reference(seen: Observation, pod: PodState) -> Finding:
     if found := re.search(r'(secret|configmap) "([^"]+)" not found', text):
         kind, missing, _ = _REFERENCES[found.group(1)]
         message = f"{kind} {found.group(2)} does not exist in namespace {namespace}. Create it; the pod then starts."
-        return Finding(missing, message, stalled=True)
+        return Finding(missing, message)
     if found := re.search(r"couldn't find key (\S+) in (Secret|ConfigMap) \S*?([^/\s]+)$", text):
         key, kind, name = found.groups()
         message = f"{kind} {name} in namespace {namespace} has no key {key}. Add the key, or name another one."
-        return Finding(_REFERENCES[kind.lower()][2], message, stalled=True)
+        return Finding(_REFERENCES[kind.lower()][2], message)
     message = f"The container of pod {pod.name} cannot be made: {_short(text)} Correct spec.podTemplate or spec.model."
-    return Finding(Reason.CONTAINER_NOT_CREATED, message, stalled=True)
+    return Finding(Reason.CONTAINER_NOT_CREATED, message)
 
 
 def image_problem(seen: Observation) -> Finding | None:
@@ -140,7 +140,7 @@ def image_problem(seen: Observation) -> Finding | None:
         if pod.waiting_reason in _IMAGE_REASONS:
             message = f"The image of pod {pod.name} cannot be pulled: {_short(pod.waiting_message)}"
             advice = "Check spec.server.image, spec.podTemplate.imagePullSecrets and the registry."
-            return Finding(Reason.IMAGE_PULL_FAILED, f"{message} {advice}", stalled=True)
+            return Finding(Reason.IMAGE_PULL_FAILED, f"{message} {advice}")
     return None
 
 
@@ -149,9 +149,7 @@ def mount_problem(seen: Observation) -> Finding | None:
     for pod in seen.judged_pods:
         if text := seen.mount_errors.get(pod.name, ""):
             advice = "Create what the volume names, or correct spec.podTemplate.volumes."
-            return Finding(
-                Reason.MOUNT_FAILED, f"Pod {pod.name} waits for a volume: {_short(text)} {advice}", stalled=True
-            )
+            return Finding(Reason.MOUNT_FAILED, f"Pod {pod.name} waits for a volume: {_short(text)} {advice}")
     return None
 
 
@@ -165,10 +163,10 @@ def server_failed(seen: Observation) -> Finding | None:
             message = (
                 f"The server of pod {pod.name} used more memory than its limit. Raise spec.resources.memory. {again}"
             )
-            return Finding(Reason.OUT_OF_MEMORY, message, stalled=True)
+            return Finding(Reason.OUT_OF_MEMORY, message)
         said = _short(_told(pod.failure_message)) or f"no message; see kubectl logs {pod.name} --previous"
         which = f"pod {pod.name}, model {seen.llm.spec.model.uri},"
-        return Finding(Reason.SERVER_FAILED, f"The server of {which} ended before it served: {said} {again}", True)
+        return Finding(Reason.SERVER_FAILED, f"The server of {which} ended before it served: {said} {again}")
     return None
 
 
@@ -179,13 +177,13 @@ def not_settled(seen: Observation) -> Finding | None:
     wanted, old = seen.llm.spec.replicas, len(seen.live_pods) - len(seen.current_pods)
     if old:
         message = f"{old} of the pods still run the previous configuration; they go when their successors are ready."
-        return Finding(Reason.ROLLING_OUT, message, stalled=False)
+        return Finding(Reason.ROLLING_OUT, message)
     waiting = next((pod for pod in seen.current_pods if not pod.ready), None)
     if waiting is not None and waiting.node:
         message = f"Pod {waiting.name} pulls its image, loads the model or starts the engine."
-        return Finding(Reason.STARTING, f"{message} kubectl logs -f {waiting.name} shows how far it is.", stalled=False)
+        return Finding(Reason.STARTING, f"{message} kubectl logs -f {waiting.name} shows how far it is.")
     pods = "1 pod is" if wanted == 1 else f"{wanted} pods are"
-    return Finding(Reason.SCALING, f"Waiting until {pods} ready and reached by the Service.", stalled=False)
+    return Finding(Reason.SCALING, f"Waiting until {pods} ready and reached by the Service.")
 
 
 def no_token(seen: Observation) -> Finding | None:
@@ -195,7 +193,7 @@ def no_token(seen: Observation) -> Finding | None:
         if pod.ready and answer != "":
             said = f": {_short(answer)}" if answer else ""
             message = f"Pod {pod.name} is ready but has not answered a request with a token yet{said}"
-            return Finding(Reason.NO_TOKEN, message, stalled=False)
+            return Finding(Reason.NO_TOKEN, message)
     return None
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.conditions import Condition, find, merge
 from triton_vllm_operator.api.reasons import Reason
-from triton_vllm_operator.observed.findings import SCALED_TO_ZERO, Finding
+from triton_vllm_operator.observed.findings import Finding
 from triton_vllm_operator.observed.observation import Observation
 
 # Conditions that a refused spec leaves as they were.
@@ -19,13 +19,13 @@ def conditions(seen: Observation, finding: Finding | None) -> list[Condition]:
     There is no Ready where no pod is wanted: it cannot be true without a token, and false would keep those who wait for
     the wanted state (kstatus: Helm, flux) waiting for ever.
     """
-    wanted = finding is None or finding.reason != SCALED_TO_ZERO
+    wanted = finding is None or finding.reason != Reason.SCALED_TO_ZERO
     return [*([_ready(seen, finding)] if wanted else []), _available(seen), *_progress(finding)]
 
 
 def refused(reason: Reason, message: str) -> list[Condition]:
     """The conditions of a spec that cannot work as it stands; its children are left as they are."""
-    finding = Finding(reason, message, stalled=True)
+    finding = Finding(reason, message)
     return [Condition("Ready", "False", reason, message), *_progress(finding)]
 
 
@@ -54,9 +54,8 @@ def _progress(finding: Finding | None) -> list[Condition]:
             Condition("Reconciling", "False", Reason.SERVING, done),
             Condition("Stalled", "False", Reason.SERVING, done),
         ]
-    moving = not finding.stalled and finding.reason != SCALED_TO_ZERO
     return [
-        Condition("Reconciling", "True" if moving else "False", finding.reason, finding.message),
+        Condition("Reconciling", "True" if finding.progressing else "False", finding.reason, finding.message),
         Condition("Stalled", "True" if finding.stalled else "False", finding.reason, finding.message),
     ]
 

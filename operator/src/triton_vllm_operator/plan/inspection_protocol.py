@@ -110,9 +110,10 @@ def decode_result(message: str) -> InspectionResult:
     if body.get("format") != FORMAT:
         raise ShapeError(Reason.INSPECTION_UNREADABLE, f"the termination message is not {FORMAT}")
     if "reason" in body:
-        if body["reason"] not in list(Reason):
-            raise ShapeError(Reason.INSPECTION_UNREADABLE, "the termination message has a reason that is not known")
-        return Failure(Reason(body["reason"]), str(body.get("message", "")))
+        reason = Reason.parse(body["reason"])
+        if reason is None:
+            raise ShapeError(Reason.INSPECTION_UNREADABLE, "the reason in the termination message is not registered")
+        return Failure(reason, str(body.get("message", "")))
     return InspectedModel(str(body.get("commit", "")), unpack_shape(str(body.get("shape", ""))))
 
 

@@ -93,7 +93,7 @@ def condition(decision: Decision | NotPlanned) -> Condition:
     plan = decision.plan
     message = f"{plan['message']}{_advice(plan)}"
     if plan["verdict"] == DOES_NOT_FIT:
-        reason = Reason(plan["reason"]) if plan["reason"] in _OF_NODES else Reason.DOES_NOT_FIT
+        reason = next((one for one in _OF_NODES if one == plan["reason"]), Reason.DOES_NOT_FIT)
         return Condition(FITS, "False", reason, message)
     if plan["verdict"] == TIGHT:
         return Condition(FITS, "Unknown", Reason.TIGHT, message)
