@@ -10,17 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from triton_vllm_operator.api.reasons import Reason
+from triton_vllm_operator.capacity.dtypes import CACHE_DTYPE_BYTES, MLA_PACKED_BYTES, MODEL_DTYPES, STATE_DTYPES
 from triton_vllm_operator.capacity.gpus.products import GPUClass
-from triton_vllm_operator.capacity.memory.engine_settings import EngineSettings, Resolved
-from triton_vllm_operator.capacity.memory.kv_cache import DTYPE_BYTES, MLA_PACKED_BYTES, KVLayout, ceil_div
+from triton_vllm_operator.capacity.memory.engine_settings import EngineSettings, Resolved, quantization_method
+from triton_vllm_operator.capacity.memory.kv_cache import KVLayout, ceil_div
 from triton_vllm_operator.capacity.memory.weights import VOCAB_PADDING
-from triton_vllm_operator.capacity.model.quantization import method_of
-from triton_vllm_operator.capacity.model.shape import STATE_DTYPES, ModelShape
+from triton_vllm_operator.capacity.model.families import family_of
+from triton_vllm_operator.capacity.model.shape import ModelShape
 from triton_vllm_operator.catalog import quantization
-from triton_vllm_operator.catalog.model_classes import model_class
-
-#: Dtypes that the engine computes in.
-MODEL_DTYPES = ("bfloat16", "float16", "float32")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +145,7 @@ def _experts(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolve
     if settings.enable_expert_parallel and not shape.is_moe:
         return Refusal(Reason.NO_EXPERTS, f"{shape.architecture} has no experts; remove enableExpertParallel")
     tp, experts = settings.tensor_parallel_size, shape.experts.count if shape.experts else 0
-    if experts and tp > experts and model_class(shape.model_type).one_expert_per_rank:
+    if experts and tp > experts and family_of(shape.model_type).engine.one_expert_per_rank:
         return Refusal(
             Reason.TENSOR_PARALLEL_EXPERTS,
             f"tensorParallelSize {tp} is more than the {experts} experts, which {shape.architecture} refuses; "
@@ -210,7 +207,7 @@ def _dtype(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved:
 
 
 def _quantization(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved: Resolved) -> Refusal | None:
-    method = method_of(shape, settings)
+    method = quantization_method(shape, settings)
     removed = quantization.REMOVED_IN.get(method)
     if removed is not None and resolved.rules.version >= removed:
         return Refusal(
@@ -228,7 +225,7 @@ def _quantization(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, re
 
 
 def _kv_dtype(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved: Resolved) -> Refusal | None:
-    if resolved.kv_cache_dtype in DTYPE_BYTES or (shape.uses_mla and resolved.kv_cache_dtype in MLA_PACKED_BYTES):
+    if resolved.kv_cache_dtype in CACHE_DTYPE_BYTES or (shape.uses_mla and resolved.kv_cache_dtype in MLA_PACKED_BYTES):
         return None
     return Refusal(
         Reason.KV_CACHE_DTYPE_UNKNOWN,

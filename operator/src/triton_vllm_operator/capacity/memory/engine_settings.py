@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from triton_vllm_operator.capacity.dtypes import full_name
 from triton_vllm_operator.capacity.errors import ShapeError
 from triton_vllm_operator.capacity.gpus.products import GPUClass
 from triton_vllm_operator.capacity.memory.kv_cache import KVSettings
@@ -167,10 +168,15 @@ def model_dtype(shape: ModelShape, settings: EngineSettings, gpu: GPUClass) -> s
     if settings.device == "cuda" and gpu.compute_capability < (8, 0):
         supported = ["float16", "float32"]
     if settings.dtype not in {"auto", ""}:
-        return {"half": "float16", "float": "float32"}.get(settings.dtype, settings.dtype)
+        return full_name(settings.dtype)
     if shape.dtype == "float32" or shape.dtype not in supported:
         return supported[0]
     return shape.dtype
+
+
+def quantization_method(shape: ModelShape, settings: EngineSettings) -> str:
+    """Return the method with which the engine loads the weights, the checkpoint's unless one is set; "" for none."""
+    return settings.quantization or (shape.quantization.method if shape.quantization else "")
 
 
 def kv_cache_dtype(shape: ModelShape, settings: EngineSettings, dtype: str) -> str:

@@ -10,20 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil
-from typing import Literal
 
-from triton_vllm_operator.capacity.model.shape import CacheShape, LayerShape
+from triton_vllm_operator.capacity.dtypes import CACHE_DTYPE_BYTES, MLA_PACKED_BYTES, SCALED_PER_TOKEN_AND_HEAD
+from triton_vllm_operator.capacity.model.shape import CacheKind, CacheShape, LayerShape
 from triton_vllm_operator.catalog.engine_rules import EngineRules
-
-#: Bytes of one element by vLLM's dtype names.
-DTYPE_BYTES = {"bfloat16": 2, "float16": 2, "half": 2, "float32": 4, "float": 4,
-               "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1, "fp8_inc": 1,
-               "int8_per_token_head": 1, "fp8_per_token_head": 1}  # fmt: skip
-_PER_TOKEN_HEAD = frozenset({"int8_per_token_head", "fp8_per_token_head"})
-#: Packed bytes per token of the special MLA layouts.
-MLA_PACKED_BYTES = {"fp8_ds_mla": 656, "nvfp4_ds_mla": 352}
-
-GroupKind = Literal["full", "sliding", "chunked", "mla", "mamba", "cross"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +45,7 @@ class KVSettings:
 class LayerSpec:
     """One cache of one layer on one rank: its kind, tokens per block and bytes per page (block of one layer)."""
 
-    kind: GroupKind
+    kind: CacheKind
     block_size: int
     page_bytes: int
     token_bytes: int
@@ -125,10 +115,10 @@ def cache_bytes_per_token(cache: CacheShape, kv_dtype: str, tensor_parallel_size
     """Bytes that one token takes in one layer's cache on one rank."""
     if cache.kind == "mla":
         packed = MLA_PACKED_BYTES.get(kv_dtype)
-        return packed if packed is not None else cache.head_size * DTYPE_BYTES[kv_dtype]
+        return packed if packed is not None else cache.head_size * CACHE_DTYPE_BYTES[kv_dtype]
     heads = max(1, cache.kv_heads // tensor_parallel_size)
-    size = heads * (cache.head_size + cache.head_size_v) * DTYPE_BYTES[kv_dtype]
-    return size + 2 * heads * 4 if kv_dtype in _PER_TOKEN_HEAD else size
+    size = heads * (cache.head_size + cache.head_size_v) * CACHE_DTYPE_BYTES[kv_dtype]
+    return size + 2 * heads * 4 if kv_dtype in SCALED_PER_TOKEN_AND_HEAD else size
 
 
 def state_bytes(cache: CacheShape, settings: KVSettings) -> int:
@@ -137,9 +127,9 @@ def state_bytes(cache: CacheShape, settings: KVSettings) -> int:
     if state is None:
         return 0
     tp = settings.tensor_parallel_size
-    conv_bytes = DTYPE_BYTES[settings.model_dtype]
+    conv_bytes = CACHE_DTYPE_BYTES[settings.model_dtype]
     chosen = state.state_dtype if settings.state_dtype == "auto" else settings.state_dtype
-    state_dtype_bytes = conv_bytes if chosen == "auto" else DTYPE_BYTES[chosen]
+    state_dtype_bytes = conv_bytes if chosen == "auto" else CACHE_DTYPE_BYTES[chosen]
     groups = state.groups if state.groups % tp == 0 else tp
     columns = state.conv_taps - 1 + (settings.speculative_tokens if state.grows_with_speculation else 0)
     convolution = (state.conv_width + groups * state.group_width) // tp * columns

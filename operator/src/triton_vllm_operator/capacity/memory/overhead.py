@@ -13,6 +13,7 @@ from packaging.version import Version
 
 from triton_vllm_operator.capacity.gpus.products import GPUClass
 from triton_vllm_operator.capacity.memory.engine_settings import EngineSettings, Resolved
+from triton_vllm_operator.capacity.model.families import family_of
 from triton_vllm_operator.capacity.model.shape import ModelShape
 
 GIB = 2**30
@@ -205,7 +206,7 @@ def benchmark_bytes(shape: ModelShape, settings: EngineSettings, resolved: Resol
 
 def capture_sizes(settings: EngineSettings, resolved: Resolved, shape: ModelShape) -> tuple[int, ...]:
     """Batch sizes that CUDA graphs are captured for (``vllm/config/vllm.py``)."""
-    default = 1024 if shape.model_type == "gpt_oss" else 512
+    default = family_of(shape.model_type).engine.largest_capture_size
     decode = 1 + settings.num_speculative_tokens
     largest = settings.max_cudagraph_capture_size or min(2 * resolved.max_num_seqs * decode, default)
     sizes = [size for size in (1, 2, 4) if size <= largest]
@@ -249,7 +250,7 @@ def _graphs_on_hopper(
 
 def _split_bytes(shape: ModelShape, tp: int) -> int:
     kinds = {cache.kind for layer in shape.layers for cache in layer.caches}
-    if not kinds & {"full", "mla"} or shape.model_type == "gpt_oss":  # attention sinks are not split
+    if not kinds & {"full", "mla"} or family_of(shape.model_type).engine.attention_sinks:
         return 0
     size = max(c.head_size for layer in shape.layers for c in layer.caches if c.kind in {"full", "mla"})
     return _GRAPH_SPLITS * (shape.attention_heads // tp) * size * 4

@@ -6,12 +6,14 @@ Sources: ``vllm/transformers_utils/model_arch_config_convertor.py`` (heads, head
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.capacity.errors import ShapeError
 from triton_vllm_operator.capacity.model.json_reader import MAX_DIMENSION, MAX_LAYERS, Reader, check_size
+from triton_vllm_operator.capacity.model.quantization import read_quantization
 from triton_vllm_operator.capacity.model.shape import Quantization
 
 _TEXT_CONFIGS = ("text_config", "llm_config", "language_config", "thinker_config")
@@ -21,35 +23,61 @@ _LENGTH_KEYS = (
 )  # fmt: skip
 #: RoPE kinds whose published max_position_embeddings already includes the factor.
 _ALREADY_SCALED = frozenset({"su", "longrope", "llama3", "yarn", "deepseek_yarn", "deepseek_llama_scaling"})
-_MLA_TYPES = frozenset(
-    [
-        "axk1",
-        "deepseek_v2",
-        "deepseek_v3",
-        "deepseek_v32",
-        "deepseek_mtp",
-        "glm_moe_dsa",
-        "glm4_moe_lite",
-        "kimi_k2",
-        "kimi_linear",
-        "longcat_flash",
-        "pangu_ultra_moe",
-        "bailing_hybrid",
-    ]
-)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigTraits:
+    """How a family's `config.json` is read. The defaults are Llama's.
+
+    Attributes:
+        mla: `kv_lora_rank` means a latent (MLA) cache.
+        ties_embeddings: the output table is the embedding table unless `tie_word_embeddings` says otherwise.
+        window_needs_switch: `sliding_window` counts only with `use_sliding_window`.
+        rope_extends_length: the factor of the RoPE scaling extends `max_position_embeddings`.
+        kv_heads: K and V heads, from the block of the text model and the number of query heads.
+        head_size: field that comes before the usual ones.
+        value_head_size: field with the size of V's heads, where it differs from that of K's.
+    """
+
+    mla: bool = False
+    ties_embeddings: bool = False
+    window_needs_switch: bool = False
+    rope_extends_length: bool = True
+    kv_heads: Callable[[Reader, int], int] | None = None
+    head_size: str = ""
+    value_head_size: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """A checked view of one ``config.json`` with the family-dependent names resolved."""
+    """A checked view of one `config.json`, with the names resolved that differ between families.
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    Attributes:
+        top: the whole file.
+        text: the block of the text model; the whole file where there is none.
+        multimodal: the file describes an image or audio encoder too.
+        traits: how the family's file is read.
+    """
+
+    top: Reader
+    text: Reader
+    multimodal: bool
+    traits: ConfigTraits = ConfigTraits()
+
+    @staticmethod
+    def parse(config: Mapping[str, Any]) -> ModelConfig:
+        """Check the file's size and find its blocks; the traits are Llama's until they are replaced.
+
+        Raises:
+            ShapeError: the file is not a JSON object, or is too large.
+        """
         if not isinstance(config, Mapping):
             raise ShapeError(Reason.CONFIG_NOT_JSON, "config.json must be a JSON object")
         check_size(config, "config.json")
-        self.top = Reader(config)
-        text = next((self.top.nested(key) for key in _TEXT_CONFIGS if self.top.has(key)), None)
-        self.text = text or self.top
-        self.multimodal = text is not None or any(self.top.has(k) for k in ("vision_config", "audio_config"))
+        top = Reader(config)
+        text = next((top.nested(key) for key in _TEXT_CONFIGS if top.has(key)), None)
+        multimodal = text is not None or any(top.has(key) for key in ("vision_config", "audio_config"))
+        return ModelConfig(top, text or top, multimodal)
 
     @property
     def architecture(self) -> str:
@@ -93,8 +121,8 @@ class ModelConfig:
     @property
     def kv_heads(self) -> int:
         """K and V heads before any replication."""
-        if self.model_type in {"falcon", "RefinedWeb", "RefinedWebModel"}:
-            return self._falcon_kv_heads()
+        if self.traits.kv_heads is not None:
+            return self.traits.kv_heads(self.text, self.attention_heads)
         attention = self.text.nested("attn_config")
         if attention is not None and attention.has("kv_n_heads"):
             return attention.integer("kv_n_heads")
@@ -103,27 +131,28 @@ class ModelConfig:
         )
         return self.text.integer(key, low=0) if key else self.attention_heads
 
-    def _falcon_kv_heads(self) -> int:
-        if not self.text.boolean("new_decoder_architecture", False) and self.text.boolean("multi_query", False):
-            return 1
-        return self.text.integer("num_kv_heads", self.attention_heads)
-
     @property
     def is_mla(self) -> bool:
         """Whether the engine serves the model with a latent (MLA) cache."""
-        return self.model_type in _MLA_TYPES and self.text.has("kv_lora_rank")
+        return self.traits.mla and self.text.has("kv_lora_rank")
 
     @property
     def head_size(self) -> int:
         """Size of one head; for MLA the latent width kv_lora_rank + qk_rope_head_dim."""
         if self.is_mla:
             return self.text.integer("kv_lora_rank") + self.text.integer("qk_rope_head_dim", 0, low=0)
-        if self.model_type == "zamba2" and self.text.has("attention_head_dim"):
-            return self.text.integer("attention_head_dim")
+        if self.traits.head_size and self.text.has(self.traits.head_size):
+            return self.text.integer(self.traits.head_size)
         key = self.text.first("head_dim", "hidden_size_per_head", "kv_channels")
         if key and self.text.integer(key, low=0) > 0:
             return self.text.integer(key)
         return self.hidden_size // self.attention_heads if self.attention_heads else 0
+
+    @property
+    def value_head_size(self) -> int:
+        """Size of one head of V."""
+        own = self.traits.value_head_size
+        return self.text.integer(own, self.head_size) if own else self.head_size
 
     @property
     def intermediate_size(self) -> int:
@@ -136,9 +165,8 @@ class ModelConfig:
     @property
     def tied_embeddings(self) -> bool:
         """Whether the output table is the embedding table. Families differ in what an absent field means."""
-        default = self.model_type.startswith(("gemma", "cohere", "gpt2", "opt", "bloom", "falcon", "mpt", "whisper"))
         source = self.text if self.text.has("tie_word_embeddings") else self.top
-        return source.boolean("tie_word_embeddings", default)
+        return source.boolean("tie_word_embeddings", self.traits.ties_embeddings)
 
     @property
     def dtype(self) -> str:
@@ -154,7 +182,7 @@ class ModelConfig:
         """The model's window in tokens, or None when it has none or does not use it."""
         if self.text.has("use_sliding_window") and not self.text.boolean("use_sliding_window", False):
             return None
-        if not self.text.has("use_sliding_window") and self.model_type.startswith(("qwen2", "qwen3")):
+        if self.traits.window_needs_switch and not self.text.has("use_sliding_window"):
             return None
         window = self.text.integer("sliding_window", 0, low=0) if self.text.has("sliding_window") else 0
         return window or None
@@ -167,7 +195,7 @@ class ModelConfig:
         if not lengths:
             return 2048
         factor = 1.0
-        if "gemma3" not in self.model_type:
+        if self.traits.rope_extends_length:
             for kind, rope in self._ropes():
                 if kind not in _ALREADY_SCALED:
                     factor = rope.number("factor", factor)
@@ -215,7 +243,7 @@ class ModelConfig:
             for key in ("quantization_config", "compression_config"):
                 found = source.nested(key)
                 if found is not None:
-                    return _quantization(found)
+                    return read_quantization(found)
         return None
 
     def _integer(self, *names: str) -> int:
@@ -226,51 +254,3 @@ class ModelConfig:
 def _rope_kind(rope: Reader) -> str:
     key = rope.first("rope_type", "type")
     return rope.text(key) if key else "default"
-
-
-def _quantization(found: Reader) -> Quantization:
-    producer = found.nested("producer")
-    method = found.text("quant_method").lower().replace("compressed_tensors", "compressed-tensors")
-    inner = found.nested("quantization") if isinstance(found.raw("quantization"), Mapping) else None
-    if producer is not None and producer.text("name") == "modelopt" and inner is not None:
-        algorithm = inner.text("quant_algo").upper()
-        method = "modelopt_fp4" if "FP4" in algorithm else "modelopt"
-    bits, group = _weight_format(found, inner)
-    block = found.integers("weight_block_size") if found.has("weight_block_size") else ()
-    return Quantization(
-        method=method,
-        weight_bits=bits or _DEFAULT_BITS.get(method, 16),
-        group_size=group,
-        block=(block[0], block[1]) if len(block) == 2 else (0, 0),
-        kv_cache_dtype=_checkpoint_kv_dtype(found, inner),
-    )
-
-
-_DEFAULT_BITS = {"fp8": 8, "mxfp4": 4, "modelopt": 8, "modelopt_fp4": 4, "awq": 4, "gptq": 4, "fbgemm_fp8": 8}
-
-
-def _weight_format(found: Reader, inner: Reader | None) -> tuple[int, int]:
-    key = found.first("bits", "w_bit")
-    group = found.first("group_size", "q_group_size")
-    if key or group:
-        size = found.integer(group, -1, low=-1) if group else 0
-        return (found.integer(key, high=64) if key else 0), max(size, 0)
-    if inner is not None and inner.has("group_size"):
-        return 0, inner.integer("group_size", low=0)
-    groups = found.nested("config_groups")
-    first = groups.nested(groups.names()[0]) if groups is not None and groups.names() else None
-    weights = first.nested("weights") if first is not None else None
-    if weights is None:
-        return 0, 0
-    return weights.integer("num_bits", 8, high=64), weights.integer("group_size", 0, low=-1) if weights.has(
-        "group_size"
-    ) else 0
-
-
-def _checkpoint_kv_dtype(found: Reader, inner: Reader | None) -> str:
-    scheme = found.nested("kv_cache_scheme")
-    if scheme is not None and scheme.integer("num_bits", 8, high=64) == 8 and scheme.text("type", "float") == "float":
-        return "fp8"
-    if inner is not None and inner.text("kv_cache_quant_algo").upper() == "FP8":
-        return "fp8"
-    return "auto"

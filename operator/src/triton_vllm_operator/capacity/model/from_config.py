@@ -1,16 +1,18 @@
-"""``config.json`` and safetensors headers to a :class:`~.shape.ModelShape`."""
+"""Derives a `ModelShape` from `config.json` and, where they are known, safetensors headers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.capacity.errors import ShapeError
-from triton_vllm_operator.capacity.model.checkpoint import expert_count, expert_width, mamba_multipliers, tensors_of
+from triton_vllm_operator.capacity.model.checkpoint import expert_count, expert_width, tensors_of
 from triton_vllm_operator.capacity.model.config import ModelConfig
 from triton_vllm_operator.capacity.model.encoders import encoder_bytes
+from triton_vllm_operator.capacity.model.families import family_of
+from triton_vllm_operator.capacity.model.family import Caches, EngineClass, Family
 from triton_vllm_operator.capacity.model.layers import layer_caches, mla_cache
 from triton_vllm_operator.capacity.model.safetensors import TensorInfo, bounded
 from triton_vllm_operator.capacity.model.shape import (
@@ -23,10 +25,6 @@ from triton_vllm_operator.capacity.model.shape import (
     WeightPart,
 )
 from triton_vllm_operator.capacity.model.sharding import HeadLayout, SortedTensors, merge, parts_of, sort_tensors
-from triton_vllm_operator.catalog.model_classes import ModelClass, model_class
-
-#: Model types that are not causal language models: the engine would serve them for embedding or classification only.
-_NOT_CAUSAL = ("bert", "roberta", "t5", "bart", "vit", "clip", "siglip", "dinov2", "distilbert", "electra", "deberta")
 
 
 def shape_from_config(config: Mapping[str, Any], tensors: Iterable[TensorInfo] | None = None) -> ModelShape:
@@ -35,18 +33,19 @@ def shape_from_config(config: Mapping[str, Any], tensors: Iterable[TensorInfo] |
     Raises:
         ShapeError: the model cannot be planned; its reason says why.
     """
-    view = ModelConfig(config)
-    _require_causal(view)
-    caches = layer_caches(view)
+    view = ModelConfig.parse(config)
+    family = family_of(view.model_type)
+    view = replace(view, traits=family.config)
+    _require_generative(view, family)
+    caches = layer_caches(view, family)
     quantization = view.quantization()
     known = bounded(tensors) if tensors is not None else ()
-    sorted_tensors = _sorted(view, caches, known, quantization)
-    engine_class = model_class(view.model_type)
+    sorted_tensors = _sorted(view, family, caches, known, quantization)
     if not known:
         sorted_tensors.first_stage.append(WeightPart("vision", 0, encoder_bytes(view)))
-    ends = _ends(view, engine_class, sorted_tensors)
+    ends = _ends(view, family.engine, sorted_tensors)
     layers = tuple(
-        LayerShape(layer, tuple(sorted_tensors.layers.get(index, ())) + _engine_buffers(view, layer))
+        LayerShape(layer, tuple(sorted_tensors.layers.get(index, ())) + _engine_buffers(view, family, layer))
         for index, layer in enumerate(caches)
     )
     return ModelShape(
@@ -67,7 +66,7 @@ def shape_from_config(config: Mapping[str, Any], tensors: Iterable[TensorInfo] |
         first_stage=ends.first,
         last_stage=ends.last,
         every_stage=ends.every,
-        tables_on_every_stage="tables" in engine_class.every_stage,
+        tables_on_every_stage="tables" in family.engine.every_stage,
         experts=_expert_shape(view),
         quantization=quantization,
         draft_layers=_draft_layers(view, caches, sorted_tensors),
@@ -77,23 +76,25 @@ def shape_from_config(config: Mapping[str, Any], tensors: Iterable[TensorInfo] |
     )
 
 
-#: Four 32-bit scale scalars that the engine registers with each attention layer.
 _SCALE_BYTES = 16
+"""Four 32-bit scale scalars that the engine registers with each attention layer."""
 
 
-def _engine_buffers(view: ModelConfig, caches: tuple[CacheShape, ...]) -> tuple[WeightPart, ...]:
-    """What the engine adds to a layer and no checkpoint holds."""
+def _engine_buffers(view: ModelConfig, family: Family, caches: tuple[CacheShape, ...]) -> tuple[WeightPart, ...]:
+    """Return what the engine adds to a layer and no checkpoint holds."""
     attending = sum(cache.kind != "mamba" for cache in caches)
     parts = [WeightPart("scales", 1, attending * _SCALE_BYTES)] if attending else []
-    if view.model_type == "falcon_h1":
-        parts += parts_of(mamba_multipliers(view, caches), "mamba_groups", _head_layout(view, (caches,)))
+    if family.engine.layer_buffers is not None:
+        heads = _head_layout(view, family, (caches,))
+        for tensor in family.engine.layer_buffers(view, caches):
+            parts += parts_of(tensor, "mamba_groups", heads)
     return tuple(parts)
 
 
-def _require_causal(view: ModelConfig) -> None:
-    kind, architecture = view.model_type, view.architecture
+def _require_generative(view: ModelConfig, family: Family) -> None:
+    architecture = view.architecture
     generative = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "ChatGLMModel", "MTP", "Model")
-    if kind in _NOT_CAUSAL or architecture.endswith(
+    if not family.generates_text or architecture.endswith(
         ("ForMaskedLM", "ForSequenceClassification", "ForTokenClassification")
     ):
         raise ShapeError(
@@ -106,7 +107,7 @@ def _require_causal(view: ModelConfig) -> None:
         )
 
 
-def _head_layout(view: ModelConfig, caches: tuple[tuple[CacheShape, ...], ...]) -> HeadLayout:
+def _head_layout(view: ModelConfig, family: Family, caches: Caches) -> HeadLayout:
     states = [c.state for layer in caches for c in layer if c.state is not None]
     state = states[0] if states else None
     return HeadLayout(
@@ -115,20 +116,21 @@ def _head_layout(view: ModelConfig, caches: tuple[tuple[CacheShape, ...], ...]) 
         head_size=max(view.head_size, 1),
         mamba_groups=state.groups if state else 0,
         mamba_group_rows=state.groups * state.group_width if state else 0,
-        router_bytes=model_class(view.model_type).router_bytes,
+        router_bytes=family.engine.router_bytes,
     )
 
 
 def _sorted(
     view: ModelConfig,
-    caches: tuple[tuple[CacheShape, ...], ...],
+    family: Family,
+    caches: Caches,
     known: tuple[TensorInfo, ...],
     quantization: Quantization | None,
 ) -> SortedTensors:
-    heads = _head_layout(view, caches)
+    heads = _head_layout(view, family, caches)
     if known:
         return _complete(sort_tensors(known, heads, tied=view.tied_embeddings), len(caches))
-    result = sort_tensors(tensors_of(view, caches), heads, tied=view.tied_embeddings)
+    result = sort_tensors(tensors_of(view, family, caches), heads, tied=view.tied_embeddings)
     if quantization is not None and quantization.weight_bits < 16:
         result.layers = {
             index: [_quantized(part, quantization) for part in parts] for index, parts in result.layers.items()
@@ -169,19 +171,17 @@ class _Ends:
     every: tuple[WeightPart, ...]
 
 
-def _ends(view: ModelConfig, engine_class: ModelClass, tensors: SortedTensors) -> _Ends:
+def _ends(view: ModelConfig, engine_class: EngineClass, tensors: SortedTensors) -> _Ends:
     first, last = tuple(merge(tensors.first_stage)), tuple(merge(tensors.last_stage))
     every = _rotary(view, engine_class)
     if "positions" in engine_class.every_stage:
         first, every = (), every + first
     if "norm" in engine_class.every_stage:
         last, every = (), every + last
-    if view.model_type.startswith("gemma"):
-        every += (WeightPart("normalizer", 1, 2),)  # the embedding's scale, one 16-bit number
-    return _Ends(first, last, every)
+    return _Ends(first, last, every + engine_class.parts_on_every_stage)
 
 
-def _rotary(view: ModelConfig, engine_class: ModelClass) -> tuple[WeightPart, ...]:
+def _rotary(view: ModelConfig, engine_class: EngineClass) -> tuple[WeightPart, ...]:
     """Cos/sin tables, which a stage holds when it has a layer that uses them (see :func:`~.weights.held_by`)."""
     width, sets = view.rotary_size(), engine_class.rotary_sets
     if engine_class.rotary == "none" or not view.attention_heads or not width:

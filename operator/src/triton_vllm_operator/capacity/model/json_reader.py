@@ -80,6 +80,10 @@ class Reader:
         """Whether the key is there with a value other than null."""
         return self._object.get(key) is not None
 
+    def is_object(self, key: str) -> bool:
+        """Return whether the value is an object."""
+        return isinstance(self._object.get(key), Mapping)
+
     def raw(self, key: str) -> Any:
         """The value as it was read, or None."""
         return self._object.get(key)

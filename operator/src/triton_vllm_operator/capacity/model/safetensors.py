@@ -11,6 +11,7 @@ from math import prod
 from typing import Any
 
 from triton_vllm_operator.api.reasons import Reason
+from triton_vllm_operator.capacity.dtypes import SAFETENSORS_BITS
 from triton_vllm_operator.capacity.errors import ShapeError
 from triton_vllm_operator.capacity.model.json_reader import MAX_DIMENSION, parse_json_object
 
@@ -18,15 +19,6 @@ from triton_vllm_operator.capacity.model.json_reader import MAX_DIMENSION, parse
 MAX_HEADER_BYTES = 16 * 1024 * 1024
 MAX_TENSORS = 2_000_000
 MAX_RANK = 8
-
-#: Bits of one element by safetensors dtype name.
-DTYPE_BITS = {
-    "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8,
-    "I16": 16, "U16": 16, "F16": 16, "BF16": 16,
-    "I32": 32, "U32": 32, "F32": 32,
-    "I64": 64, "U64": 64, "F64": 64,
-    "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +32,7 @@ class TensorInfo:
     @property
     def size_bytes(self) -> int:
         """Bytes of the tensor's data."""
-        return prod(self.shape) * DTYPE_BITS[self.dtype] // 8
+        return prod(self.shape) * SAFETENSORS_BITS[self.dtype] // 8
 
 
 def header_length(first_bytes: bytes) -> int:
@@ -85,7 +77,7 @@ def checked_tensor(name: Any, dtype: Any, shape: Any, what: str) -> TensorInfo:
         raise ShapeError(
             Reason.SAFETENSORS_HEADER_INVALID, f"{what}: a tensor name must be a string of 1 to 512 characters"
         )
-    if not isinstance(dtype, str) or dtype not in DTYPE_BITS:
+    if not isinstance(dtype, str) or dtype not in SAFETENSORS_BITS:
         raise ShapeError(
             Reason.SAFETENSORS_HEADER_INVALID, f"{what}: tensor {name[:80]!r} has unknown dtype {dtype!r:.40}"
         )

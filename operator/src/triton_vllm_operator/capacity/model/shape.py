@@ -10,17 +10,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import groupby
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from triton_vllm_operator.api.reasons import Reason
+from triton_vllm_operator.capacity.dtypes import STATE_DTYPES
 from triton_vllm_operator.capacity.errors import ShapeError
 from triton_vllm_operator.capacity.model.json_reader import MAX_LAYERS, Reader, check_size
 
 FORMAT = "triton-vllm-operator/model-shape/v1"
 
 CacheKind = Literal["full", "sliding", "chunked", "mla", "mamba", "cross"]
-STATE_DTYPES = ("auto", "bfloat16", "float16", "float32")
-CACHE_KINDS: tuple[CacheKind, ...] = ("full", "sliding", "chunked", "mla", "mamba", "cross")
+"""What a layer keeps per request: K and V of all tokens, of a window or of a chunk, MLA's latent vectors, a recurrent
+state of constant size, or K and V of an encoder's output. Layers of one kind and size share a group of the KV cache."""
+CACHE_KINDS: tuple[CacheKind, ...] = get_args(CacheKind)
 
 
 @dataclass(frozen=True, slots=True)

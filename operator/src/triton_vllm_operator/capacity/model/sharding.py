@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from triton_vllm_operator.capacity.model.safetensors import DTYPE_BITS, TensorInfo
+from triton_vllm_operator.capacity.model.safetensors import TensorInfo
 from triton_vllm_operator.capacity.model.shape import VocabTable, WeightPart
 
 Rule = Literal["any", "replicated", "kv", "fused_qkv", "mamba_groups", "vocab", "output", "skip"]
@@ -119,7 +119,6 @@ class SortedTensors:
     output: VocabTable | None = None
     first_stage: list[WeightPart] = field(default_factory=list)
     last_stage: list[WeightPart] = field(default_factory=list)
-    other: list[WeightPart] = field(default_factory=list)
     bytes_by_dtype: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
 
@@ -274,8 +273,3 @@ def merge(parts: Iterable[WeightPart]) -> list[WeightPart]:
     for part in parts:
         total[(part.group, part.shards, part.expert)] += part.size_bytes
     return [WeightPart(group, shards, size, expert) for (group, shards, expert), size in total.items() if size]
-
-
-def element_bytes(dtype: str) -> float:
-    """Bytes of one element of a safetensors dtype."""
-    return DTYPE_BITS[dtype] / 8

@@ -1,0 +1,81 @@
+"""The registry of model families, one module per family.
+
+To add a family, write a module here with `FAMILIES`, and name it in `_MODULES`. It states the model types, how
+`config.json` is read, the caches of the layers, the tensors of the checkpoint, and what vLLM's class keeps besides:
+see `Family` for the fields and their defaults. Two model types of which one needs another value are two rows.
+"""
+
+from typing import Final
+
+from triton_vllm_operator.capacity.model.families import (
+    cohere,
+    deepseek,
+    encoder_only,
+    exaone,
+    falcon,
+    gemma,
+    glm,
+    gpt,
+    gpt_oss,
+    granite,
+    jamba,
+    lfm2,
+    llama,
+    llama4,
+    longcat,
+    mamba,
+    mimo,
+    nemotron,
+    olmo,
+    qwen,
+    whisper,
+    zamba,
+)
+from triton_vllm_operator.capacity.model.family import LLAMA_LIKE, Family
+
+_MODULES: Final = (
+    cohere,
+    deepseek,
+    encoder_only,
+    exaone,
+    falcon,
+    gemma,
+    glm,
+    gpt,
+    gpt_oss,
+    granite,
+    jamba,
+    lfm2,
+    llama,
+    llama4,
+    longcat,
+    mamba,
+    mimo,
+    nemotron,
+    olmo,
+    qwen,
+    whisper,
+    zamba,
+)
+FAMILIES: Final[tuple[Family, ...]] = tuple(family for module in _MODULES for family in module.FAMILIES)
+"""The families that the planner knows."""
+_BY_TYPE: Final = {model_type: family for family in FAMILIES for model_type in family.model_types}
+_BY_PREFIX: Final = sorted(
+    ((prefix, family) for family in FAMILIES for prefix in family.prefixes), key=lambda entry: -len(entry[0])
+)
+
+
+def find_family(model_type: str) -> Family | None:
+    """Return the family that lists this model type; None when none does."""
+    return _BY_TYPE.get(model_type)
+
+
+def family_of(model_type: str) -> Family:
+    """Return the rules by which a model type is planned.
+
+    These are those of the family that lists it; else those with the longest prefix of it; else Llama's. The last two
+    are guesses: `find_family` tells which types are known.
+    """
+    if (listed := find_family(model_type)) is not None:
+        return listed
+    return next((family for prefix, family in _BY_PREFIX if model_type.startswith(prefix)), LLAMA_LIKE)

@@ -1,0 +1,8 @@
+"""MiMo-V2: V's heads have a size of their own."""
+
+from triton_vllm_operator.capacity.model.config import ConfigTraits
+from triton_vllm_operator.capacity.model.family import Family
+
+FAMILIES = (
+    Family(model_types=("mimo_v2_flash",), prefixes=("mimo_v2",), config=ConfigTraits(value_head_size="v_head_dim")),
+)
