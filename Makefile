@@ -12,7 +12,7 @@ export PYTHONPYCACHEPREFIX := $(CACHE)/bytecode
 unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(dir $(UV)):$(PATH)
 
-.PHONY: help demo test down env gen verify test-unit test-apiserver test-engine test-oracle test-e2e faults bench-operator bench-webhook bench-capacity bench-gpu bench-serving test-gpu record-triton-kernels fuzz check-cuda mutation
+.PHONY: help demo test down env gen verify test-unit test-apiserver test-engine test-oracle test-e2e faults bench-operator bench-webhook bench-capacity bench-gpu bench-serving test-gpu record-triton-kernels fuzz check-cuda mutation test-upgrade
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -44,6 +44,10 @@ mutation: $(VENV) ## changes of one expression that no unit test notices, a samp
 test-apiserver: $(VENV) ## against etcd and kube-apiserver as plain processes
 	@$(VENV) -m e2e.cluster binaries
 	@$(VENV) -m pytest -q -n 4 --dist worksteal -m apiserver operator/tests
+
+test-upgrade: $(VENV) ## the operator of another revision replaced by this one writes no child (FROM=v0.1.0)
+	@$(VENV) -m e2e.cluster programs
+	@FROM=$(FROM) $(VENV) -m pytest -q operator/tests/apiserver/upgrade_from.py
 
 faults: $(VENV) ## kills, API faults, bad watches, two operators: all of them, with a seed (SEED=1); about 20 minutes
 	@cd operator && PYTHONPATH=src:.:.. ../$(VENV) -m tests.faults --seed $(or $(SEED),1)

@@ -52,6 +52,7 @@ class OperatorProcess:
     log: Path
     program: Sequence[str] = REAL
     options: Sequence[str] = ()
+    sources: str = SOURCES
     handle: subprocess.Popen[bytes] | None = None
     port: int = 0
 
@@ -59,7 +60,7 @@ class OperatorProcess:
         (self.port,) = free_ports(1)
         command = [*ORPHANED, sys.executable, *self.program, "--kubeconfig", str(self.kubeconfig)]
         command += ["--http-host", "127.0.0.1", "--http-port", str(self.port), *self.options]
-        environment = {**os.environ, "PYTHONPATH": SOURCES, "PYTHONPYCACHEPREFIX": str(BYTECODE)}
+        environment = {**os.environ, "PYTHONPATH": self.sources, "PYTHONPYCACHEPREFIX": str(BYTECODE)}
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
         with self.log.open("ab") as log:
             self.handle = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
