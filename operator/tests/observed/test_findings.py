@@ -6,17 +6,18 @@ from typing import Any
 import pytest
 
 from tests.desired.build import llm
-from triton_vllm_operator.api.conditions import Condition, find
+from triton_vllm_operator.api.conditions import Condition, ConditionType, find
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.desired import repository
 from triton_vllm_operator.observed import needs, pods, status
 from triton_vllm_operator.observed.findings import first_finding
 from triton_vllm_operator.observed.gpu_shortage import ClassOfGPUs, GPUUse, HeldBy
 from triton_vllm_operator.observed.observation import Observation
+from triton_vllm_operator.observed.status import StatusBuilder
 
 LLM = llm({"model": {"uri": "hf://a/b"}})
 HASH = repository.content_hash(LLM)
-SAFE = Condition("SecurityAdvisory", "False", Reason.NO_KNOWN_CVES, "None is known.")
+SAFE = Condition(ConditionType.SECURITY_ADVISORY, "False", Reason.NO_KNOWN_CVES, "None is known.")
 
 
 def pod(
@@ -126,16 +127,16 @@ def test_each_cause_has_its_reason_and_fix(name: str, seen: Observation, reason:
     assert found is not None
     assert (found.reason, found.stalled) == (reason, stalled)
     assert told in found.message
-    conditions = {c.type: c for c in status.conditions(seen, found)}
-    assert conditions["Ready"].status == "False"
-    assert conditions["Stalled"].status == ("True" if stalled else "False")
-    assert conditions["Reconciling"].status == ("False" if stalled else "True")
+    conditions = {c.type: c for c in status.pod_conditions(seen, found)}
+    assert conditions[ConditionType.READY].status == "False"
+    assert conditions[ConditionType.STALLED].status == ("True" if stalled else "False")
+    assert conditions[ConditionType.RECONCILING].status == ("False" if stalled else "True")
 
 
 def test_ready_only_after_a_token() -> None:
     seen = look(pod(ready=True), ready=1, answers={"uid-p/0": ""})
     assert first_finding(seen) is None
-    ready = next(c for c in status.conditions(seen, None) if c.type == "Ready")
+    ready = next(c for c in status.pod_conditions(seen, None) if c.type == "Ready")
     assert (ready.status, ready.reason) == ("True", "Serving")
 
 
@@ -183,7 +184,7 @@ def test_zero_replicas_are_neither_ready_nor_moving() -> None:
     seen = look(llm=zero)
     found = first_finding(seen)
     assert found is not None
-    conditions = {c.type: c.status for c in status.conditions(seen, found)}
+    conditions = {c.type: c.status for c in status.pod_conditions(seen, found)}
     assert conditions == {"Available": "False", "Reconciling": "False", "Stalled": "False"}
 
 
@@ -210,16 +211,16 @@ def test_the_newest_mount_event_is_told() -> None:
 
 def test_availability_counts_pods_of_any_configuration() -> None:
     seen = look(pod("old", ready=True, config="other"))
-    available = next(c for c in status.conditions(seen, None) if c.type == "Available")
+    available = next(c for c in status.pod_conditions(seen, None) if c.type == "Available")
     assert available.status == "True"
     two = llm({"model": {"uri": "hf://a/b"}, "replicas": 2})
-    fewer = next(c for c in status.conditions(look(pod("old", ready=True), llm=two), None) if c.type == "Available")
+    fewer = next(c for c in status.pod_conditions(look(pod("old", ready=True), llm=two), None) if c.type == "Available")
     assert (fewer.status, fewer.reason) == ("False", "TooFewReplicas")
 
 
 def test_a_refused_spec_keeps_what_serves() -> None:
     before = {"replicas": 1, "conditions": [{"type": "Available", "status": "True", "reason": "x", "message": "y"}]}
-    after = status.refused_status(before, Reason.INVALID_SPEC, "why", 4, "t")
+    after = StatusBuilder(before, 4, "t").rejected(Reason.INVALID_SPEC, "why")
     assert find(after["conditions"], "Available") == before["conditions"][0]  # type: ignore[index]
     assert (after["observedGeneration"], after["replicas"]) == (4, 1)
     assert (find(after["conditions"], "Stalled") or {})["status"] == "True"
@@ -227,8 +228,8 @@ def test_a_refused_spec_keeps_what_serves() -> None:
 
 def test_the_status_is_the_same_for_the_same_look() -> None:
     seen = look(pod(ready=True), ready=1, answers={"uid-p/0": ""})
-    once = status.status(seen, None, SAFE, {}, {"release": "r"}, "t1")
-    assert status.status(seen, None, SAFE, once, {"release": "r"}, "t2") == once
+    once = StatusBuilder({}, 3, "t1").observed(seen, None, [SAFE], {"release": "r"})
+    assert StatusBuilder(once, 3, "t2").observed(seen, None, [SAFE], {"release": "r"}) == once
 
 
 def test_the_trouble_of_a_pod_that_is_being_replaced_is_not_told() -> None:

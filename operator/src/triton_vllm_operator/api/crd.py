@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from triton_vllm_operator.api import names
+from triton_vllm_operator.api.conditions import ConditionType
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import LLMDeploymentSpec
 from triton_vllm_operator.api.status import LLMDeploymentStatus
@@ -20,7 +21,7 @@ _KEPT = {
 }  # fmt: skip
 # What the API server shows until the operator has written a status: without it, tools take a new object for ready.
 _UNSEEN = {
-    "type": "Reconciling",
+    "type": str(ConditionType.RECONCILING),
     "status": "True",
     "reason": str(Reason.PENDING),
     "message": "The operator has not seen this LLMDeployment yet. If this stays, see whether the operator runs.",
@@ -145,12 +146,12 @@ def _root_schema(embedded: _Embedded) -> dict[str, Any]:
 
 def _columns() -> list[dict[str, Any]]:
     return [
-        _column("Ready", _of("Ready", "status"), "Whether every replica has answered with a token."),
+        _column("Ready", _of(ConditionType.READY, "status"), "Whether every replica has answered with a token."),
         _column("Replicas", ".status.readyReplicas", "Pods that are ready.", type="integer"),
         _column("Model", ".spec.model.uri", "Where the model is."),
         _column("GPUs", ".status.gpusPerReplica", "GPUs that one pod holds.", type="integer"),
         _column("Release", ".status.release", "Triton release of the serving image."),
-        _column("Reason", _of("Reconciling", "reason"), "Why it is ready or not."),
+        _column("Reason", _of(ConditionType.RECONCILING, "reason"), "Why it is ready or not."),
         _column("Age", ".metadata.creationTimestamp", "Time since it was created.", type="date"),
         _column("Desired", ".spec.replicas", "Pods that are wanted.", type="integer", priority=1),
         _column("KV tokens", ".status.actual.kvCacheTokens", "Tokens that a pod's KV cache holds.", "integer", 1),

@@ -872,7 +872,7 @@ class Reason(StrEnum):
     CLAIM_NOT_FOUND = (
         "ClaimNotFound",
         Kind.STALLED,
-        "The PersistentVolumeClaim of a `pvc://` model or of a volume does not exist.",
+        "The PersistentVolumeClaim of the model or of a volume does not exist.",
         "Create it, or correct `spec.model.uri` or `spec.podTemplate.volumes`.",
     )
     CLAIM_NOT_BOUND = (

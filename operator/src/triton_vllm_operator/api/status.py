@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from triton_vllm_operator.api.autoconfig import Chosen
+from triton_vllm_operator.api.conditions import ConditionType
 from triton_vllm_operator.api.schema import Model, field
 
 
@@ -141,7 +142,7 @@ class LLMDeploymentStatus(Model):
     observed_generation: int = field(0, ge=0, description="metadata.generation that this status is about.")
     conditions: list[ConditionStatus] = field(
         [],
-        description="Ready, Available, Reconciling, Stalled, SecurityAdvisory, ModelResolved, Fits and PlanAccurate.",
+        description=" ".join(f"{kind}: {kind.meaning}" for kind in sorted(ConditionType)),
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
     replicas: int = field(0, ge=0, description="Pods that exist.")

@@ -10,7 +10,7 @@ from typing import ClassVar
 from pydantic import ConfigDict
 
 from triton_vllm_operator.api import names
-from triton_vllm_operator.api.conditions import Condition
+from triton_vllm_operator.api.conditions import Condition, ConditionType
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.catalog import loader, releases
 from triton_vllm_operator.catalog.releases import Release
@@ -133,9 +133,9 @@ def condition(found: Assessment, *, opted_out: bool) -> Condition:
     said = findings(found, opted_out=opted_out)
     if not said:
         return Condition(
-            "SecurityAdvisory", "False", Reason.NO_KNOWN_CVES, "No open CVE of the serving image is known."
+            ConditionType.SECURITY_ADVISORY, "False", Reason.NO_KNOWN_CVES, "No open CVE of the serving image is known."
         )
-    return Condition("SecurityAdvisory", "True", said[0].reason, " ".join(one.message for one in said))
+    return Condition(ConditionType.SECURITY_ADVISORY, "True", said[0].reason, " ".join(one.message for one in said))
 
 
 def _verdict(row: Release) -> Verdict:

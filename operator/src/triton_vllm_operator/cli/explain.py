@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from triton_vllm_operator.api import kinds, names
-from triton_vllm_operator.api.conditions import find, summary
+from triton_vllm_operator.api.conditions import ConditionType, Mark, find, summary
 from triton_vllm_operator.api.kinds import Object
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.cli import cluster
@@ -20,11 +20,8 @@ from triton_vllm_operator.kube.errors import Forbidden
 from triton_vllm_operator.observed import findings, needs, pods
 from triton_vllm_operator.observed.gpu_shortage import GPUUse
 from triton_vllm_operator.observed.observation import Observation
-from triton_vllm_operator.plan import accuracy
 from triton_vllm_operator.plan.autoconfig import recorded
 from triton_vllm_operator.plan.gpu_use import gpu_use
-
-Mark = Literal["ok", "no", "?"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +48,14 @@ async def look(client: Client, namespace: str, name: str) -> list[Step]:
     if obj is None:
         raise InputProblem(f"namespace {namespace} has no LLMDeployment {name}; kubectl get llm -A lists all")
     seen = await _seen(client, obj)
-    return [_operator(obj), *_refused(obj, seen), *_told(obj), *seen, *_ready(obj)]
+    return [
+        _operator(obj),
+        *_refused(obj, seen),
+        *_conditions(obj, follows_pods=False),
+        *seen,
+        *_conditions(obj, follows_pods=True),
+        *_ready(obj),
+    ]
 
 
 # ------------------------------------------------------------------------------------ what the operator has said
@@ -68,34 +72,34 @@ def _operator(obj: Object) -> Step:
 def _refused(obj: Object, seen: Sequence[Step]) -> Iterator[Step]:
     """What is stalled for a reason that neither the model, the plan nor the pods (`seen`) have is the spec."""
     conditions = obj.get("status", {}).get("conditions", [])
-    stalled = find(conditions, "Stalled") or {}
+    stalled = find(conditions, ConditionType.STALLED) or {}
     if stalled.get("status") != "True" or any(step.mark == "?" for step in seen):
         return
-    known = {condition.get("reason") for condition in conditions if condition["type"] in ("ModelResolved", "Fits")}
+    known = {
+        condition.get("reason")
+        for condition in conditions
+        if condition["type"] in (ConditionType.MODEL_RESOLVED, ConditionType.FITS)
+    }
     known |= {step.text.partition(":")[0] for step in seen}
     if stalled["reason"] not in known:
         yield Step("no", "Spec", _words(stalled))
 
 
-def _told(obj: Object) -> Iterator[Step]:
+def _conditions(obj: Object, *, follows_pods: bool) -> Iterator[Step]:
+    """The steps of conditions that come before those of the pods, or after them."""
     conditions = obj.get("status", {}).get("conditions", [])
-    marks: dict[str, tuple[str, dict[str, Mark]]] = {
-        "SecurityAdvisory": ("Image", {"True": "?", "False": "ok"}),
-        "ModelResolved": ("Model", {"True": "ok", "False": "no"}),
-        "Fits": ("Plan", {"True": "ok", "False": "no"}),
-    }
-    for kind, (title, by_status) in marks.items():
-        if condition := find(conditions, kind):
-            yield Step(by_status.get(condition["status"], "?"), title, _words(condition))
+    for kind in ConditionType:
+        condition = find(conditions, kind)
+        if condition is not None and kind.follows_pods is follows_pods and condition["status"] in kind.marks:
+            yield Step(kind.marks[condition["status"]], kind.label, _words(condition))
 
 
 def _ready(obj: Object) -> Iterator[Step]:
     conditions = obj.get("status", {}).get("conditions", [])
-    accurate = find(conditions, accuracy.PLAN_ACCURATE) or {}
-    if accurate.get("status") == "False":  # it serves all the same
-        yield Step("?", "Engine", _words(accurate))
     if last := summary(conditions):
-        yield Step("ok" if (last["type"], last["status"]) == ("Ready", "True") else "no", "Ready", _words(last))
+        yield Step(
+            "ok" if (last["type"], last["status"]) == (ConditionType.READY, "True") else "no", "Ready", _words(last)
+        )
 
 
 def _words(condition: Mapping[str, Any]) -> str:

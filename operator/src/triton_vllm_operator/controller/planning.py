@@ -12,7 +12,7 @@ from typing import Any
 
 from triton_vllm_operator.api import kinds, names
 from triton_vllm_operator.api.autoconfig import Chosen
-from triton_vllm_operator.api.conditions import Condition, find
+from triton_vllm_operator.api.conditions import Condition, ConditionType, find
 from triton_vllm_operator.api.kinds import Key, Object
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import LLMDeployment
@@ -29,7 +29,7 @@ from triton_vllm_operator.kube.errors import Conflict, Forbidden, Invalid
 from triton_vllm_operator.observed import findings, pods
 from triton_vllm_operator.observed.findings import Finding
 from triton_vllm_operator.observed.observation import Observation
-from triton_vllm_operator.plan import inspection, mixed_gpus, verdict
+from triton_vllm_operator.plan import inspection, verdict
 from triton_vllm_operator.plan.autoconfig import empty_autoconfig, recorded
 from triton_vllm_operator.plan.inspection_protocol import NO_RESULT, Failure, InspectedModel
 from triton_vllm_operator.plan.model_status import model_from_status, model_status
@@ -39,7 +39,7 @@ from triton_vllm_operator.webhook.verdict import Foreseen
 
 log = logging.getLogger(__name__)
 
-MODEL_RESOLVED = "ModelResolved"
+MODEL_RESOLVED = ConditionType.MODEL_RESOLVED
 # A pod that reads no answer within this time does not hold the serving pods back any longer.
 PATIENCE_S = 60.0
 REPLAN_S = 30.0  # a new node is not watched: how soon it lifts a verdict that keeps pods back
@@ -106,7 +106,7 @@ class Planning:
         stands = llm.with_chosen(chosen or empty_autoconfig(llm))
         if skipped := self._skipped(llm):
             await self._delete(cluster, inspection.not_deleting(live))
-            return _planned(stands, _unknown(MODEL_RESOLVED, skipped), _unknown(mixed_gpus.FITS, skipped))
+            return _planned(stands, _unknown(MODEL_RESOLVED, skipped), _unknown(ConditionType.FITS, skipped))
         model = await self._model(cluster, llm, status, live)
         waits = not _runs(cluster, stands)
         enforced = waits and llm.spec.planning.mode == "Enforce"
@@ -368,5 +368,5 @@ def _stuck(llm: LLMDeployment, pod: Object | Mapping[str, Any]) -> Failure | Non
     return None
 
 
-def _unknown(kind: str, why: NotPlanned) -> Condition:
+def _unknown(kind: ConditionType, why: NotPlanned) -> Condition:
     return Condition(kind, "Unknown", why.reason, why.message)

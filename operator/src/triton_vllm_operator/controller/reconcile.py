@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Any, Protocol
 
 from triton_vllm_operator.api import kinds, names
-from triton_vllm_operator.api.conditions import Condition, find, summary
+from triton_vllm_operator.api.conditions import Condition, ConditionType, events, find
 from triton_vllm_operator.api.kinds import Key, Object
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import LLMDeployment
@@ -25,11 +25,11 @@ from triton_vllm_operator.desired import pod, repository, services
 from triton_vllm_operator.desired.children import children
 from triton_vllm_operator.desired.inputs import Defaults, ServingImage
 from triton_vllm_operator.kube.errors import Conflict, Forbidden, Invalid, KubeError, NotLeader
-from triton_vllm_operator.observed import findings, needs, pods, status
+from triton_vllm_operator.observed import findings, needs, pods
 from triton_vllm_operator.observed.findings import Finding
 from triton_vllm_operator.observed.gpu_shortage import GPUUse
 from triton_vllm_operator.observed.observation import Observation
-from triton_vllm_operator.plan import accuracy
+from triton_vllm_operator.observed.status import StatusBuilder
 from triton_vllm_operator.plan.actions import Apply, Delete, actions, foreign_owner
 from triton_vllm_operator.plan.validation import Refusal, Wanted, understand
 
@@ -119,8 +119,8 @@ class Reconciler:
             **planned.facts,
             **back.facts,
         }
-        more = [*planned.conditions, back.condition]
-        fresh = status.status(seen, finding, advisory, before, facts, self.clock(), more)
+        conditions = [advisory, *planned.conditions, back.condition]
+        fresh = self._status_builder(obj).observed(seen, finding, conditions, facts)
         await self._write_status(cluster, obj, fresh)
         after = _sooner(_look_again(seen, finding), planned.after, back.after)
         return Result(finding.reason if finding else "Ready", after=after)
@@ -177,10 +177,7 @@ class Reconciler:
             await cluster.apply(obj, uid=found["metadata"]["uid"])  # ours, without the label that we watch
 
     async def _refuse(self, cluster: Cluster, obj: Object, refusal: Refusal) -> Result:
-        meta = obj["metadata"]
-        fresh = status.refused_status(
-            obj.get("status", {}), refusal.reason, refusal.message, meta.get("generation", 0), self.clock()
-        )
+        fresh = self._status_builder(obj).rejected(refusal.reason, refusal.message)
         await self._write_status(cluster, obj, fresh)
         # A foreign object is not watched, so nothing tells that it has gone.
         return Result(refusal.reason, after=5.0 if refusal.reason == Reason.NAME_TAKEN else 30.0)
@@ -188,10 +185,7 @@ class Reconciler:
     async def _hold(self, cluster: Cluster, obj: Object, planned: Planned, advisory: Condition) -> Result:
         """No pods are made; what is there stays as it is."""
         assert planned.hold is not None
-        generation, current = obj["metadata"].get("generation", 0), [advisory, *planned.conditions]
-        fresh = status.held_status(
-            obj.get("status", {}), planned.hold, current, planned.facts, generation, self.clock()
-        )
+        fresh = self._status_builder(obj).held(planned.hold, [advisory, *planned.conditions], planned.facts)
         await self._write_status(cluster, obj, fresh)
         return Result(planned.hold.reason, after=planned.after)
 
@@ -203,27 +197,28 @@ class Reconciler:
             what = f"{type(error).__name__}: {error}"
             reason, why = Reason.OPERATOR_ERROR, f"A defect of the operator, please report it: {what}."
         trouble = Finding(reason, f"{why} {_AGAIN}")
-        generation = obj["metadata"].get("generation", 0)
-        fresh = status.troubled_status(obj.get("status", {}), trouble, generation, self.clock())
+        fresh = self._status_builder(obj).blocked(trouble)
         try:
             await self._write_status(cluster, obj, fresh)
         except KubeError as unheard:
             log.warning("%s: its status cannot be written: %s", kinds.ref_of(obj), unheard)
 
     async def _write_status(self, cluster: Cluster, obj: Object, fresh: dict[str, Any]) -> None:
-        """One write when something changed, none otherwise; an event when Ready changed its reason."""
+        """One write when something changed, none otherwise; events for conditions with a new reason."""
         before = obj.get("status", {})
         if fresh == before:
             return
         version = {key: obj["metadata"][key] for key in ("name", "namespace", "resourceVersion")}
         body = {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": version, "status": fresh}
         await cluster.client.apply_status(body)
-        await _tell_fit(cluster, obj, fresh["conditions"])
-        await _tell_inaccurate(cluster, obj, fresh["conditions"])
-        was, now = summary(before.get("conditions", [])), summary(fresh["conditions"])
-        if now is not None and (was is None or was["reason"] != now["reason"]):
-            stalled = find(fresh["conditions"], "Stalled") or {}
-            await _tell(cluster, obj, now, "Warning" if stalled.get("status") == "True" else "Normal")
+        for event in events(before.get("conditions", []), fresh["conditions"]):
+            log.info("%s/%s: %s: %s", version["namespace"], version["name"], event.reason, event.message)
+            await cluster.events.post(
+                obj, kind=event.type, reason=event.reason, action=event.action, note=event.message
+            )
+
+    def _status_builder(self, obj: Object) -> StatusBuilder:
+        return StatusBuilder(obj.get("status", {}), obj["metadata"].get("generation", 0), self.clock())
 
     # ---------------------------------------------------------------- what is
 
@@ -259,7 +254,7 @@ class Reconciler:
         before Ready became true for this generation had answered then."""
         if key in self._proven:
             return self._proven[key]
-        ready = find(obj.get("status", {}).get("conditions", []), "Ready") or {}
+        ready = find(obj.get("status", {}).get("conditions", []), ConditionType.READY) or {}
         if ready.get("status") != "True" or ready.get("observedGeneration") != llm.generation:
             return frozenset()
         states = [(o, pods.read(o, pod.CONTAINER)) for o in live]
@@ -280,31 +275,6 @@ async def allows_vulnerable_images(cluster: Cluster, namespace: str) -> bool:
     found = await cluster.client.find(kinds.NAMESPACE, None, namespace)
     annotations = (found or {}).get("metadata", {}).get("annotations", {})
     return bool(annotations.get(advisories.OPT_OUT_ANNOTATION) == "true")
-
-
-async def _tell(cluster: Cluster, obj: Object, now: Mapping[str, Any], kind: str) -> None:
-    """One log line and one event for a new reason."""
-    meta = obj["metadata"]
-    log.info("%s/%s: %s: %s", meta["namespace"], meta["name"], now["reason"], now["message"])
-    await cluster.events.post(obj, kind=kind, reason=now["reason"], action="Reconcile", note=now["message"])
-
-
-async def _tell_fit(cluster: Cluster, obj: Object, conditions: list[dict[str, Any]]) -> None:
-    """An event for a new verdict, unless Ready says the same in its own."""
-    was = find(obj.get("status", {}).get("conditions", []), "Fits") or {}
-    fits, ready = find(conditions, "Fits") or {}, find(conditions, "Ready") or {}
-    decided = fits.get("status") in ("True", "False") or fits.get("reason") == "Tight"
-    if decided and fits["reason"] not in (was.get("reason"), ready.get("reason")):
-        kind = "Normal" if fits["status"] == "True" else "Warning"
-        await cluster.events.post(obj, kind=kind, reason=fits["reason"], action="Plan", note=fits["message"])
-
-
-async def _tell_inaccurate(cluster: Cluster, obj: Object, conditions: list[dict[str, Any]]) -> None:
-    """An event when an engine turns out to have got something else than was planned."""
-    was = find(obj.get("status", {}).get("conditions", []), accuracy.PLAN_ACCURATE) or {}
-    told = find(conditions, accuracy.PLAN_ACCURATE) or {}
-    if told.get("status") == "False" and told["reason"] != was.get("reason"):
-        await cluster.events.post(obj, kind="Warning", reason=told["reason"], action="Compare", note=told["message"])
 
 
 def _sooner(*times: float | None) -> float | None:

@@ -1,145 +1,128 @@
-"""The status of an LLMDeployment, computed from one observation."""
+"""The status of an LLMDeployment: its conditions and figures for each way in which a reconcile can end."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from triton_vllm_operator.api import names
-from triton_vllm_operator.api.conditions import Condition, find, merge
+from triton_vllm_operator.api.conditions import Condition, ConditionType, Outcome, find, merge
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.observed.findings import Finding
 from triton_vllm_operator.observed.observation import Observation
 
-# Conditions that a refused spec leaves as they were.
-_KEPT = ("Available", "SecurityAdvisory", "ModelResolved", "Fits")
+_PLANNED = ("model", "plan", "chosen")
+"""Fields of the status that the plan writes, and that are absent until it has made one."""
 
 
-def conditions(seen: Observation, finding: Finding | None) -> list[Condition]:
-    """Ready, Available, Reconciling and Stalled, in the meaning that kstatus gives the last two.
+@dataclass(frozen=True, slots=True)
+class StatusBuilder:
+    """Builds the next status from the previous one.
 
-    There is no Ready where no pod is wanted: it cannot be true without a token, and false would keep those who wait for
-    the wanted state (kstatus: Helm, flux) waiting for ever.
+    Attributes:
+        previous: the status as read.
+        generation: metadata.generation that the next status is about.
+        now: RFC 3339 time.
     """
-    wanted = finding is None or finding.reason != Reason.SCALED_TO_ZERO
-    return [*([_ready(seen, finding)] if wanted else []), _available(seen), *_progress(finding)]
+
+    previous: Mapping[str, Any]
+    generation: int
+    now: str
+
+    def observed(
+        self,
+        observation: Observation,
+        finding: Finding | None,
+        conditions: Sequence[Condition],
+        facts: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        """Return the status after the children were applied and read; nothing of the previous one stays.
+
+        Args:
+            finding: why it is not ready, or None.
+            conditions: those that the image, the model, the plan and the engine decide.
+            facts: release, image, endpoints, model, plan, chosen and actual, as far as they are known.
+        """
+        return {
+            "observedGeneration": self.generation,
+            "conditions": self._conditions(Outcome.OBSERVED, [*pod_conditions(observation, finding), *conditions]),
+            "replicas": len(observation.live_pods),
+            "readyReplicas": len([pod for pod in observation.live_pods if pod.ready]),
+            "updatedReplicas": len(observation.current_pods),
+            "selector": ",".join(f"{key}={value}" for key, value in names.selector(observation.llm.name).items()),
+            "modelName": observation.llm.model_name,
+            "gpusPerReplica": observation.llm.gpus_per_pod,
+            **facts,
+        }
+
+    def rejected(self, reason: Reason, message: str) -> dict[str, Any]:
+        """Return the status with a rejected spec: what was deployed before continues to serve."""
+        finding = Finding(reason, message)
+        return self._unchanged(Outcome.REJECTED, [_not_ready(finding), *_progress(finding)])
+
+    def blocked(self, cause: Finding) -> dict[str, Any]:
+        """Return the status while an error keeps the operator from going on.
+
+        What served this generation can serve still, so a Ready of this generation stays.
+        """
+        ready = find(self.previous.get("conditions", []), ConditionType.READY) or {}
+        serves = ready.get("status") == "True" and ready.get("observedGeneration") == self.generation
+        return self._unchanged(Outcome.BLOCKED, [*([] if serves else [_not_ready(cause)]), *_progress(cause)])
+
+    def held(self, cause: Finding, conditions: Sequence[Condition], facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the status while no pods are created; the children stay as they are.
+
+        Args:
+            conditions: those that the image, the model and the plan decide.
+            facts: model and plan, as far as they are known; nothing is chosen yet.
+        """
+        status = self._unchanged(Outcome.HELD, [_not_ready(cause), *_progress(cause), *conditions])
+        return {**{key: value for key, value in status.items() if key not in _PLANNED}, **facts}
+
+    def _unchanged(self, outcome: Outcome, conditions: Sequence[Condition]) -> dict[str, Any]:
+        changed = {"observedGeneration": self.generation, "conditions": self._conditions(outcome, conditions)}
+        return {**self.previous, **changed}
+
+    def _conditions(self, outcome: Outcome, conditions: Sequence[Condition]) -> list[dict[str, Any]]:
+        return merge(self.previous.get("conditions", []), conditions, outcome, self.generation, self.now)
 
 
-def refused(reason: Reason, message: str) -> list[Condition]:
-    """The conditions of a spec that cannot work as it stands; its children are left as they are."""
-    finding = Finding(reason, message)
-    return [Condition("Ready", "False", reason, message), *_progress(finding)]
+def pod_conditions(observation: Observation, finding: Finding | None) -> list[Condition]:
+    """Return Ready, Available, Reconciling and Stalled; the last two have the meaning of kstatus.
+
+    With zero replicas there is no Ready: it cannot be True without a token, and False would keep tools that wait for
+    the desired state by kstatus (Helm, Flux) waiting forever.
+    """
+    scaled_to_zero = finding is not None and finding.reason == Reason.SCALED_TO_ZERO
+    ready = [] if scaled_to_zero else [_ready(observation, finding)]
+    return [*ready, _available(observation), *_progress(finding)]
 
 
-def _ready(seen: Observation, finding: Finding | None) -> Condition:
+def _ready(observation: Observation, finding: Finding | None) -> Condition:
     if finding is not None:
-        return Condition("Ready", "False", finding.reason, finding.message)
-    count = len(seen.proven_pods)
+        return _not_ready(finding)
+    count = len(observation.proven_pods)
     pods = "1 pod has" if count == 1 else f"{count} pods have"
-    return Condition("Ready", "True", Reason.SERVING, f"{pods} answered with a token.")
+    return Condition(ConditionType.READY, "True", Reason.SERVING, f"{pods} answered with a token.")
 
 
-def _available(seen: Observation) -> Condition:
-    serving, wanted = len([pod for pod in seen.live_pods if pod.ready]), seen.llm.spec.replicas
-    if serving and serving >= wanted:
-        return Condition("Available", "True", Reason.ENOUGH_REPLICAS, f"{serving} of {wanted} wanted pods are ready.")
-    if serving:
-        message = f"{serving} of {wanted} wanted pods are ready; requests are served with less capacity."
-        return Condition("Available", "False", Reason.TOO_FEW_REPLICAS, message)
-    return Condition("Available", "False", Reason.NO_REPLICAS, "No pod is ready, so requests fail.")
+def _not_ready(finding: Finding) -> Condition:
+    return Condition(ConditionType.READY, "False", finding.reason, finding.message)
+
+
+def _available(observation: Observation) -> Condition:
+    ready, replicas = len([pod for pod in observation.live_pods if pod.ready]), observation.llm.spec.replicas
+    message = f"{ready} of {replicas} desired pods are ready"
+    if ready and ready >= replicas:
+        return Condition(ConditionType.AVAILABLE, "True", Reason.ENOUGH_REPLICAS, f"{message}.")
+    if ready:
+        message = f"{message}; requests are served with less capacity."
+        return Condition(ConditionType.AVAILABLE, "False", Reason.TOO_FEW_REPLICAS, message)
+    return Condition(ConditionType.AVAILABLE, "False", Reason.NO_REPLICAS, "No pod is ready, so requests fail.")
 
 
 def _progress(finding: Finding | None) -> list[Condition]:
-    if finding is None:
-        done = "Nothing is left to do."
-        return [
-            Condition("Reconciling", "False", Reason.SERVING, done),
-            Condition("Stalled", "False", Reason.SERVING, done),
-        ]
+    cause = finding or Finding(Reason.SERVING, "Nothing is left to do.")
     return [
-        Condition("Reconciling", "True" if finding.progressing else "False", finding.reason, finding.message),
-        Condition("Stalled", "True" if finding.stalled else "False", finding.reason, finding.message),
+        Condition(ConditionType.RECONCILING, "True" if cause.progressing else "False", cause.reason, cause.message),
+        Condition(ConditionType.STALLED, "True" if cause.stalled else "False", cause.reason, cause.message),
     ]
-
-
-def status(
-    seen: Observation,
-    finding: Finding | None,
-    advisory: Condition,
-    previous: Mapping[str, Any],
-    facts: Mapping[str, Any],
-    now: str,
-    more: Sequence[Condition] = (),
-) -> dict[str, Any]:
-    """The whole status to write.
-
-    Args:
-        advisory: what is known against the image.
-        previous: the status as read, for the times of its conditions.
-        facts: what the spec alone decides: release, image, endpoints.
-        now: RFC 3339 time.
-        more: conditions that were known before the children were looked at.
-    """
-    current = [*conditions(seen, finding), advisory, *more]
-    return {
-        "observedGeneration": seen.llm.generation,
-        "conditions": merge(previous.get("conditions", []), current, seen.llm.generation, now),
-        "replicas": len(seen.live_pods),
-        "readyReplicas": len([pod for pod in seen.live_pods if pod.ready]),
-        "updatedReplicas": len(seen.current_pods),
-        "selector": ",".join(f"{key}={value}" for key, value in names.selector(seen.llm.name).items()),
-        "modelName": seen.llm.model_name,
-        "gpusPerReplica": seen.llm.gpus_per_pod,
-        **facts,
-    }
-
-
-def refused_status(
-    previous: Mapping[str, Any], reason: Reason, message: str, generation: int, now: str
-) -> dict[str, Any]:
-    """The status of a refused spec: new conditions, everything else as it was.
-
-    Available and what is known of image, model and engine are kept: what was deployed before goes on serving.
-    """
-    kept = [c for c in previous.get("conditions", []) if c.get("type") in (*_KEPT, "PlanAccurate")]
-    fresh = merge(previous.get("conditions", []), refused(reason, message), generation, now)
-    return {**previous, "observedGeneration": generation, "conditions": kept + fresh}
-
-
-def troubled_status(previous: Mapping[str, Any], trouble: Finding, generation: int, now: str) -> dict[str, Any]:
-    """The status while the operator cannot do what it wants to: what is known stays, and the cause is told.
-
-    What served this generation may serve still, so its Ready is kept.
-    """
-    before = previous.get("conditions", [])
-    ready = find(before, "Ready") or {}
-    serves = ready.get("status") == "True" and ready.get("observedGeneration") == generation
-    current = [] if serves else [Condition("Ready", "False", trouble.reason, trouble.message)]
-    fresh = merge(before, [*current, *_progress(trouble)], generation, now)
-    return {**previous, "observedGeneration": generation, "conditions": _beside(before, fresh)}
-
-
-def held_status(
-    previous: Mapping[str, Any],
-    hold: Finding,
-    current: Sequence[Condition],
-    facts: Mapping[str, Any],
-    generation: int,
-    now: str,
-) -> dict[str, Any]:
-    """The status while no pods are made: children, and what is true of them, are left as they are.
-
-    Args:
-        current: the conditions besides Ready, Reconciling and Stalled that were just computed.
-        facts: model and plan, as far as they are known; nothing is chosen yet.
-    """
-    ready = Condition("Ready", "False", hold.reason, hold.message)
-    fresh = merge(previous.get("conditions", []), [ready, *_progress(hold), *current], generation, now)
-    kept = [c for c in previous.get("conditions", []) if c.get("type") in _KEPT]
-    body = {key: value for key, value in previous.items() if key not in ("model", "plan", "chosen")}
-    return {**body, **facts, "observedGeneration": generation, "conditions": _beside(kept, fresh)}
-
-
-def _beside(before: Sequence[Mapping[str, Any]], fresh: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Fresh conditions and those of before that they do not replace, by type."""
-    told = {c["type"] for c in fresh}
-    every = [*(c for c in before if c.get("type") not in told), *fresh]
-    return sorted(every, key=lambda c: str(c["type"]))

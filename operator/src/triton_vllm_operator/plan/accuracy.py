@@ -6,14 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from triton_vllm_operator.api.conditions import Condition, Status
+from triton_vllm_operator.api.conditions import Condition, ConditionType, Status
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.capacity import EngineSettings, ModelShape, ShapeError, gpu_of_memory, plan
 from triton_vllm_operator.observed.engine_report import Memory, Report
 from triton_vllm_operator.plan.engine_settings import engine_settings
 
-PLAN_ACCURATE: Final = "PlanAccurate"
 #: A difference up to this share of what was planned is no difference.
 TOLERANCE: Final = 0.05
 _GIB = 2**30
@@ -171,4 +170,4 @@ def _gib(size: int) -> str:
 
 
 def _condition(status: Status, reason: Reason, message: str) -> Condition:
-    return Condition(PLAN_ACCURATE, status, reason, message)
+    return Condition(ConditionType.PLAN_ACCURATE, status, reason, message)

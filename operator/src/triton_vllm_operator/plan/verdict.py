@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from triton_vllm_operator.api.autoconfig import Chosen
-from triton_vllm_operator.api.conditions import Condition
+from triton_vllm_operator.api.conditions import Condition, ConditionType
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.capacity import (
@@ -89,15 +89,15 @@ class Decision:
 def condition(decision: Decision | NotPlanned) -> Condition:
     """The condition `Fits`."""
     if isinstance(decision, NotPlanned):
-        return Condition(FITS, "Unknown", decision.reason, decision.message)
+        return Condition(ConditionType.FITS, "Unknown", decision.reason, decision.message)
     plan = decision.plan
     message = f"{plan['message']}{_advice(plan)}"
     if plan["verdict"] == DOES_NOT_FIT:
         reason = next((one for one in _OF_NODES if one == plan["reason"]), Reason.DOES_NOT_FIT)
-        return Condition(FITS, "False", reason, message)
+        return Condition(ConditionType.FITS, "False", reason, message)
     if plan["verdict"] == TIGHT:
-        return Condition(FITS, "Unknown", Reason.TIGHT, message)
-    return Condition(FITS, "True", Reason.FITS, message)
+        return Condition(ConditionType.FITS, "Unknown", Reason.TIGHT, message)
+    return Condition(ConditionType.FITS, "True", Reason.FITS, message)
 
 
 def _advice(plan: Mapping[str, Any]) -> str:
