@@ -16,7 +16,7 @@ from tests.apiserver.planned import SMALL, fits
 from tests.apiserver.view import Object, View, llm
 from tests.builders.dra import device, slice_
 from triton_vllm_operator.api import kinds
-from triton_vllm_operator.capacity import gpus_offered
+from triton_vllm_operator.capacity import allocatable_gpus
 from triton_vllm_operator.kube.client import Client
 from triton_vllm_operator.kube.gpu_inventory import nodes
 
@@ -49,7 +49,7 @@ def operator(view: View, start_operator: StartOperator) -> OperatorProcess:
 
 async def test_the_slices_of_the_driver_are_read(view: View, client: Client) -> None:
     [found] = [one for one in await nodes(client) if one["metadata"]["name"] == view.namespace]
-    assert gpus_offered(found) == 2
+    assert allocatable_gpus(found) == 2
 
 
 def test_a_model_is_planned_for_them_and_a_waiting_pod_is_told_of_the_device_class(

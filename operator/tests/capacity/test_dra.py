@@ -8,8 +8,8 @@ import pytest
 
 from tests.builders.dra import device, slice_
 from tests.builders.gpus import node
-from triton_vllm_operator.capacity import gpu_by_product, gpu_classes, gpu_of_node, gpus_offered, is_by_dra
-from triton_vllm_operator.capacity.gpus.dra import gpu_of_dra_device, published, with_devices
+from triton_vllm_operator.capacity import allocatable_gpus, gpu_by_product, gpu_classes, gpu_of_node, is_dra_only
+from triton_vllm_operator.capacity.gpus.dra import gpu_of_dra_device, read_slice, with_devices
 
 Object = dict[str, Any]
 
@@ -20,7 +20,7 @@ def mig(name: str, profile: str = "1g.10gb", memory: str = "9856Mi") -> Object:
 
 
 def seen(nodes: list[Object], *slices: Object) -> list[Object]:
-    return with_devices(nodes, [one for each in slices if (one := published(each)) is not None])
+    return with_devices(nodes, [one for each in slices if (one := read_slice(each)) is not None])
 
 
 def test_a_device_is_read() -> None:
@@ -90,7 +90,7 @@ def test_a_version_that_is_none_is_left_out(version: str) -> None:
 
 def test_a_node_without_labels_and_device_plugin_has_what_it_publishes() -> None:
     [bare] = seen([node("a", 0)], slice_(device("0"), device("1")))
-    assert (gpus_offered(bare), is_by_dra(bare)) == (2, True)
+    assert (allocatable_gpus(bare), is_dra_only(bare)) == (2, True)
     gpu = gpu_of_node(bare)
     assert gpu is not None
     assert (gpu.product, gpu.count, gpu.per_node) == ("NVIDIA-L40S", 2, 2)
@@ -98,12 +98,12 @@ def test_a_node_without_labels_and_device_plugin_has_what_it_publishes() -> None
 
 def test_a_node_with_a_device_plugin_has_the_count_of_its_kubelet() -> None:
     [both] = seen([node("a", 1)], slice_(device("0"), device("1")))
-    assert (gpus_offered(both), is_by_dra(both)) == (1, False)
+    assert (allocatable_gpus(both), is_dra_only(both)) == (1, False)
     gpu = gpu_of_node(both)
     assert gpu is not None
     assert (gpu.product, gpu.count, gpu.per_node) == ("NVIDIA-L40S", 1, 1)
     [none] = seen([{**node("a", 0), "status": {"allocatable": {"nvidia.com/gpu": "0"}}}], slice_(device("0")))
-    assert (gpus_offered(none), gpu_of_node(none)) == (0, None)
+    assert (allocatable_gpus(none), gpu_of_node(none)) == (0, None)
 
 
 def test_feature_labels_are_believed_before_devices() -> None:
@@ -126,9 +126,9 @@ def test_the_same_card_is_one_class_however_its_node_tells_it() -> None:
 
 def test_slices_stand_for_the_resource_that_the_device_plugin_would_name() -> None:
     [cut] = seen([node("a", 0)], slice_(mig("0"), mig("1"), mig("2", "1g.10gb+me"), device("3")))
-    assert gpus_offered(cut, "nvidia.com/mig-1g.10gb") == 2
-    assert gpus_offered(cut, "nvidia.com/mig-1g.10gb.me") == 1
-    assert gpus_offered(cut) == 1
+    assert allocatable_gpus(cut, "nvidia.com/mig-1g.10gb") == 2
+    assert allocatable_gpus(cut, "nvidia.com/mig-1g.10gb.me") == 1
+    assert allocatable_gpus(cut) == 1
 
 
 def test_the_newest_generation_of_each_pool_counts() -> None:
@@ -136,7 +136,7 @@ def test_the_newest_generation_of_each_pool_counts() -> None:
     nodes = [node("a", 0), node("b", 0)]
     first, second = seen(nodes, old, slice_(device("0"), generation=5), slice_(device("1"), generation=5),
                          slice_(device("0"), node="b", generation=1))  # fmt: skip
-    assert (gpus_offered(first), gpus_offered(second)) == (2, 1)
+    assert (allocatable_gpus(first), allocatable_gpus(second)) == (2, 1)
 
 
 def test_of_different_cards_on_a_node_the_smallest_stands_for_all_with_the_oldest_driver() -> None:
@@ -156,14 +156,14 @@ def test_devices_of_a_pool_that_spans_nodes_are_counted_where_they_are() -> None
     here, there = device("0") | {"nodeName": "a"}, device("1") | {"nodeName": "b"}
     spread = slice_(here, there, device("nowhere"), pool="rack", perDeviceNodeSelection=True)
     del spread["spec"]["nodeName"]
-    assert [gpus_offered(one) for one in seen([node("a", 0), node("b", 0), node("c", 0)], spread)] == [1, 1, 0]
+    assert [allocatable_gpus(one) for one in seen([node("a", 0), node("b", 0), node("c", 0)], spread)] == [1, 1, 0]
 
 
 @pytest.mark.parametrize(("effect", "counted"), [("NoSchedule", 1), ("NoExecute", 1), ("None", 2)])
 def test_a_device_that_is_tainted_takes_no_pods(effect: str, counted: int) -> None:
     ill = device("1") | {"taints": [{"key": "gpu.nvidia.com/unhealthy", "effect": effect}]}
     [found] = seen([node("a", 0)], slice_(device("0"), ill))
-    assert gpus_offered(found) == counted
+    assert allocatable_gpus(found) == counted
 
 
 @pytest.mark.parametrize(

@@ -8,16 +8,17 @@ import pytest
 
 from tests.builders.gpus import node, pod
 from triton_vllm_operator.capacity import (
-    Holder,
+    GPUPod,
     ShapeError,
-    class_uses,
     gpu_by_product,
     gpu_classes,
     gpu_of_memory,
     gpu_of_node,
-    holders,
+    gpu_pods,
+    usage_by_class,
 )
-from triton_vllm_operator.capacity.gpus.products import extended_requests
+from triton_vllm_operator.capacity.gpus.mig import slice_memory_mib
+from triton_vllm_operator.capacity.gpus.usage import extended_requests
 
 
 @pytest.mark.parametrize("written", ["NVIDIA-H100-80GB-HBM3", "H100 80GB HBM3", "nvidia-h100-80gb-hbm3-SHARED"])
@@ -108,23 +109,23 @@ def test_who_holds_is_told_by_class_and_what_is_free_by_node() -> None:
     pods = [pod("one", "a", 3), pod("two", "b", 2), pod("done", "b", 4, phase="Succeeded"),
             pod("failed", "b", 1, phase="Failed"), pod("late", "", 1), pod("far", "elsewhere", 8),
             pod("in the dark", "dark", 1)]  # fmt: skip
-    large, small, dark = class_uses(NODES, holders(pods))
-    assert (large.product, large.count, dict(large.free), large.holders) == ("NVIDIA-H200", 2, {"c": 2}, ())
+    large, small, dark = usage_by_class(NODES, gpu_pods(pods))
+    assert (large.product, large.count, dict(large.free), large.pods) == ("NVIDIA-H200", 2, {"c": 2}, ())
     assert (small.product, small.count, dict(small.free)) == ("NVIDIA-L4", 12, {"a": 1, "b": 6})
-    assert [holder.pod for holder in small.holders] == ["one", "two"]
+    assert [holder.pod for holder in small.pods] == ["one", "two"]
     assert (dark.product, dark.count, dict(dark.free)) == ("", 2, {"dark": 1})
 
 
 def test_more_than_a_node_offers_is_not_less_than_nothing_and_another_resource_is_another_matter() -> None:
     other = pod("other", "c", 0)
     other["spec"]["containers"] = [{"resources": {"limits": {"example.com/gpu": "2"}}}]
-    use, *_ = class_uses(NODES, holders([pod("left over", "c", 5), other]))
-    assert (dict(use.free), [holder.pod for holder in use.holders]) == ({"c": 0}, ["left over"])
+    use, *_ = usage_by_class(NODES, gpu_pods([pod("left over", "c", 5), other]))
+    assert (dict(use.free), [holder.pod for holder in use.pods]) == ({"c": 0}, ["left over"])
 
 
 def test_a_holder_is_told_with_its_priority_and_its_llmdeployment() -> None:
-    [found] = holders([pod("high", "a", 1, priority=100), pod("none", "a", 0)])
-    assert found == Holder("team", "high", "nvidia.com/gpu", 1, 100, "chat", "a")
+    [found] = gpu_pods([pod("high", "a", 1, priority=100), pod("none", "a", 0)])
+    assert found == GPUPod("team", "high", "nvidia.com/gpu", 1, 100, "chat", "a")
 
 
 def test_pods_that_say_little_or_nonsense_hold_nothing() -> None:
@@ -136,7 +137,7 @@ def test_pods_that_say_little_or_nonsense_hold_nothing() -> None:
         {"spec": {"nodeName": "a", "containers": [{"resources": {"limits": {"nvidia.com/gpu": "-1"}}}]}},
         {"spec": {"nodeName": "a", "containers": [{"resources": {"limits": {"nvidia.com/gpu": "9" * 40}}}]}},
     ]
-    assert list(holders(broken)) == []
+    assert list(gpu_pods(broken)) == []
 
 
 def asks(gpus: int, **more: Any) -> dict[str, Any]:
@@ -161,3 +162,16 @@ SIDECAR = {"restartPolicy": "Always"}
 )
 def test_requests_are_counted_as_the_scheduler_does(containers: list[Any], before: list[Any], counted: int) -> None:
     assert extended_requests({"containers": containers, "initContainers": before}) == {"nvidia.com/gpu": counted}
+
+
+@pytest.mark.parametrize(
+    ("product", "mib"),
+    [
+        ("NVIDIA-A100-SXM4-80GB-MIG-1g.10gb", 9728),
+        ("NVIDIA-H200-MIG-7g.141gb", 143360),
+        ("NVIDIA-B200-MIG-1g.24gb", 24 * 954),  # not in the table
+        ("NVIDIA-A100-SXM4-80GB", None),
+    ],
+)
+def test_the_memory_of_a_slice_follows_from_its_profile(product: str, mib: int | None) -> None:
+    assert slice_memory_mib(product) == mib

@@ -14,7 +14,7 @@ from tests.builders.dra import device, slice_
 from tests.builders.gpus import node, pod
 from triton_vllm_operator.api import kinds
 from triton_vllm_operator.api.kinds import Kind
-from triton_vllm_operator.capacity import gpus_offered
+from triton_vllm_operator.capacity import allocatable_gpus
 from triton_vllm_operator.kube.client import Page
 from triton_vllm_operator.kube.errors import Expired, Forbidden, KubeError, NotFound, Retry
 from triton_vllm_operator.kube.gpu_inventory import Held, held, nodes
@@ -61,7 +61,7 @@ class Nodes:
 
 def offered(api: Nodes) -> int:
     [found] = asyncio.run(nodes(api))  # type: ignore[arg-type]
-    return gpus_offered(found)
+    return allocatable_gpus(found)
 
 
 def test_nodes_come_with_the_gpus_that_they_publish() -> None:

@@ -6,19 +6,19 @@ from dataclasses import replace
 from typing import Any
 
 from tests.builders.deployments import H100, T4, llm, node
-from triton_vllm_operator.capacity import Holder, gpu_by_product
-from triton_vllm_operator.capacity.gpus.products import DEVICES
+from triton_vllm_operator.capacity import GPUPod, gpu_by_product
+from triton_vllm_operator.capacity.gpus.nodes import DEVICES
 from triton_vllm_operator.observed.gpu_shortage import NAMED_HOLDERS, GPUUse, HeldBy
 from triton_vllm_operator.plan.gpu_use import gpu_use
 
 NODES = [node(H100, name="a"), node(H100, name="b"), node(T4, gpus=4, name="c", disk="fast")]
 
 
-def holder(pod: str, on: str, gpus: int, priority: int = 0, deployment: str = "", namespace: str = "x") -> Holder:
-    return Holder(namespace, pod, "nvidia.com/gpu", gpus, priority, deployment, on)
+def holder(pod: str, on: str, gpus: int, priority: int = 0, deployment: str = "", namespace: str = "x") -> GPUPod:
+    return GPUPod(namespace, pod, "nvidia.com/gpu", gpus, priority, deployment, on)
 
 
-def used(*holders: Holder, gpus: int = 1, complete: bool = True, **spec: Any) -> GPUUse:
+def used(*holders: GPUPod, gpus: int = 1, complete: bool = True, **spec: Any) -> GPUUse:
     return gpu_use(llm(engine={"tensorParallelSize": gpus}, **spec), NODES, holders, complete=complete)
 
 
@@ -71,7 +71,7 @@ def test_slices_are_counted_by_the_resource_that_is_asked_for() -> None:
     }
     sliced["status"]["allocatable"]["nvidia.com/mig-1g.10gb"] = "7"
     wanted = llm(resources={"gpu": {"resourceName": "nvidia.com/mig-1g.10gb"}})
-    holders = [holder("whole", "n", 1), Holder("x", "slice", "nvidia.com/mig-1g.10gb", 2, 0, "", "n")]
+    holders = [holder("whole", "n", 1), GPUPod("x", "slice", "nvidia.com/mig-1g.10gb", 2, 0, "", "n")]
     [use] = gpu_use(wanted, [sliced], holders, complete=True).classes
     assert (use.product, use.count, use.free) == ("NVIDIA-H100-80GB-HBM3-MIG-1g.10gb", 7, 5)
     assert list(use.holders) == [HeldBy("pod x/slice", 2, 0)]
@@ -89,7 +89,7 @@ def test_gpus_that_only_dra_tells_of_are_counted_and_marked() -> None:
 # ------------------------------------------------------------------------------------------- who would give way
 
 
-def full(*holders: Holder) -> tuple[Holder, ...]:
+def full(*holders: GPUPod) -> tuple[GPUPod, ...]:
     """The holders beside system pods that leave them nothing and yield to nobody."""
     left = {"a": 8, "b": 8, "c": 4}
     for one in holders:

@@ -16,7 +16,7 @@ from tests.builders.dra import device, slice_
 from tests.inspect.files import shape as tiny
 from triton_vllm_operator.api.status import PlanStatus
 from triton_vllm_operator.capacity import ModelShape, shape_from_config
-from triton_vllm_operator.capacity.gpus.dra import published, with_devices
+from triton_vllm_operator.capacity.gpus.dra import read_slice, with_devices
 from triton_vllm_operator.catalog import releases
 from triton_vllm_operator.cli.main import app
 from triton_vllm_operator.plan import verdict
@@ -242,7 +242,7 @@ def test_a_slice_of_a_card_is_planned_with_the_memory_of_the_slice() -> None:
 def by_dra(count: int) -> dict[str, Any]:
     """A node without labels and device plugin that publishes L40S in a ResourceSlice."""
     bare = {"metadata": {"name": "dra", "labels": {}}, "status": {"allocatable": {}}}
-    slices = published(slice_(*(device(str(number)) for number in range(count)), node="dra"))
+    slices = read_slice(slice_(*(device(str(number)) for number in range(count)), node="dra"))
     assert slices is not None
     [found] = with_devices([bare], [slices])
     return found

@@ -8,19 +8,9 @@ Pure: no I/O besides the package's own tables, no clock, no randomness.
 
 from triton_vllm_operator.capacity.errors import ShapeError
 from triton_vllm_operator.capacity.gpus.dra import gpu_of_dra_device
-from triton_vllm_operator.capacity.gpus.products import (
-    ClassUse,
-    GPUClass,
-    Holder,
-    class_uses,
-    gpu_by_product,
-    gpu_classes,
-    gpu_of_memory,
-    gpu_of_node,
-    gpus_offered,
-    holders,
-    is_by_dra,
-)
+from triton_vllm_operator.capacity.gpus.nodes import allocatable_gpus, gpu_classes, gpu_of_node, is_dra_only
+from triton_vllm_operator.capacity.gpus.products import GPUClass, gpu_by_product, gpu_of_memory
+from triton_vllm_operator.capacity.gpus.usage import ClassUsage, GPUPod, gpu_pods, usage_by_class
 from triton_vllm_operator.capacity.memory.engine_settings import EngineSettings, Resolved, resolve
 from triton_vllm_operator.capacity.memory.overhead import Interval, Overhead
 from triton_vllm_operator.capacity.memory.planner import Plan, Suggestion, plan
@@ -31,10 +21,10 @@ from triton_vllm_operator.capacity.model.safetensors import TensorInfo, header_l
 from triton_vllm_operator.capacity.model.shape import ModelShape
 
 __all__ = [
-    "ClassUse",
+    "ClassUsage",
     "EngineSettings",
     "GPUClass",
-    "Holder",
+    "GPUPod",
     "Interval",
     "ModelShape",
     "Overhead",
@@ -43,22 +33,22 @@ __all__ = [
     "ShapeError",
     "Suggestion",
     "TensorInfo",
+    "allocatable_gpus",
     "choose",
-    "class_uses",
     "gpu_by_product",
     "gpu_classes",
     "gpu_of_dra_device",
     "gpu_of_memory",
     "gpu_of_node",
-    "gpus_offered",
+    "gpu_pods",
     "header_length",
-    "holders",
-    "is_by_dra",
+    "is_dra_only",
     "parse_header",
     "parse_json_object",
     "plan",
     "resolve",
     "shape_from_config",
     "suggest",
+    "usage_by_class",
     "with_suggestions",
 ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from triton_vllm_operator.api.kinds import Object
 from triton_vllm_operator.api.spec import LLMDeployment
-from triton_vllm_operator.capacity import Holder
+from triton_vllm_operator.capacity import GPUPod
 from triton_vllm_operator.controller import ttl_cache
 from triton_vllm_operator.controller.manager import Cluster
 from triton_vllm_operator.controller.ttl_cache import Shared
@@ -15,7 +15,7 @@ from triton_vllm_operator.kube.gpu_inventory import Held
 from triton_vllm_operator.observed.gpu_shortage import GPUUse
 from triton_vllm_operator.plan.gpu_use import gpu_use
 
-Lists = tuple[Sequence[Object], Held, Sequence[Holder]]
+Lists = tuple[Sequence[Object], Held, Sequence[GPUPod]]
 
 
 @dataclass
@@ -23,7 +23,7 @@ class Holders:
     """The pods that hold GPUs, and what was worked out of them: with 1,000 nodes and 10,000 pods it takes 30 ms."""
 
     others: Shared[Held] = field(default_factory=ttl_cache.held)
-    own: Shared[list[Holder]] = field(default_factory=ttl_cache.held_by_own)
+    own: Shared[list[GPUPod]] = field(default_factory=ttl_cache.held_by_own)
     _lists: Lists | None = None
     _known: dict[Hashable, GPUUse] = field(default_factory=dict)
 
@@ -39,7 +39,7 @@ class Holders:
         return self._known[asked]
 
 
-def _asked(llm: LLMDeployment, own: Sequence[Holder]) -> Hashable:
+def _asked(llm: LLMDeployment, own: Sequence[GPUPod]) -> Hashable:
     """All of an LLMDeployment that makes a difference; its name only does where it holds GPUs itself."""
     gpu, me = llm.spec.resources.gpu, (llm.namespace, llm.name)
     selector = frozenset(llm.spec.scheduling.node_selector.items())

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar, cast
 
 from triton_vllm_operator.api import kinds, names
 from triton_vllm_operator.api.kinds import Object
-from triton_vllm_operator.capacity import Holder, holders
+from triton_vllm_operator.capacity import GPUPod, gpu_pods
 from triton_vllm_operator.controller.manager import Cluster
 from triton_vllm_operator.kube import gpu_inventory
 from triton_vllm_operator.kube.gpu_inventory import Held
@@ -71,10 +71,10 @@ def held() -> Shared[Held]:
     return Shared(lambda cluster: gpu_inventory.held(cluster.client, cluster.scopes, others), HELD_KEPT_S, HELD_KEPT_S)
 
 
-def held_by_own() -> Shared[list[Holder]]:
+def held_by_own() -> Shared[list[GPUPod]]:
     """The pods of LLMDeployments that hold GPUs, of which the watches tell."""
 
-    async def read(cluster: Cluster) -> list[Holder]:
-        return list(holders(cluster.stores[kinds.POD].all()))
+    async def read(cluster: Cluster) -> list[GPUPod]:
+        return list(gpu_pods(cluster.stores[kinds.POD].all()))
 
     return Shared(read, OWN_KEPT_S, OWN_KEPT_S)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from triton_vllm_operator.api import kinds
 from triton_vllm_operator.api.kinds import Object
-from triton_vllm_operator.capacity import Holder, holders
+from triton_vllm_operator.capacity import GPUPod, gpu_pods
 from triton_vllm_operator.capacity.gpus import dra
 from triton_vllm_operator.kube.client import Client
 from triton_vllm_operator.kube.errors import Forbidden, KubeError, NotFound
@@ -28,10 +28,10 @@ async def nodes(client: Client) -> list[Object]:
     ResourceSlices that are not served (before Kubernetes 1.34) or may not be listed say nothing; labels still do.
     """
     found = await client.list_all(kinds.NODE)
-    slices: list[dra.Published] = []
+    slices: list[dra.SliceDevices] = []
     try:
         async for page in client.pages(kinds.RESOURCE_SLICE, field_selector=f"spec.driver={dra.DRIVER}"):
-            slices += [one for item in page.items if (one := dra.published(item)) is not None]
+            slices += [one for item in page.items if (one := dra.read_slice(item)) is not None]
     except (NotFound, Forbidden) as error:
         log.debug("GPUs that are published by DRA are not known: %s", error)
     return dra.with_devices(found, slices)
@@ -41,7 +41,7 @@ async def nodes(client: Client) -> list[Object]:
 class Held:
     """Pods that hold extended resources; `complete`: of all namespaces."""
 
-    holders: tuple[Holder, ...]
+    holders: tuple[GPUPod, ...]
     complete: bool
 
 
@@ -51,13 +51,13 @@ async def held(client: Client, scopes: Iterable[str | None], label_selector: str
     Of each page only the holders are kept, so that the memory does not grow with what else the pods are. What cannot
     be listed is left out, and the answer is not complete then: it only explains, and nothing waits for a better one.
     """
-    found: list[Holder] = []
+    found: list[GPUPod] = []
     complete = False
     for namespace in scopes:
         try:
             pages = client.pages(kinds.POD, namespace, label_selector=label_selector, field_selector=_HOLDING)
             async for page in pages:
-                found += holders(page.items)
+                found += gpu_pods(page.items)
             complete = complete or namespace is None
         except KubeError as error:
             log.info("who holds GPUs is not known of all namespaces: %s", error)

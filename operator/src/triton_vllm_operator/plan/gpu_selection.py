@@ -11,10 +11,10 @@ from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.capacity import (
     GPUClass,
     ShapeError,
+    allocatable_gpus,
     gpu_by_product,
     gpu_classes,
     gpu_of_memory,
-    gpus_offered,
 )
 from triton_vllm_operator.plan.not_planned import NotPlanned
 
@@ -49,10 +49,10 @@ def select_gpu_classes(llm: LLMDeployment, nodes: Sequence[Node]) -> GPUSelectio
     if gpu.memory_gib is not None:
         return GPUSelection([_class_of_stated_memory(gpu.memory_gib, gpu.product, classes)])
     if not allowed:
-        return _class_of_product(llm, any(gpus_offered(node, resource) for node in nodes))
+        return _class_of_product(llm, any(allocatable_gpus(node, resource) for node in nodes))
     if shared := next((node for node in allowed if _is_shared(node)), None):
         return NotPlanned(Reason.GPUS_SHARED, _shared_message(shared))
-    if sum(found.count for found in classes) < sum(gpus_offered(node, resource) for node in allowed):
+    if sum(found.count for found in classes) < sum(allocatable_gpus(node, resource) for node in allowed):
         return NotPlanned(Reason.GPU_MEMORY_UNKNOWN, _unlabelled_message(llm, allowed))
     fitting = [found for found in classes if found.per_node >= llm.gpus_per_pod] or classes
     return GPUSelection(fitting, _classes_of([node for node in selected if _is_selectable(node, resource)], resource))
@@ -68,7 +68,7 @@ def schedulable_nodes(llm: LLMDeployment, nodes: Iterable[Node]) -> list[Node]:
 def _selected(llm: LLMDeployment, nodes: Iterable[Node]) -> list[Node]:
     """Nodes that offer the resource and match `spec.scheduling.nodeSelector`."""
     resource, selector = llm.spec.resources.gpu.resource_name, llm.spec.scheduling.node_selector
-    return [node for node in nodes if gpus_offered(node, resource) and selector.items() <= _labels(node).items()]
+    return [node for node in nodes if allocatable_gpus(node, resource) and selector.items() <= _labels(node).items()]
 
 
 def _with_product(llm: LLMDeployment, nodes: Iterable[Node]) -> list[Node]:

@@ -8,13 +8,13 @@ from heapq import nsmallest
 from typing import Any
 
 from triton_vllm_operator.api.spec import LLMDeployment
-from triton_vllm_operator.capacity import ClassUse, Holder, class_uses, gpus_offered, is_by_dra
+from triton_vllm_operator.capacity import ClassUsage, GPUPod, allocatable_gpus, is_dra_only, usage_by_class
 from triton_vllm_operator.observed.gpu_shortage import NAMED_HOLDERS, ClassOfGPUs, GPUUse, HeldBy
 from triton_vllm_operator.plan.gpu_selection import schedulable_nodes
 
 
 def gpu_use(
-    llm: LLMDeployment, nodes: Sequence[Mapping[str, Any]], holders: Iterable[Holder], *, complete: bool
+    llm: LLMDeployment, nodes: Sequence[Mapping[str, Any]], holders: Iterable[GPUPod], *, complete: bool
 ) -> GPUUse:
     """Count the GPUs of each class, the free ones, and who holds the rest.
 
@@ -25,21 +25,21 @@ def gpu_use(
     """
     resource = llm.spec.resources.gpu.resource_name
     there = schedulable_nodes(llm, nodes)
-    uses = class_uses(there, holders, resource)
+    uses = usage_by_class(there, holders, resource)
     return GPUUse(
         resource=resource,
-        offered=sum(gpus_offered(node, resource) for node in nodes),
-        largest_node=max((gpus_offered(node, resource) for node in there), default=0),
+        offered=sum(allocatable_gpus(node, resource) for node in nodes),
+        largest_node=max((allocatable_gpus(node, resource) for node in there), default=0),
         classes=[_told(use) for use in uses],
         yields=min((at for use in uses if (at := _yields(llm, use)) is not None), default=None),
-        by_dra=sum(gpus_offered(node, resource) for node in there if is_by_dra(node, resource)),
+        by_dra=sum(allocatable_gpus(node, resource) for node in there if is_dra_only(node, resource)),
         complete=complete,
     )
 
 
-def _told(use: ClassUse) -> ClassOfGPUs:
+def _told(use: ClassUsage) -> ClassOfGPUs:
     held: Counter[tuple[str, str, str, int]] = Counter()
-    for one in use.holders:
+    for one in use.pods:
         kind, name = ("LLMDeployment", one.deployment) if one.deployment else ("pod", one.pod)
         held[kind, one.namespace, name, one.priority] += one.gpus
     biggest = nsmallest(NAMED_HOLDERS, held.items(), key=lambda item: (-item[1], item[0]))
@@ -55,14 +55,14 @@ def _told(use: ClassUse) -> ClassOfGPUs:
     )
 
 
-def _yields(llm: LLMDeployment, use: ClassUse) -> int | None:
+def _yields(llm: LLMDeployment, use: ClassUsage) -> int | None:
     """The lowest priority such that one node has room for a pod without the pods of this priority and lower ones.
 
     Pods of the same LLMDeployment do not count: they would only change places.
     """
     own = (llm.namespace, llm.name)
     room = {name: free - llm.gpus_per_pod for name, free in use.free.items()}
-    for holder in sorted(use.holders, key=lambda holder: holder.priority):
+    for holder in sorted(use.pods, key=lambda holder: holder.priority):
         if (holder.namespace, holder.deployment) != own:
             room[holder.node] += holder.gpus
             if room[holder.node] >= 0:

@@ -1,36 +1,44 @@
-"""GPUs that nodes publish in ResourceSlices (resource.k8s.io/v1, Dynamic Resource Allocation), as classes.
+"""GPU classes from ResourceSlices (resource.k8s.io/v1, Dynamic Resource Allocation), in which nodes publish devices.
 
 Attributes and capacities are those of NVIDIA's driver: https://github.com/NVIDIA/k8s-dra-driver-gpu.
 """
-
-from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from triton_vllm_operator.capacity.gpus.products import DEVICES, MIB, WHOLE_GPU, GPUClass, gpu_of_card
+from triton_vllm_operator.api import quantity
+from triton_vllm_operator.capacity.gpus import mig
+from triton_vllm_operator.capacity.gpus.nodes import DEVICES, WHOLE_GPU
+from triton_vllm_operator.capacity.gpus.products import MIB, GPUClass, gpu_of_card
 
 DRIVER = "gpu.nvidia.com"
-_LARGEST = 4 * 2**40
-_POWERS = {"": 0, "Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40}
+"""NVIDIA's DRA driver, as ResourceSlices name it."""
+_LARGEST_BYTES = 4 * 2**40
+"""Memory beyond this is not that of a card."""
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
-    """The devices of one ResourceSlice, each with its node and the extended resource that stands for it."""
+class SliceDevices:
+    """The GPUs of one ResourceSlice.
+
+    Attributes:
+        pool: name of the slice's pool.
+        generation: of the pool; slices of an older one are out of date.
+        devices: node, extended resource that stands for the device, and class of each GPU.
+    """
 
     pool: str
     generation: int
     devices: tuple[tuple[str, str, GPUClass], ...]
 
 
-def published(slice_: Mapping[str, Any]) -> Published | None:
-    """What a ResourceSlice says of GPUs; None for one of another driver.
+def read_slice(slice_: Mapping[str, Any]) -> SliceDevices | None:
+    """Return the GPUs of a ResourceSlice; None for a slice of another driver.
 
-    Left out are devices of no node, with a taint that keeps pods off, and those of which neither the memory is told nor
-    the product is in the table.
+    Left out are devices without a node, those with a taint that keeps pods off, and those whose memory is neither
+    published nor in the table.
     """
     spec = slice_.get("spec") or {}
     if spec.get("driver") != DRIVER:
@@ -42,13 +50,14 @@ def published(slice_: Mapping[str, Any]) -> Published | None:
         gpu = gpu_of_dra_device(device)
         if node and gpu is not None and not _is_tainted(device):
             found.append((str(node), _resource(device), gpu))
-    return Published(str(pool.get("name", "")), int(pool.get("generation") or 0), tuple(found))
+    return SliceDevices(str(pool.get("name", "")), int(pool.get("generation") or 0), tuple(found))
 
 
-def with_devices(nodes: Iterable[Mapping[str, Any]], slices: Iterable[Published]) -> list[dict[str, Any]]:
-    """Node objects with what they publish under `DEVICES`, a key of ours: extended resource -> class and count.
+def with_devices(nodes: Iterable[Mapping[str, Any]], slices: Iterable[SliceDevices]) -> list[dict[str, Any]]:
+    """Return copies of Node objects with the GPUs that they publish, under the key `DEVICES`.
 
-    Of each pool the newest generation counts. Of different GPUs on one node the smallest stands for all.
+    Of each pool the newest generation counts. Of different GPUs on one node the one with the least memory stands for
+    all.
     """
     known = list(slices)
     newest: dict[str, int] = {}
@@ -74,16 +83,19 @@ def _both(one: GPUClass, other: GPUClass) -> GPUClass:
 
 
 def gpu_of_dra_device(device: Mapping[str, Any]) -> GPUClass | None:
-    """The class of one device, from its productName, cudaComputeCapability, driverVersion and memory."""
+    """Return the class of a device, from its productName, cudaComputeCapability, driverVersion and memory.
+
+    None for a device that is neither a GPU nor a MIG slice, and for one of unknown memory.
+    """
     kind, profile = _attribute(device, "type", "string"), _attribute(device, "profile", "string")
     product = _attribute(device, "productName", "string").replace(" ", "-")
     if kind not in ("", "gpu", "mig") or (kind == "mig" and not profile):
         return None
-    memory = _bytes(((device.get("capacity") or {}).get("memory") or {}).get("value"))
+    memory = quantity.whole_number(((device.get("capacity") or {}).get("memory") or {}).get("value"))
     capability = _numbers(_attribute(device, "cudaComputeCapability", "version"))[:2]
     return gpu_of_card(
-        f"{product}-MIG-{profile}" if kind == "mig" else product,
-        memory // MIB if memory <= _LARGEST else 0,
+        mig.slice_product(product, profile) if kind == "mig" else product,
+        memory // MIB if memory <= _LARGEST_BYTES else 0,
         (capability[0], capability[1]) if len(capability) == 2 else None,
         _numbers(_attribute(device, "driverVersion", "version")),
         count=1,
@@ -91,14 +103,14 @@ def gpu_of_dra_device(device: Mapping[str, Any]) -> GPUClass | None:
 
 
 def _resource(device: Mapping[str, Any]) -> str:
-    """What the device plugin would call it, and what an administrator lets a DeviceClass stand for."""
+    """Return the resource that the device plugin would report, and that a DeviceClass is expected to stand for."""
     profile = _attribute(device, "profile", "string")
     is_slice = _attribute(device, "type", "string") == "mig"
-    return f"nvidia.com/mig-{profile.replace('+', '.')}" if is_slice else WHOLE_GPU
+    return mig.slice_resource(profile) if is_slice else WHOLE_GPU
 
 
 def _attribute(device: Mapping[str, Any], name: str, kind: str) -> str:
-    """An attribute as text, "" where it is absent or of another kind. The driver's own need no domain."""
+    """Return an attribute as text; "" where it is absent or of another kind. The driver's own need no domain."""
     attributes = device.get("attributes") or {}
     value = attributes.get(name) or attributes.get(f"{DRIVER}/{name}") or {}
     return str(value.get(kind) or "")
@@ -109,11 +121,6 @@ def _is_tainted(device: Mapping[str, Any]) -> bool:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """The numbers of a semantic version; () for a text that is none."""
+    """Return the numbers of a semantic version; () for text that is not one."""
     found = re.fullmatch(r"(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6}))?(?:[-+].*)?", version, re.ASCII)
     return tuple(int(part) for part in found.groups() if part is not None) if found else ()
-
-
-def _bytes(quantity: object) -> int:
-    found = re.fullmatch(r"(\d{1,15})(Ki|Mi|Gi|Ti)?", str(quantity or ""), re.ASCII)
-    return int(found.group(1)) << _POWERS[found.group(2) or ""] if found else 0
