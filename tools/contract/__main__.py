@@ -26,7 +26,7 @@ EXTRA = ("0.25.1", "0.33.0")
 
 def versions() -> list[str]:
     """Every version whose contract some release needs, oldest first."""
-    wanted = {row.contract_version for row in releases.load().releases if row.contract_version}
+    wanted = {row.arguments_version for row in releases.load().releases if row.arguments_version}
     return sorted(wanted | set(EXTRA), key=parse_vllm_version)
 
 

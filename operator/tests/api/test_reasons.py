@@ -7,12 +7,12 @@ from pathlib import Path
 
 import triton_vllm_operator
 from triton_vllm_operator.api.reasons import Kind, Reason
-from triton_vllm_operator.catalog.messages import TEXTS, WARNINGS
+from triton_vllm_operator.catalog.messages import MESSAGES, WARNINGS
 from triton_vllm_operator.plan.inspection_protocol import DEFINITE
 
 SOURCE = Path(triton_vllm_operator.__file__).parent
 REGISTRY = SOURCE / "api" / "reasons.py"
-MESSAGES = SOURCE / "catalog" / "messages.py"  # the texts of reasons that other modules of the catalog give
+MESSAGES_FILE = SOURCE / "catalog" / "messages.py"  # the texts of reasons that other modules of the catalog give
 OTHER_MEANINGS = {
     "Fits": "verdict of a plan, and condition",
     "Tight": "verdict of a plan",
@@ -88,7 +88,7 @@ def test_something_gives_each_registered_reason() -> None:
     used = {
         node.attr
         for path, tree in modules().items()
-        if path != MESSAGES
+        if path != MESSAGES_FILE
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "Reason"
     }
@@ -104,7 +104,7 @@ def test_each_reason_has_a_sentence_and_the_user_knows_what_to_do() -> None:
 
 def test_what_keeps_pods_from_being_created_is_stalled() -> None:
     assert {reason.kind for reason in DEFINITE} == {Kind.STALLED}
-    refusing = {reason for reason in TEXTS if reason not in WARNINGS}
+    refusing = {reason for reason in MESSAGES if reason not in WARNINGS}
     assert {reason.kind for reason in refusing} == {Kind.STALLED}
     assert {reason.kind for reason in WARNINGS} == {Kind.INFORMATIVE}
 

@@ -27,7 +27,7 @@ from triton_vllm_operator.api import kinds
 Object = dict[str, Any]
 MISSPELT = {"extraArgs": {"enable_lroa": True}}
 TEXT = next(
-    line.strip() for line in GOLDEN.read_text(encoding="utf-8").splitlines() if "has no argument enable_lroa" in line
+    line.strip() for line in GOLDEN.read_text(encoding="utf-8").splitlines() if "does not support enable_lroa" in line
 )
 MERGE = "application/merge-patch+json"
 

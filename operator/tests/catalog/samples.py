@@ -1,6 +1,6 @@
 """One real input for each reason that admission, status and command line give for what a user wrote, and for a plan.
 
-`cd operator && python -m tests.catalog.samples` rewrites golden/texts.txt, which holds the sentences as they are read.
+`cd operator && python -m tests.catalog.samples` rewrites golden/messages.txt, which has them as they are shown.
 """
 
 from collections.abc import Callable
@@ -15,17 +15,17 @@ from triton_vllm_operator.catalog import (
     advisories,
     arguments,
     drivers,
-    image_fields,
     openai_arguments,
+    own_image_fields,
     releases,
     server_flags,
 )
-from triton_vllm_operator.catalog.violations import Problem
+from triton_vllm_operator.catalog.violations import Violation
 from triton_vllm_operator.plan.validation import Refusal, understand
 from triton_vllm_operator.webhook import verdict
 from triton_vllm_operator.webhook.verdict import Foreseen
 
-GOLDEN = Path(__file__).parent / "golden" / "texts.txt"
+GOLDEN = Path(__file__).parent / "golden" / "messages.txt"
 TODAY = advisories.load().checked
 NVIDIA = releases.NVIDIA_REPOSITORY
 
@@ -36,16 +36,16 @@ def row(name: str) -> releases.Release:
     return found
 
 
-def image(text: str | None, release: str | None = None) -> list[Problem]:
+def image(text: str | None, release: str | None = None) -> list[Violation]:
     found = releases.resolve(text, release)
-    return [found] if isinstance(found, Problem) else []
+    return [found] if isinstance(found, Violation) else []
 
 
-def extra(version: str, **args: Any) -> list[Problem]:
+def extra(version: str, **args: Any) -> list[Violation]:
     return arguments.check(args, version)
 
 
-def openai(**args: Any) -> list[Problem]:
+def openai(**args: Any) -> list[Violation]:
     return openai_arguments.check(args, {})
 
 
@@ -63,29 +63,29 @@ def nested(levels: int) -> dict[str, Any]:
     return value
 
 
-def flag(text: str, server_code: str = "26.08") -> list[Problem]:
+def flag(text: str, server_code: str = "26.08") -> list[Violation]:
     return server_flags.check([text], server_code)
 
 
-def cves(release: str, *, opted_out: bool = False, today: date = TODAY) -> list[Problem]:
-    return advisories.findings(advisories.assess(row(release), today), opted_out=opted_out)
+def cves(release: str, *, opted_out: bool = False, today: date = TODAY) -> list[Violation]:
+    return advisories.all_violations(advisories.assess(row(release), today), opted_out=opted_out)
 
 
-def stale() -> list[Problem]:
+def stale() -> list[Violation]:
     return cves("26.08", today=date.fromordinal(TODAY.toordinal() + advisories.load().max_age_days + 1))
 
 
-def driver(release: str, version: str, *, data_center: bool = True) -> list[Problem]:
+def driver(release: str, version: str, *, data_center: bool = True) -> list[Violation]:
     found = drivers.check_driver(row(release), version, "gpu-1", data_center=data_center)
     return [found] if found else []
 
 
-def floor(driver: str, least: int) -> list[Problem]:
-    found = drivers.check_floor(driver, least, "gpu-1", "NVIDIA-B200")
+def floor(driver: str, least: int) -> list[Violation]:
+    found = drivers.check_driver_for_gpu(driver, least, "gpu-1", "NVIDIA-B200")
     return [found] if found else []
 
 
-SAMPLES: tuple[Callable[[], list[Problem]], ...] = (
+SAMPLES: tuple[Callable[[], list[Violation]], ...] = (
     lambda: image(f"{NVIDIA}:latest"),
     lambda: image(f"{NVIDIA}:24.12-vllm-python-py3"),
     lambda: image(f"{NVIDIA}:26.07-vllm-python-py3", "26.08"),
@@ -122,7 +122,7 @@ SAMPLES: tuple[Callable[[], list[Problem]], ...] = (
     lambda: openai(tool_call_parser="hermse"),
     lambda: openai(enable_auto_tool_choice=True),
     lambda: openai(trust_request_chat_template=True),
-    lambda: image_fields.check(LLMDeploymentSpec.model_validate(SERVING), row("26.08")),
+    lambda: own_image_fields.check(LLMDeploymentSpec.model_validate(SERVING), row("26.08")),
     lambda: flag("--xyzzy=1"),
     lambda: flag("--http-thread-cuont=4"),
     lambda: flag("--http-port=9000"),
@@ -146,7 +146,7 @@ SAMPLES: tuple[Callable[[], list[Problem]], ...] = (
 )
 
 
-def invalid() -> list[Problem]:
+def invalid() -> list[Violation]:
     try:
         understand(resource("llama", {"model": {"uri": "hf://org/model"}, "engine": {"noSuchField": 1}}), None, TODAY)
     except Refusal as refusal:
@@ -154,26 +154,26 @@ def invalid() -> list[Problem]:
     return []
 
 
-def planned(*nodes: dict[str, Any], mode: str = "Enforce", **engine: Any) -> list[Problem]:
+def planned(*nodes: dict[str, Any], mode: str = "Enforce", **engine: Any) -> list[Violation]:
     """Llama of 70 billion parameters on these nodes."""
     found = decided(LLAMA_70B, *nodes, engine=engine, planning={"mode": mode})
     return verdict.of_plan(Foreseen(found, binding=mode == "Enforce"), {})
 
 
-VERDICTS: tuple[Callable[[], list[Problem]], ...] = (
+VERDICTS: tuple[Callable[[], list[Violation]], ...] = (
     invalid,
     lambda: planned(node(H100), tensorParallelSize=1),
     lambda: planned(node(A10, gpus=1), mode="Advise"),
     lambda: planned(node(H100), node(A10), tensorParallelSize=4),
     lambda: [verdict.not_checked("there was no answer within 2 s")],
 )
-"""What `webhook/verdict.py` adds to the problems of the engine's package."""
+"""What `webhook/verdict.py` adds to the violations of the catalog."""
 
 
 def text() -> str:
-    """Every problem of every sample: refusal or warning, reason, field, and the sentence on a line of its own."""
-    found = [problem for sample in (*SAMPLES, *VERDICTS) for problem in sample()]
-    blocks = (f"{'refuse' if p.refuse else 'warn'} {p.reason} {p.field}\n  {p.message}\n" for p in found)
+    """Every violation of every sample: reject or warn, reason, field, and the message on a line of its own."""
+    found = [violation for sample in (*SAMPLES, *VERDICTS) for violation in sample()]
+    blocks = (f"{'reject' if p.rejects else 'warn'} {p.reason} {p.field}\n  {p.message}\n" for p in found)
     return "\n".join(blocks)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.catalog import advisories, releases
-from triton_vllm_operator.catalog.advisories import Verdict
+from triton_vllm_operator.catalog.advisories import ReleaseVerdict
 from triton_vllm_operator.catalog.releases import Release
 
 TABLE = advisories.load()
@@ -32,18 +32,18 @@ def test_the_table_was_checked_in_the_last_90_days() -> None:
 @pytest.mark.parametrize(
     ("name", "verdict"),
     [
-        ("25.01", Verdict.REFUSE),
-        ("25.07", Verdict.REFUSE),
-        ("25.08", Verdict.REFUSE_UNLESS_OPTED_OUT),
-        ("26.05", Verdict.REFUSE_UNLESS_OPTED_OUT),
-        ("26.06", Verdict.WARN),
-        ("26.07", Verdict.WARN),
-        ("26.08", Verdict.OK),
-        ("26.10", Verdict.OK),
-        ("vllm-0.32.0", Verdict.WARN),
+        ("25.01", ReleaseVerdict.REJECT),
+        ("25.07", ReleaseVerdict.REJECT),
+        ("25.08", ReleaseVerdict.REJECT_UNLESS_OPTED_OUT),
+        ("26.05", ReleaseVerdict.REJECT_UNLESS_OPTED_OUT),
+        ("26.06", ReleaseVerdict.WARN),
+        ("26.07", ReleaseVerdict.WARN),
+        ("26.08", ReleaseVerdict.ALLOW),
+        ("26.10", ReleaseVerdict.ALLOW),
+        ("vllm-0.32.0", ReleaseVerdict.WARN),
     ],
 )
-def test_the_floors_stand_where_the_sources_put_them(name: str, verdict: Verdict) -> None:
+def test_the_floors_stand_where_the_sources_put_them(name: str, verdict: ReleaseVerdict) -> None:
     assert assess(name).verdict is verdict
 
 
@@ -61,20 +61,20 @@ def test_the_floors_stand_where_the_sources_put_them(name: str, verdict: Verdict
 def test_an_opt_out_lifts_the_second_floor_only_and_stays_visible(
     name: str, opted_out: bool, reason: Reason, refuse: bool
 ) -> None:
-    [said] = advisories.problems(assess(name), opted_out=opted_out)
-    assert (said.reason, said.refuse, said.field) == (reason, refuse, "spec.server.release")
-    assert said in advisories.findings(assess(name), opted_out=opted_out)
+    [said] = advisories.check(assess(name), opted_out=opted_out)
+    assert (said.reason, said.rejects, said.field) == (reason, refuse, "spec.server.release")
+    assert said in advisories.all_violations(assess(name), opted_out=opted_out)
 
 
 def test_admission_is_silent_about_the_newest_release_and_the_condition_is_not() -> None:
     newest = assess("26.08")
-    assert advisories.problems(newest, opted_out=False) == []
-    assert [said.reason for said in advisories.findings(newest, opted_out=False)] == [Reason.CVES_REMAIN]
+    assert advisories.check(newest, opted_out=False) == []
+    assert [said.reason for said in advisories.all_violations(newest, opted_out=False)] == [Reason.CVES_REMAIN]
 
 
 @pytest.mark.parametrize(("days", "stale"), [(0, False), (90, False), (91, True)])
 def test_an_old_table_says_so_beside_the_cves(days: int, stale: bool) -> None:
-    said = advisories.findings(assess("26.08", TABLE.checked + timedelta(days=days)), opted_out=False)
+    said = advisories.all_violations(assess("26.08", TABLE.checked + timedelta(days=days)), opted_out=False)
     assert (Reason.ADVISORIES_STALE in [problem.reason for problem in said]) is stale
     assert Reason.CVES_REMAIN in [problem.reason for problem in said]
 
@@ -101,12 +101,16 @@ def test_a_cve_that_cannot_be_reached_is_not_counted() -> None:
 
 
 def test_our_own_image_is_told_about_its_old_server_by_name() -> None:
-    [said] = advisories.problems(assess("vllm-0.32.0"), opted_out=False)
+    [said] = advisories.check(assess("vllm-0.32.0"), opted_out=False)
     assert "CVE-2025-23310 (score 9.8, fixed in release 25.07)" in said.message
 
 
 def test_no_release_above_the_first_floors_holds_a_critical_cve() -> None:
-    above = [name.release for name in NVIDIA_ROWS if assess(name.release).verdict in (Verdict.OK, Verdict.WARN)]
+    above = [
+        name.release
+        for name in NVIDIA_ROWS
+        if assess(name.release).verdict in (ReleaseVerdict.ALLOW, ReleaseVerdict.WARN)
+    ]
     assert above
     assert not [cve.id for name in above for cve in assess(name).cves if (cve.score or 0) >= 9]
 
@@ -124,5 +128,5 @@ def test_the_condition_names_the_gravest_cve_while_one_is_known() -> None:
 
 
 def test_the_condition_is_false_when_nothing_is_known() -> None:
-    nothing = advisories.Assessment("26.08", Verdict.OK, (), None, stale=False)
+    nothing = advisories.Assessment("26.08", ReleaseVerdict.ALLOW, (), None, stale=False)
     assert advisories.condition(nothing, opted_out=False).status == "False"

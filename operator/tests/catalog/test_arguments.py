@@ -8,14 +8,16 @@ from tests.catalog.samples import nested
 from triton_vllm_operator.api import spec
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.catalog import argument_table, arguments
+from triton_vllm_operator.catalog.argument_policy import policy
 from triton_vllm_operator.catalog.argument_values import MAX_DEPTH
-from triton_vllm_operator.catalog.violations import Problem
+from triton_vllm_operator.catalog.renamed_arguments import renamed_arguments
+from triton_vllm_operator.catalog.violations import Violation
 
 NEW = "0.27.1"
 EXTRA = "spec.engine.extraArgs"
 
 
-def one(version: str, name: str, value: Any) -> Problem:
+def one(version: str, name: str, value: Any) -> Violation:
     [found] = arguments.check({name: value}, version)
     return found
 
@@ -42,32 +44,32 @@ HAS_FIELD = [
 @pytest.mark.parametrize(("name", "value", "instead"), HAS_FIELD)
 def test_what_has_a_field_is_refused_with_that_field(version: str, name: str, value: Any, instead: str) -> None:
     found = one(version, name, value)
-    assert (found.field, found.refuse) == (f"{EXTRA}.{name}", True)
-    assert f"Write {instead}" in found.message
+    assert (found.field, found.rejects) == (f"{EXTRA}.{name}", True)
+    assert f"Set {instead}" in found.message
 
 
 # version, argument, value, reason, what the message says
 REFUSED = [
-    (NEW, "enable-lora", True, Reason.ARGUMENT_SPELLING, f"Write {EXTRA}.enable_lora: true."),
-    (NEW, "enableLora", True, Reason.ARGUMENT_SPELLING, f"Write {EXTRA}.enable_lora: true."),
-    (NEW, "trust-remote-code", True, Reason.ARGUMENT_UNSAFE, "Leave it out."),
-    (NEW, "--swap-space", 4, Reason.ARGUMENT_REMOVED, "Leave"),
+    (NEW, "enable-lora", True, Reason.ARGUMENT_SPELLING, f"Set {EXTRA}.enable_lora: true."),
+    (NEW, "enableLora", True, Reason.ARGUMENT_SPELLING, f"Set {EXTRA}.enable_lora: true."),
+    (NEW, "trust-remote-code", True, Reason.ARGUMENT_UNSAFE, "Remove it."),
+    (NEW, "--swap-space", 4, Reason.ARGUMENT_REMOVED, "Remove"),
     ("0.9.2", "enable_log_requests", True, Reason.ARGUMENT_NEEDS_RELEASE, '"25.09" or newer'),
-    ("0.10.1.1", "disable_log_requests", True, Reason.ARGUMENT_MOVED, f"Write {EXTRA}.enable_log_requests: false."),
-    (NEW, "disable_log_requests", False, Reason.ARGUMENT_MOVED, f"Write {EXTRA}.enable_log_requests: true."),
-    (NEW, "disable-log-requests", True, Reason.ARGUMENT_MOVED, f"Write {EXTRA}.enable_log_requests: false."),
+    ("0.10.1.1", "disable_log_requests", True, Reason.ARGUMENT_MOVED, f"Set {EXTRA}.enable_log_requests: false."),
+    (NEW, "disable_log_requests", False, Reason.ARGUMENT_MOVED, f"Set {EXTRA}.enable_log_requests: true."),
+    (NEW, "disable-log-requests", True, Reason.ARGUMENT_MOVED, f"Set {EXTRA}.enable_log_requests: false."),
     (NEW, "guided_decoding_backend", "xgrammar", Reason.ARGUMENT_MOVED, "{backend: xgrammar}"),
     (NEW, "enable_lora", 1, Reason.ARGUMENT_TYPE, "true or false"),
-    (NEW, "max_loras", "4", Reason.ARGUMENT_TYPE, f"Write {EXTRA}.max_loras: 4."),
-    (NEW, "max_loras", True, Reason.ARGUMENT_TYPE, "a whole number"),
+    (NEW, "max_loras", "4", Reason.ARGUMENT_TYPE, f"Set {EXTRA}.max_loras: 4."),
+    (NEW, "max_loras", True, Reason.ARGUMENT_TYPE, "an integer"),
     (NEW, "max_loras", 0, Reason.ARGUMENT_BOUND, "at least 1"),
-    (NEW, "video_pruning_rate", 1.0, Reason.ARGUMENT_BOUND, "below 1"),
+    (NEW, "video_pruning_rate", 1.0, Reason.ARGUMENT_BOUND, "less than 1"),
     (NEW, "distributed_executor_backend", "my.Executor", Reason.ARGUMENT_CHOICE, "ray, mp"),
     (NEW, "api_key", "x", Reason.ARGUMENT_OF_SERVER, "HTTP server"),
     (NEW, "top_p", 0.5, Reason.ARGUMENT_OF_REQUEST, "with the request"),
-    (NEW, "enable_loar", True, Reason.ARGUMENT_MISSPELT, f"write {EXTRA}.enable_lora: true."),
-    (NEW, "max_model_length", 1, Reason.ARGUMENT_MISSPELT, "write spec.engine.maxModelLen: 1."),
-    (NEW, "", 1, Reason.ARGUMENT_UNKNOWN, "no argument"),
+    (NEW, "enable_loar", True, Reason.ARGUMENT_MISSPELT, f"Did you mean {EXTRA}.enable_lora: true?"),
+    (NEW, "max_model_length", 1, Reason.ARGUMENT_MISSPELT, "Did you mean spec.engine.maxModelLen: 1?"),
+    (NEW, "", 1, Reason.ARGUMENT_UNKNOWN, "does not support"),
 ]
 
 
@@ -76,7 +78,7 @@ def test_a_wrong_argument_is_refused_with_the_line_to_write(
     version: str, name: str, value: Any, reason: Reason, said: str
 ) -> None:
     found = one(version, name, value)
-    assert (found.reason, found.refuse, found.field) == (reason, True, f"{EXTRA}.{name}")
+    assert (found.reason, found.rejects, found.field) == (reason, True, f"{EXTRA}.{name}")
     assert said in found.message
 
 
@@ -158,15 +160,15 @@ def test_every_argument_that_ever_went_away_has_advice() -> None:
     gone = {name for version in argument_table.versions() for name in argument_table.load(version).last_known} - set(
         argument_table.load(argument_table.versions()[-1]).arguments
     )
-    owned = arguments.rules().owned.keys() | arguments.rules().unsafe.keys()
-    assert gone - {move.argument for move in arguments.moves().moves} - owned == set()
+    owned = policy().owned.keys() | policy().unsafe.keys()
+    assert gone - {move.argument for move in renamed_arguments()} - owned == set()
 
 
 def test_advice_and_rules_name_arguments_that_exist() -> None:
     ever = {name for version in argument_table.versions() for name in argument_table.load(version).arguments}
-    rules = arguments.rules()
+    rules = policy()
     named = rules.owned.keys() | rules.unsafe.keys() | rules.warned.keys() | rules.closed
-    assert {move.argument for move in arguments.moves().moves} <= ever
+    assert {move.argument for move in renamed_arguments()} <= ever
     assert named - ever == set()
 
 
@@ -178,7 +180,7 @@ def test_every_typed_field_is_an_argument_of_every_version() -> None:
 
 @pytest.mark.parametrize("version", argument_table.versions())
 def test_the_engines_own_defaults_are_accepted(version: str) -> None:
-    rules = arguments.rules()
+    rules = policy()
     refused = rules.owned.keys() | rules.unsafe.keys() | arguments.typed_fields().keys() | rules.server | rules.sampling
     known = argument_table.load(version).arguments
     extra = {n: a.default for n, a in known.items() if n not in refused and a.default is not None}

@@ -34,7 +34,7 @@ def test_a_driver_is_checked_against_the_cuda_of_the_release(
     assert row is not None
     found = drivers.check_driver(row, driver, "gpu-1", data_center=data_center)
     assert (found.reason if found else None) is reason
-    assert found is None or found.refuse is (reason is Reason.DRIVER_TOO_OLD)
+    assert found is None or found.rejects is (reason is Reason.DRIVER_TOO_OLD)
 
 
 def test_every_cuda_of_the_table_has_a_least_driver() -> None:
@@ -44,6 +44,6 @@ def test_every_cuda_of_the_table_has_a_least_driver() -> None:
 
 @pytest.mark.parametrize(("driver", "refused"), [("565.57.01", True), ("570.00", False), ("580", False), ("?", False)])
 def test_a_driver_that_does_not_know_the_gpu_is_refused(driver: str, refused: bool) -> None:
-    found = drivers.check_floor(driver, 570, "gpu-1", "NVIDIA-B200")
+    found = drivers.check_driver_for_gpu(driver, 570, "gpu-1", "NVIDIA-B200")
     assert (found is not None) is refused
-    assert found is None or (found.reason, found.refuse) == (Reason.DRIVER_TOO_OLD_FOR_GPU, True)
+    assert found is None or (found.reason, found.rejects) == (Reason.DRIVER_TOO_OLD_FOR_GPU, True)

@@ -1,7 +1,7 @@
 """Every sentence that a user can read, as it is shown."""
 
 from tests.catalog.samples import GOLDEN, SAMPLES, text
-from triton_vllm_operator.catalog.messages import TEXTS
+from triton_vllm_operator.catalog.messages import MESSAGES
 
 
 def test_the_texts_equal_the_golden_file() -> None:
@@ -10,14 +10,14 @@ def test_the_texts_equal_the_golden_file() -> None:
 
 def test_every_reason_is_shown_by_a_real_input() -> None:
     shown = {problem.reason for sample in SAMPLES for problem in sample()}
-    assert shown == set(TEXTS)
+    assert shown == set(MESSAGES)
 
 
 def test_every_refusal_says_what_to_do() -> None:
-    refusals = [problem for sample in SAMPLES for problem in sample() if problem.refuse]
+    refusals = [problem for sample in SAMPLES for problem in sample() if problem.rejects]
     silent = [
         problem.message
         for problem in refusals
-        if not any(word in problem.message for word in ("Write ", "write ", "Leave ", "Update ", "Choose "))
+        if not any(word in problem.message for word in ("Set ", "Remove ", "Correct ", "Upgrade ", "Did you mean "))
     ]
     assert silent == []

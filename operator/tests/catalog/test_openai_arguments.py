@@ -12,27 +12,27 @@ REFUSED: list[tuple[dict[str, Any], Reason, str]] = [
     (
         {"toolCallParser": "hermes"},
         Reason.ARGUMENT_MISSPELT,
-        "write spec.server.openAI.extraArgs.tool_call_parser: hermes",
+        "Did you mean spec.server.openAI.extraArgs.tool_call_parser: hermes?",
     ),
     ({"--tool-call-parser": "hermes"}, Reason.ARGUMENT_MISSPELT, "tool_call_parser: hermes"),
-    ({"max_model_len": 1}, Reason.ARGUMENT_UNKNOWN, "Leave spec.server.openAI.extraArgs.max_model_len out"),
-    ({"apikey": "x"}, Reason.ARGUMENT_UNKNOWN, "has no argument apikey"),
+    ({"max_model_len": 1}, Reason.ARGUMENT_UNKNOWN, "Remove spec.server.openAI.extraArgs.max_model_len"),
+    ({"apikey": "x"}, Reason.ARGUMENT_UNKNOWN, "does not support apikey"),
     ({"port": 1}, Reason.ARGUMENT_OWNED, "port 9000"),
-    ({"api_key": ["x"]}, Reason.ARGUMENT_OWNED, "Write spec.server.openAI.apiKeySecretRef instead"),
+    ({"api_key": ["x"]}, Reason.ARGUMENT_OWNED, "Set spec.server.openAI.apiKeySecretRef instead"),
     ({"tool_parser_plugin": "/x.py"}, Reason.ARGUMENT_UNSAFE, "imports a Python file"),
     ({"enable_auto_tool_choice": "true"}, Reason.ARGUMENT_TYPE, "enable_auto_tool_choice: true"),
-    ({"chat_template": 1}, Reason.ARGUMENT_TYPE, "takes text"),
+    ({"chat_template": 1}, Reason.ARGUMENT_TYPE, "must be a string"),
     ({"fingerprint_mode": "nine"}, Reason.ARGUMENT_CHOICE, "full, hash, custom, none"),
     ({"default_chat_template_kwargs": nested(40)}, Reason.ARGUMENT_TOO_DEEP, "levels deep"),
     ({"enable_auto_tool_choice": True}, Reason.ARGUMENTS_CONTRADICT, "tool_call_parser: hermes"),
-    ({"enable_log_outputs": True}, Reason.ARGUMENT_RISKY, "stands in the log"),
+    ({"enable_log_outputs": True}, Reason.ARGUMENT_RISKY, "log then contains"),
 ]
 
 
 @pytest.mark.parametrize(("given", "reason", "words"), REFUSED)
 def test_a_wrong_argument_is_named_with_what_to_write(given: dict[str, Any], reason: Reason, words: str) -> None:
     [found] = openai_arguments.check(given, {})
-    assert (found.reason, found.refuse) == (reason, reason != Reason.ARGUMENT_RISKY)
+    assert (found.reason, found.rejects) == (reason, reason != Reason.ARGUMENT_RISKY)
     assert words in found.message
 
 
@@ -55,5 +55,5 @@ def test_logged_answers_need_logged_requests() -> None:
 
 
 def test_every_argument_that_is_not_free_says_why() -> None:
-    entries = openai_arguments.entries().arguments
-    assert not [name for name, entry in entries.items() if entry.use != "free" and not entry.why]
+    entries = openai_arguments.table().arguments
+    assert not [name for name, entry in entries.items() if entry.use != "allowed" and not entry.why]

@@ -7,7 +7,7 @@ import pytest
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.catalog import releases
 from triton_vllm_operator.catalog.versions import parse_triton_release, parse_vllm_version
-from triton_vllm_operator.catalog.violations import Problem
+from triton_vllm_operator.catalog.violations import Violation
 
 DIGEST = "@sha256:" + "a" * 64
 NVIDIA = "nvcr.io/nvidia/tritonserver"
@@ -64,7 +64,7 @@ def test_an_image_or_a_release_resolves_to_one_engine(
     image: str | None, release: str | None, name: str, vllm: str
 ) -> None:
     found = releases.resolve(image, release)
-    assert isinstance(found, releases.Resolved)
+    assert isinstance(found, releases.ResolvedRelease)
     assert (found.release, found.vllm_version) == (name, vllm)
     assert found.image == (image or f"{NVIDIA}:{name}-vllm-python-py3")
 
@@ -74,8 +74,8 @@ def test_an_engine_that_cannot_be_known_is_refused(
     image: str | None, release: str | None, field: str, reason: Reason
 ) -> None:
     found = releases.resolve(image, release)
-    assert isinstance(found, Problem)
-    assert (found.field, found.reason, found.refuse) == (field, reason, True)
+    assert isinstance(found, Violation)
+    assert (found.field, found.reason, found.rejects) == (field, reason, True)
 
 
 OWN = "registry.example.com/triton-vllm:vllm-0.32.0"
@@ -93,14 +93,14 @@ def test_the_operators_own_default_image_stands_where_no_image_is_written(
     release: str | None, name: str, image: str
 ) -> None:
     found = releases.resolve(None, release, default_image=OWN)
-    assert isinstance(found, releases.Resolved)
+    assert isinstance(found, releases.ResolvedRelease)
     assert (found.release, found.image) == (name, image)
 
 
 def test_a_release_built_from_an_unpublished_candidate_takes_the_arguments_of_the_published_version() -> None:
     found = releases.resolve(None, "25.07")
-    assert isinstance(found, releases.Resolved)
-    assert (found.vllm_version, found.contract_version) == ("0.9.0rc1", "0.9.0")
+    assert isinstance(found, releases.ResolvedRelease)
+    assert (found.vllm_version, found.arguments_version) == ("0.9.0rc1", "0.9.0")
 
 
 def test_every_row_has_a_known_source_and_a_date() -> None:

@@ -32,7 +32,7 @@ REFUSED = [
 @pytest.mark.parametrize(("flag", "reason"), REFUSED)
 def test_a_wrong_flag_is_refused(flag: str, reason: Reason) -> None:
     [found] = server_flags.check([flag], "26.08")
-    assert (found.reason, found.refuse, found.field) == (reason, True, "spec.server.extraArgs[0]")
+    assert (found.reason, found.rejects, found.field) == (reason, True, "spec.server.extraArgs[0]")
 
 
 def test_right_flags_pass_and_the_place_of_a_wrong_one_is_named() -> None:
@@ -44,7 +44,7 @@ def test_right_flags_pass_and_the_place_of_a_wrong_one_is_named() -> None:
 
 def test_a_risky_flag_is_only_warned_about() -> None:
     [found] = server_flags.check(["--cuda-memory-pool-byte-size=0:1024"], "26.08")
-    assert (found.reason, found.refuse) == (Reason.FLAG_RISKY, False)
+    assert (found.reason, found.rejects) == (Reason.FLAG_RISKY, False)
 
 
 @pytest.mark.parametrize(("server_code", "refused"), [("25.10", True), ("25.11", False)])
@@ -61,4 +61,4 @@ def test_the_table_holds_what_the_server_prints_and_newer_flags_only() -> None:
 
 
 def test_every_flag_that_is_not_free_says_why() -> None:
-    assert not [name for name, flag in server_flags.flags().items() if flag.use != "free" and not flag.why]
+    assert not [name for name, flag in server_flags.flags().items() if flag.use != "allowed" and not flag.why]

@@ -171,7 +171,7 @@ BAD: list[tuple[list[str], str]] = [
     (["--model-dir", "MODEL", "--gpu", H100, "--set", "engine.tensorParallelSize=0"], "engine.tensorParallelSize"),
     (["--model-dir", "MODEL", "--gpu", H100, "--set", "engine.maxLength=5"], "there is no such field"),
     (["--model-dir", "MODEL", "--gpu", H100, "--set", "engine.maxModelLen={a"], "not YAML"),
-    (["--model-dir", "MODEL", "--gpu", H100, "--set", "engine.extraArgs.kv_cache_memory_bytes=lots"], "whole number"),
+    (["--model-dir", "MODEL", "--gpu", H100, "--set", "engine.extraArgs.kv_cache_memory_bytes=lots"], "an integer"),
     (["--model-dir", "MODEL", "--gpu", H100, "--set", "engine.extraArgs.speculative_config={method: x}"], "method 'x'"),
     (["--model-dir", "nowhere", "--gpu", H100], "not a directory"),
     (["--shape", "nowhere.json", "--gpu", H100], "is not a file"),

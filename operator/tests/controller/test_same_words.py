@@ -77,7 +77,7 @@ async def test_what_the_webhook_says_is_in_the_golden_file(reason: str) -> None:
     world = await served(spec())
     refusal = (await reviewed(world, changed(world, **SPECS[reason]))).refusal
     assert refusal is not None
-    assert f"refuse {reason} " in GOLDEN.read_text(encoding="utf-8")
+    assert f"reject {reason} " in GOLDEN.read_text(encoding="utf-8")
     assert f"\n  {refusal.message}\n" in GOLDEN.read_text(encoding="utf-8")
 
 

@@ -40,7 +40,7 @@ def test_the_table_holds_what_the_server_takes() -> None:
     python = str(runpy.run_path(str(ENVIRONMENT))["ensure"]("cpu"))
     done = subprocess.run([python, "-c", TELL], check=True, capture_output=True, text=True, timeout=280)
     told = json.loads(done.stdout.splitlines()[-1])
-    table = openai_arguments.entries()
+    table = openai_arguments.table()
     assert told["version"] == table.version
     assert set(told["arguments"]) == set(table.arguments)
     for name, (types, choices) in told["arguments"].items():

@@ -52,9 +52,9 @@ def test_a_field_reaches_the_planner(fields: dict[str, Any], name: str, value: o
 @pytest.mark.parametrize(
     ("extra", "said"),
     [
-        ({"kv_cache_memory_bytes": "8GiB"}, "whole number"),
-        ({"kv_cache_memory_bytes": True}, "whole number"),
-        ({"kv_cache_memory_bytes": -1}, "above 0"),
+        ({"kv_cache_memory_bytes": "8GiB"}, "an integer"),
+        ({"kv_cache_memory_bytes": True}, "an integer"),
+        ({"kv_cache_memory_bytes": -1}, "greater than 0"),
         ({"enable_expert_parallel": "yes"}, "true or false"),
         ({"speculative_config": "mtp"}, "object"),
         ({"speculative_config": {"method": "psychic"}}, "psychic"),

@@ -71,7 +71,7 @@ def test_a_driver_that_cannot_run_the_image_makes_no_pods() -> None:
     assert (told.status, told.reason) == ("False", "DriverTooOld")
     assert found.forbids
     assert "Driver 550.54.15 on nodes with NVIDIA-H100-80GB-HBM3 cannot run CUDA 13.0" in told.message
-    assert "Update it to 580.65" in told.message
+    assert "Upgrade the driver to 580.65" in told.message
     assert "change that fits" not in told.message
     assert PlanStatus.model_validate(dict(found.plan)).model_dump(by_alias=True) == dict(found.plan)
 
@@ -94,7 +94,7 @@ def test_a_driver_that_runs_only_by_compatibility_is_a_warning_on_cards_for_data
     row = next(row for row in releases.load().releases if row.forward_compat and row.cuda and row.cuda >= "13")
     told = verdict.condition(on_image(node(H100, driver="550.54.15"), release=row.release))
     assert (told.status, told.reason) == ("True", "Fits")
-    assert "only through the compatibility package" in told.message
+    assert "only through the CUDA compatibility package" in told.message
     desk = ("NVIDIA-GeForce-RTX-4090", 24564, "8", "9")
     assert verdict.condition(on_image(node(desk, driver="550.54.15"), release=row.release)).reason == "DriverTooOld"
 
@@ -102,7 +102,7 @@ def test_a_driver_that_runs_only_by_compatibility_is_a_warning_on_cards_for_data
 def test_a_driver_that_does_not_know_the_gpu_is_told_before_the_image() -> None:
     told = verdict.condition(on_image(node(H200, driver="535.161.08")))
     assert (told.status, told.reason) == ("False", "DriverTooOldForGpu")
-    assert "does not know NVIDIA-H200: the first that does is 550" in told.message
+    assert "does not support NVIDIA-H200. Upgrade the driver to 550" in told.message
 
 
 def test_nothing_is_chosen_for_gpus_on_which_the_driver_does_not_run_the_image() -> None:
@@ -149,7 +149,7 @@ def test_a_quantization_without_kernels_for_the_gpu_in_this_engine_makes_no_pods
     shape = shape_from_config(quantized)
     told = {}
     for version in ("0.13.0", "0.27.1"):
-        row = next(row for row in releases.load().releases if row.contract_version == version)
+        row = next(row for row in releases.load().releases if row.arguments_version == version)
         wanted = llm(engine={"dtype": "half", "maxModelLen": 1024})
         found = verdict.decide(wanted, shape, version, [node(card)], row=row)
         assert isinstance(found, Decision)

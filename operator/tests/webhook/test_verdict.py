@@ -11,7 +11,7 @@ from tests.builders.deployments import H100, LLAMA_8B, LLAMA_70B, decided, node
 from tests.desired.samples import resource
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.capacity import shape_from_config
-from triton_vllm_operator.catalog.violations import Problem
+from triton_vllm_operator.catalog.violations import Violation
 from triton_vllm_operator.plan import verdict
 from triton_vllm_operator.plan.not_planned import NotPlanned
 from triton_vllm_operator.plan.validation import Refusal, understand
@@ -31,7 +31,7 @@ def args(**extra: Any) -> Object:
     return {"engine": {"extraArgs": extra}}
 
 
-def problems(obj: Object) -> list[Problem]:
+def problems(obj: Object) -> list[Violation]:
     try:
         return understand(obj, None, TODAY).problems(opted_out=False)
     except Refusal as refusal:
@@ -65,7 +65,7 @@ def test_what_can_never_work_is_refused(spec: Object, reason: str) -> None:
     refusal = judged(llm(**spec)).refusal
     assert refusal is not None
     assert any(one.reason.startswith(reason) for one in problems(llm(**spec)))
-    assert refusal.message == " ".join(one.message for one in problems(llm(**spec)) if one.refuse)
+    assert refusal.message == " ".join(one.message for one in problems(llm(**spec)) if one.rejects)
 
 
 def test_what_can_work_but_should_be_known_only_warns() -> None:
@@ -161,27 +161,27 @@ TOO_LARGE = decided(LLAMA_70B, node(H100), engine={"tensorParallelSize": 1})
 
 def planned(
     found: verdict.Decision | NotPlanned, status: Object | None = None, *, binding: bool = True
-) -> list[Problem]:
+) -> list[Violation]:
     return admission.of_plan(Foreseen(found, binding), status or {})
 
 
 def test_a_model_that_does_not_fit_is_refused_in_the_words_of_the_condition() -> None:
     [found] = planned(TOO_LARGE)
-    assert (found.refuse, found.reason, found.message) == (True, "DoesNotFit", verdict.condition(TOO_LARGE).message)
+    assert (found.rejects, found.reason, found.message) == (True, "DoesNotFit", verdict.condition(TOO_LARGE).message)
 
 
 def test_a_plan_that_would_not_keep_pods_back_only_warns() -> None:
-    assert [one.refuse for one in planned(TOO_LARGE, binding=False)] == [False]
+    assert [one.rejects for one in planned(TOO_LARGE, binding=False)] == [False]
 
 
 def test_a_model_that_did_not_fit_before_may_be_changed() -> None:
-    assert [one.refuse for one in planned(TOO_LARGE, {"plan": {"verdict": "DoesNotFit"}})] == [False]
-    assert [one.refuse for one in planned(TOO_LARGE, {"plan": {"verdict": "Fits"}})] == [True]
+    assert [one.rejects for one in planned(TOO_LARGE, {"plan": {"verdict": "DoesNotFit"}})] == [False]
+    assert [one.rejects for one in planned(TOO_LARGE, {"plan": {"verdict": "Fits"}})] == [True]
 
 
 def test_a_tight_plan_warns_and_one_that_fits_or_is_unknown_says_nothing() -> None:
     tight = verdict.Decision({**TOO_LARGE.plan, "verdict": "Tight"}, TOO_LARGE.chosen)
-    assert [(one.reason, one.refuse) for one in planned(tight)] == [("Tight", False)]
+    assert [(one.reason, one.rejects) for one in planned(tight)] == [("Tight", False)]
     assert planned(decided(LLAMA_8B, node(H100))) == []
     assert planned(NotPlanned(Reason.GPU_MEMORY_UNKNOWN, "No node.")) == []
     assert admission.of_plan(None, {}) == []

@@ -1,10 +1,9 @@
-"""Known CVEs of a release, and whether the operator lets it run. Facts, floors and sources: data/advisories.yaml."""
+"""The known CVEs of a release, and whether the operator allows it: data/advisories.yaml."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
-from functools import cache
 from typing import ClassVar
 
 from pydantic import ConfigDict
@@ -15,20 +14,22 @@ from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.catalog import loader, releases
 from triton_vllm_operator.catalog.releases import Release
 from triton_vllm_operator.catalog.versions import TritonRelease, parse_triton_release, parse_vllm_version
-from triton_vllm_operator.catalog.violations import Problem, problem
+from triton_vllm_operator.catalog.violations import Violation, violation
 
-# On a Namespace, with the value "true": an administrator takes the risk of releases below the second floor.
+# On a Namespace, with the value "true": an administrator accepts the risk of releases below the second floor.
 OPT_OUT_ANNOTATION = f"{names.GROUP}/allow-vulnerable-images"
 
 _FIELD = "spec.server.release"
-_NAMED = 3
+_LISTED = 3
 
 
-class Verdict(StrEnum):
-    REFUSE = "Refuse"
-    REFUSE_UNLESS_OPTED_OUT = "RefuseUnlessOptedOut"
+class ReleaseVerdict(StrEnum):
+    """What admission does with a release."""
+
+    REJECT = "Reject"
+    REJECT_UNLESS_OPTED_OUT = "RejectUnlessOptedOut"
     WARN = "Warn"
-    OK = "Ok"
+    ALLOW = "Allow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +52,12 @@ class Advisory:
 
 @dataclass(frozen=True, slots=True)
 class Floors:
-    """Triton releases below which a release is refused, refused by default, and warned about; `own`: our image."""
+    """Releases below which one is rejected, rejected unless opted out, and warned about; `own`: of our image."""
 
-    refuse_below: TritonRelease
-    refuse_unless_opted_out_below: TritonRelease
+    reject_below: TritonRelease
+    reject_unless_opted_out_below: TritonRelease
     warn_below: TritonRelease
-    own: Verdict
+    own: ReleaseVerdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,21 +74,25 @@ class Advisories:
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """What is known against a release.
+    """The known CVEs of a release.
 
-    `cves`: open and reachable, the gravest first. `fixed_by`: the release to take instead, None when the release is
-    already that one. `stale`: the table is older than it may be, so newer CVEs can be missing.
+    Attributes:
+        release: name of the release.
+        verdict: what admission does with it.
+        cves: open and reachable ones, the most severe first.
+        fixed_by: the release to use instead; None when it is already that one.
+        stale: the table is older than its maximum age, so newer CVEs can be missing.
     """
 
     release: str
-    verdict: Verdict
+    verdict: ReleaseVerdict
     cves: tuple[Advisory, ...]
     fixed_by: str | None
     stale: bool
 
 
-@cache
 def load() -> Advisories:
+    """The table of advisories."""
     return loader.load_yaml("advisories.yaml", Advisories)
 
 
@@ -96,58 +101,60 @@ def assess(row: Release, today: date) -> Assessment:
     table = load()
     newest = releases.load().newest.release
     open_cves = [*_open_in_triton(row.server_code, table.triton), *_open_in_vllm(row.vllm, table.vllm)]
-    gravest_first = sorted(open_cves, key=lambda cve: (-(cve.score or 0), cve.id))
+    most_severe_first = sorted(open_cves, key=lambda cve: (-(cve.score or 0), cve.id))
     stale = (today - table.checked).days > table.max_age_days
     return Assessment(
-        row.release, _verdict(row), tuple(gravest_first), None if row.release == newest else newest, stale
+        row.release, _verdict(row), tuple(most_severe_first), None if row.release == newest else newest, stale
     )
 
 
-def problems(found: Assessment, *, opted_out: bool) -> list[Problem]:
-    """What admission says: a refusal, a warning, nothing for a release above all floors."""
+def check(found: Assessment, *, opted_out: bool) -> list[Violation]:
+    """The violation that admission gives for a release; none for a release above all floors."""
     values = _values(found)
     match found.verdict, opted_out:
-        case Verdict.REFUSE, _:
-            return [problem(_FIELD, Reason.RELEASE_UNSAFE, **values)]
-        case Verdict.REFUSE_UNLESS_OPTED_OUT, False:
-            return [problem(_FIELD, Reason.RELEASE_NEEDS_OPT_OUT, **values, annotation=OPT_OUT_ANNOTATION)]
-        case Verdict.REFUSE_UNLESS_OPTED_OUT, True:
-            return [problem(_FIELD, Reason.RELEASE_OPTED_OUT, **values, annotation=OPT_OUT_ANNOTATION)]
-        case Verdict.WARN, _:
-            return [problem(_FIELD, Reason.RELEASE_OUTDATED, **values)]
+        case ReleaseVerdict.REJECT, _:
+            return [violation(_FIELD, Reason.RELEASE_UNSAFE, **values)]
+        case ReleaseVerdict.REJECT_UNLESS_OPTED_OUT, False:
+            return [violation(_FIELD, Reason.RELEASE_NEEDS_OPT_OUT, **values, annotation=OPT_OUT_ANNOTATION)]
+        case ReleaseVerdict.REJECT_UNLESS_OPTED_OUT, True:
+            return [violation(_FIELD, Reason.RELEASE_OPTED_OUT, **values, annotation=OPT_OUT_ANNOTATION)]
+        case ReleaseVerdict.WARN, _:
+            return [violation(_FIELD, Reason.RELEASE_OUTDATED, **values)]
     return []
 
 
-def findings(found: Assessment, *, opted_out: bool) -> list[Problem]:
-    """What the condition SecurityAdvisory says while it is True: also what no release is without, and an old table."""
-    said = problems(found, opted_out=opted_out)
-    if not said and found.cves:
-        said.append(problem(_FIELD, Reason.CVES_REMAIN, **_values(found)))
+def all_violations(found: Assessment, *, opted_out: bool) -> list[Violation]:
+    """The violations of the condition SecurityAdvisory: also CVEs that every release has, and an old table."""
+    violations = check(found, opted_out=opted_out)
+    if not violations and found.cves:
+        violations.append(violation(_FIELD, Reason.CVES_REMAIN, **_values(found)))
     if found.stale:
-        said.append(problem(_FIELD, Reason.ADVISORIES_STALE, checked=load().checked.isoformat()))
-    return said
+        violations.append(violation(_FIELD, Reason.ADVISORIES_STALE, checked=load().checked.isoformat()))
+    return violations
 
 
 def condition(found: Assessment, *, opted_out: bool) -> Condition:
-    """The condition SecurityAdvisory: True with the gravest CVEs by name while there is something to say."""
-    said = findings(found, opted_out=opted_out)
-    if not said:
+    """The condition SecurityAdvisory: True with the most severe CVEs while there is any violation."""
+    violations = all_violations(found, opted_out=opted_out)
+    if not violations:
         return Condition(
             ConditionType.SECURITY_ADVISORY, "False", Reason.NO_KNOWN_CVES, "No open CVE of the serving image is known."
         )
-    return Condition(ConditionType.SECURITY_ADVISORY, "True", said[0].reason, " ".join(one.message for one in said))
+    return Condition(
+        ConditionType.SECURITY_ADVISORY, "True", violations[0].reason, " ".join(one.message for one in violations)
+    )
 
 
-def _verdict(row: Release) -> Verdict:
+def _verdict(row: Release) -> ReleaseVerdict:
     floors = load().floors
     if row.line == "own":
         return floors.own
     version = parse_triton_release(row.server_code)
-    if version < parse_triton_release(floors.refuse_below):
-        return Verdict.REFUSE
-    if version < parse_triton_release(floors.refuse_unless_opted_out_below):
-        return Verdict.REFUSE_UNLESS_OPTED_OUT
-    return Verdict.WARN if version < parse_triton_release(floors.warn_below) else Verdict.OK
+    if version < parse_triton_release(floors.reject_below):
+        return ReleaseVerdict.REJECT
+    if version < parse_triton_release(floors.reject_unless_opted_out_below):
+        return ReleaseVerdict.REJECT_UNLESS_OPTED_OUT
+    return ReleaseVerdict.WARN if version < parse_triton_release(floors.warn_below) else ReleaseVerdict.ALLOW
 
 
 def _open_in_triton(server_code: str, rows: Iterable[Advisory]) -> list[Advisory]:
@@ -167,12 +174,12 @@ def _open_in_vllm(vllm: str | None, rows: Iterable[Advisory]) -> list[Advisory]:
 
 
 def _values(found: Assessment) -> dict[str, object]:
-    named = found.cves[:_NAMED]
-    left = len(found.cves) - len(named)
+    listed = found.cves[:_LISTED]
+    left = len(found.cves) - len(listed)
     return {
         "release": found.release,
         "count": len(found.cves),
-        "cves": "; ".join(map(_sentence, named)) + (f"; and {left} more" if left else ""),
+        "cves": "; ".join(map(_sentence, listed)) + (f"; and {left} more" if left else ""),
         "newest": found.fixed_by or found.release,
     }
 

@@ -1,8 +1,8 @@
-"""The engine arguments that each vLLM version takes. Facts: data/arguments.json, made by `python -m tools.contract`."""
+"""The engine arguments that each vLLM version supports: data/arguments.json, made by `python -m tools.contract`."""
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, ClassVar, Literal
 
@@ -53,22 +53,26 @@ class ArgumentTable:
 class Argument:
     """One argument of one version.
 
-    `types`: JSON kinds among bool, int, float, str, list, object, null, any. `choices`: the values it takes, () for
-    any; `open`: other text than the choices is taken too. `bounds`: of ge, gt, le, lt. `default` is None also where
-    the engine computes one.
+    Attributes:
+        name: as in vLLM's Python API.
+        types: JSON types of its values.
+        choices: valid values, () for any.
+        open: whether other strings than the choices are valid too.
+        default: None also where the engine computes one.
+        bounds: limits by "ge", "gt", "le" and "lt".
     """
 
     name: str
-    types: tuple[str, ...]
-    choices: tuple[Any, ...]
-    open: bool
-    default: Any
-    bounds: Mapping[str, float]
+    types: tuple[JSONType, ...]
+    choices: tuple[Any, ...] = ()
+    open: bool = False
+    default: Any = None
+    bounds: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Contract:
-    """All arguments of one version, and the versions before and after which others were known."""
+class EngineArguments:
+    """The arguments of one vLLM version; and of others, the last version before it and the first after it."""
 
     version: str
     arguments: Mapping[str, Argument]
@@ -76,11 +80,11 @@ class Contract:
     first_known: Mapping[str, str]
 
     def removed(self, name: str) -> str | None:
-        """The last version that took an argument which this one no longer takes."""
+        """The last version that supported an argument which this one no longer supports."""
         return self.last_known.get(name) if name not in self.arguments else None
 
     def added(self, name: str) -> str | None:
-        """The first version that takes an argument which this one does not take yet."""
+        """The first version that supports an argument which this one does not support yet."""
         return self.first_known.get(name) if name not in self.arguments else None
 
 
@@ -89,17 +93,12 @@ def versions() -> list[str]:
     return list(_table().versions)
 
 
-def known(version: str) -> bool:
-    """Whether the table has the version."""
-    return version in _table().versions
-
-
 @cache
-def load(version: str) -> Contract:
-    """Raises KeyError for a version that is not in the table: see `versions`."""
+def load(version: str) -> EngineArguments:
+    """The arguments of a version. Raises KeyError for one that is not in the table: see `versions`."""
     known_versions = _table().versions
     if version not in known_versions:
-        raise KeyError(f"no contract for vLLM {version}; there is one for {', '.join(known_versions)}")
+        raise KeyError(f"vLLM {version} is not in the table of arguments; it has {', '.join(known_versions)}")
     index = known_versions.index(version)
     arguments: dict[str, Argument] = {}
     before: dict[str, str] = {}
@@ -113,7 +112,7 @@ def load(version: str) -> Contract:
                 before[name] = known_versions[last]
             else:
                 after.setdefault(name, known_versions[first])
-    return Contract(version, arguments, before, after)
+    return EngineArguments(version, arguments, before, after)
 
 
 def minimum_capabilities(method: str) -> list[tuple[str, int | None]]:

@@ -1,244 +1,186 @@
-"""Checks the engine arguments that a user wrote against the vLLM inside the image, before a GPU is held.
+"""Checks the engine arguments of a spec against the vLLM inside the image, before a GPU is held.
 
-One argument passes an ordered chain of checks and the first that fails is its problem; contradictions between
-arguments are looked for among those that passed.
+Each argument passes an ordered chain of checks, of which the first that fails gives its violation; conflicts between
+arguments are searched for among those that passed.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from functools import cache
-from typing import Any, ClassVar
+from dataclasses import replace
+from typing import Any
 
-from pydantic import ConfigDict
 from pydantic.alias_generators import to_camel
 
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import EngineSpec
-from triton_vllm_operator.catalog import argument_table, constraints, loader, openai_arguments, releases
-from triton_vllm_operator.catalog.argument_table import Argument, Contract
+from triton_vllm_operator.catalog import argument_table, constraints, openai_arguments, releases
+from triton_vllm_operator.catalog.argument_policy import policy
+from triton_vllm_operator.catalog.argument_table import Argument, EngineArguments
 from triton_vllm_operator.catalog.argument_values import (
     MAX_DEPTH,
-    broken_bound,
-    fits,
-    kinds_in_words,
-    line,
-    meant,
-    shown,
-    too_deep,
+    abbreviated,
+    has_valid_type,
+    intended_value,
+    is_too_deep,
+    type_names,
+    violated_bound,
+    yaml_line,
 )
+from triton_vllm_operator.catalog.renamed_arguments import renamed
 from triton_vllm_operator.catalog.spelling import canonical, nearest
-from triton_vllm_operator.catalog.versions import VLLMVersion
-from triton_vllm_operator.catalog.violations import Problem, problem
+from triton_vllm_operator.catalog.violations import Violation, violation
 
 EXTRA = "spec.engine.extraArgs"
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """Why an argument is not taken from the user, and the field that says it instead where there is one."""
-
-    why: str
-    field: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ValueRule:
-    """A value that is taken with a warning."""
-
-    argument: str
-    value: Any
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """data/rules.yaml."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = loader.CAMEL
-
-    checked: Any
-    owned: dict[str, Rule]
-    unsafe: dict[str, Rule]
-    unsafe_keys: dict[str, Rule]
-    warned: dict[str, Rule]
-    warned_values: tuple[ValueRule, ...]
-    closed: frozenset[str]
-    server: frozenset[str]
-    sampling: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """What became of an argument: data/moves.yaml."""
-
-    argument: str
-    why: str
-    to: str | None = None
-    negate: bool = False
-    value: Any = None
-    since: VLLMVersion | None = None
-
-    def written(self, value: Any) -> dict[str, Any]:
-        """The arguments to write instead of `value`; empty when nothing replaces the old one."""
-        if self.to is None:
-            return {}
-        new = self.value if self.value is not None else (not value) if self.negate else value
-        name, _, key = self.to.partition(".")
-        return {name: {key: new}} if key else {name: new}
-
-
-@dataclass(frozen=True, slots=True)
-class Moves:
-    checked: Any
-    moves: tuple[Move, ...]
-
-
-@cache
-def rules() -> Rules:
-    return loader.load_yaml("rules.yaml", Rules)
-
-
-@cache
-def moves() -> Moves:
-    return loader.load_yaml("moves.yaml", Moves)
-
-
 def typed_fields() -> dict[str, str]:
-    """vLLM's name of every argument that has a field of its own -> that field."""
+    """vLLM's name of every argument with its own field in the spec -> that field."""
     names = (name for name in EngineSpec.model_fields if name != "extra_args")
     return {name: f"spec.engine.{to_camel(name)}" for name in names}
 
 
-def check(extra: Mapping[str, Any], vllm_version: str, typed: Mapping[str, Any] | None = None) -> list[Problem]:
-    """Problems with `spec.engine.extraArgs` and the typed fields of spec.engine, in the order in which they stand.
+def field_of(name: str) -> str:
+    """The field of the spec that sets an argument."""
+    return typed_fields().get(name, f"{EXTRA}.{name}")
 
-    `typed`: the typed fields that the user set, by vLLM's names. Raises KeyError for a version without a contract.
+
+def check(extra: Mapping[str, Any], vllm_version: str, typed: Mapping[str, Any] | None = None) -> list[Violation]:
+    """Violations in `spec.engine.extraArgs` and in the typed fields of spec.engine, in their order.
+
+    Args:
+        extra: the extraArgs.
+        vllm_version: a version of the argument table.
+        typed: the typed fields that the user set, by vLLM's names.
+
+    Raises:
+        KeyError: for a version that is not in the table of arguments.
     """
     given = typed or {}
-    version = argument_table.load(vllm_version)
-    found = [problem for name, value in given.items() for problem in _check_typed(version, name, value)]
-    found += [problem for name, value in extra.items() for problem in _check_extra(version, name, value)]
-    refused = {problem.field for problem in found if problem.refuse}
+    engine = argument_table.load(vllm_version)
+    found = [one for name, value in given.items() for one in _check_typed(engine, name, value)]
+    found += [one for name, value in extra.items() for one in _check_extra(engine, name, value)]
+    rejected = {one.field for one in found if one.rejects}
     fields = typed_fields() | {name: f"{EXTRA}.{name}" for name in extra}
-    merged = {name: value for name, value in {**given, **extra}.items() if fields.get(name) not in refused}
-    return found + constraints.find(merged, version.version, fields)
+    merged = {name: value for name, value in {**given, **extra}.items() if fields.get(name) not in rejected}
+    return found + constraints.check(merged, engine.version, fields)
 
 
-def _check_typed(version: Contract, name: str, value: Any) -> Iterator[Problem]:
-    """A typed field can hold a value that this engine does not take. (Every engine of the table has the argument.)"""
-    where = typed_fields()[name]
-    yield from _values(version, where, name, value)
-    yield from _warnings(where, name, value)
+def _check_typed(engine: EngineArguments, name: str, value: Any) -> Iterator[Violation]:
+    """A typed field can have a value that this engine does not take. (Every engine of the table has the argument.)"""
+    field = typed_fields()[name]
+    yield from _check_value(engine, field, name, value)
+    yield from _warnings(field, name, value)
 
 
-def _check_extra(version: Contract, name: str, value: Any) -> Iterator[Problem]:
+def _check_extra(engine: EngineArguments, name: str, value: Any) -> Iterator[Violation]:
     for step in _CHAIN:
-        found = step(version, name, value)
+        found = step(engine, name, value)
         if found is not None:
             yield found
             return
-    yield from _values(version, f"{EXTRA}.{name}", name, value)
+    yield from _check_value(engine, f"{EXTRA}.{name}", name, value)
     yield from _warnings(f"{EXTRA}.{name}", name, value)
 
 
-def known_names(version: Contract) -> frozenset[str]:
-    """What this version takes, and every argument with a field of its own."""
-    return frozenset(version.arguments) | frozenset(typed_fields())
+def known_names(engine: EngineArguments) -> frozenset[str]:
+    """The arguments of this version, and every argument with its own field in the spec."""
+    return frozenset(engine.arguments) | frozenset(typed_fields())
 
 
-def _spelling(version: Contract, name: str, value: Any) -> Problem | None:
-    known = known_names(version) | rules().owned.keys() | rules().unsafe.keys() | version.last_known.keys()
+def _spelling(engine: EngineArguments, name: str, value: Any) -> Violation | None:
+    known = known_names(engine) | policy().owned.keys() | policy().unsafe.keys() | engine.last_known.keys()
     right, new = canonical(name, value, known)
     if right == name or right not in known:
         return None
     if right not in typed_fields():
-        refused = next((found for step in _AFTER_SPELLING if (found := step(version, right, new)) is not None), None)
-        if refused is not None:  # the right spelling would only be the next thing to be refused
-            return replace(refused, field=f"{EXTRA}.{name}")
-    return problem(f"{EXTRA}.{name}", Reason.ARGUMENT_SPELLING, name=name, instead=f"{place(right)}: {line(new)}")
+        rejected = next((found for step in _AFTER_SPELLING if (found := step(engine, right, new)) is not None), None)
+        if rejected is not None:  # the right spelling would only be rejected next
+            return replace(rejected, field=f"{EXTRA}.{name}")
+    instead = f"{field_of(right)}: {yaml_line(new)}"
+    return violation(f"{EXTRA}.{name}", Reason.ARGUMENT_SPELLING, name=name, instead=instead)
 
 
-def _too_deep(version: Contract, name: str, value: Any) -> Problem | None:
-    if not too_deep(value):
+def _too_deep(_: EngineArguments, name: str, value: Any) -> Violation | None:
+    if not is_too_deep(value):
         return None
-    return problem(f"{EXTRA}.{name}", Reason.ARGUMENT_TOO_DEEP, name=name, most=MAX_DEPTH)
+    return violation(f"{EXTRA}.{name}", Reason.ARGUMENT_TOO_DEEP, name=name, maximum=MAX_DEPTH)
 
 
-def _unsafe(version: Contract, name: str, value: Any) -> Problem | None:
-    rule = rules().unsafe.get(name)
+def _unsafe(_: EngineArguments, name: str, value: Any) -> Violation | None:
+    rule = policy().unsafe.get(name)
     if rule is not None:
-        return problem(f"{EXTRA}.{name}", Reason.ARGUMENT_UNSAFE, name=name, why=rule.why, instead=_field_line(rule))
+        return violation(f"{EXTRA}.{name}", Reason.ARGUMENT_UNSAFE, name=name, why=rule.why, instead=rule.fix)
     for path in _paths(value):
-        rule = rules().unsafe_keys.get(path[-1])
+        rule = policy().unsafe_keys.get(path[-1])
         if rule is not None:
             key = ".".join((name, *path))
-            instead = f"Write {EXTRA}.{name} without {path[-1]}."
-            return problem(f"{EXTRA}.{key}", Reason.ARGUMENT_UNSAFE, name=key, why=rule.why, instead=instead)
+            instead = f"Remove {path[-1]} from {EXTRA}.{name}."
+            return violation(f"{EXTRA}.{key}", Reason.ARGUMENT_UNSAFE, name=key, why=rule.why, instead=instead)
     return None
 
 
-def _owned(version: Contract, name: str, value: Any) -> Problem | None:
-    rule = rules().owned.get(name)
+def _owned(_: EngineArguments, name: str, value: Any) -> Violation | None:
+    rule = policy().owned.get(name)
     if rule is None:
         return None
-    return problem(f"{EXTRA}.{name}", Reason.ARGUMENT_OWNED, name=name, why=rule.why, instead=_field_line(rule))
+    return violation(f"{EXTRA}.{name}", Reason.ARGUMENT_OWNED, name=name, why=rule.why, instead=rule.fix)
 
 
-def _has_field(version: Contract, name: str, value: Any) -> Problem | None:
+def _has_field(_: EngineArguments, name: str, value: Any) -> Violation | None:
     field = typed_fields().get(name)
     if field is None:
         return None
-    return problem(f"{EXTRA}.{name}", Reason.ARGUMENT_HAS_FIELD, name=name, instead=f"{field}: {line(value)}")
+    return violation(f"{EXTRA}.{name}", Reason.ARGUMENT_HAS_FIELD, name=name, instead=f"{field}: {yaml_line(value)}")
 
 
-def _not_of_engine(version: Contract, name: str, value: Any) -> Problem | None:
-    if name in version.arguments:
+def _not_of_engine(engine: EngineArguments, name: str, value: Any) -> Violation | None:
+    if name in engine.arguments:
         return None
-    if name in rules().server or name in openai_arguments.entries().arguments:
-        instead = f"Leave {EXTRA}.{name} out."
-        if name in openai_arguments.free():
-            instead = f"Write {openai_arguments.FIELD}.{name}: {line(value)}."
-        return problem(f"{EXTRA}.{name}", Reason.ARGUMENT_OF_SERVER, name=name, instead=instead)
-    if name in rules().sampling:
-        return problem(f"{EXTRA}.{name}", Reason.ARGUMENT_OF_REQUEST, name=name)
+    if name in policy().server or name in openai_arguments.table().arguments:
+        instead = f"Remove {EXTRA}.{name}."
+        if name in openai_arguments.allowed():
+            instead = f"Set {openai_arguments.FIELD}.{name}: {yaml_line(value)}."
+        return violation(f"{EXTRA}.{name}", Reason.ARGUMENT_OF_SERVER, name=name, instead=instead)
+    if name in policy().sampling:
+        return violation(f"{EXTRA}.{name}", Reason.ARGUMENT_OF_REQUEST, name=name)
     return None
 
 
-def _removed(version: Contract, name: str, value: Any) -> Problem | None:
-    last = version.removed(name)
+def _removed(engine: EngineArguments, name: str, value: Any) -> Violation | None:
+    last = engine.removed(name)
     if last is None:
         return None
-    advice = move(version, name)
-    written = advice.written(value)
-    usable = written if set(written) <= set(version.arguments) else {}
-    instead = ", ".join(f"{place(new)}: {line(item)}" for new, item in usable.items())
+    advice = renamed(engine, name)
+    replacement = advice.replacement(value)
+    usable = replacement if set(replacement) <= set(engine.arguments) else {}
+    instead = ", ".join(f"{field_of(new)}: {yaml_line(item)}" for new, item in usable.items())
     reason = Reason.ARGUMENT_MOVED if instead else Reason.ARGUMENT_REMOVED
-    values = {"engine": _engine(version), "name": name, "last": last, "why": advice.why, "instead": instead}
-    return problem(f"{EXTRA}.{name}", reason, **values)
+    values = {"engine": _engine_name(engine), "name": name, "last": last, "why": advice.why, "instead": instead}
+    return violation(f"{EXTRA}.{name}", reason, **values)
 
 
-def _too_new(version: Contract, name: str, value: Any) -> Problem | None:
-    first = version.added(name)
-    if first is None or name in version.last_known:
+def _too_new(engine: EngineArguments, name: str, value: Any) -> Violation | None:
+    first = engine.added(name)
+    if first is None or name in engine.last_known:
         return None
-    release = next((row.release for row in reversed(releases.load().releases) if row.contract_version == first), None)
-    values = {"engine": _engine(version), "name": name, "first": first}
+    release = next((row.release for row in reversed(releases.load().releases) if row.arguments_version == first), None)
+    values = {"engine": _engine_name(engine), "name": name, "first": first}
     if release is None:
-        return problem(f"{EXTRA}.{name}", Reason.ARGUMENT_TOO_NEW, **values)
-    return problem(f"{EXTRA}.{name}", Reason.ARGUMENT_NEEDS_RELEASE, **values, release=release)
+        return violation(f"{EXTRA}.{name}", Reason.ARGUMENT_TOO_NEW, **values)
+    return violation(f"{EXTRA}.{name}", Reason.ARGUMENT_NEEDS_RELEASE, **values, release=release)
 
 
-def _unknown(version: Contract, name: str, value: Any) -> Problem | None:
-    if name in version.arguments:
+def _unknown(engine: EngineArguments, name: str, value: Any) -> Violation | None:
+    if name in engine.arguments:
         return None
-    close = nearest(name, known_names(version))
+    close = nearest(name, known_names(engine))
     if close is None:
-        return problem(f"{EXTRA}.{name}", Reason.ARGUMENT_UNKNOWN, engine=_engine(version), name=name)
-    instead = f"{place(close)}: {line(value)}"
-    return problem(f"{EXTRA}.{name}", Reason.ARGUMENT_MISSPELT, engine=_engine(version), name=name, instead=instead)
+        return violation(f"{EXTRA}.{name}", Reason.ARGUMENT_UNKNOWN, engine=_engine_name(engine), name=name)
+    instead = f"{field_of(close)}: {yaml_line(value)}"
+    values = {"engine": _engine_name(engine), "name": name, "instead": instead}
+    return violation(f"{EXTRA}.{name}", Reason.ARGUMENT_MISSPELT, **values)
 
 
-_AFTER_SPELLING: tuple[Callable[[Contract, str, Any], Problem | None], ...] = (
+_AFTER_SPELLING: tuple[Callable[[EngineArguments, str, Any], Violation | None], ...] = (
     _unsafe,
     _owned,
     _has_field,
@@ -250,62 +192,43 @@ _AFTER_SPELLING: tuple[Callable[[Contract, str, Any], Problem | None], ...] = (
 _CHAIN = (_too_deep, _spelling, *_AFTER_SPELLING)
 
 
-def _values(version: Contract, where: str, name: str, value: Any) -> Iterator[Problem]:
-    argument = version.arguments[name]
-    if not fits(argument, value):
-        better = meant(argument, value)
-        instead = f"Write {where}: {line(better)}." if better is not None else f"Correct {where}, or leave it out."
-        values = {"name": name, "takes": kinds_in_words(argument), "given": shown(value), "instead": instead}
-        yield problem(where, Reason.ARGUMENT_TYPE, **values)
+def _check_value(engine: EngineArguments, field: str, name: str, value: Any) -> Iterator[Violation]:
+    argument = engine.arguments[name]
+    if not has_valid_type(argument, value):
+        better = intended_value(argument, value)
+        instead = f"Set {field}: {yaml_line(better)}." if better is not None else f"Correct or remove {field}."
+        values = {"name": name, "type": type_names(argument), "given": abbreviated(value), "instead": instead}
+        yield violation(field, Reason.ARGUMENT_TYPE, **values)
     elif _is_closed(argument) and value not in (*argument.choices, None):
-        yield _not_a_choice(version, where, name, value)
-    elif (bound := broken_bound(argument.bounds, value)) is not None:
-        yield problem(where, Reason.ARGUMENT_BOUND, name=name, bound=bound, given=shown(value))
+        yield _not_a_choice(engine, field, name, value)
+    elif (bound := violated_bound(argument.bounds, value)) is not None:
+        yield violation(field, Reason.ARGUMENT_BOUND, name=name, bound=bound, given=abbreviated(value))
 
 
 def _is_closed(argument: Argument) -> bool:
-    return bool(argument.choices) and (not argument.open or argument.name in rules().closed)
+    return bool(argument.choices) and (not argument.open or argument.name in policy().closed)
 
 
-def _not_a_choice(version: Contract, where: str, name: str, value: Any) -> Problem:
-    argument = version.arguments[name]
-    choices = ", ".join(line(choice) for choice in argument.choices)
+def _not_a_choice(engine: EngineArguments, field: str, name: str, value: Any) -> Violation:
+    argument = engine.arguments[name]
+    choices = ", ".join(yaml_line(choice) for choice in argument.choices)
     close = nearest(str(value), frozenset(str(choice) for choice in argument.choices))
-    first = line(argument.default) if argument.default is not None else line(argument.choices[0])
-    values = {"engine": _engine(version), "name": name, "given": shown(value), "choices": choices}
-    return problem(where, Reason.ARGUMENT_CHOICE, **values, instead=close or first)
+    first = yaml_line(argument.default) if argument.default is not None else yaml_line(argument.choices[0])
+    values = {"engine": _engine_name(engine), "name": name, "given": abbreviated(value), "choices": choices}
+    return violation(field, Reason.ARGUMENT_CHOICE, **values, instead=close or first)
 
 
-def _warnings(where: str, name: str, value: Any) -> Iterator[Problem]:
-    rule = rules().warned.get(name)
+def _warnings(field: str, name: str, value: Any) -> Iterator[Violation]:
+    rule = policy().warned.get(name)
     if rule is not None and value not in (None, False):
-        yield problem(where, Reason.ARGUMENT_RISKY, name=name, why=rule.why)
-    for other in rules().warned_values:
-        if other.argument == name and other.value == value:
-            yield problem(where, Reason.ARGUMENT_RISKY, name=f"{name}: {line(value)}", why=other.why)
-
-
-def move(version: Contract, name: str) -> Move:
-    """What became of an argument that this version no longer takes: the newest advice that holds for it."""
-    fitting = [
-        one
-        for one in moves().moves
-        if one.argument == name and (one.since is None or not argument_table.newer(one.since, version.version))
-    ]
-    return fitting[-1]
-
-
-def place(name: str) -> str:
-    """The field of the custom resource for an argument."""
-    return typed_fields().get(name, f"{EXTRA}.{name}")
-
-
-def _field_line(rule: Rule) -> str:
-    return f"Write {rule.field} instead." if rule.field else "Leave it out."
+        yield violation(field, Reason.ARGUMENT_RISKY, name=name, why=rule.why)
+    for warned in policy().warned_values:
+        if warned.argument == name and warned.value == value:
+            yield violation(field, Reason.ARGUMENT_RISKY, name=f"{name}: {yaml_line(value)}", why=warned.why)
 
 
 def _paths(value: Any) -> Iterator[tuple[str, ...]]:
-    """Every key inside nested objects and lists, as a path of names. Not recursive: the depth is the user's."""
+    """Every key inside nested objects and lists, as a path of names. Not recursive: the user chooses the depth."""
     left: list[tuple[tuple[str, ...], Any]] = [((), value)]
     while left:
         path, node = left.pop()
@@ -317,7 +240,7 @@ def _paths(value: Any) -> Iterator[tuple[str, ...]]:
             left += [(path, item) for item in node]
 
 
-def _engine(version: Contract) -> str:
+def _engine_name(engine: EngineArguments) -> str:
     """For example "vLLM 0.10.1.1 (release 25.09)"."""
-    names = [row.release for row in releases.load().releases if row.contract_version == version.version]
-    return f"vLLM {version.version}" + (f" (release {' and '.join(sorted(names))})" if names else "")
+    names = [row.release for row in releases.load().releases if row.arguments_version == engine.version]
+    return f"vLLM {engine.version}" + (f" (release {' and '.join(sorted(names))})" if names else "")

@@ -1,137 +1,138 @@
-"""Every sentence of this package, one for each reason. A message ends with the line to write instead.
+"""The message of each reason for which a spec is rejected or warned about: what is wrong. What to do.
 
-Reasons are the one-word CamelCase of Kubernetes conditions. tests/catalog/golden/texts.txt shows each with real values.
+tests/catalog/golden/messages.txt shows each with real values.
 """
 
 from typing import Final
 
 from triton_vllm_operator.api.reasons import Reason
 
-TEXTS: Final[dict[Reason, str]] = {
+MESSAGES: Final[dict[Reason, str]] = {
     Reason.RELEASE_REQUIRED: (
-        "The tag of image {image} does not say which Triton release it is, so its engine arguments and known CVEs "
-        'cannot be checked. Write {field}: "YY.MM" (for example "{newest}").'
+        "The tag of image {image} does not name a Triton release, so its engine arguments and known CVEs cannot be "
+        'checked. Set {field} to its release, for example "{newest}".'
     ),
     Reason.RELEASE_UNKNOWN: (
-        'Release "{release}" is not in the table of this operator ({known}). Write {field}: "{newest}", '
-        "or update the operator."
+        'This version of the operator does not know release "{release}", only {known}. Set {field}: "{newest}", or '
+        "upgrade the operator."
     ),
     Reason.RELEASE_CONTRADICTS_IMAGE: (
-        'Image {image} is release "{named}" by its tag, but {field} says "{said}". Write {field}: "{named}" or '
-        "leave it out."
+        'The tag of image {image} names release "{named}", but {field} is "{written}". Set {field}: "{named}", or '
+        "remove it."
     ),
     Reason.ENGINE_VERSION_UNKNOWN: (
-        'Release "{release}" exists, but no public source named its vLLM version by {checked}, so nothing about it can '
-        'be checked. Write spec.server.release: "{newest}".'
+        'The vLLM version in release "{release}" is not known: no public source named it by {checked}. Its engine '
+        'arguments and CVEs cannot be checked. Set spec.server.release: "{newest}".'
     ),
     Reason.IMAGE_WITHOUT_VLLM: (
-        "Image {image} is a Triton image without the vLLM backend. Write spec.server.image: {instead}, or leave "
-        "spec.server.image out."
+        "Image {image} is a Triton image without the vLLM backend. Set spec.server.image: {instead}, or remove "
+        "spec.server.image."
     ),
     Reason.IMAGE_REQUIRED: (
-        'Release "{release}" is the operator\'s own image, which is not the default image here. Write '
+        'Release "{release}" is the operator\'s own image, which is not the default image of this operator. Set '
         "spec.server.image: REGISTRY/{name}:{release}."
     ),
     Reason.ARGUMENT_TOO_DEEP: (
-        "{name} is nested more than {most} levels deep, which no engine argument needs. Leave {field} out."
+        "{name} is nested more than {maximum} levels deep, and no engine argument needs that many. Remove {field}."
     ),
-    Reason.ARGUMENT_SPELLING: "Engine arguments are written as in Python, not as {name}. Write {instead}.",
-    Reason.ARGUMENT_UNSAFE: "{name} is not taken from extraArgs. {why} {instead}",
-    Reason.ARGUMENT_OWNED: "{name} belongs to the operator. {why} {instead}",
-    Reason.ARGUMENT_HAS_FIELD: "{name} has a field of its own. Write {instead}.",
+    Reason.ARGUMENT_SPELLING: "Engine arguments are spelled as in vLLM's Python API, not as {name}. Set {instead}.",
+    Reason.ARGUMENT_UNSAFE: "{name} is not allowed in extraArgs. {why} {instead}",
+    Reason.ARGUMENT_OWNED: "{name} is set by the operator. {why} {instead}",
+    Reason.ARGUMENT_HAS_FIELD: "{name} has its own field in the spec. Set {instead}.",
     Reason.ARGUMENT_OF_SERVER: (
-        "{name} is an option of vLLM's own HTTP server and not of the engine, which would stop at it. {instead}"
+        "{name} is an option of vLLM's HTTP server and not an engine argument; the engine would fail to start. "
+        "{instead}"
     ),
     Reason.ARGUMENT_OF_REQUEST: (
-        "{name} is a parameter of each request and not of the engine: vLLM would stop at it. Leave {field} out and "
-        "send it with the request."
+        "{name} is a parameter of each request and not an engine argument; the engine would fail to start. Remove "
+        "{field}, and send it with the request."
     ),
     Reason.ARGUMENT_MOVED: (
-        "{engine} no longer takes {name} (the last version that did is {last}) and would stop at it. {why} "
-        "Write {instead}."
+        "{engine} no longer supports {name} (vLLM {last} was the last version that did); the engine would fail to "
+        "start. {why} Set {instead}."
     ),
     Reason.ARGUMENT_REMOVED: (
-        "{engine} no longer takes {name} (the last version that did is {last}) and would stop at it. {why} "
-        "Leave {field} out."
+        "{engine} no longer supports {name} (vLLM {last} was the last version that did); the engine would fail to "
+        "start. {why} Remove {field}."
     ),
     Reason.ARGUMENT_TOO_NEW: (
-        "{engine} does not take {name} yet (vLLM {first} does), and would stop at it. Leave {field} out."
+        "{engine} does not support {name} yet (vLLM {first} is the first version that does); the engine would fail to "
+        "start. Remove {field}."
     ),
     Reason.ARGUMENT_NEEDS_RELEASE: (
-        "{engine} does not take {name} yet (vLLM {first} does), and would stop at it. Write "
-        'spec.server.release: "{release}" or newer, or leave {field} out.'
+        "{engine} does not support {name} yet (vLLM {first} is the first version that does); the engine would fail to "
+        'start. Set spec.server.release: "{release}" or newer, or remove {field}.'
     ),
     Reason.ARGUMENT_MISSPELT: (
-        "{engine} has no argument {name} and would stop at it. If this is what you mean, write {instead}."
+        "{engine} does not support {name}; the server would fail to start. Did you mean {instead}?"
     ),
-    Reason.ARGUMENT_UNKNOWN: "{engine} has no argument {name} and would stop at it. Leave {field} out.",
-    Reason.ARGUMENT_TYPE: "{name} takes {takes}, not {given}. {instead}",
+    Reason.ARGUMENT_UNKNOWN: "{engine} does not support {name}; the server would fail to start. Remove {field}.",
+    Reason.ARGUMENT_TYPE: "{name} must be {type}, not {given}. {instead}",
     Reason.ARGUMENT_CHOICE: (
-        "{name} of {engine} takes one of {choices}; {given} is none of them. Write {field}: {instead}."
+        "{given} is not a valid value of {name} in {engine}. Set {field}: {instead} (valid values: {choices})."
     ),
-    Reason.ARGUMENT_BOUND: "{name} must be {bound}, and {given} is not. Write {field}: with a number {bound}.",
-    Reason.ARGUMENT_RISKY: "{name} is taken, but mind this. {why}",
-    Reason.ARGUMENTS_CONTRADICT: "{field} contradicts {other}: {why}. Write {instead}.",
-    Reason.ARGUMENT_IGNORED: "{field} does nothing beside {other}: {why}. Write {instead}, or leave it out.",
+    Reason.ARGUMENT_BOUND: "{name} must be {bound}, not {given}. Set {field} to a number {bound}.",
+    Reason.ARGUMENT_RISKY: "{name} is accepted, with a warning: {why}",
+    Reason.ARGUMENTS_CONTRADICT: "{field} conflicts with {other}: {why}. Set {instead}.",
+    Reason.ARGUMENT_IGNORED: "{field} has no effect: {why}. Set {instead}, or remove {field}.",
     Reason.FIELD_OF_OWN_IMAGE: (
-        'NVIDIA\'s image of release "{release}" does not read {field}: it would do nothing. Leave it out, or write '
+        'NVIDIA\'s image of release "{release}" does not read {field}, so it would have no effect. Remove it, or set '
         'spec.server.release: "{newest}" with the operator\'s own image.'
     ),
-    Reason.FLAG_UNKNOWN: "tritonserver has no flag --{name} and would exit at it. Leave {field} out.",
-    Reason.FLAG_MISSPELT: (
-        "tritonserver has no flag --{name} and would exit at it. If this is what you mean, write {instead}."
-    ),
-    Reason.FLAG_OWNED: "--{name} belongs to the operator. {why} {instead}",
-    Reason.FLAG_REFUSED: "--{name} is not taken. {why} {instead}",
-    Reason.FLAG_WITHOUT_EFFECT: "--{name} would do nothing. {why} {instead}",
+    Reason.FLAG_UNKNOWN: "tritonserver does not support --{name}; it would fail to start. Remove {field}.",
+    Reason.FLAG_MISSPELT: "tritonserver does not support --{name}; it would fail to start. Did you mean {instead}?",
+    Reason.FLAG_OWNED: "--{name} is set by the operator. {why} {instead}",
+    Reason.FLAG_REFUSED: "--{name} is not allowed. {why} {instead}",
+    Reason.FLAG_WITHOUT_EFFECT: "--{name} would have no effect. {why} {instead}",
     Reason.FLAG_TOO_NEW: (
-        "tritonserver of release {code} has no flag --{name} (it came by {since}) and would exit at it. "
-        "Leave {field} out."
+        "tritonserver of release {code} does not support --{name}, which came with release {since}; it would fail to "
+        "start. Remove {field}."
     ),
-    Reason.FLAG_VALUE: "--{name} takes {takes}. Write --{name}= and {takes} behind it.",
-    Reason.FLAG_RISKY: "--{name} is taken, but mind this. {why}",
+    Reason.FLAG_VALUE: "--{name} {wrong}. Set --{name}=<{type}>.",
+    Reason.FLAG_RISKY: "--{name} is accepted, with a warning: {why}",
     Reason.RELEASE_UNSAFE: (
-        'Release "{release}" has {count} open CVEs and is never run: anybody who reaches its port can run code. '
-        '{cves}. Write {field}: "{newest}".'
+        'Release "{release}" has {count} open CVEs and is never allowed: anyone who can reach its port can run code. '
+        '{cves}. Set {field}: "{newest}".'
     ),
     Reason.RELEASE_NEEDS_OPT_OUT: (
-        'Release "{release}" has {count} open CVEs. {cves}. Write {field}: "{newest}". (An administrator can allow it '
+        'Release "{release}" has {count} open CVEs. {cves}. Set {field}: "{newest}". (An administrator can allow it '
         'in this namespace with the annotation {annotation}: "true".)'
     ),
     Reason.RELEASE_OPTED_OUT: (
-        'Release "{release}" has {count} open CVEs and runs because the namespace says {annotation}: "true". {cves}. '
-        'Write {field}: "{newest}".'
+        'Release "{release}" has {count} open CVEs and is allowed by the annotation {annotation}: "true" of the '
+        'namespace. {cves}. Set {field}: "{newest}".'
     ),
-    Reason.RELEASE_OUTDATED: 'Release "{release}" has {count} open CVEs. {cves}. Write {field}: "{newest}".',
+    Reason.RELEASE_OUTDATED: 'Release "{release}" has {count} open CVEs. {cves}. Set {field}: "{newest}".',
     Reason.CVES_REMAIN: (
-        'Release "{release}" has {count} open CVEs, and no release of the table is without them. {cves}. Let only '
-        "clients that you trust reach its ports."
+        'Release "{release}" has {count} open CVEs, and no known release is without them. {cves}. Let only trusted '
+        "clients reach its ports."
     ),
     Reason.ADVISORIES_STALE: (
-        "The operator's table of CVEs was last checked on {checked}: newer ones can be missing. Update the operator."
+        "The operator's list of CVEs was last checked on {checked}, so newer ones can be missing. Upgrade the operator."
     ),
     Reason.DRIVER_TOO_OLD: (
-        'Driver {driver} on {node} cannot run CUDA {cuda} of release "{release}": the least is {least}. Update it to '
-        "{least} or newer."
+        'Driver {driver} on {node} cannot run CUDA {cuda} of release "{release}". Upgrade the driver to {minimum} or '
+        "newer."
     ),
     Reason.DRIVER_OLDER_THAN_CUDA: (
-        'Driver {driver} on {node} is older than {listed}, with which CUDA {cuda} of release "{release}" came. It '
-        "runs by CUDA's minor version compatibility; kernels compiled at run time can fail. Update it to "
-        "{listed} or newer."
+        'Driver {driver} on {node} is older than {listed}, with which CUDA {cuda} of release "{release}" was '
+        "published. It works by CUDA's minor version compatibility, but kernels that are compiled at run time can "
+        "fail. Upgrade the driver to {listed} or newer."
     ),
     Reason.DRIVER_NEEDS_COMPATIBILITY: (
-        'Driver {driver} on {node} runs CUDA {cuda} of release "{release}" only through the compatibility package in '
-        "the image, and only on data center GPUs. Update it to {least} or newer."
+        'Driver {driver} on {node} runs CUDA {cuda} of release "{release}" only through the CUDA compatibility '
+        "package in the image, and only on data center GPUs. Upgrade the driver to {minimum} or newer."
     ),
     Reason.DRIVER_UNREADABLE: (
-        "The driver version {driver} of {node} cannot be read, so it is not checked against release {release}."
+        'The driver version "{driver}" of {node} is not a version number, so it was not checked against release '
+        '"{release}". Check the driver labels of the node.'
     ),
     Reason.DRIVER_TOO_OLD_FOR_GPU: (
-        "Driver {driver} on {node} does not know {gpu}: the first that does is {least}. Update it to {least} or newer."
+        "Driver {driver} on {node} does not support {gpu}. Upgrade the driver to {minimum} or newer."
     ),
 }
 
-# Reasons that only warn; all others refuse.
+# Reasons of warnings; a violation of any other reason rejects the spec.
 WARNINGS: Final[frozenset[Reason]] = frozenset(
     {
         Reason.ARGUMENT_RISKY,

@@ -1,14 +1,13 @@
-"""Which engine an image holds: release -> vLLM version, CUDA, driver. Facts and sources: data/releases.yaml.
+"""The vLLM version, CUDA and driver in each release, and the release in an image: data/releases.yaml.
 
 `spec.server.release` names a row: NVIDIA's YY.MM, or `vllm-X.Y.Z` for our own image. The tag of an image names it
-too, as long as people keep the tag's beginning: `YY.MM-vllm-python-py3` (NVIDIA's, also mirrored or rebuilt), or
-`vllm-X.Y.Z` in a repository called `triton-vllm` (ours). Any other image needs `spec.server.release`.
+too, if it begins with `YY.MM-vllm-python-py3` (NVIDIA's, also mirrored or rebuilt), or with `vllm-X.Y.Z` in a
+repository called `triton-vllm` (ours). Any other image needs `spec.server.release`.
 """
 
 import re
 from dataclasses import dataclass
 from datetime import date
-from functools import cache
 from typing import ClassVar, Literal
 
 from pydantic import ConfigDict
@@ -16,21 +15,21 @@ from pydantic import ConfigDict
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.catalog import loader
 from triton_vllm_operator.catalog.versions import DriverVersion, TritonRelease, VLLMVersion, parse_triton_release
-from triton_vllm_operator.catalog.violations import Problem, problem
+from triton_vllm_operator.catalog.violations import Violation, violation
 
 Line = Literal["nvidia", "own"]
 
 NVIDIA_REPOSITORY = "nvcr.io/nvidia/tritonserver"
 OWN_NAME = "triton-vllm"
 
-_NVIDIA_TAG = re.compile(r"^(\d\d\.\d\d)-vllm-python-py3(?:[-_.].*)?$")
-_NVIDIA_OTHER_TAG = re.compile(r"^(\d\d\.\d\d)-(?:.*-)?py3(?:-.*)?$")
-_OWN_TAG = re.compile(r"^(vllm-\d+\.\d+\.\d+(?:\.\d+|\.post\d+)?)(?:[-_].*)?$")
+_NVIDIA_TAG = re.compile(r"([0-9]{2}\.[0-9]{2})-vllm-python-py3(?:[-_.].*)?")
+_NVIDIA_OTHER_TAG = re.compile(r"([0-9]{2}\.[0-9]{2})-(?:.*-)?py3(?:-.*)?")
+_OWN_TAG = re.compile(r"(vllm-[0-9]+\.[0-9]+\.[0-9]+(?:\.[0-9]+|\.post[0-9]+)?)(?:[-_].*)?")
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """One row. `vllm` is the upstream version, `build` the text of NVIDIA's own build; None: no source names it."""
+    """One row; the data file explains the keys. None: no source names it."""
 
     __pydantic_config__: ClassVar[ConfigDict] = loader.CAMEL
 
@@ -43,18 +42,18 @@ class Release:
     triton: str | None = None
     vllm: VLLMVersion | None = None
     build: str | None = None
-    contract: VLLMVersion | None = None
+    arguments_of: VLLMVersion | None = None
     cuda: str | None = None
     listed_driver: DriverVersion | None = None
 
     @property
-    def contract_version(self) -> str | None:
-        """The published vLLM whose engine arguments this release takes."""
-        return self.contract or self.vllm
+    def arguments_version(self) -> str | None:
+        """The published vLLM whose engine arguments this release supports."""
+        return self.arguments_of or self.vllm
 
     @property
     def image(self) -> str | None:
-        """NVIDIA's public image of this release; ours has no fixed registry (the operator is told its image)."""
+        """NVIDIA's public image of this release; None for ours, which has no public registry."""
         return f"{NVIDIA_REPOSITORY}:{self.release}-vllm-python-py3" if self.line == "nvidia" else None
 
 
@@ -71,6 +70,7 @@ class Releases:
     releases: tuple[Release, ...]
 
     def find(self, name: str) -> Release | None:
+        """The row of a release."""
         return next((row for row in self.releases if row.release == name), None)
 
     def usable(self, line: Line) -> list[Release]:
@@ -84,94 +84,95 @@ class Releases:
 
 
 @dataclass(frozen=True, slots=True)
-class Resolved:
-    """What will run. `vllm_version` is the upstream version, `contract_version` the one whose arguments apply."""
+class ResolvedRelease:
+    """The image that will run, and its release; `vllm_version` is the upstream version."""
 
     image: str
     release: str
     vllm_version: str
-    contract_version: str
+    arguments_version: str
     row: Release
 
 
 @dataclass(frozen=True, slots=True)
 class ImageName:
-    """`repository` holds the registry too; `tag` and `digest` are "" where absent."""
+    """`repository` includes the registry; `tag` is "" where there is none."""
 
     repository: str
     tag: str
-    digest: str
 
     @property
     def name(self) -> str:
         return self.repository.rsplit("/", 1)[-1]
 
 
-@cache
 def load() -> Releases:
+    """The table of releases."""
     return loader.load_yaml("releases.yaml", Releases)
 
 
 def parse_image(image: str) -> ImageName:
     """Splits `[registry[:port]/]path[:tag][@digest]`: a colon before the last slash belongs to the registry."""
-    rest, _, digest = image.partition("@")
+    rest, _, _ = image.partition("@")
     head, slash, last = rest.rpartition("/")
     name, _, tag = last.partition(":")
-    return ImageName(head + slash + name, tag, digest)
+    return ImageName(head + slash + name, tag)
 
 
 def release_of_image(image: str) -> str | None:
-    """The release that the tag of an image names, in the table or not; None when the tag says nothing."""
+    """The release that the tag of an image names, in the table or not; None when it names none."""
     parsed = parse_image(image)
-    found = _NVIDIA_TAG.match(parsed.tag)
+    found = _NVIDIA_TAG.fullmatch(parsed.tag)
     if found is None and parsed.name == OWN_NAME:
-        found = _OWN_TAG.match(parsed.tag)
+        found = _OWN_TAG.fullmatch(parsed.tag)
     return found.group(1) if found else None
 
 
-def resolve(image: str | None, release: str | None, *, default_image: str | None = None) -> Resolved | Problem:
-    """What `spec.server.image` and `spec.server.release` mean together.
+def resolve(image: str | None, release: str | None, *, default_image: str | None = None) -> ResolvedRelease | Violation:
+    """The release of `spec.server.image` and `spec.server.release`, or the first rule that they break.
 
-    `default_image` is the operator's own setting, used where the user names no image: for an empty `spec.server`, and
-    as the image of our own releases, which have no public registry. The first rule that is broken is returned.
+    `default_image` is a setting of the operator, used where the user names no image: for an empty `spec.server`, and
+    as the image of our own releases, which have no public registry.
     """
     if image is not None:
         return _with_image(image, release)
     if release is None:
-        return _with_image(default_image, None) if default_image else _known(load().newest.release, None)
+        return _with_image(default_image, None) if default_image else _from_table(load().newest.release, None)
     if default_image and release_of_image(default_image) == release:
-        return _known(release, default_image)
-    return _known(release, None)
+        return _from_table(release, default_image)
+    return _from_table(release, None)
 
 
-def _with_image(image: str, release: str | None) -> Resolved | Problem:
+def _with_image(image: str, release: str | None) -> ResolvedRelease | Violation:
     named = release_of_image(image)
-    if named is None and _NVIDIA_OTHER_TAG.match(parse_image(image).tag):
-        return problem("spec.server.image", Reason.IMAGE_WITHOUT_VLLM, image=image, instead=load().newest.image)
+    if named is None and _NVIDIA_OTHER_TAG.fullmatch(parse_image(image).tag):
+        return violation("spec.server.image", Reason.IMAGE_WITHOUT_VLLM, image=image, instead=load().newest.image)
     if release is None and named is None:
-        return problem("spec.server.release", Reason.RELEASE_REQUIRED, image=image, newest=load().newest.release)
+        return violation("spec.server.release", Reason.RELEASE_REQUIRED, image=image, newest=load().newest.release)
     if release is not None and named is not None and release != named:
-        return problem("spec.server.release", Reason.RELEASE_CONTRADICTS_IMAGE, image=image, named=named, said=release)
-    return _known(release or named or "", image)
+        return violation(
+            "spec.server.release", Reason.RELEASE_CONTRADICTS_IMAGE, image=image, named=named, written=release
+        )
+    return _from_table(release or named or "", image)
 
 
-def _known(name: str, image: str | None) -> Resolved | Problem:
+def _from_table(name: str, image: str | None) -> ResolvedRelease | Violation:
     table = load()
     row = table.find(name)
     newest = table.newest.release
     if row is None:
-        known = ", ".join(_span(table))
-        return problem("spec.server.release", Reason.RELEASE_UNKNOWN, release=name, known=known, newest=newest)
-    if row.vllm is None or row.contract_version is None:
+        known = " and ".join(_known_releases(table))
+        return violation("spec.server.release", Reason.RELEASE_UNKNOWN, release=name, known=known, newest=newest)
+    if row.vllm is None or row.arguments_version is None:
         checked = table.checked.isoformat()
         reason = Reason.ENGINE_VERSION_UNKNOWN
-        return problem("spec.server.release", reason, release=name, checked=checked, newest=newest)
-    where = image or row.image
-    if where is None:
-        return problem("spec.server.image", Reason.IMAGE_REQUIRED, release=name, name=OWN_NAME)
-    return Resolved(where, row.release, row.vllm, row.contract_version, row)
+        return violation("spec.server.release", reason, release=name, checked=checked, newest=newest)
+    found = image or row.image
+    if found is None:
+        return violation("spec.server.image", Reason.IMAGE_REQUIRED, release=name, name=OWN_NAME)
+    return ResolvedRelease(found, row.release, row.vllm, row.arguments_version, row)
 
 
-def _span(table: Releases) -> list[str]:
+def _known_releases(table: Releases) -> list[str]:
     nvidia = sorted((row.release for row in table.usable("nvidia")), key=parse_triton_release)
     return [f"{nvidia[0]} to {nvidia[-1]}", *(row.release for row in table.usable("own"))]

@@ -1,35 +1,36 @@
-"""Checks `spec.server.extraArgs`, flags of tritonserver: a wrong one makes the server exit before any model loads."""
+"""Checks the tritonserver flags in `spec.server.extraArgs`: a wrong one stops the server before any model loads."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, ClassVar, Literal
+from datetime import date
+from typing import ClassVar, Literal
 
 from pydantic import ConfigDict
 
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.catalog import loader
+from triton_vllm_operator.catalog.argument_values import abbreviated
 from triton_vllm_operator.catalog.spelling import nearest
 from triton_vllm_operator.catalog.versions import TritonRelease, parse_triton_release
-from triton_vllm_operator.catalog.violations import Problem, problem
+from triton_vllm_operator.catalog.violations import Violation, violation
 
 FIELD = "spec.server.extraArgs"
 
 _VALUES = {
     "bool": (re.compile(r"^(true|false|1|0)$", re.IGNORECASE), "true or false"),
-    "int": (re.compile(r"^-?\d+$"), "a whole number"),
-    "float": (re.compile(r"^-?\d+(\.\d+)?$"), "a number"),
-    "str": (re.compile(r"^.+$"), "text"),
+    "int": (re.compile(r"^-?\d+$"), "integer"),
+    "float": (re.compile(r"^-?\d+(\.\d+)?$"), "number"),
+    "str": (re.compile(r"^.+$"), "string"),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """`since`: first Triton release that has it. `starts_with`, `not_in`: what the value must or must not hold."""
+    """A flag; `since` is the first Triton release with it; `starts_with` and `not_in`: what the value must be."""
 
     type: Literal["bool", "int", "float", "str", "none"]
-    use: Literal["free", "owned", "refused", "noEffect"]
+    use: Literal["allowed", "owned", "rejected", "noEffect"]
     why: str = ""
     field: str | None = None
     since: TritonRelease | None = None
@@ -40,94 +41,98 @@ class Flag:
 
 
 @dataclass(frozen=True, slots=True)
-class Flags:
+class FlagTable:
     """data/server_flags.yaml."""
 
     __pydantic_config__: ClassVar[ConfigDict] = loader.CAMEL
 
-    checked: Any
+    checked: date
     flags: dict[str, Flag]
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """One flag as the user wrote it; `value` is None without an equals sign."""
+class WrittenFlag:
+    """A flag as the user wrote it in `field`; `value` is None without an equals sign."""
 
-    where: str
+    field: str
     name: str
     value: str | None
     server_code: str
 
 
-@cache
 def flags() -> dict[str, Flag]:
-    return loader.load_yaml("server_flags.yaml", Flags).flags
+    """Every flag by its name."""
+    return loader.load_yaml("server_flags.yaml", FlagTable).flags
 
 
-def check(extra_args: Sequence[str], server_code: str) -> list[Problem]:
-    """Problems with each flag, in order. `server_code`: the YY.MM whose Triton server runs (`Release.server_code`)."""
-    found: list[Problem] = []
+def check(extra_args: Sequence[str], server_code: str) -> list[Violation]:
+    """Violations of each flag, in order. `server_code`: the YY.MM whose Triton server runs (`Release.server_code`)."""
+    found: list[Violation] = []
     for index, text in enumerate(extra_args):
         name, equals, value = text.removeprefix("--").partition("=")
-        given = Given(f"{FIELD}[{index}]", name, value if equals else None, server_code)
-        found += _check(given)
+        flag = WrittenFlag(f"{FIELD}[{index}]", name, value if equals else None, server_code)
+        found += _check(flag)
     return found
 
 
-def _check(given: Given) -> Iterator[Problem]:
-    flag = flags().get(given.name)
+def _check(written: WrittenFlag) -> Iterator[Violation]:
+    flag = flags().get(written.name)
     if flag is None:
-        yield _unknown(given)
+        yield _unknown(written)
         return
-    refusal = next((found for step in _CHAIN if (found := step(given, flag)) is not None), None)
-    if refusal is not None:
-        yield refusal
+    rejected = next((found for step in _CHAIN if (found := step(written, flag)) is not None), None)
+    if rejected is not None:
+        yield rejected
     elif flag.warning:
-        yield problem(given.where, Reason.FLAG_RISKY, name=given.name, why=flag.warning)
+        yield violation(written.field, Reason.FLAG_RISKY, name=written.name, why=flag.warning)
 
 
-def _unknown(given: Given) -> Problem:
-    close = nearest(given.name.replace("_", "-"), frozenset(flags()))
+def _unknown(written: WrittenFlag) -> Violation:
+    close = nearest(written.name.replace("_", "-"), frozenset(flags()))
     if close is None:
-        return problem(given.where, Reason.FLAG_UNKNOWN, name=given.name)
-    instead = f"--{close}" + (f"={given.value}" if given.value is not None else "")
-    return problem(given.where, Reason.FLAG_MISSPELT, name=given.name, instead=instead)
+        return violation(written.field, Reason.FLAG_UNKNOWN, name=written.name)
+    instead = f"--{close}" + (f"={written.value}" if written.value is not None else "")
+    return violation(written.field, Reason.FLAG_MISSPELT, name=written.name, instead=instead)
 
 
-def _use(given: Given, flag: Flag) -> Problem | None:
-    instead = f"Write {flag.field} instead." if flag.field else "Leave it out."
-    reason = {"owned": Reason.FLAG_OWNED, "refused": Reason.FLAG_REFUSED, "noEffect": Reason.FLAG_WITHOUT_EFFECT}
-    if flag.use == "free":
+def _use(written: WrittenFlag, flag: Flag) -> Violation | None:
+    instead = f"Set {flag.field} instead." if flag.field else "Remove it."
+    reason = {"owned": Reason.FLAG_OWNED, "rejected": Reason.FLAG_REFUSED, "noEffect": Reason.FLAG_WITHOUT_EFFECT}
+    if flag.use == "allowed":
         return None
-    return problem(given.where, reason[flag.use], name=given.name, why=flag.why, instead=instead)
+    return violation(written.field, reason[flag.use], name=written.name, why=flag.why, instead=instead)
 
 
-def _age(given: Given, flag: Flag) -> Problem | None:
-    if flag.since is None or parse_triton_release(flag.since) <= parse_triton_release(given.server_code):
+def _age(written: WrittenFlag, flag: Flag) -> Violation | None:
+    if flag.since is None or parse_triton_release(flag.since) <= parse_triton_release(written.server_code):
         return None
-    return problem(given.where, Reason.FLAG_TOO_NEW, name=given.name, since=flag.since, code=given.server_code)
+    return violation(written.field, Reason.FLAG_TOO_NEW, name=written.name, since=flag.since, code=written.server_code)
 
 
-def _value(given: Given, flag: Flag) -> Problem | None:
+def _value(written: WrittenFlag, flag: Flag) -> Violation | None:
     if flag.type == "none":
         return None
-    pattern, words = _VALUES[flag.type]
-    if given.value is None or not pattern.match(given.value):
-        return problem(given.where, Reason.FLAG_VALUE, name=given.name, takes=words)
-    if flag.choices and given.value not in flag.choices:
-        return problem(given.where, Reason.FLAG_VALUE, name=given.name, takes="one of " + ", ".join(flag.choices))
-    return None
+    pattern, name_of_type = _VALUES[flag.type]
+    if (
+        written.value is not None
+        and pattern.match(written.value)
+        and written.value in (flag.choices or (written.value,))
+    ):
+        return None
+    wrong = "has no value" if not written.value else f"has the invalid value {abbreviated(written.value)}"
+    expected = "|".join(flag.choices) if flag.choices else name_of_type
+    return violation(written.field, Reason.FLAG_VALUE, name=written.name, wrong=wrong, type=expected)
 
 
-def _content(given: Given, flag: Flag) -> Problem | None:
-    value = given.value or ""
+def _content(written: WrittenFlag, flag: Flag) -> Violation | None:
+    value = written.value or ""
     if flag.starts_with and not value.startswith(flag.starts_with):
-        instead = f"Write --{given.name}={flag.starts_with}SETTING=VALUE, or leave it out."
-        return problem(given.where, Reason.FLAG_WITHOUT_EFFECT, name=given.name, why=flag.why, instead=instead)
+        instead = f"Set --{written.name}={flag.starts_with}SETTING=VALUE, or remove it."
+        return violation(written.field, Reason.FLAG_WITHOUT_EFFECT, name=written.name, why=flag.why, instead=instead)
     if flag.not_in and flag.not_in in re.split(r"[,:;]", value.partition("=")[0]):
-        instead = f"Leave {flag.not_in} out of it."
-        return problem(given.where, Reason.FLAG_REFUSED, name=given.name, why=flag.why, instead=instead)
+        instead = f"Remove {flag.not_in} from it."
+        return violation(written.field, Reason.FLAG_REFUSED, name=written.name, why=flag.why, instead=instead)
     return None
 
 
-_CHAIN: tuple[Callable[[Given, Flag], Problem | None], ...] = (_use, _age, _value, _content)
+_CHAIN: tuple[Callable[[WrittenFlag, Flag], Violation | None], ...] = (_use, _age, _value, _content)

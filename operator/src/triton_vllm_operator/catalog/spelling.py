@@ -1,4 +1,4 @@
-"""How people spell an engine argument: `max_model_len`, `--max-model-len`, `maxModelLen`, `--no-enforce-eager`."""
+"""Spellings of an engine argument: `max_model_len`, `--max-model-len`, `maxModelLen`, `--no-enforce-eager`."""
 
 import re
 from difflib import get_close_matches
@@ -10,9 +10,9 @@ _CAMEL = re.compile(r"^[a-z]+(?:[A-Z][a-z0-9]*)+$")
 
 
 def canonical(name: str, value: Any, known: frozenset[str]) -> tuple[str, Any]:
-    """The name as vLLM's Python code writes it, and the value that goes with it.
+    """The name as in vLLM's Python API, and the value that goes with it.
 
-    `--no-` in front of a known argument turns a value round. A name that is already right comes back as it is.
+    `--no-` before a known argument negates the value. A name that is already known is returned as it is.
     """
     if name in known:
         return name, value
@@ -25,6 +25,6 @@ def canonical(name: str, value: Any, known: frozenset[str]) -> tuple[str, Any]:
 
 
 def nearest(name: str, known: frozenset[str]) -> str | None:
-    """The known name that is most like `name`; None when none is near."""
+    """The known name that is most similar to `name`; None when none is similar enough."""
     close = get_close_matches(name, sorted(known), n=1, cutoff=0.75)
     return close[0] if close else None

@@ -1,21 +1,32 @@
-"""One finding about what the user wrote, in the words that admission, status and command line all show."""
+"""What is wrong with a spec, in the words that admission, status and the command line show."""
 
 from dataclasses import dataclass
 
 from triton_vllm_operator.api.reasons import Reason
-from triton_vllm_operator.catalog.messages import TEXTS, WARNINGS
+from triton_vllm_operator.catalog.messages import MESSAGES, WARNINGS
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """`field` is the path in the custom resource; `refuse` False means a warning that blocks nothing."""
+class Violation:
+    """A rule that a field of the spec breaks.
+
+    Attributes:
+        field: path in the custom resource.
+        reason: why, in one CamelCase word.
+        message: what is wrong and what to do.
+        rejects: whether the spec is rejected; False for a warning.
+    """
 
     field: str
     reason: Reason
     message: str
-    refuse: bool = True
+    rejects: bool = True
 
 
-def problem(field: str, reason: Reason, **values: object) -> Problem:
-    """Raises KeyError when a value that the text needs is missing: a test formats every text."""
-    return Problem(field, reason, TEXTS[reason].format(field=field, **values), reason not in WARNINGS)
+def violation(field: str, reason: Reason, **values: object) -> Violation:
+    """The violation of `field` with the message of `reason`; `values` fill the message's placeholders.
+
+    Raises:
+        KeyError: when a value that the message needs is missing: a test formats every message.
+    """
+    return Violation(field, reason, MESSAGES[reason].format(field=field, **values), reason not in WARNINGS)

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from triton_vllm_operator.catalog import releases
-from triton_vllm_operator.catalog.violations import Problem
+from triton_vllm_operator.catalog.violations import Violation
 from triton_vllm_operator.cli import deployments, render, repositories
 from triton_vllm_operator.cli.errors import InputProblem
 from triton_vllm_operator.cli.imported import Imported, Note, Target, imported, is_vllm
@@ -44,10 +44,10 @@ def read(
     if len(mine) > 1 and (name or uri):
         raise InputProblem(f"--name and --uri are of one model: choose it with --model {mine[0].name}")
     resolved = releases.resolve(server["image"], server["release"])
-    if isinstance(resolved, Problem):
+    if isinstance(resolved, Violation):
         raise InputProblem(f"{resolved.reason}: {resolved.message}")
     given = {key: value for key, value in server.items() if value is not None}
-    target = Target(name, uri, given, resolved.contract_version)
+    target = Target(name, uri, given, resolved.arguments_version)
     others = tuple(_skipped(one) for one in found if one not in mine)
     first, *rest = (imported(one, target) for one in mine)
     return [Imported(first.obj, (*others, *first.notes)), *rest]

@@ -12,7 +12,8 @@ from pydantic.alias_generators import to_camel
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.model_source import FORMS, HubSource, is_repository
 from triton_vllm_operator.catalog import argument_table, arguments
-from triton_vllm_operator.catalog.renamed_arguments import Fate, Outcome, translate
+from triton_vllm_operator.catalog.argument_policy import policy
+from triton_vllm_operator.catalog.argument_translation import Outcome, Translation, translate
 from triton_vllm_operator.catalog.spelling import canonical
 from triton_vllm_operator.cli import imported_files
 from triton_vllm_operator.cli.errors import InputProblem
@@ -55,13 +56,13 @@ class Target:
         name: metadata.name; None for one made of the model's name.
         uri: spec.model.uri, where the repository names a path; None for what model.json says.
         server: spec.server.
-        contract_version: vLLM whose arguments apply.
+        arguments_version: vLLM whose arguments apply.
     """
 
     name: str | None
     uri: str | None
     server: Mapping[str, str]
-    contract_version: str
+    arguments_version: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +90,9 @@ def is_vllm(model: TritonModel) -> bool:
 
 def imported(model: TritonModel, target: Target) -> Imported:
     """Translate one model. Errors: InputProblem where it cannot be told which model is served."""
-    given = _arguments(model, target.contract_version)
+    given = _arguments(model, target.arguments_version)
     place, located = _location(model, given, target.uri)
-    fates = _fates(given, target.contract_version)
+    fates = _fates(given, target.arguments_version)
     engine = {name: value for fate in fates for name, value in fate.values.items()}
     replicas, scaled = _replicas(model, engine)
     name, named = _name(model, target.name)
@@ -208,21 +209,21 @@ def _arguments(model: TritonModel, version: str) -> _Given:
 
 def _known(version: str) -> frozenset[str]:
     """Every name of which something can be said."""
-    rules, table = arguments.rules(), argument_table.load(version)
+    rules, table = policy(), argument_table.load(version)
     told = rules.owned.keys() | rules.unsafe.keys() | rules.sampling | table.last_known.keys()
     return arguments.known_names(table) | told
 
 
-def _fates(given: _Given, version: str) -> list[Fate]:
+def _fates(given: _Given, version: str) -> list[Translation]:
     """Of all arguments but those that say where the model is."""
     engine = {name: value for name, value in given.values.items() if name not in ("model", "revision")}
     return [_without_adapters(fate) for fate in translate(engine, version)]
 
 
-def _without_adapters(fate: Fate) -> Fate:
+def _without_adapters(fate: Translation) -> Translation:
     if canonical(fate.name, None, frozenset(_LORA))[0] not in _LORA:
         return fate
-    return Fate(fate.name, "dropped", "spec has no field for adapters")
+    return Translation(fate.name, "dropped", "spec has no field for adapters")
 
 
 def _engine_block(engine: Mapping[str, Any]) -> dict[str, Any]:

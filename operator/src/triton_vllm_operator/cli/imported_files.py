@@ -13,7 +13,7 @@ from pydantic.alias_generators import to_camel
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import LimitsSpec, SamplingValues, ServerSpec
 from triton_vllm_operator.catalog import openai_arguments
-from triton_vllm_operator.catalog.renamed_arguments import Outcome
+from triton_vllm_operator.catalog.argument_translation import Outcome
 from triton_vllm_operator.desired.request_files import LIMITS_KEY, OPENAI_KEY, SAMPLING_KEY
 
 READ = (SAMPLING_KEY, OPENAI_KEY, LIMITS_KEY)
@@ -102,7 +102,7 @@ def _openai(content: Mapping[str, Any], found: Files) -> None:
     taken: dict[str, Any] = {}
     for key, value in content.items():
         refused = [
-            one for one in openai_arguments.check({key: value}, {}) if one.refuse and one.field.endswith(f".{key}")
+            one for one in openai_arguments.check({key: value}, {}) if one.rejects and one.field.endswith(f".{key}")
         ]
         # What only lacks another argument is refused for all of them together, not here.
         if refused and refused[0].reason != Reason.ARGUMENTS_CONTRADICT:

@@ -9,6 +9,8 @@ from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import EngineSpec
 from triton_vllm_operator.capacity import EngineSettings, ShapeError
 from triton_vllm_operator.capacity.memory.engine_settings import Speculation
+from triton_vllm_operator.catalog.argument_table import Argument, JSONType
+from triton_vllm_operator.catalog.argument_values import has_valid_type, type_names, violated_bound
 
 #: Fields of ``spec.engine`` that the planner takes under the same name.
 _FIELDS = (
@@ -16,10 +18,10 @@ _FIELDS = (
     "block_size", "quantization", "enable_prefix_caching", "enable_chunked_prefill",
 )  # fmt: skip
 #: Arguments of ``spec.engine.extraArgs`` that the planner takes under the same name, with their type.
-_EXTRA: dict[str, type] = {
-    "enable_expert_parallel": bool, "kv_cache_memory_bytes": int, "num_gpu_blocks_override": int,
-    "disable_hybrid_kv_cache_manager": bool, "async_scheduling": bool, "max_cudagraph_capture_size": int,
-    "mamba_ssm_cache_dtype": str,
+_EXTRA: dict[str, JSONType] = {
+    "enable_expert_parallel": "bool", "kv_cache_memory_bytes": "int", "num_gpu_blocks_override": "int",
+    "disable_hybrid_kv_cache_manager": "bool", "async_scheduling": "bool", "max_cudagraph_capture_size": "int",
+    "mamba_ssm_cache_dtype": "str",
 }  # fmt: skip
 _METHODS: dict[str, Speculation] = {"ngram": "ngram", "eagle": "eagle", "eagle3": "eagle", "draft_model": "draft_model"}
 
@@ -39,16 +41,12 @@ def engine_settings(engine: EngineSpec, engine_version: str) -> EngineSettings:
     )
 
 
-def _typed(name: str, value: Any, wanted: type) -> Any:
-    whole = isinstance(value, int) and not isinstance(value, bool) and value > 0
-    if not (whole if wanted is int else isinstance(value, wanted)):
-        raise ShapeError(
-            Reason.ENGINE_ARGUMENT_INVALID, f"engine.extraArgs.{name} must be {_WORDS[wanted]}, not {value!r:.60}"
-        )
+def _typed(name: str, value: Any, expected: JSONType) -> Any:
+    argument = Argument(name, (expected,), bounds={"gt": 0} if expected == "int" else {})
+    if not has_valid_type(argument, value) or violated_bound(argument.bounds, value):
+        valid = type_names(argument) + (" greater than 0" if argument.bounds else "")
+        raise ShapeError(Reason.ENGINE_ARGUMENT_INVALID, f"engine.extraArgs.{name} must be {valid}, not {value!r:.60}")
     return value
-
-
-_WORDS: dict[type, str] = {bool: "true or false", int: "a whole number above 0", str: "a text"}
 
 
 def _speculation(given: Any) -> dict[str, Any]:
@@ -63,6 +61,6 @@ def _speculation(given: Any) -> dict[str, Any]:
         raise ShapeError(
             Reason.ENGINE_ARGUMENT_INVALID, f"the planner does not know the speculative method {method!r:.60}"
         )
-    tokens = _typed("speculative_config.num_speculative_tokens", given.get("num_speculative_tokens", 1), int)
+    tokens = _typed("speculative_config.num_speculative_tokens", given.get("num_speculative_tokens", 1), "int")
     drafts = {"draft_attention_layers": 1} if kind == "eagle" else {}
     return {"speculation": kind, "num_speculative_tokens": tokens, **drafts}

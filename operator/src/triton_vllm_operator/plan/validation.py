@@ -12,8 +12,15 @@ from pydantic import ValidationError
 from triton_vllm_operator.api.conditions import Condition
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import EngineSpec, LLMDeployment
-from triton_vllm_operator.catalog import advisories, arguments, image_fields, openai_arguments, releases, server_flags
-from triton_vllm_operator.catalog.violations import Problem
+from triton_vllm_operator.catalog import (
+    advisories,
+    arguments,
+    openai_arguments,
+    own_image_fields,
+    releases,
+    server_flags,
+)
+from triton_vllm_operator.catalog.violations import Violation
 from triton_vllm_operator.desired.inputs import ServingImage
 
 
@@ -35,7 +42,7 @@ class Wanted:
     """
 
     llm: LLMDeployment
-    resolved: releases.Resolved
+    resolved: releases.ResolvedRelease
     known: advisories.Assessment
 
     @property
@@ -52,21 +59,21 @@ class Wanted:
     @property
     def needs_opt_out(self) -> bool:
         """Whether the namespace must take the risk of the release."""
-        return self.known.verdict is advisories.Verdict.REFUSE_UNLESS_OPTED_OUT
+        return self.known.verdict is advisories.ReleaseVerdict.REJECT_UNLESS_OPTED_OUT
 
     def advisory(self, *, opted_out: bool) -> Condition:
         """The condition SecurityAdvisory."""
         return advisories.condition(self.known, opted_out=opted_out)
 
-    def problems(self, *, opted_out: bool) -> list[Problem]:
+    def problems(self, *, opted_out: bool) -> list[Violation]:
         """What is wrong with the arguments, the flags and the release, refusals and warnings."""
-        engine, server, contract = self.llm.spec.engine, self.llm.spec.server, self.resolved.contract_version
+        engine, server, contract = self.llm.spec.engine, self.llm.spec.server, self.resolved.arguments_version
         return [
             *arguments.check(engine.extra_args, contract, _typed(engine)),
             *server_flags.check(server.extra_args, self.resolved.row.server_code),
             *openai_arguments.check(server.open_ai.extra_args, engine.extra_args),
-            *image_fields.check(self.llm.spec, self.resolved.row),
-            *advisories.problems(self.known, opted_out=opted_out),
+            *own_image_fields.check(self.llm.spec, self.resolved.row),
+            *advisories.check(self.known, opted_out=opted_out),
         ]
 
     def refuse(self, *, opted_out: bool) -> None:
@@ -75,9 +82,9 @@ class Wanted:
             raise refusal
 
 
-def refusal_of(problems: Iterable[Problem]) -> Refusal | None:
+def refusal_of(problems: Iterable[Violation]) -> Refusal | None:
     """All that refuses, as the one reason and message of a condition; None where nothing does."""
-    refused = [problem for problem in problems if problem.refuse]
+    refused = [problem for problem in problems if problem.rejects]
     return Refusal(refused[0].reason, " ".join(problem.message for problem in refused)) if refused else None
 
 
@@ -99,7 +106,7 @@ def understand(obj: Mapping[str, Any], default_image: str | None, today: date) -
         raise Refusal(Reason.INVALID_SPEC, _told(error)) from error
     server = llm.spec.server
     resolved = releases.resolve(server.image, server.release, default_image=default_image)
-    if isinstance(resolved, Problem):
+    if isinstance(resolved, Violation):
         raise Refusal(resolved.reason, resolved.message)
     return Wanted(llm, resolved, advisories.assess(resolved.row, today))
 

@@ -24,9 +24,9 @@ from triton_vllm_operator.capacity import (
     resolve,
     with_suggestions,
 )
-from triton_vllm_operator.catalog.drivers import check_driver, check_floor
+from triton_vllm_operator.catalog.drivers import check_driver, check_driver_for_gpu
 from triton_vllm_operator.catalog.releases import Release
-from triton_vllm_operator.catalog.violations import Problem
+from triton_vllm_operator.catalog.violations import Violation
 from triton_vllm_operator.plan.autoconfig import configure, with_autoconfig
 from triton_vllm_operator.plan.engine_settings import engine_settings
 from triton_vllm_operator.plan.gpu_selection import GPUSelection, Node, select_gpu_classes
@@ -171,7 +171,7 @@ def _decide(
     ]
     gpu, shown = representative(plans)
     problem = problems[gpu]
-    warning = f" {problem.message}" if problem is not None and not problem.refuse else ""
+    warning = f" {problem.message}" if problem is not None and not problem.rejects else ""
     result = {**shown.to_json(), "message": f"On {gpu.product}: {sentence(shown.message)}{warning}"}
     if len(plans) > 1:
         selectable = any(gpu.product == other.product for other in selection.others)
@@ -180,7 +180,7 @@ def _decide(
     return Decision(result, config)
 
 
-def _driver_problem(gpu: GPUClass, row: Release | None) -> Problem | None:
+def _driver_problem(gpu: GPUClass, row: Release | None) -> Violation | None:
     """Why the driver does not run the GPUs of a class, or the image on them, or a warning about it.
 
     The oldest driver of the class counts; where no node has a label with its driver, it is not checked.
@@ -188,7 +188,7 @@ def _driver_problem(gpu: GPUClass, row: Release | None) -> Problem | None:
     if row is None or not gpu.driver:
         return None
     where = f"nodes with {gpu.product}"
-    if problem := check_floor(gpu.driver_version, gpu.driver_floor, where, gpu.product):
+    if problem := check_driver_for_gpu(gpu.driver_version, gpu.driver_floor, where, gpu.product):
         return problem
     data_center = not _NOT_FOR_DATA_CENTERS.search(gpu.product)
     return check_driver(row, gpu.driver_version, where, data_center=data_center)
@@ -197,12 +197,12 @@ def _driver_problem(gpu: GPUClass, row: Release | None) -> Problem | None:
 def _with_working_driver(classes: Sequence[GPUClass], row: Release | None) -> list[GPUClass]:
     """The classes on which the driver runs the image."""
     found = ((gpu, _driver_problem(gpu, row)) for gpu in classes)
-    return [gpu for gpu, problem in found if problem is None or not problem.refuse]
+    return [gpu for gpu, problem in found if problem is None or not problem.rejects]
 
 
-def _as_driver_allows(result: Plan, problem: Problem | None) -> Plan:
+def _as_driver_allows(result: Plan, problem: Violation | None) -> Plan:
     """The plan, or that the engine does not run there at all."""
-    if problem is None or not problem.refuse:
+    if problem is None or not problem.rejects:
         return result
     return replace(result, verdict=DOES_NOT_FIT, reason=problem.reason, message=problem.message, suggestions=())
 

@@ -9,7 +9,7 @@ from datetime import date
 
 from triton_vllm_operator.api.kinds import Object
 from triton_vllm_operator.api.reasons import Reason
-from triton_vllm_operator.catalog.violations import Problem
+from triton_vllm_operator.catalog.violations import Violation
 from triton_vllm_operator.controller.manager import Cluster
 from triton_vllm_operator.controller.planning import Planning
 from triton_vllm_operator.controller.reconcile import Reconciler, allows_vulnerable_images
@@ -40,14 +40,14 @@ class Reviewer:
         if not matters(change.new, change.old):
             return Verdict()
         wanted, problems = await self._problems(cluster, change.new)
-        if change.old is not None and any(problem.refuse for problem in problems):
+        if change.old is not None and any(problem.rejects for problem in problems):
             _, before = await self._problems(cluster, change.old)
             problems = ratcheted(problems, change.new, before, change.old)
-        if wanted is not None and not any(problem.refuse for problem in problems):
+        if wanted is not None and not any(problem.rejects for problem in problems):
             problems = [*problems, *await self._plan(cluster, wanted, change)]
         return verdict_of(problems)
 
-    async def _plan(self, cluster: Cluster, wanted: Wanted, change: Change) -> list[Problem]:
+    async def _plan(self, cluster: Cluster, wanted: Wanted, change: Change) -> list[Violation]:
         """What the plan has to say; nothing where the nodes cannot be listed now."""
         status = (change.old or {}).get("status", {})
         try:
@@ -56,7 +56,7 @@ class Reviewer:
             return []
         return of_plan(foreseen, status)
 
-    async def _problems(self, cluster: Cluster, obj: Object) -> tuple[Wanted | None, list[Problem]]:
+    async def _problems(self, cluster: Cluster, obj: Object) -> tuple[Wanted | None, list[Violation]]:
         """What is wrong with a spec. In a thread: an author may write as many arguments as the API server takes."""
         try:
             wanted = await asyncio.to_thread(understand, obj, self.default_image, date.fromisoformat(self.clock()[:10]))
@@ -69,6 +69,6 @@ class Reviewer:
         return wanted, await asyncio.to_thread(wanted.problems, opted_out=opted_out)
 
 
-def _uncertain(problem: Problem) -> Problem:
+def _uncertain(problem: Violation) -> Violation:
     """Whether the namespace allows the release could not be read, so it cannot refuse."""
-    return replace(problem, refuse=problem.refuse and problem.reason != Reason.RELEASE_NEEDS_OPT_OUT)
+    return replace(problem, rejects=problem.rejects and problem.reason != Reason.RELEASE_NEEDS_OPT_OUT)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from triton_vllm_operator.api.reasons import Reason
-from triton_vllm_operator.catalog.violations import Problem
+from triton_vllm_operator.catalog.violations import Violation
 from triton_vllm_operator.plan import verdict
 from triton_vllm_operator.plan.not_planned import NotPlanned
 from triton_vllm_operator.plan.validation import Refusal, refusal_of
@@ -59,13 +59,13 @@ def matters(new: Object, old: Object | None) -> bool:
     return old is None or old.get("spec") != new.get("spec")
 
 
-def of_refusal(refusal: Refusal) -> Problem:
+def of_refusal(refusal: Refusal) -> Violation:
     """A spec or an image that is not understood."""
     field = "spec" if refusal.reason == INVALID else _IMAGE[0]
-    return Problem(field, refusal.reason, refusal.message)
+    return Violation(field, refusal.reason, refusal.message)
 
 
-def of_plan(foreseen: Foreseen | None, status: Mapping[str, Any]) -> list[Problem]:
+def of_plan(foreseen: Foreseen | None, status: Mapping[str, Any]) -> list[Violation]:
     """What the plan has to say: DoesNotFit refuses where it is binding and new; Tight warns.
 
     Args:
@@ -78,33 +78,33 @@ def of_plan(foreseen: Foreseen | None, status: Mapping[str, Any]) -> list[Proble
         return []
     before = status.get("plan", {}).get("verdict") == "DoesNotFit"
     refuse = foreseen.decided.forbids and foreseen.binding and not before
-    return [Problem("spec.engine", told.reason, told.message, refuse)]
+    return [Violation("spec.engine", told.reason, told.message, refuse)]
 
 
-def not_checked(why: str) -> Problem:
+def not_checked(why: str) -> Violation:
     """There is no verdict: the object is stored, and the reconcile says the rest."""
     message = f"This change was stored without a check: {why}. See the conditions of the LLMDeployment."
-    return Problem("spec", Reason.NOT_CHECKED, message, refuse=False)
+    return Violation("spec", Reason.NOT_CHECKED, message, rejects=False)
 
 
-def ratcheted(problems: Iterable[Problem], new: Object, before: Sequence[Problem], old: Object) -> list[Problem]:
+def ratcheted(problems: Iterable[Violation], new: Object, before: Sequence[Violation], old: Object) -> list[Violation]:
     """The problems of an update: those in what it leaves as it was only warn, where the object before it had one there.
 
     Of an object that was not understood (`InvalidSpec`) nothing is known, so nothing can be said to be new.
     """
     blind = any(problem.reason == INVALID for problem in before)
-    had = {problem.field for problem in before if problem.refuse}
+    had = {problem.field for problem in before if problem.rejects}
     return [
-        replace(problem, refuse=False)
+        replace(problem, rejects=False)
         if blind or (problem.field in had and _as_it_was(problem.field, new, old))
         else problem
         for problem in problems
     ]
 
 
-def verdict_of(problems: Sequence[Problem]) -> Verdict:
+def verdict_of(problems: Sequence[Violation]) -> Verdict:
     """Each warning is "Reason: message", as `kubectl llm explain` prints it."""
-    warnings = tuple(f"{problem.reason}: {problem.message}" for problem in problems if not problem.refuse)
+    warnings = tuple(f"{problem.reason}: {problem.message}" for problem in problems if not problem.rejects)
     return Verdict(refusal_of(problems), tuple(dict.fromkeys(warnings)))
 
 

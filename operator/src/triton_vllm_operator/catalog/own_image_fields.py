@@ -1,20 +1,20 @@
-"""Fields of the spec that only the operator's own serving image obeys."""
+"""Finds fields of the spec that only the operator's own serving image reads."""
 
 from collections.abc import Iterator
 
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import LimitsSpec, LLMDeploymentSpec
 from triton_vllm_operator.catalog import releases
-from triton_vllm_operator.catalog.violations import Problem, problem
+from triton_vllm_operator.catalog.violations import Violation, violation
 
 
-def check(spec: LLMDeploymentSpec, row: releases.Release) -> list[Problem]:
-    """A problem for each of them that is used with NVIDIA's image, which would not read it."""
+def check(spec: LLMDeploymentSpec, row: releases.Release) -> list[Violation]:
+    """A violation for each such field that is set for NVIDIA's image."""
     if row.line == "own":
         return []
     newest = next(one.release for one in releases.load().releases if one.line == "own")
     values = {"release": row.release, "newest": newest}
-    return [problem(field, Reason.FIELD_OF_OWN_IMAGE, **values) for field in _used(spec)]
+    return [violation(field, Reason.FIELD_OF_OWN_IMAGE, **values) for field in _used(spec)]
 
 
 def _used(spec: LLMDeploymentSpec) -> Iterator[str]:

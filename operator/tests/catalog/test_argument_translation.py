@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from triton_vllm_operator.catalog import argument_table, arguments
-from triton_vllm_operator.catalog.renamed_arguments import Fate, translate
+from triton_vllm_operator.catalog.argument_translation import Translation, translate
 
 VERSIONS = argument_table.versions()
 NEWEST = VERSIONS[-1]
@@ -21,7 +21,7 @@ def everything() -> dict[str, Any]:
     return found
 
 
-def fates(given: dict[str, Any], version: str = NEWEST) -> dict[str, Fate]:
+def fates(given: dict[str, Any], version: str = NEWEST) -> dict[str, Translation]:
     return {fate.name: fate for fate in translate(given, version)}
 
 
@@ -39,10 +39,10 @@ def test_every_argument_of_every_version_has_a_fate_and_what_is_written_is_taken
         problem
         for name, value in extra.items()
         for problem in arguments.check({name: value}, version)
-        if problem.refuse
+        if problem.rejects
     ]
     assert alone == []
-    assert [problem for problem in arguments.check({}, version, typed) if problem.refuse] == []
+    assert [problem for problem in arguments.check({}, version, typed) if problem.rejects] == []
 
 
 def test_spellings_of_the_command_line_are_understood() -> None:
