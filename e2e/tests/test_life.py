@@ -7,9 +7,10 @@ import pytest
 from e2e.client import Client
 from e2e.cluster import shell
 from e2e.tests.deployments import Namespace, eventually, llm
+from triton_vllm_operator.desired.children import WATCHED_KINDS
 
 NAME = "llama"
-CHILDREN = "configmaps,services,poddisruptionbudgets,deployments,pods"
+CHILDREN = ",".join(kind.plural for kind in WATCHED_KINDS)
 
 
 @pytest.fixture(scope="module")

@@ -34,15 +34,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
   verbs: [patch]
 # The children: made and kept by server-side apply (create and patch), deleted when no longer wanted; get looks
 # whether somebody else's object has a child's name.
-- apiGroups: [""]
-  resources: [configmaps, services]
-  verbs: [get, list, watch, create, patch, delete]
-- apiGroups: [apps]
-  resources: [deployments]
-  verbs: [get, list, watch, create, patch, delete]
-- apiGroups: [policy]
-  resources: [poddisruptionbudgets]
-  verbs: [get, list, watch, create, patch, delete]
+{{ include "operator.childRules" . }}
 # The serving pods: why they do not run. And, while one of them finds no GPU, which pods hold those.
 - apiGroups: [""]
   resources: [pods]

@@ -12,13 +12,13 @@ from tests.apiserver.controlplane import ControlPlane
 from tests.apiserver.view import View
 from tests.desired.build import DEFAULTS, IMAGE, llm
 from triton_vllm_operator.api.kinds import Object
-from triton_vllm_operator.desired.children import children
+from triton_vllm_operator.desired.children import CHILD_KINDS, children
 from triton_vllm_operator.kube import login
 from triton_vllm_operator.kube.client import Client
 from triton_vllm_operator.kube.errors import Conflict
 
 pytestmark = pytest.mark.every_version
-KINDS = ("ConfigMap", "Service", "PodDisruptionBudget", "Deployment")
+KINDS = [kind.kind for kind in CHILD_KINDS]
 Question = Callable[[Client], Awaitable[Object]]
 
 

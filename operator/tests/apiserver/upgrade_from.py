@@ -19,8 +19,9 @@ from tests.apiserver.fixtures import StartOperator
 from tests.apiserver.kubelet import kubelet
 from tests.apiserver.operators import PROVEN, eventually
 from tests.apiserver.planned import ONE_GPU
-from tests.apiserver.view import CHILD_KINDS, Object, View, llm
+from tests.apiserver.view import Object, View, llm
 from tests.desired.samples import SAMPLES
+from triton_vllm_operator.desired.children import CHILD_KINDS
 
 ROOT = Path(__file__).parents[3]
 REVISION = os.environ.get("FROM", "")

@@ -11,9 +11,9 @@ from tests.apiserver.controlplane import ControlPlane
 from tests.apiserver.operators import eventually
 from triton_vllm_operator.api import kinds
 from triton_vllm_operator.api.kinds import Kind
+from triton_vllm_operator.desired.children import CHILD_KINDS
 
 Object = dict[str, Any]
-CHILD_KINDS = (kinds.CONFIG_MAP, kinds.SERVICE, kinds.PDB, kinds.DEPLOYMENT)
 WORDS = {
     "llm": kinds.LLM_DEPLOYMENT,
     "pdb": kinds.PDB,

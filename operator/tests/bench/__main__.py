@@ -30,7 +30,6 @@ MEMORY_MIB = 150.0
 RESTART_S = 15.0
 FIRST_CHILD_S = 1.0
 GROWTH = 1.3
-CHILDREN = ("ConfigMap", "Service", "PodDisruptionBudget", "Deployment")
 LATE = 100  # LLMDeployments that are created one by one while the others churn
 LIMIT_S = 900.0
 EVERY_CHILD = "every child exists"

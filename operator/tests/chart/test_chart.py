@@ -15,6 +15,7 @@ from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.controller.command_line import command_line, parse
 from triton_vllm_operator.controller.main import reconciler
 from triton_vllm_operator.controller.probe import PodProbe
+from triton_vllm_operator.desired.children import CHILD_KINDS
 from triton_vllm_operator.desired.services import service
 from triton_vllm_operator.webhook.handler import ANSWER_S, PATH
 
@@ -260,6 +261,21 @@ def test_no_rule_grants_everything_or_reads_secrets(helm: Helm, values: dict[str
     for rule in rules:
         assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
         assert not {"secrets", "pods/exec", "serviceaccounts", "roles"} & set(rule["resources"])
+
+
+@pytest.mark.parametrize("values", [{}, {"namespaces": ["team-a"]}], ids=["cluster", "namespaces"])
+def test_the_operator_may_do_with_every_child_what_it_does(helm: Helm, values: dict[str, Any]) -> None:
+    role = helm.template(values)
+    found = role.of("Role" if values else "ClusterRole")
+    granted = {
+        (group, resource, verb)
+        for rule in (rule for one in found for rule in one["rules"])
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    verbs = ("get", "list", "watch", "create", "patch", "delete")
+    assert {(kind.group, kind.plural, verb) for kind in CHILD_KINDS for verb in verbs} <= granted
 
 
 def test_for_some_namespaces_only_nodes_and_their_gpus_are_read_of_the_whole_cluster(helm: Helm) -> None:

@@ -20,11 +20,12 @@ from tests.fake.api import Change, FakeAPI, Place, Write
 from tests.fake.chaos import Chaos
 from tests.fake.controllers import Controllers
 from tests.fake.transport import OPERATOR
-from tests.fake.world import CHILD_KINDS, World
+from tests.fake.world import World
 from triton_vllm_operator.api import kinds
 from triton_vllm_operator.api.kinds import Key, Object
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.desired import repository
+from triton_vllm_operator.desired.children import CHILD_KINDS
 from triton_vllm_operator.kube import reflector
 
 SHORT = 20  # of the default tests

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from tests.desired.build import DEFAULTS, GOLDEN, IMAGE, STOCK, built, llm
 from tests.desired.samples import SAMPLES
-from triton_vllm_operator.api import names
+from triton_vllm_operator.api import kinds, names
 from triton_vllm_operator.api.autoconfig import Chosen
+from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.desired import pod, repository
-from triton_vllm_operator.desired.children import children
+from triton_vllm_operator.desired.children import CHILD_KINDS, CHILDREN, WATCHED_KINDS, children
 from triton_vllm_operator.desired.engine_args import engine_args, model_json
 from triton_vllm_operator.desired.model_config import config_pbtxt, messages
 from triton_vllm_operator.desired.services import endpoints
@@ -45,6 +46,30 @@ def test_what_pods_mount_is_applied_before_the_pods() -> None:
     assert [o["kind"] for o in children(llm(SHORTEST), IMAGE, DEFAULTS)] == [
         "ConfigMap", "Service", "Service", "PodDisruptionBudget", "Deployment",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_every_row_of_the_registry_builds_an_object_of_its_kind(name: str) -> None:
+    parsed = llm(SAMPLES[name])
+    rows = [row for row in CHILDREN if row.when(parsed)]
+    made = children(parsed, IMAGE, DEFAULTS)
+    assert [(o["apiVersion"], o["kind"]) for o in made] == [(row.kind.api_version, row.kind.kind) for row in rows]
+
+
+def test_each_kind_is_watched_once_with_the_pods() -> None:
+    assert len(CHILD_KINDS) == len(set(CHILD_KINDS))
+    assert {row.kind for row in CHILDREN} == set(CHILD_KINDS)
+    assert (*CHILD_KINDS, kinds.POD) == WATCHED_KINDS
+
+
+def test_the_number_of_pods_is_left_to_the_controller_that_owns_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    three = llm(SHORTEST | {"replicas": 3})
+    live = {"spec": {"replicas": 7}}
+    assert child("Deployment", SHORTEST | {"replicas": 3})["spec"]["replicas"] == 3
+    assert (three.desired_replicas(None), three.desired_replicas(live)) == (3, 3)
+    monkeypatch.setattr(LLMDeployment, "owns_replicas", False)
+    assert "replicas" not in child("Deployment", SHORTEST | {"replicas": 3})["spec"]
+    assert (three.desired_replicas(None), three.desired_replicas(live)) == (3, 7)
 
 
 def test_every_child_is_owned_and_labelled() -> None:

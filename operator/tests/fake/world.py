@@ -18,9 +18,8 @@ from triton_vllm_operator.controller.metrics import Metrics
 from triton_vllm_operator.controller.probe import NoReport
 from triton_vllm_operator.controller.reconcile import Reconciler
 from triton_vllm_operator.controller.settings import Settings
+from triton_vllm_operator.desired.children import CHILD_KINDS
 from triton_vllm_operator.kube.client import Client
-
-CHILD_KINDS = (kinds.CONFIG_MAP, kinds.SERVICE, kinds.PDB, kinds.DEPLOYMENT)
 
 
 class Answers:

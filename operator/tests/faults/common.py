@@ -18,6 +18,7 @@ from tests.apiserver.operators import PROVEN, OperatorProcess
 from tests.apiserver.view import Object, View
 from tests.faults.proxy import Proxy, proxy
 from triton_vllm_operator.api import names
+from triton_vllm_operator.desired.children import CHILD_KINDS
 
 # Written by the API server or by controllers, at each run anew.
 VOLATILE = ("uid", "resourceVersion", "creationTimestamp", "managedFields", "ownerReferences", "namespace")
@@ -94,6 +95,7 @@ def essence(view: View, name: str) -> dict[str, Any]:
 
 
 LABEL = names.INSTANCE_LABEL
+CHILD_PLURALS = {kind.plural for kind in CHILD_KINDS}
 
 
 def _essence(obj: Object) -> Object:
@@ -126,13 +128,10 @@ def births_and_deaths(view: View, name: str, since: int) -> Counter[str]:
         said = str(ref.get("name") or "")
         if what in ("pods", "replicasets"):
             said = ""
-        elif what not in KINDS or not said.startswith(name):
+        elif what not in CHILD_PLURALS or not said.startswith(name):
             continue
         if code == 201:
             found[f"made {what} {said.replace(name, 'NAME')}"] += 1
         elif event["verb"] == "delete":
             found[f"deleted {what} {said.replace(name, 'NAME')}"] += 1
     return found
-
-
-KINDS = ("configmaps", "services", "poddisruptionbudgets", "deployments")

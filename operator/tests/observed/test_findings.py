@@ -1,6 +1,7 @@
 """Each way in which a deployment can fail to serve has its own reason, and a message that says what to do."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from tests.desired.build import llm
 from triton_vllm_operator.api.conditions import Condition, ConditionType, find
 from triton_vllm_operator.api.reasons import Reason
+from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.desired import repository
 from triton_vllm_operator.observed import needs, pods, status
 from triton_vllm_operator.observed.findings import first_finding
@@ -177,6 +179,19 @@ def test_where_the_nodes_may_not_be_listed_the_scheduler_s_words_are_told() -> N
     assert found is not None
     assert found.reason == "InsufficientGPUs"
     assert found.message.startswith("Who holds the GPUs is not known: the nodes may not be listed. Scheduler: 0/2")
+
+
+def test_the_number_of_pods_that_another_controller_sets_is_the_number_to_reach(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = look(pod(ready=True), ready=1, answers={"uid-p/0": ""})
+    assert first_finding(seen) is None
+    monkeypatch.setattr(LLMDeployment, "owns_replicas", False)
+    assert seen.deployment is not None
+    scaled = replace(seen, deployment={**seen.deployment, "spec": {"replicas": 2}})
+    finding = first_finding(scaled)
+    assert finding is not None
+    assert scaled.desired_replicas == 2
 
 
 def test_zero_replicas_are_neither_ready_nor_moving() -> None:

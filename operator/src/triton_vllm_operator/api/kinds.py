@@ -25,6 +25,11 @@ class Kind:
     def prefix(self) -> str:
         return f"/{'apis' if '/' in self.api_version else 'api'}/{self.api_version}"
 
+    @property
+    def group(self) -> str:
+        """The API group; "" for the core group."""
+        return self.api_version.rpartition("/")[0]
+
     def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
         """URL path of the collection (no name) or of one object; every part is percent-encoded."""
         parts = [self.prefix]

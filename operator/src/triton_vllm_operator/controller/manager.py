@@ -25,6 +25,7 @@ from triton_vllm_operator.controller.metrics import Metrics, gauge
 from triton_vllm_operator.controller.queue import KeyedQueue, Result
 from triton_vllm_operator.controller.settings import Settings
 from triton_vllm_operator.controller.watches import KopfWatch
+from triton_vllm_operator.desired.children import WATCHED_KINDS
 from triton_vllm_operator.kube import login
 from triton_vllm_operator.kube.client import Client
 from triton_vllm_operator.kube.errors import Conflict, KubeError
@@ -37,8 +38,6 @@ from triton_vllm_operator.webhook.verdict import Verdict
 
 log = logging.getLogger(__name__)
 
-# The children that are watched, by our label. Add a kind here and to the chart's role.
-CHILDREN: tuple[Kind, ...] = (kinds.CONFIG_MAP, kinds.SERVICE, kinds.DEPLOYMENT, kinds.PDB, kinds.POD)
 # No request begun for this long means a stuck loop, not a slow server: every request ends within 25 s and every pause
 # within 15 s. A server that is down does not make us unhealthy: a restart would only add a crash loop's waiting.
 STUCK_S = 120.0
@@ -144,7 +143,7 @@ class Shell:
         review: Review | None = None,
     ) -> Shell:
         """The operator on a client that is already there; call it in the event loop that will run it."""
-        stores = {kind: Store(kind) for kind in CHILDREN}
+        stores = {kind: Store(kind) for kind in WATCHED_KINDS}
         cluster = Cluster(client, EventRecorder(client, settings.identity), stores, scopes=settings.scopes)
         watched = [*stores.values(), cluster.inspections]
         shell = cls(

@@ -22,7 +22,7 @@ from triton_vllm_operator.controller.manager import Cluster
 from triton_vllm_operator.controller.planning import Planned, Planning
 from triton_vllm_operator.controller.queue import Result
 from triton_vllm_operator.desired import pod, repository, services
-from triton_vllm_operator.desired.children import children
+from triton_vllm_operator.desired.children import CHILD_KINDS, children
 from triton_vllm_operator.desired.inputs import Defaults, ServingImage
 from triton_vllm_operator.kube.errors import Conflict, Forbidden, Invalid, KubeError, NotLeader
 from triton_vllm_operator.observed import findings, needs, pods
@@ -40,7 +40,6 @@ _AGAIN = "It is tried again, with growing pauses."
 _ALLOW = "Ask the owner of the namespace for the quota, permission or admission webhook that the message names."
 
 TOLD_AFTER = 3  # tries in a row: the first two are often a conflict, or an API server that starts again
-CHILD_KINDS = (kinds.CONFIG_MAP, kinds.SERVICE, kinds.PDB, kinds.DEPLOYMENT)
 
 
 class Probe(Source, Protocol):

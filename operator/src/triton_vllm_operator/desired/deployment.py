@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from triton_vllm_operator.api import names
+from triton_vllm_operator.api import kinds, names
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.desired import repository
 from triton_vllm_operator.desired.inputs import Defaults, ServingImage
@@ -26,7 +26,7 @@ def deployment(llm: LLMDeployment, image: ServingImage, defaults: Defaults) -> d
         "spec": pod_spec(llm, image, defaults, names.repository(llm.name, config_hash)),
     }
     spec = {
-        "replicas": llm.spec.replicas,
+        **({"replicas": llm.spec.replicas} if llm.owns_replicas else {}),
         "minReadySeconds": MIN_READY_SECONDS,
         "revisionHistoryLimit": 3,
         # A ready pod goes only when its successor is ready: an update never takes away what serves.
@@ -34,7 +34,7 @@ def deployment(llm: LLMDeployment, image: ServingImage, defaults: Defaults) -> d
         "selector": {"matchLabels": names.selector(llm.name)},
         "template": template,
     }
-    return child(llm, "apps/v1", "Deployment", llm.name, **_chosen(llm)) | {"spec": spec}
+    return child(llm, kinds.DEPLOYMENT, llm.name, **_chosen(llm)) | {"spec": spec}
 
 
 def _chosen(llm: LLMDeployment) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from triton_vllm_operator.api import names
+from triton_vllm_operator.api import kinds, names
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.desired.objects import child
 
@@ -14,4 +14,4 @@ def disruption_budget(llm: LLMDeployment) -> dict[str, Any]:
         "selector": {"matchLabels": names.selector(llm.name)},
         "unhealthyPodEvictionPolicy": "AlwaysAllow",
     }
-    return child(llm, "policy/v1", "PodDisruptionBudget", llm.name) | {"spec": spec}
+    return child(llm, kinds.PDB, llm.name) | {"spec": spec}

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from triton_vllm_operator.api import names
+from triton_vllm_operator.api import kinds, names
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.desired.contract import MODEL_DIR
 from triton_vllm_operator.desired.inputs import Defaults
@@ -37,7 +37,7 @@ def inspect_pod(llm: LLMDeployment, image: str, pull_policy: str, defaults: Defa
     """
     spec = _pod_spec(llm, image, pull_policy, defaults)
     content = hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:8]
-    head = child(llm, "v1", "Pod", f"{llm.name}-inspect-{content}", labels=names.inspection_labels(llm.name, content))
+    head = child(llm, kinds.POD, f"{llm.name}-inspect-{content}", labels=names.inspection_labels(llm.name, content))
     return head | {"spec": spec}
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from triton_vllm_operator.api import names
+from triton_vllm_operator.api.kinds import Kind
 from triton_vllm_operator.api.spec import LLMDeployment
 
 USER = 1000  # user triton-server of NVIDIA's image, and ours
@@ -29,8 +30,8 @@ def restricted_container() -> dict[str, Any]:
     }
 
 
-def child(llm: LLMDeployment, api_version: str, kind: str, name: str, **metadata: Any) -> dict[str, Any]:
-    """The head of a child object, owned by `llm`."""
+def child(llm: LLMDeployment, kind: Kind, name: str, **metadata: Any) -> dict[str, Any]:
+    """`apiVersion`, `kind` and `metadata` of an object that `llm` owns."""
     owner = {
         "apiVersion": names.API_VERSION,
         "kind": names.KIND,
@@ -40,8 +41,8 @@ def child(llm: LLMDeployment, api_version: str, kind: str, name: str, **metadata
         "controller": True,
     }
     return {
-        "apiVersion": api_version,
-        "kind": kind,
+        "apiVersion": kind.api_version,
+        "kind": kind.kind,
         "metadata": {
             "name": name,
             "namespace": llm.namespace,

@@ -4,7 +4,7 @@ import hashlib
 from functools import cache
 from typing import Any
 
-from triton_vllm_operator.api import names
+from triton_vllm_operator.api import kinds, names
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.desired import request_files
 from triton_vllm_operator.desired.engine_args import model_json
@@ -44,4 +44,4 @@ def content_hash(llm: LLMDeployment) -> str:
 def config_map(llm: LLMDeployment) -> dict[str, Any]:
     """The ConfigMap."""
     name = names.repository(llm.name, content_hash(llm))
-    return child(llm, "v1", "ConfigMap", name) | {"immutable": True, "data": files(llm)}
+    return child(llm, kinds.CONFIG_MAP, name) | {"immutable": True, "data": files(llm)}

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from triton_vllm_operator.api import names
+from triton_vllm_operator.api import kinds, names
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.desired.contract import GRPC_PORT, HEALTH_PORT, HTTP_PORT, METRICS_PORT
 from triton_vllm_operator.desired.objects import child
@@ -13,13 +13,13 @@ def service(llm: LLMDeployment) -> dict[str, Any]:
     wanted = llm.spec.service
     annotations = {"annotations": wanted.annotations} if wanted.annotations else {}
     spec = {"type": wanted.type, "selector": names.selector(llm.name), "ports": _ports(llm)}
-    return child(llm, "v1", "Service", llm.name, **annotations) | {"spec": spec}
+    return child(llm, kinds.SERVICE, llm.name, **annotations) | {"spec": spec}
 
 
 def headless_service(llm: LLMDeployment) -> dict[str, Any]:
     """The headless Service: one address a ready pod, for clients that balance requests themselves."""
     spec = {"type": "ClusterIP", "clusterIP": "None", "selector": names.selector(llm.name), "ports": _ports(llm)}
-    return child(llm, "v1", "Service", names.headless(llm.name)) | {"spec": spec}
+    return child(llm, kinds.SERVICE, names.headless(llm.name)) | {"spec": spec}
 
 
 def endpoints(llm: LLMDeployment) -> dict[str, str]:

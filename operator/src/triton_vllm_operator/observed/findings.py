@@ -56,7 +56,7 @@ def first_finding(seen: Observation) -> Finding | None:
 
 def scaled_to_zero(seen: Observation) -> Finding | None:
     """Zero replicas are what the user wants, and serve nobody."""
-    if seen.llm.spec.replicas > 0:
+    if seen.desired_replicas > 0:
         return None
     if seen.live_pods:
         return Finding(Reason.SCALING_DOWN, "The pods are stopping: spec.replicas is 0.")
@@ -174,7 +174,7 @@ def not_settled(seen: Observation) -> Finding | None:
     """Pods are starting, or are being replaced by pods of the newest configuration."""
     if seen.deployment_settled:
         return None
-    wanted, old = seen.llm.spec.replicas, len(seen.live_pods) - len(seen.current_pods)
+    wanted, old = seen.desired_replicas, len(seen.live_pods) - len(seen.current_pods)
     if old:
         message = f"{old} of the pods still run the previous configuration; they go when their successors are ready."
         return Finding(Reason.ROLLING_OUT, message)

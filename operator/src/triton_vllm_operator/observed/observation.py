@@ -52,6 +52,11 @@ class Observation:
         """Ready pods that have answered with a token."""
         return [pod for pod in self.live_pods if pod.ready and self.answers.get(pod.run) == ""]
 
+    @property
+    def desired_replicas(self) -> int:
+        """The number of pods that should run."""
+        return self.llm.desired_replicas(self.deployment)
+
     def deployment_status(self, key: str) -> int:
         """A counter of the Deployment's status; 0 where it is absent."""
         return int((self.deployment or {}).get("status", {}).get(key, 0))
@@ -62,7 +67,7 @@ class Observation:
         if self.deployment is None:
             return False
         seen = self.deployment_status("observedGeneration") >= self.deployment["metadata"].get("generation", 0)
-        wanted = self.llm.spec.replicas
+        wanted = self.desired_replicas
         return (
             seen
             and self.deployment_status("replicas") == wanted

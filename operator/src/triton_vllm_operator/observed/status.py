@@ -110,7 +110,7 @@ def _not_ready(finding: Finding) -> Condition:
 
 
 def _available(observation: Observation) -> Condition:
-    ready, replicas = len([pod for pod in observation.live_pods if pod.ready]), observation.llm.spec.replicas
+    ready, replicas = len([pod for pod in observation.live_pods if pod.ready]), observation.desired_replicas
     message = f"{ready} of {replicas} desired pods are ready"
     if ready and ready >= replicas:
         return Condition(ConditionType.AVAILABLE, "True", Reason.ENOUGH_REPLICAS, f"{message}.")

@@ -1,5 +1,6 @@
 """The whole `spec`, and the LLMDeployment that carries it."""
 
+from collections.abc import Mapping
 from typing import Any, Self
 
 from pydantic import Field
@@ -70,6 +71,18 @@ class LLMDeployment(Model):
         open_fields = {name: value for name, value in chosen.values.items() if getattr(engine, name) is None}
         spec = self.spec.model_copy(update={"engine": engine.model_copy(update=open_fields)})
         return self.model_copy(update={"spec": spec, "chosen": chosen})
+
+    @property
+    def owns_replicas(self) -> bool:
+        """Whether `spec.replicas` sets the number of pods. Always true today: a HorizontalPodAutoscaler of the
+        Deployment would make it false, and the Deployment would then be applied without `replicas`."""
+        return True
+
+    def desired_replicas(self, deployment: Mapping[str, Any] | None) -> int:
+        """The number of pods that should run. `deployment`: the live Deployment, None before it exists."""
+        if self.owns_replicas or deployment is None:
+            return self.spec.replicas
+        return int(deployment["spec"].get("replicas", 1))
 
     @property
     def model_name(self) -> str:
