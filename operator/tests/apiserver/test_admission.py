@@ -69,7 +69,7 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "shortest without longest": (
         {"sampling": {"defaults": {"minTokens": 5}}},
         "spec.sampling",
-        "minTokens needs a maxTokens that is no smaller",
+        "minTokens requires maxTokens",
     ),
     "shortest above the longest of the defaults": (
         {"sampling": {"defaults": {"maxTokens": 4}, "profiles": [{"name": "a", "minTokens": 5}]}},

@@ -1,4 +1,4 @@
-"""What was chosen for fields of `spec.engine` that the spec leaves open."""
+"""Automatic configuration: values that the operator chose for fields of `spec.engine` that are not set."""
 
 from typing import Any
 
@@ -8,21 +8,24 @@ from triton_vllm_operator.api.schema import Model, field
 
 
 class Chosen(Model):
-    """It stands until the part of the spec that `basis` covers changes. What the spec says itself is not in it."""
+    """Chosen values, which stay until the part of the spec that `basis` covers changes. Fields that the spec sets have
+    none."""
 
-    basis: str = Field(description="Hash of the model, the engine's settings, the GPUs and the nodes in the spec.")
-    tensor_parallel_size: int | None = field(description="spec.engine.tensorParallelSize.")
-    max_model_len: int | None = field(description="spec.engine.maxModelLen.")
-    max_num_batched_tokens: int | None = field(description="spec.engine.maxNumBatchedTokens.")
-    max_num_seqs: int | None = field(description="spec.engine.maxNumSeqs.")
+    basis: str = Field(
+        description="Hash of what the values depend on: the model, spec.engine, spec.resources.gpu and nodeSelector."
+    )
+    tensor_parallel_size: int | None = field(description="Value of spec.engine.tensorParallelSize.")
+    max_model_len: int | None = field(description="Value of spec.engine.maxModelLen.")
+    max_num_batched_tokens: int | None = field(description="Value of spec.engine.maxNumBatchedTokens.")
+    max_num_seqs: int | None = field(description="Value of spec.engine.maxNumSeqs.")
 
     @property
     def values(self) -> dict[str, Any]:
-        """Fields of spec.engine and what was chosen for them."""
+        """The chosen values, by field of `spec.engine`."""
         found: dict[str, Any] = self.model_dump(exclude={"basis"}, exclude_none=True)
         return found
 
     def to_json(self) -> dict[str, Any]:
-        """The form in status.chosen and in the Deployment's annotation."""
+        """The form in `status.chosen` and in the Deployment's annotation."""
         found: dict[str, Any] = self.model_dump(by_alias=True, exclude_none=True)
         return found

@@ -1,7 +1,7 @@
-"""The CustomResourceDefinition, made from the typed models.
+"""The CustomResourceDefinition, generated from the typed models.
 
 The schema is structural: references are inlined, every field has a type and a description. Types of Kubernetes itself
-(tolerations, affinity and the like) come from a function that the caller gives, so that this layer needs no client.
+(tolerations, affinity and the like) come from a function that the caller passes, so that this layer needs no client.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,16 +15,16 @@ from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import LLMDeploymentSpec
 from triton_vllm_operator.api.status import LLMDeploymentStatus
 
-_KEPT = {
+_OPENAPI_KEYS = {
     "type", "description", "enum", "format", "pattern", "minimum", "maximum", "minLength", "maxLength",
     "minItems", "maxItems", "minProperties", "maxProperties", "required", "default", "exclusiveMinimum",
 }  # fmt: skip
-# What the API server shows until the operator has written a status: without it, tools take a new object for ready.
-_UNSEEN = {
+# The status that the API server sets until the operator writes one: without it, tools take a new object for ready.
+_INITIAL_CONDITION = {
     "type": str(ConditionType.RECONCILING),
     "status": "True",
     "reason": str(Reason.PENDING),
-    "message": "The operator has not seen this LLMDeployment yet. If this stays, see whether the operator runs.",
+    "message": f"{Reason.PENDING.meaning} {Reason.PENDING.fix}",
     "lastTransitionTime": "1970-01-01T00:00:00Z",
 }
 _Embedded = Callable[[str], dict[str, Any]]
@@ -35,7 +35,7 @@ def structural(model: type[BaseModel], embedded: _Embedded) -> dict[str, Any]:
     """The structural OpenAPI v3 schema of a pydantic model.
 
     Args:
-        embedded: gives the schema of a Kubernetes type by the client library's name, for example V1Toleration.
+        embedded: returns the schema of a Kubernetes type by the client library's name, for example V1Toleration.
     """
     schema = model.model_json_schema(by_alias=True, mode="validation")
     return _convert(schema, schema.get("$defs", {}), embedded)
@@ -45,7 +45,7 @@ def _convert(node: Mapping[str, Any], definitions: Mapping[str, Any], embedded: 
     node = _inline(node, definitions)
     if kind := node.get("x-embedded-type"):
         return _described(embedded(kind), node)
-    out = {k: v for k, v in node.items() if k in _KEPT or k.startswith("x-kubernetes-")}
+    out = {k: v for k, v in node.items() if k in _OPENAPI_KEYS or k.startswith("x-kubernetes-")}
     if "exclusiveMinimum" in out:  # OpenAPI v3.0, which CRDs use, has it as a flag beside `minimum`
         out["minimum"], out["exclusiveMinimum"] = out["exclusiveMinimum"], True
     if out.get("x-kubernetes-int-or-string"):
@@ -70,7 +70,7 @@ def _described(schema: dict[str, Any], node: Mapping[str, Any]) -> dict[str, Any
 
 
 def _inline(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
-    """Resolve `$ref`, and `anyOf` with null (an optional field) to what is not null; outer keys win."""
+    """Resolve `$ref`, and `anyOf` with null (an optional field) to the other type; outer keys win."""
     merged = dict(node)
     options = [o for o in merged.get("anyOf", []) if o.get("type") != "null"]
     if len(options) == 1:
@@ -130,8 +130,8 @@ def _root_schema(embedded: _Embedded) -> dict[str, Any]:
             {
                 "rule": f"self.metadata.name.size() <= {names.NAME_MAX_LENGTH} "
                 f"&& self.metadata.name.matches('{names.OBJECT_NAME_PATTERN}')",
-                "message": "metadata.name becomes the name of a Service: at most "
-                f"{names.NAME_MAX_LENGTH} characters of a-z, 0-9 and '-', first a letter, last not '-'",
+                "message": "metadata.name becomes the name of a Service: it must have at most "
+                f"{names.NAME_MAX_LENGTH} characters of a-z, 0-9 and '-', start with a letter and not end with '-'",
             }
         ],
         "properties": {
@@ -139,24 +139,26 @@ def _root_schema(embedded: _Embedded) -> dict[str, Any]:
             "kind": {"type": "string", "description": "Always LLMDeployment."},
             "metadata": {"type": "object"},
             "spec": structural(LLMDeploymentSpec, embedded),
-            "status": structural(LLMDeploymentStatus, embedded) | {"default": {"conditions": [_UNSEEN]}},
+            "status": structural(LLMDeploymentStatus, embedded) | {"default": {"conditions": [_INITIAL_CONDITION]}},
         },
     }
 
 
 def _columns() -> list[dict[str, Any]]:
     return [
-        _column("Ready", _of(ConditionType.READY, "status"), "Whether every replica has answered with a token."),
-        _column("Replicas", ".status.readyReplicas", "Pods that are ready.", type="integer"),
-        _column("Model", ".spec.model.uri", "Where the model is."),
-        _column("GPUs", ".status.gpusPerReplica", "GPUs that one pod holds.", type="integer"),
-        _column("Release", ".status.release", "Triton release of the serving image."),
-        _column("Reason", _of(ConditionType.RECONCILING, "reason"), "Why it is ready or not."),
-        _column("Age", ".metadata.creationTimestamp", "Time since it was created.", type="date"),
-        _column("Desired", ".spec.replicas", "Pods that are wanted.", type="integer", priority=1),
-        _column("KV tokens", ".status.actual.kvCacheTokens", "Tokens that a pod's KV cache holds.", "integer", 1),
-        _column("Concurrency", _CONCURRENCY, "Full-length requests that a pod takes at once.", "number", 1),
-        _column("Endpoint", ".status.endpoints.http", "Address inside the cluster.", priority=1),
+        _column("Ready", _of(ConditionType.READY, "status"), "Whether all replicas have generated a token."),
+        _column("Replicas", ".status.readyReplicas", "Number of ready pods.", type="integer"),
+        _column("Model", ".spec.model.uri", "Source of the model."),
+        _column("GPUs", ".status.gpusPerReplica", "GPUs per pod.", type="integer"),
+        _column("Release", ".status.release", "Release of the serving image."),
+        _column("Reason", _of(ConditionType.RECONCILING, "reason"), "Why it is ready or not ready."),
+        _column("Age", ".metadata.creationTimestamp", "Time since creation.", type="date"),
+        _column("Desired", ".spec.replicas", "Desired number of pods.", type="integer", priority=1),
+        _column("KV tokens", ".status.actual.kvCacheTokens", "Capacity of a pod's KV cache in tokens.", "integer", 1),
+        _column(
+            "Concurrency", _CONCURRENCY, "Number of concurrent requests of maxModelLen tokens per pod.", "number", 1
+        ),
+        _column("Endpoint", ".status.endpoints.http", "URL inside the cluster.", priority=1),
     ]
 
 

@@ -12,12 +12,12 @@ FIELD_MANAGER: Final = "triton-vllm-operator"
 MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
 INSTANCE_LABEL: Final = f"{GROUP}/llmdeployment"
 CONFIG_HASH_ANNOTATION: Final = f"{GROUP}/config-hash"
-# On the pods that read a model's shape; they must not have INSTANCE_LABEL, by which Services select serving pods.
+# On inspection pods, which must not have INSTANCE_LABEL: Services select serving pods by it.
 INSPECTS_LABEL: Final = f"{GROUP}/inspects"
 INSPECTION_LABEL: Final = f"{GROUP}/inspection"
 ATTEMPT_ANNOTATION: Final = f"{GROUP}/attempt"
 INSPECTION_CONTAINER: Final = "inspect"
-# On the Deployment: what was chosen for it, in the same write as its effect.
+# On the Deployment: the automatic configuration, written together with its effect.
 CHOSEN_ANNOTATION: Final = f"{GROUP}/chosen"
 APPLIED_HASH_ANNOTATION: Final = f"{GROUP}/applied-hash"
 
@@ -39,7 +39,7 @@ def labels(name: str) -> dict[str, str]:
 
 
 def inspection_labels(name: str, content: str) -> dict[str, str]:
-    """Labels of a pod that reads the model of the LLMDeployment `name`; `content` tells what it reads, and how."""
+    """Labels of an inspection pod of the LLMDeployment `name`; `content` is a hash of what it reads, and how."""
     return {
         "app.kubernetes.io/name": "triton-vllm-inspection",
         MANAGED_BY_LABEL: FIELD_MANAGER,
@@ -49,7 +49,8 @@ def inspection_labels(name: str, content: str) -> dict[str, str]:
 
 
 def selector(name: str) -> dict[str, str]:
-    """Labels that select the pods of the LLMDeployment `name`; they never change, as a Deployment demands."""
+    """Labels that select the serving pods of the LLMDeployment `name`. They never change: a Deployment's selector is
+    immutable."""
     return {INSTANCE_LABEL: name}
 
 
@@ -59,5 +60,5 @@ def headless(name: str) -> str:
 
 
 def repository(name: str, config_hash: str) -> str:
-    """Name of the ConfigMap with the model repository; a changed content is a new ConfigMap."""
+    """Name of the ConfigMap with the model repository: changed content makes a new ConfigMap."""
     return f"{name}-{config_hash}"

@@ -1,4 +1,4 @@
-"""Building blocks of the typed custom resource: a strict base model and annotations that the CRD writer reads.
+"""Building blocks of the typed custom resource: a strict base model and the annotations that `crd.py` reads.
 
 Keys of `json_schema_extra` used here:
   x-kubernetes-*      copied into the CRD as they are (CEL rules, int-or-string, preserve-unknown-fields);
@@ -25,7 +25,7 @@ Quantity = Annotated[
 
 
 class Model(BaseModel):
-    """Base of every part of the custom resource: camelCase outside, snake_case inside, unknown fields refused."""
+    """Base of every block of the custom resource: camelCase in YAML, snake_case in Python, unknown fields rejected."""
 
     model_config = ConfigDict(
         alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, use_attribute_docstrings=True
@@ -33,7 +33,7 @@ class Model(BaseModel):
 
 
 def cel(*rules: tuple[str, str], **more: Any) -> dict[str, Any]:
-    """CEL rules as (rule, message) pairs, in the form that the CRD writer copies."""
+    """The schema extension for CEL rules, given as (rule, message) pairs."""
     return {"x-kubernetes-validations": [{"rule": rule, "message": message} for rule, message in rules], **more}
 
 
@@ -43,5 +43,5 @@ def embedded(kind: str) -> Any:
 
 
 def field(default: Any = None, **kwargs: Any) -> Any:
-    """An optional field; None means that it is absent."""
+    """An optional field; the default None means that it is not set."""
     return Field(default=default, **kwargs)

@@ -19,26 +19,32 @@ from triton_vllm_operator.api.spec.service import ServiceSpec
 
 
 class LLMDeploymentSpec(Model):
-    """What is wanted: one model, served by Triton and vLLM."""
+    """The desired state: one model, served by Triton and vLLM."""
 
-    model: ModelSpec = Field(description="Which model is served, under which name.")
-    engine: EngineSpec = field(EngineSpec(), description="Arguments of the vLLM engine.")
-    sampling: SamplingSpec = field(
-        SamplingSpec(), description="Sampling parameters of requests that set none, and named sets of them."
+    model: ModelSpec = Field(description="The model to serve, and its served name.")
+    engine: EngineSpec = field(
+        EngineSpec(),
+        description="Arguments of the vLLM engine. Fields that are not set have vLLM's defaults, unless described "
+        "otherwise.",
     )
-    server: ServerSpec = field(ServerSpec(), description="The Triton server around the engine.")
-    resources: ResourcesSpec = field(ResourcesSpec(), description="Compute resources of each pod.")
-    replicas: int = field(1, ge=0, le=1000, description="Number of pods. Each one holds its own engine and GPUs.")
-    scheduling: SchedulingSpec = field(SchedulingSpec(), description="Where pods may run.")
-    pod_template: PodTemplateSpec = field(PodTemplateSpec(), description="A small typed set of additions to the pods.")
-    service: ServiceSpec = field(ServiceSpec(), description="How clients inside the cluster reach the pods.")
+    sampling: SamplingSpec = field(
+        SamplingSpec(),
+        description="Default sampling parameters, and named sets of them. The values of a request take precedence over "
+        "those of its profile, and these over the defaults.",
+    )
+    server: ServerSpec = field(ServerSpec(), description="Settings of the Triton server.")
+    resources: ResourcesSpec = field(ResourcesSpec(), description="Compute resources per pod.")
+    replicas: int = field(1, ge=0, le=1000, description="Number of pods. Each has its own engine and GPUs. Default: 1.")
+    scheduling: SchedulingSpec = field(SchedulingSpec(), description="Scheduling constraints of the pods.")
+    pod_template: PodTemplateSpec = field(PodTemplateSpec(), description="Additions to the pods.")
+    service: ServiceSpec = field(ServiceSpec(), description="The Service of the pods and its PodDisruptionBudget.")
     planning: PlanningSpec = field(
-        PlanningSpec(), description="Whether the operator learns what the model needs before pods may hold GPUs."
+        PlanningSpec(), description="Whether the operator plans the model's GPU memory before it creates pods."
     )
 
 
 class LLMDeployment(Model):
-    """One LLMDeployment as read from the API server: its identity and its typed spec."""
+    """An LLMDeployment as read from the API server: its identity and its typed spec."""
 
     name: str
     namespace: str
@@ -50,10 +56,11 @@ class LLMDeployment(Model):
 
     @classmethod
     def parse(cls, obj: dict[str, Any]) -> Self:
-        """Read a Kubernetes object.
+        """Parse a Kubernetes object.
 
         Raises:
-            pydantic.ValidationError: the spec holds what this version of the operator does not know.
+            pydantic.ValidationError: the spec is invalid, or has fields that this version of the operator does not
+                know.
         """
         meta = obj["metadata"]
         return cls(
@@ -91,5 +98,5 @@ class LLMDeployment(Model):
 
     @property
     def gpus_per_pod(self) -> int:
-        """GPUs that one pod holds: tensor parallel size x pipeline parallel size."""
+        """GPUs per pod: tensor parallel size x pipeline parallel size."""
         return (self.spec.engine.tensor_parallel_size or 1) * self.spec.engine.pipeline_parallel_size

@@ -11,7 +11,9 @@ from triton_vllm_operator.api.schema import Model, cel, field
 from triton_vllm_operator.api.secret_ref import SecretKeyRef
 
 SERVED_NAME_PATTERN = "^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
-_NAME_MESSAGE = "name holds letters, digits, '.', '_' and '-', starts and ends with a letter or digit, and has no '..'"
+_NAME_MESSAGE = (
+    "name must consist of letters, digits, '.', '_' and '-', start and end with a letter or digit, and have no '..'"
+)
 
 
 def _uri(text: str) -> str:
@@ -21,7 +23,7 @@ def _uri(text: str) -> str:
 
 
 def _served_name(text: str) -> str:
-    """It becomes a directory of the model repository: never a path."""
+    """Check a served name: it becomes a directory of the model repository, so it must not be a path."""
     if ".." in text or not re.fullmatch(SERVED_NAME_PATTERN, text):
         raise ValueError(_NAME_MESSAGE)
     return text
@@ -42,7 +44,7 @@ def _schemes(sources: list[type[ModelSource]]) -> str:
 
 
 class ModelSpec(Model):
-    """Which model is served, under which name."""
+    """The model to serve, and its served name."""
 
     model_config = Model.model_config | {
         "json_schema_extra": cel(
@@ -67,7 +69,7 @@ class ModelSpec(Model):
     )
     name: Annotated[str, AfterValidator(_served_name)] | None = field(
         max_length=63,
-        description="Name under which the model is served, in /v2/models/NAME/generate. Default: metadata.name.",
+        description="Served model name, as in /v2/models/NAME/generate. Default: metadata.name.",
         json_schema_extra=cel(
             (
                 f"self.matches('{SERVED_NAME_PATTERN}') && !self.contains('..')",
@@ -79,11 +81,12 @@ class ModelSpec(Model):
         min_length=1,
         max_length=200,
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$",
-        description="Branch, tag or commit of the Hugging Face repository; the same as @REVISION in the uri.",
+        description="Branch, tag or commit of the Hugging Face repository. Equivalent to @REVISION in uri. "
+        "Default: the repository's default branch.",
     )
     token_secret_ref: SecretKeyRef | None = field(
-        description="Secret with the Hugging Face token of a gated or private repository. "
-        "The pod reads it; the operator does not."
+        description="Secret with a Hugging Face token, for a gated or private repository. Only pods read it, never the "
+        "operator."
     )
 
     @property

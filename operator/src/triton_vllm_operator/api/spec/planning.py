@@ -6,10 +6,11 @@ from triton_vllm_operator.api.schema import Model, field
 
 
 class PlanningSpec(Model):
-    """Whether the operator learns what the model needs before pods may hold GPUs."""
+    """Whether the operator plans the model's GPU memory before it creates pods."""
 
     mode: Literal["Enforce", "Advise", "Off"] = field(
         "Enforce",
-        description="Enforce makes no pods for a model that cannot be loaded or does not fit the GPUs; "
-        "Advise reads and chooses, and only says so in the conditions; Off neither reads the model nor plans.",
+        description="Enforce: create no pods for a model that cannot be loaded or does not fit the GPUs. Advise: plan "
+        "and choose values, but only report such problems in the conditions. Off: neither read the model nor plan. "
+        "Default: Enforce.",
     )

@@ -8,58 +8,67 @@ from triton_vllm_operator.api.schema import Model, cel, field
 
 
 class SamplingValues(Model):
-    """Sampling parameters, used where a request sets none. Absent: the model's generation_config, then vLLM's own."""
+    """Default sampling parameters. Not set: the value of the model's generation_config, else vLLM's default."""
 
     temperature: float | None = field(
-        ge=0, le=2, description="How much chance is in the choice of a token; 0 always takes the most likely one."
+        ge=0, le=2, description="Sampling temperature. 0 is greedy: always the most likely token."
     )
     top_p: float | None = field(
-        gt=0, le=1, description="Only the most likely tokens that together have this probability are chosen from."
+        gt=0,
+        le=1,
+        description="Nucleus sampling: sample only from the most likely tokens whose probabilities add up to topP.",
     )
-    top_k: int | None = field(ge=0, description="Only so many of the most likely tokens are chosen from; 0 for all.")
+    top_k: int | None = field(ge=0, description="Sample only from the K most likely tokens. 0 disables the limit.")
     min_p: float | None = field(
         ge=0,
         le=1,
-        description="Tokens are left out that are less likely than this part of the most likely one.",
+        description="Minimum probability of a token, relative to the most likely token.",
     )
     repetition_penalty: float | None = field(
         gt=0,
-        description="Above 1 makes tokens of the prompt and the answer less likely, below 1 more likely.",
+        description="Penalty for tokens that are in the prompt or the output: above 1 makes them less likely, below 1 "
+        "more.",
     )
     presence_penalty: float | None = field(
-        ge=-2, le=2, description="Above 0 makes tokens that are in the answer already less likely."
+        ge=-2,
+        le=2,
+        description="Penalty for tokens that are in the output: above 0 makes them less likely, below 0 more.",
     )
     frequency_penalty: float | None = field(
-        ge=-2, le=2, description="Above 0 makes tokens less likely, the more often they are in the answer already."
+        ge=-2,
+        le=2,
+        description="Penalty per occurrence of a token in the output: above 0 makes it less likely, below 0 more.",
     )
     max_tokens: int | None = field(
         ge=1,
-        description="Longest answer in tokens. Where nothing says it: 16 in Triton's protocols, and in OpenAI's chat "
-        "what is left of maxModelLen.",
+        description="Maximum number of tokens to generate. Default: 16 in Triton's protocols; in the OpenAI chat API, "
+        "what the prompt leaves of maxModelLen.",
     )
     min_tokens: int | None = field(
-        ge=0, description="Shortest answer in tokens. Needs a maxTokens that is no smaller, here or in the defaults."
+        ge=0,
+        description="Minimum number of tokens to generate. Requires maxTokens, here or in the defaults, of at least "
+        "this number.",
     )
     stop: list[Annotated[str, Field(min_length=1, max_length=256)]] = field(
-        [], max_length=16, description="Texts that end the answer; they are no part of it."
+        [], max_length=16, description="Strings that end generation. They are not included in the output."
     )
     seed: int | None = field(
-        ge=0, description="Seed of the random numbers: the same request then gets the same answer."
+        ge=0, description="Random seed of the request: the same request then gets the same output."
     )
 
 
 class SamplingProfile(SamplingValues):
-    """Sampling parameters under a name."""
+    """A named set of sampling parameters."""
 
     name: str = Field(
         max_length=63,
         pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
-        description='Name that a request gives as "profile", in either protocol.',
+        description="Name of the profile. A request selects it with \"profile\", in Triton's and OpenAI's protocols.",
     )
 
 
 def _effective(name: str) -> str:
-    """CEL: what the profile `p` says, else the defaults, else 0. An absent `sampling` is judged without `defaults`."""
+    """CEL: the value of profile `p`, else of the defaults, else 0. Without `sampling`, `defaults` is absent too."""
     return f"(has(p.{name}) ? p.{name} : {_default(name)})"
 
 
@@ -68,27 +77,32 @@ def _default(name: str) -> str:
 
 
 class SamplingSpec(Model):
-    """Sampling parameters of requests that set none. A request's own values win over its profile, the profile over the
-    defaults, and those over the model's generation_config; both protocols obey them."""
+    """Sampling parameters that a request does not set itself. In order of precedence: the request, its profile, the
+    defaults, the model's generation_config. They apply to Triton's and to OpenAI's protocols."""
 
     model_config = Model.model_config | {
         "json_schema_extra": cel(
             (
                 f"{_default('minTokens')} <= {_default('maxTokens')}",
-                "defaults: minTokens needs a maxTokens that is no smaller",
+                "defaults: minTokens requires maxTokens, and maxTokens must be at least minTokens",
             ),
             (
                 f"!has(self.profiles) || self.profiles.all(p, {_effective('minTokens')} <= {_effective('maxTokens')})",
-                "profiles: minTokens needs a maxTokens that is no smaller, in the profile or in the defaults",
+                "profiles: minTokens requires maxTokens, in the profile or in the defaults, and maxTokens must be at "
+                "least minTokens",
             ),
         )
     }
 
-    defaults: SamplingValues = field(SamplingValues(), description="Used where neither request nor profile says more.")
+    defaults: SamplingValues = field(
+        SamplingValues(),
+        description="Values for requests that set neither the parameter nor a profile with it. A parameter that is not "
+        "set here has the value of the model's generation_config, else vLLM's default.",
+    )
     profiles: list[SamplingProfile] = field(
         [],
         max_length=32,
-        description="Sets of values that a request names: profile: NAME in the body, in either protocol.",
+        description='Named sets of values. A request selects one with "profile": NAME in its body.',
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
 

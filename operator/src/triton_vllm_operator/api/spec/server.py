@@ -10,63 +10,66 @@ from triton_vllm_operator.api.spec.limits import LimitsSpec
 
 
 class OpenAISpec(Model):
-    """vLLM's own OpenAI server on port 9000, from the same engine."""
+    """vLLM's OpenAI-compatible server on port 9000, with the same engine."""
 
     enabled: bool = field(
-        False, description="Whether the pods answer OpenAI's protocol, and the Service publishes port 9000 as openai."
+        False, description="Serve the OpenAI API, and publish port 9000 of the Service as openai. Default: false."
     )
     api_key_secret_ref: SecretKeyRef | None = field(
-        description="Secret with the key that clients must send as bearer token. Absent: no key is asked for. "
-        "Health, report and Triton's protocols never ask for it."
+        description="Secret with the API key that clients must send as bearer token. Not set: no key is required. "
+        "Health checks, the report and Triton's protocols never require it."
     )
     extra_args: dict[str, Any] = field(
         {},
         max_length=64,
-        description="Arguments of vLLM's server by vLLM's own name, for example "
+        description="Arguments of vLLM's OpenAI server, by vLLM's names, for example "
         "{enable_auto_tool_choice: true, tool_call_parser: hermes}.",
         json_schema_extra={"x-kubernetes-preserve-unknown-fields": True},
     )
 
 
 class ServerSpec(Model):
-    """The Triton server around the engine."""
+    """Settings of the Triton server."""
 
     image: str | None = field(
         min_length=1,
         max_length=512,
         pattern=r"^\S+$",
-        description="Serving image. Default: the operator's own image; with a release YY.MM, NVIDIA's image of it.",
+        description="Serving image. Default: the operator's own image, or NVIDIA's image if release is YY.MM.",
     )
     release: str | None = field(
         pattern=r"^([0-9]{2}\.(0[1-9]|1[0-2])|vllm-[0-9]+\.[0-9]+\.[0-9]+)$",
-        description="Release of the serving image: YY.MM of NVIDIA's image, or vllm-X.Y.Z of the operator's own. "
-        "Needed with an image whose tag does not name its release.",
+        description="Release of the serving image: YY.MM for NVIDIA's image, vllm-X.Y.Z for the operator's own. "
+        "Required if the tag of the image does not name its release.",
     )
     log_level: Literal["Error", "Warning", "Info", "Verbose"] = field(
-        "Info", description="What the server logs: Error, Warning and above, Info and above, or Verbose."
+        "Info",
+        description="Minimum severity of the server's log messages; Verbose is the most detailed. Default: Info.",
     )
     drain_seconds: int = field(
         60,
         ge=0,
         le=3600,
-        description="Seconds that a stopping pod has to finish the requests that it has accepted.",
+        description="Seconds that a terminating pod has to finish the requests that it has accepted. Default: 60.",
     )
     request_timeout_seconds: int | None = field(
         ge=1,
         le=86400,
-        description="Longest time that one request may take, waiting included; then it ends with an error. It bounds "
-        "what a plain generate costs whose client has gone. Default: no limit.",
+        description="Maximum duration of a request in seconds, queueing included, after which it fails. Also bounds a "
+        "non-streaming generate request whose client has disconnected. Default: no limit.",
     )
-    limits: LimitsSpec = field(LimitsSpec(), description="What one request may ask for.")
+    limits: LimitsSpec = field(
+        LimitsSpec(), description="Limits per request. A request above a limit is rejected with status 400."
+    )
     open_ai: OpenAISpec = field(
         OpenAISpec(),
         alias="openAI",
-        description="OpenAI's protocol beside Triton's, from the same engine. Default: off.",
+        description="The OpenAI API beside Triton's protocols, with the same engine. Default: disabled.",
     )
     extra_args: list[Annotated[str, Field(min_length=3, max_length=1024, pattern=r"^--[a-z][a-z0-9-]*(=.*)?$")]] = (
         field(
             [],
             max_length=64,
-            description="More tritonserver flags as --flag=value. Flags that the operator sets are refused.",
+            description="Additional tritonserver flags, as --flag=value. Flags that the operator sets are rejected.",
         )
     )
