@@ -124,6 +124,12 @@ class ControlPlane:
         finally:
             connection.close()
 
+    def must(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> dict[str, Any]:
+        """One request as the administrator that must succeed; the answer. AssertionError with the message otherwise."""
+        code, answer = self.request(method, path, body, content_type)
+        assert code < 300, f"{method} {path}: HTTP {code}: {answer.get('message', answer)}"
+        return answer
+
     def connect(self) -> http.client.HTTPSConnection:
         """A connection of one's own."""
         return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=60, context=self._trust)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from triton_vllm_operator.kube import login
 from triton_vllm_operator.kube.client import Client
 
 CRD = Path(__file__).parents[3] / "crds" / "llmdeployments.yaml"
+NAMESPACES = "/api/v1/namespaces"
 KIND = "/apis/serving.triton-vllm.dev/v1alpha1/llmdeployments"
 StartOperator = Callable[..., OperatorProcess]
 
@@ -40,9 +40,8 @@ def plane(request: pytest.FixtureRequest) -> Iterator[ControlPlane]:
 
 def install_crd(running: ControlPlane) -> None:
     """Our CRD, and wait until it is served."""
-    crd = yaml.safe_load(CRD.read_text())
-    status, answer = running.request("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd)
-    assert status == 201, answer
+    crd = yaml.load(CRD.read_text(), yaml.CSafeLoader)
+    running.must("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd)
     eventually("the CRD is served", lambda: running.request("GET", KIND)[0] == 200)
 
 
@@ -51,10 +50,9 @@ def namespace(plane: ControlPlane) -> Iterator[str]:
     """A namespace of its own for the test, with Pod Security `restricted` enforced."""
     name = f"test-{next(_numbers)}"
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
-    plane.kubectl("create", "-f", "-", stdin=json.dumps(body))
+    plane.must("POST", NAMESPACES, {"metadata": {"name": name, "labels": labels}})
     yield name
-    plane.kubectl("delete", "namespace", name, "--wait=false")
+    plane.must("DELETE", f"{NAMESPACES}/{name}")
 
 
 @pytest_asyncio.fixture

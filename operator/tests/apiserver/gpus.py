@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from tests.apiserver.controlplane import ControlPlane
 from tests.apiserver.operators import eventually
-from tests.apiserver.view import Object, View
+from tests.apiserver.view import MERGE_PATCH, Object, View
+from triton_vllm_operator.api import kinds
 
 LACKING = "0/2 nodes are available: 2 Insufficient nvidia.com/gpu."
+NAMESPACES = "/api/v1/namespaces"
 UNSCHEDULABLE: Object = {
     "phase": "Pending",
     "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": LACKING}],
@@ -21,22 +22,20 @@ UNSCHEDULABLE: Object = {
 @contextmanager
 def node_there(plane: ControlPlane, name: str, made: Object) -> Iterator[None]:
     """While it lasts, the cluster has this node; `made`: its metadata and status."""
-    body = {"apiVersion": "v1", "kind": "Node", "metadata": {**made["metadata"], "name": name}}
-    plane.kubectl("create", "-f", "-", stdin=json.dumps(body))
-    status = json.dumps({"status": made["status"]})
-    plane.kubectl("patch", "node", name, "--subresource=status", "--type=merge", "-p", status)
+    plane.must("POST", kinds.NODE.path(), {"metadata": {**made["metadata"], "name": name}})
+    plane.must("PATCH", kinds.NODE.path(name=name, subresource="status"), {"status": made["status"]}, MERGE_PATCH)
     yield
-    plane.kubectl("delete", "node", name, "--wait=false")
+    plane.must("DELETE", kinds.NODE.path(name=name))
 
 
 @contextmanager
 def namespace_there(plane: ControlPlane, name: str) -> Iterator[View]:
     """While it lasts, the cluster has this namespace, in which pods can be made."""
-    plane.kubectl("create", "namespace", name)
+    plane.must("POST", NAMESPACES, {"metadata": {"name": name}})
     account = f"/api/v1/namespaces/{name}/serviceaccounts/default"
     eventually("its service account", lambda: plane.request("GET", account)[0] == 200)
     yield View(plane, name)
-    plane.kubectl("delete", "namespace", name, "--wait=false")
+    plane.must("DELETE", f"{NAMESPACES}/{name}")
 
 
 def serving_pod_gets(view: View, status: Object) -> None:
@@ -58,7 +57,5 @@ def hold(view: View, name: str, node: str, gpus: int, **spec: Any) -> None:
     }  # fmt: skip
     limits = {"limits": {"nvidia.com/gpu": str(gpus)}}
     container = {"name": "c", "image": "i", "resources": limits, "securityContext": secure}
-    body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}}
-    view.kubectl("create", "-f", "-", stdin=json.dumps({**body, "spec": {
-        "nodeName": node, "containers": [container], **spec,
-    }}))  # fmt: skip
+    body = {"metadata": {"name": name}, "spec": {"nodeName": node, "containers": [container], **spec}}
+    view.plane.must("POST", kinds.POD.path(view.namespace), body)

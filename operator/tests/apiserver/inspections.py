@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Any
 
 from tests.apiserver.operators import eventually
 from tests.apiserver.view import Object, View
+from triton_vllm_operator.api import kinds
 from triton_vllm_operator.plan.inspection_protocol import InspectedModel, InspectionResult, encode_result
 
 IMAGE = ("--operator-image=registry.example/operator:1",)
@@ -17,7 +17,7 @@ SELECTOR = "serving.triton-vllm.dev/inspects"
 
 def inspections(view: View) -> list[Object]:
     """Those that are not being deleted."""
-    items: list[Object] = json.loads(view.kubectl("get", "pods", "-l", SELECTOR, "-o", "json"))["items"]
+    items = view.all_of(kinds.POD, SELECTOR)
     return [item for item in items if "deletionTimestamp" not in item["metadata"]]
 
 

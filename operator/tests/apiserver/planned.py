@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.apiserver.controlplane import ControlPlane
+from tests.apiserver.gpus import node_there
 from tests.apiserver.view import Object, View
 from tests.builders.deployments import H100, LLAMA_8B, LLAMA_70B, node
 from triton_vllm_operator.capacity import shape_from_config
@@ -25,12 +25,8 @@ ONE_GPU = {"tensorParallelSize": 1}
 @contextmanager
 def gpu_node(plane: ControlPlane, namespace: str) -> Iterator[View]:
     """A namespace in a cluster with one node of eight H100."""
-    name = f"gpu-{namespace}"
-    plane.kubectl("create", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "Node", **node(H100, name=name)}))
-    status = json.dumps({"status": node(H100)["status"]})
-    plane.kubectl("patch", "node", name, "--subresource=status", "--type=merge", "-p", status)
-    yield View(plane, namespace)
-    plane.kubectl("delete", "node", name, "--wait=false")
+    with node_there(plane, f"gpu-{namespace}", node(H100)):
+        yield View(plane, namespace)
 
 
 def fits(view: View, name: str = "a") -> tuple[str, str]:

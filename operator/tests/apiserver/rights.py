@@ -42,7 +42,7 @@ def rendered(*values: str, kinds: Collection[str] = tuple(PLURALS), everywhere: 
     scope = () if everywhere else (f"namespaces={{{SPACE}}}",)
     command += [word for value in (*scope, *values) for word in ("--set", value)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    found = [obj for obj in yaml.safe_load_all(done.stdout) if obj and obj["kind"] in kinds]
+    found = [obj for obj in yaml.load_all(done.stdout, yaml.CSafeLoader) if obj and obj["kind"] in kinds]
     return json.dumps(found)
 
 

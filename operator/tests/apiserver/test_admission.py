@@ -10,6 +10,7 @@ import pytest
 
 from tests.apiserver.controlplane import ControlPlane
 from tests.apiserver.view import llm
+from triton_vllm_operator.api import kinds
 
 pytestmark = pytest.mark.every_version
 
@@ -135,37 +136,45 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
 BAD_NAMES = ("1model", "my.model", "a" * 55)
 
 
-def refusal(plane: ControlPlane, namespace: str, obj: dict[str, Any]) -> str:
-    """The API server's message; the object must be refused."""
-    with pytest.raises(subprocess.CalledProcessError) as refused:
-        plane.kubectl("create", "-n", namespace, "--validate=strict", "-f", "-", stdin=json.dumps(obj))
-    return str(refused.value.stderr)
+def create(plane: ControlPlane, obj: dict[str, Any]) -> tuple[int, str]:
+    """HTTP status and message of the API server for a new object, which is not stored."""
+    path = f"{kinds.LLM_DEPLOYMENT.path('default')}?fieldValidation=Strict&dryRun=All"
+    code, answer = plane.request("POST", path, obj)
+    return code, str(answer.get("message", ""))
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_a_bad_spec_is_refused_with_its_field_and_what_is_allowed(
-    plane: ControlPlane, namespace: str, case: str
-) -> None:
+def test_a_bad_spec_is_rejected_with_its_field_and_what_is_allowed(plane: ControlPlane, case: str) -> None:
     spec, field, allowed = BAD[case]
-    told = refusal(plane, namespace, llm("bad", **spec))
-    assert field in told
-    assert allowed in told
+    code, message = create(plane, llm("bad", **spec))
+    assert code in (400, 422)
+    assert field in message
+    assert allowed in message
 
 
 @pytest.mark.parametrize("name", BAD_NAMES)
-def test_a_name_that_no_service_can_have_is_refused(plane: ControlPlane, namespace: str, name: str) -> None:
-    assert "metadata.name becomes the name of a Service" in refusal(plane, namespace, llm(name))
+def test_a_name_that_no_service_can_have_is_rejected(plane: ControlPlane, name: str) -> None:
+    code, message = create(plane, llm(name))
+    assert (code, "metadata.name becomes the name of a Service" in message) == (422, True)
 
 
-def test_the_longest_name_is_accepted(plane: ControlPlane, namespace: str) -> None:
-    plane.kubectl("create", "-n", namespace, "-f", "-", stdin=json.dumps(llm("a" * 54)))
+def test_kubectl_shows_the_message_of_the_api_server(plane: ControlPlane, namespace: str) -> None:
+    spec, field, allowed = BAD["memory 1.5"]
+    with pytest.raises(subprocess.CalledProcessError) as rejected:
+        plane.kubectl("create", "-n", namespace, "-f", "-", stdin=json.dumps(llm("bad", **spec)))
+    assert field in rejected.value.stderr
+    assert allowed in rejected.value.stderr
+
+
+def test_the_longest_name_is_accepted(plane: ControlPlane) -> None:
+    assert create(plane, llm("a" * 54)) == (201, "")
 
 
 SAMPLING = {"defaults": {"maxTokens": 9}, "profiles": [{"name": "a", "minTokens": 9}, {"name": "b", "minTokens": 0}]}
 
 
-def test_shortest_and_longest_may_come_from_different_places(plane: ControlPlane, namespace: str) -> None:
-    plane.kubectl("create", "-n", namespace, "-f", "-", stdin=json.dumps(llm("lengths", sampling=SAMPLING)))
+def test_the_limits_of_a_length_may_come_from_the_profile_and_the_defaults(plane: ControlPlane) -> None:
+    assert create(plane, llm("lengths", sampling=SAMPLING)) == (201, "")
 
 
 def test_kubectl_explains_the_fields_of_requests(plane: ControlPlane) -> None:

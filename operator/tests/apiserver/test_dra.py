@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import pytest
@@ -25,8 +24,7 @@ pytestmark = pytest.mark.every_version
 
 
 def publish(plane: ControlPlane, body: Object, name: str) -> None:
-    head = {"apiVersion": kinds.RESOURCE_SLICE.api_version, "kind": "ResourceSlice", "metadata": {"name": name}}
-    plane.kubectl("create", "-f", "-", stdin=json.dumps({**head, "spec": body["spec"]}))
+    plane.must("POST", kinds.RESOURCE_SLICE.path(), {"metadata": {"name": name}, "spec": body["spec"]})
 
 
 @pytest.fixture
@@ -37,7 +35,8 @@ def view(plane: ControlPlane, namespace: str) -> Iterator[View]:
         others = slice_(device("gpu-0"), node=namespace, driver="gpu.example.com", pool="others")
         publish(plane, others, f"{namespace}-others")
         yield View(plane, namespace)
-        plane.kubectl("delete", "resourceslice", f"{namespace}-gpus", f"{namespace}-others", "--wait=false")
+        for name in (f"{namespace}-gpus", f"{namespace}-others"):
+            plane.must("DELETE", kinds.RESOURCE_SLICE.path(name=name))
 
 
 @pytest.fixture

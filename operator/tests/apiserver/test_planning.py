@@ -223,10 +223,10 @@ def test_pods_of_a_changed_model_are_replaced(view: View, operator: OperatorProc
 
 
 def test_a_namespace_that_takes_no_more_pods_holds_nothing_back(view: View, operator: OperatorProcess) -> None:
-    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q"}, "spec": {"hard": {"pods": "0"}}}
-    view.apply(quota)
-    used = "jsonpath={.status.used.pods}"
-    eventually("the quota counts", lambda: view.kubectl("get", "resourcequota", "q", "-o", used) == "0")
+    path = f"/api/v1/namespaces/{view.namespace}/resourcequotas"
+    view.plane.must("POST", path, {"metadata": {"name": "q"}, "spec": {"hard": {"pods": "0"}}})
+    used = {"used": {"pods": "0"}}.items()
+    eventually("the quota counts", lambda: used <= view.plane.must("GET", f"{path}/q").get("status", {}).items())
     view.apply(llm("a"))
     view.wait_children()
     eventually("said so", lambda: fits(view) == ("Unknown", "InspectionRefused"))

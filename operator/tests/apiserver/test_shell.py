@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import time
-from typing import Any
 
 import pytest
 
 from tests.apiserver.controlplane import ControlPlane
 from tests.apiserver.fixtures import StartOperator, install_crd
 from tests.apiserver.operators import TOY, eventually
+from tests.apiserver.view import View, llm
 
 pytestmark = pytest.mark.every_version
 
@@ -25,31 +24,22 @@ runpy.run_module("tests.apiserver.toy", run_name="__main__")
 """
 
 
-def llm(namespace: str, name: str, uri: str = "hf://org/model") -> str:
-    return json.dumps(
-        {
-            "apiVersion": "serving.triton-vllm.dev/v1alpha1",
-            "kind": "LLMDeployment",
-            "metadata": {"namespace": namespace, "name": name},
-            "spec": {"model": {"uri": uri}},
-        }
-    )
+def apply(plane: ControlPlane, namespace: str, name: str, uri: str = "hf://org/model") -> None:
+    View(plane, namespace).apply(llm(name, model={"uri": uri}))
 
 
 def data_of(plane: ControlPlane, namespace: str, name: str) -> dict[str, str]:
-    """Data of a ConfigMap, empty when it is not there."""
-    out = plane.kubectl("get", "configmap", name, "-n", namespace, "-o", "json", "--ignore-not-found")
-    found: dict[str, Any] = json.loads(out or "{}")
-    return dict(found.get("data", {}))
+    """Data of a ConfigMap, empty if there is none."""
+    return dict((View(plane, namespace).get("configmap", name) or {}).get("data", {}))
 
 
 def test_a_resource_gets_its_child_and_the_child_follows_the_spec(
     plane: ControlPlane, namespace: str, start_operator: StartOperator
 ) -> None:
     start_operator(program=TOY)
-    plane.kubectl("apply", "-f", "-", stdin=llm(namespace, "a"))
+    apply(plane, namespace, "a")
     eventually("child", lambda: data_of(plane, namespace, "a-toy") == {"uri": "hf://org/model"})
-    plane.kubectl("apply", "-f", "-", stdin=llm(namespace, "a", "hf://org/other"))
+    apply(plane, namespace, "a", "hf://org/other")
     eventually("new child", lambda: data_of(plane, namespace, "a-toy") == {"uri": "hf://org/other"})
 
 
@@ -58,7 +48,7 @@ def test_the_watch_of_resources_runs_under_a_user_without_a_name(
 ) -> None:
     operator = start_operator(program=("-c", NAMELESS))
     eventually("caught up", operator.ready, 20)
-    plane.kubectl("apply", "-f", "-", stdin=llm(namespace, "a"))
+    apply(plane, namespace, "a")
     eventually("child", lambda: bool(data_of(plane, namespace, "a-toy")))
     assert operator.metric("triton_vllm_operator_watch_starts") == 1
     assert "watch of LLMDeployments ended" not in operator.log.read_text()
@@ -66,7 +56,7 @@ def test_the_watch_of_resources_runs_under_a_user_without_a_name(
 
 def test_a_deleted_child_comes_back(plane: ControlPlane, namespace: str, start_operator: StartOperator) -> None:
     start_operator(program=TOY)
-    plane.kubectl("apply", "-f", "-", stdin=llm(namespace, "a"))
+    apply(plane, namespace, "a")
     eventually("child", lambda: bool(data_of(plane, namespace, "a-toy")))
     plane.kubectl("delete", "configmap", "a-toy", "-n", namespace)
     eventually("child again", lambda: bool(data_of(plane, namespace, "a-toy")))
@@ -76,7 +66,7 @@ def test_children_of_a_deleted_resource_are_collected_and_not_made_again(
     plane: ControlPlane, namespace: str, start_operator: StartOperator
 ) -> None:
     operator = start_operator(program=TOY)
-    plane.kubectl("apply", "-f", "-", stdin=llm(namespace, "a"))
+    apply(plane, namespace, "a")
     eventually("child", lambda: bool(data_of(plane, namespace, "a-toy")))
     plane.kubectl("delete", "llm", "a", "-n", namespace)
     eventually("collected", lambda: not data_of(plane, namespace, "a-toy"))
@@ -89,7 +79,7 @@ def test_nothing_is_written_after_a_restart_when_nothing_changed(
     plane: ControlPlane, namespace: str, start_operator: StartOperator
 ) -> None:
     first = start_operator(program=TOY)
-    plane.kubectl("apply", "-f", "-", stdin=llm(namespace, "a"))
+    apply(plane, namespace, "a")
     eventually("child", lambda: bool(data_of(plane, namespace, "a-toy")))
     assert first.stop() == 0
     second = start_operator(program=TOY)
@@ -107,7 +97,7 @@ def test_a_crd_that_is_removed_and_put_back_is_served_again(
     plane.kubectl("delete", "crd", "llmdeployments.serving.triton-vllm.dev")
     time.sleep(3)
     install_crd(plane)
-    plane.kubectl("apply", "-f", "-", stdin=llm(namespace, "a"))
+    apply(plane, namespace, "a")
     eventually("child", lambda: bool(data_of(plane, namespace, "a-toy")))
     assert operator.get("/healthz")[0] == 200
 
@@ -130,7 +120,7 @@ def test_a_killed_leader_is_replaced(plane: ControlPlane, namespace: str, start_
     eventually("second ready", second.ready)
     first.kill()
     eventually("second leads", second.leads)
-    plane.kubectl("apply", "-f", "-", stdin=llm(namespace, "a"))
+    apply(plane, namespace, "a")
     eventually("child", lambda: bool(data_of(plane, namespace, "a-toy")))
 
 
@@ -144,7 +134,7 @@ def test_a_paused_leader_writes_nothing_when_it_goes_on(
     eventually("second ready", second.ready)
     first.send(signal.SIGSTOP)
     eventually("second leads", second.leads)
-    plane.kubectl("apply", "-f", "-", stdin=llm(namespace, "a"))
+    apply(plane, namespace, "a")
     eventually("child", lambda: bool(data_of(plane, namespace, "a-toy")))
     plane.kubectl("delete", "configmap", "a-toy", "-n", namespace)
     first.send(signal.SIGCONT)

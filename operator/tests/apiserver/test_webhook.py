@@ -14,6 +14,7 @@ import pytest
 
 from e2e.cluster.images import binaries
 from tests.apiserver.fixtures import StartOperator
+from tests.apiserver.gpus import node_there
 from tests.apiserver.inspections import IMAGE, inspection, says
 from tests.apiserver.operators import PROVEN, OperatorProcess, eventually
 from tests.apiserver.planned import LARGE
@@ -201,13 +202,8 @@ def planner(hook: Installed, start_operator: StartOperator, gpus: None) -> Opera
 @pytest.fixture
 def gpus(view: View) -> Iterator[None]:
     """One node of eight H100."""
-    name = f"gpu-{view.namespace}"
-    body = {"apiVersion": "v1", "kind": "Node", **node(H100, name=name)}
-    view.plane.kubectl("create", "-f", "-", stdin=json.dumps(body))
-    status = json.dumps({"status": node(H100)["status"]})
-    view.plane.kubectl("patch", "node", name, "--subresource=status", "--type=merge", "-p", status)
-    yield
-    view.plane.kubectl("delete", "node", name, "--wait=false")
+    with node_there(view.plane, f"gpu-{view.namespace}", node(H100)):
+        yield
 
 
 def test_a_model_that_was_read_and_would_no_longer_fit_is_refused(view: View, planner: OperatorProcess) -> None:

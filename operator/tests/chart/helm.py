@@ -42,7 +42,7 @@ class Helm:
         """The chart's objects. AssertionError with helm's words when it refuses."""
         done = self.run("template", RELEASE, str(CHART), f"--namespace={namespace}", *options, values=values)
         assert done.returncode == 0, done.stderr
-        return Rendered([obj for obj in yaml.safe_load_all(done.stdout) if obj])
+        return Rendered([obj for obj in yaml.load_all(done.stdout, yaml.CSafeLoader) if obj])
 
     def notes(self, values: Mapping[str, Any] | None = None) -> str:
         """What a user reads after the installation."""

@@ -44,7 +44,7 @@ class Scenario:
 
 
 def _applied(**spec: Any) -> Callable[[View, str], None]:
-    return lambda view, name: put(view, served(name, **spec))
+    return lambda view, name: view.apply(served(name, **spec))
 
 
 def served(name: str, **spec: Any) -> Object:
@@ -53,24 +53,14 @@ def served(name: str, **spec: Any) -> Object:
     return llm(name, model=model, **spec)
 
 
-def put(view: View, obj: Object) -> None:
-    """Apply as a user would, without the cost of kubectl."""
-    path = kinds.LLM_DEPLOYMENT.path(view.namespace, obj["metadata"]["name"])
-    code, told = view.plane.request(
-        "PATCH", f"{path}?fieldManager=user&force=true", obj, "application/apply-patch+yaml"
-    )
-    assert code in (200, 201), told
-
-
 def remove(view: View, name: str) -> None:
-    code, told = view.plane.request("DELETE", kinds.LLM_DEPLOYMENT.path(view.namespace, name))
-    assert code == 200, told
+    view.plane.must("DELETE", kinds.LLM_DEPLOYMENT.path(view.namespace, name))
 
 
 def _again(view: View, name: str) -> None:
     """Delete and make it anew, before anything is collected."""
     remove(view, name)
-    put(view, served(name, engine={"maxModelLen": 512}))
+    view.apply(served(name, engine={"maxModelLen": 512}))
 
 
 SCENARIOS = (
@@ -157,7 +147,7 @@ class Runs:
             self.stage.operator.start()
         eventually("the operator has caught up", self.stage.operator.ready, BEFORE_S)
         if self.scenario.before is not None:
-            put(self.stage.view, served(name, **self.scenario.before))
+            self.stage.view.apply(served(name, **self.scenario.before))
             eventually("served before", lambda: _serves(self.stage.view, name), BEFORE_S)
             self._quiet()
         self.stage.proxy.writes.clear()

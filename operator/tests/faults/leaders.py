@@ -20,7 +20,7 @@ from tests.apiserver.controlplane import ADMIN_TOKEN, ControlPlane
 from tests.apiserver.operators import PROVEN, OperatorProcess, eventually
 from tests.apiserver.view import WRITING, Object, View
 from tests.faults.common import Row, namespace
-from tests.faults.kills import put, served
+from tests.faults.kills import served
 from tests.faults.proxy import FAULTS, Proxy, proxy
 
 TAKEOVER_S = 20.0
@@ -93,7 +93,7 @@ def churn(view: View) -> Iterator[None]:
         for number in itertools.count():
             if stop.wait(0.3):
                 return
-            put(view, served("a", replicas=1 + number % 3))
+            view.apply(served("a", replicas=1 + number % 3))
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from tests.apiserver.controlplane import ControlPlane
 from tests.apiserver.operators import eventually
 from tests.faults.common import Row, Stage, stage
-from tests.faults.kills import put, remove, served
+from tests.faults.kills import remove, served
 from tests.faults.proxy import Fault
 
 DURATIONS_S = (10, 40, 75, 180)
@@ -35,20 +35,20 @@ class Outage:
     def prepare(self) -> None:
         self.on.operator.start()
         eventually("the operator has caught up", self.on.operator.ready, START_S)
-        put(self.on.view, served("kept"))
+        self.on.view.apply(served("kept"))
         eventually("served before", lambda: self._ready("kept"), START_S)
         self.before_mib = self.on.operator.memory_mib()
 
     def last(self, seconds: float) -> str:
         """The fault for so long; in words what was measured. AssertionError when a bound is missed."""
         during, doomed = f"during-{seconds:.0f}", f"doomed-{seconds:.0f}"
-        put(self.on.view, served(doomed))
+        self.on.view.apply(served(doomed))
         eventually("served before", lambda: self._ready(doomed), START_S)
         self.uids = self._uids()
         self.on.proxy.fail(self.fault)
         began = time.monotonic()
-        put(self.on.view, served(during))
-        put(self.on.view, served("kept", replicas=1 + int(seconds) % 7))
+        self.on.view.apply(served(during))
+        self.on.view.apply(served("kept", replicas=1 + int(seconds) % 7))
         remove(self.on.view, doomed)
         noticed = self._noticed(during, began, seconds) if self.fault.frozen else None
         time.sleep(max(0.0, began + seconds - time.monotonic()))
