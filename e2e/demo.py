@@ -1,4 +1,4 @@
-"""`make demo`: from nothing to the first answer, told step by step."""
+"""`make demo`: from nothing to the first answer, with the progress of each step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A client inside the cluster: HTTP requests from a pod, told and answered as JSON."""
+"""A client inside the cluster: HTTP requests from a pod, with plan and answers as JSON."""
 
 from e2e.client.pod import Answer, Client
 

@@ -73,13 +73,13 @@ class Client:
         """
         plan = json.dumps({"concurrency": concurrency, "every": every, "requests": list(requests)})
         command = ["exec", "-i", "-n", NAMESPACE, self.name, "--", "python3", "/scripts/requests.py"]
-        told = json.loads(self.env.kubectl(*command, stdin=plan, timeout=300))
-        answers = [Answer(one["status"], one["body"], tuple(one["arrivals"])) for one in told["answers"]]
-        return told["seconds"], answers
+        output = json.loads(self.env.kubectl(*command, stdin=plan, timeout=300))
+        answers = [Answer(one["status"], one["body"], tuple(one["arrivals"])) for one in output["answers"]]
+        return output["seconds"], answers
 
     @contextmanager
     def steadily(self, url: str, body: dict[str, Any]) -> Iterator[list[Answer]]:
-        """POST five times a second while the block runs: so few that they do not slow down what happens meanwhile."""
+        """POST five times per second while the block runs: so few that they do not slow down what happens meanwhile."""
         answers: list[Answer] = []
         over = threading.Event()
 

@@ -42,7 +42,7 @@ CANNOT_BE_SERVED = {
     "hf://broken/encoder": "NotACausalModel",
     "hf://broken/own-code": "NeedsTrustRemoteCode",
 }
-"""Models for which no pod may hold a GPU, and what the operator tells of each."""
+"""Models for which no pod may hold a GPU, and the operator's reason for each."""
 
 _FILE = re.compile(r"^/([^/]+/[^/]+)/resolve/([^/]+)/(.+)$")
 _API = re.compile(r"^/api/models/([^/]+/[^/]+)(?:/(revision|tree)/([^/?]+))?")
@@ -147,11 +147,11 @@ class Handler(BaseHTTPRequestHandler):
         self._send_range(content, headers, body=body)
 
     def _send_range(self, content: bytes, headers: dict[str, str], *, body: bool) -> None:
-        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-        if wanted is None:
+        requested = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        if requested is None:
             self._send(HTTPStatus.OK, content, headers, body=body)
             return
-        first, last = int(wanted.group(1)), int(wanted.group(2) or len(content) - 1)
+        first, last = int(requested.group(1)), int(requested.group(2) or len(content) - 1)
         part = content[first : last + 1]
         place = f"bytes {first}-{first + len(part) - 1}/{len(content)}"
         self._send(HTTPStatus.PARTIAL_CONTENT, part, {**headers, "Content-Range": place}, body=body)

@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Beside a failure, say where the state of the cluster is kept."""
+    """Report with a failure where the state of the cluster is kept."""
     report = yield
     env = getattr(item, "funcargs", {}).get("env")
     if report.failed and env is not None:

@@ -107,11 +107,11 @@ class Namespace:
     def wait_generation(self, name: str, seconds: float = 30) -> None:
         """Until the status is about the newest spec."""
 
-        def told() -> bool:
+        def reported() -> bool:
             obj = self.get("llm", name) or {}
             return bool(obj) and obj.get("status", {}).get("observedGeneration") == obj["metadata"]["generation"]
 
-        eventually(f"status of the newest spec of {name}", told, seconds)
+        eventually(f"status of the newest spec of {name}", reported, seconds)
 
     def wait_reason(self, name: str, reason: str, seconds: float) -> str:
         """The message of Ready once it has this reason."""
@@ -153,7 +153,7 @@ class Namespace:
             assert process.stdout is not None
             line = process.stdout.readline()
             found = re.search(r"127\.0\.0\.1:(\d+)", line)
-            assert found is not None, f"port-forward said: {line!r}"
+            assert found is not None, f"output of port-forward: {line!r}"
             yield f"127.0.0.1:{found.group(1)}"
         finally:
             process.terminate()

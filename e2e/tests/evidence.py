@@ -23,8 +23,8 @@ def collect(env: Environment, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name, question in QUESTIONS.items():
         try:
-            told = env.kubectl(*question, timeout=30)
+            output = env.kubectl(*question, timeout=30)
         except (shell.CommandFailed, subprocess.TimeoutExpired) as error:
-            told = str(error)
-        (folder / name).write_text(told)
+            output = str(error)
+        (folder / name).write_text(output)
     return folder

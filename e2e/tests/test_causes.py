@@ -28,17 +28,17 @@ def broken(namespace: Namespace) -> Namespace:
 
 
 def seen(namespace: Namespace, name: str, kind: str, cause: str) -> None:
-    """Wait until Kubernetes itself tells the cause: in the status of a serving pod, or of an inspection pod."""
+    """Wait until Kubernetes itself shows the cause: in the status of a serving pod or of an inspection pod."""
     path = {
         "waiting": "{.items[*].status.containerStatuses[*].state.waiting.reason}",
         "condition": "{.items[*].status.conditions[?(@.type=='PodScheduled')].message}",
     }[kind]
     labels = (f"app.kubernetes.io/instance={name}", f"serving.triton-vllm.dev/inspects={name}")
 
-    def told() -> bool:
+    def shown() -> bool:
         return any(cause in namespace.kubectl("get", "pods", "-l", one, "-o", f"jsonpath={path}") for one in labels)
 
-    eventually(f"pod of {name} says {cause}", told, 90, every=0.2)
+    eventually(f"pod of {name} says {cause}", shown, 90, every=0.2)
 
 
 def heals(namespace: Namespace, client: Client, name: str) -> None:

@@ -41,7 +41,7 @@ def test_tensor_parallel_size_two_asks_for_two_gpus_and_runs_two_workers(served:
 
 
 def test_a_ninth_gpu_is_refused_and_the_message_says_who_holds_them(served: Namespace) -> None:
-    # Unplanned: the four heads of the model cannot be split over six GPUs, which would be told instead.
+    # Unplanned: the four heads of the model cannot be split over six GPUs, which would be reported instead.
     served.apply(llm("six", engine={"tensorParallelSize": 6}, planning={"mode": "Off"}))
     message = served.wait_reason("six", "InsufficientGPUs", seconds=20)
     assert f"LLMDeployment {served.name}/two 2" in message

@@ -50,8 +50,8 @@ def test_a_changed_engine_argument_rolls_the_pod_without_a_failed_request(served
 
 def _uids(served: Namespace) -> set[str]:
     """Of all pods, also of those that are being deleted."""
-    told = served.kubectl("get", "pods", "-l", f"app.kubernetes.io/instance={NAME}", "-o", "jsonpath={..uid}")
-    return set(told.split())
+    output = served.kubectl("get", "pods", "-l", f"app.kubernetes.io/instance={NAME}", "-o", "jsonpath={..uid}")
+    return set(output.split())
 
 
 def test_a_deleted_service_comes_back_within_two_seconds(served: Namespace) -> None:
@@ -60,7 +60,7 @@ def test_a_deleted_service_comes_back_within_two_seconds(served: Namespace) -> N
 
 
 @pytest.mark.parametrize(
-    ("bad", "said"),
+    ("bad", "expected"),
     [
         ({"gpuMemoryUtilization": 1.5}, ["spec.engine.gpuMemoryUtilization", "less than or equal to 1"]),
         ({"dtype": "int3"}, ["spec.engine.dtype", '"bfloat16"']),
@@ -68,12 +68,12 @@ def test_a_deleted_service_comes_back_within_two_seconds(served: Namespace) -> N
         ({"extraArgs": {"enable_lroa": True}}, ["ArgumentMisspelt", "spec.engine.extraArgs.enable_lora: true"]),
     ],
 )
-def test_a_spec_that_cannot_be_right_is_refused_with_the_field_and_the_allowed_values(
-    served: Namespace, bad: dict[str, object], said: list[str]
+def test_an_invalid_spec_is_rejected_with_the_field_and_the_allowed_values(
+    served: Namespace, bad: dict[str, object], expected: list[str]
 ) -> None:
-    with pytest.raises(shell.CommandFailed) as refused:
+    with pytest.raises(shell.CommandFailed) as rejected:
         served.apply(llm("bad", engine=bad))
-    assert [words for words in said if words not in str(refused.value)] == []
+    assert [words for words in expected if words not in str(rejected.value)] == []
 
 
 def test_deleting_it_deletes_everything_it_owned(served: Namespace) -> None:

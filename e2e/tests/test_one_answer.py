@@ -123,8 +123,8 @@ def test_the_grpc_client_of_triton_streams(served: Namespace, client: Client) ->
     with served.forward(NAME, 8001) as address:
         parts = _stream(address, inputs, parameters)
     assert len(parts) > 1
-    wanted = client.post(served.url(NAME), ask(max_tokens=24)).json()["text_output"]
-    assert "".join(parts) == wanted
+    answer = client.post(served.url(NAME), ask(max_tokens=24)).json()["text_output"]
+    assert "".join(parts) == answer
 
 
 def _stream(address: str, inputs: list[Any], parameters: dict[str, Any]) -> list[str]:

@@ -29,8 +29,8 @@ def served(namespace: Namespace) -> Namespace:
 
 
 def inspections(namespace: Namespace, name: str) -> list[object]:
-    told = namespace.kubectl("get", "pods", "-l", f"serving.triton-vllm.dev/inspects={name}", "-o", "json")
-    found: list[object] = json.loads(told)["items"]
+    output = namespace.kubectl("get", "pods", "-l", f"serving.triton-vllm.dev/inspects={name}", "-o", "json")
+    found: list[object] = json.loads(output)["items"]
     return found
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from e2e.cluster import settings
 from e2e.cluster.images import binaries
-from tests.apiserver.fixtures import TOLD
+from tests.apiserver.fixtures import SUMMARY
 from tests.order import long_first
 
 
@@ -37,5 +37,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """How long each API server took to start."""
-    for line in config.stash.get(TOLD, []):
+    for line in config.stash.get(SUMMARY, []):
         terminalreporter.write_line(line)

@@ -39,10 +39,10 @@ def test_every_node_is_patched_with_its_own_number_and_labelled(
     calls = tmp_path / "calls"
     kubectl = program("kubectl", f"import json; print(json.dumps(sys.argv[1:]), file=open({str(calls)!r}, 'a'))")
     nodes.advertise_gpus(nodes.Kubectl(kubectl, state.kubeconfig), state)
-    said = [json.loads(line) for line in calls.read_text().splitlines()]
-    assert all(words[0] == f"--kubeconfig={state.kubeconfig}" for words in said)
-    patched = {words[3]: json.loads(words[-1])[0]["value"] for words in said if words[1] == "patch"}
-    labelled = {words[3]: words[5:] for words in said if words[1] == "label"}
+    calls_made = [json.loads(line) for line in calls.read_text().splitlines()]
+    assert all(words[0] == f"--kubeconfig={state.kubeconfig}" for words in calls_made)
+    patched = {words[3]: json.loads(words[-1])[0]["value"] for words in calls_made if words[1] == "patch"}
+    labelled = {words[3]: words[5:] for words in calls_made if words[1] == "label"}
     count = settings.GPUS_PER_NODE
     assert patched == {state.control_plane: str(count["control-plane"]), state.worker: str(count["worker"])}
     assert f"nvidia.com/gpu.count={count['worker']}" in labelled[state.worker]
@@ -53,8 +53,12 @@ def test_every_node_is_patched_with_its_own_number_and_labelled(
     ("status", "heartbeat", "ready"),
     [
         ("True", "2026-11-26T16:00:03Z", True),
-        ("True", "2026-11-26T16:00:02Z", True),  # whole seconds: the kubelet may have said it just after the start
-        ("True", "2026-11-26T15:59:59Z", False),  # the word of the kubelet that has died
+        (
+            "True",
+            "2026-11-26T16:00:02Z",
+            True,
+        ),  # whole seconds: reported just after the start
+        ("True", "2026-11-26T15:59:59Z", False),  # by the kubelet that has died
         ("Unknown", "2026-11-26T16:00:03Z", False),
     ],
 )
@@ -96,7 +100,7 @@ def test_the_network_has_a_subnet_and_a_bridge_of_its_own(state: ClusterState) -
     ]  # fmt: skip
 
 
-def test_kubectls_error_is_what_it_said(program: Program, tmp_path: Path) -> None:
+def test_a_failed_kubectl_has_its_error(program: Program, tmp_path: Path) -> None:
     kubectl = nodes.Kubectl(program("kubectl", "sys.exit('node not found')"), tmp_path)
     assert not kubectl.succeeds("get", "node")
     with pytest.raises(shell.CommandFailed, match="node not found"):

@@ -9,7 +9,7 @@ from e2e.cluster import shell
 from e2e.cluster.machine import processes
 
 
-def test_a_log_holds_the_command_and_all_that_it_said(tmp_path: Path) -> None:
+def test_a_log_has_the_command_and_its_output(tmp_path: Path) -> None:
     log = tmp_path / "logs" / "step.log"
     shell.logged(["sh", "-c", "echo out; echo err >&2"], log)
     shell.logged(["sh", "-c", 'echo "$WORD"; pwd'], log, env={"WORD": "given"}, cwd=tmp_path)

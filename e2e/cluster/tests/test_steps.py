@@ -54,10 +54,10 @@ def test_a_failure_names_the_step_the_cause_and_the_log(steps: Steps, tmp_path: 
     steps.add("node image", lambda log: shell.logged(["sh", "-c", "echo no space left; exit 2"], log))
     with pytest.raises(StepFailed) as failed:
         steps.run()
-    said = str(failed.value)
-    assert "step `node image` failed" in said
-    assert "ended with 2:\n" in said
-    assert said.endswith(f"no space left\nlog: {tmp_path / 'node-image.log'}")
+    message = str(failed.value)
+    assert "step `node image` failed" in message
+    assert "ended with 2:\n" in message
+    assert message.endswith(f"no space left\nlog: {tmp_path / 'node-image.log'}")
 
 
 def test_the_log_of_the_failing_command_wins_over_the_steps_own(steps: Steps, tmp_path: Path) -> None:
@@ -68,15 +68,15 @@ def test_the_log_of_the_failing_command_wins_over_the_steps_own(steps: Steps, tm
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "message"),
     [(shell.RequirementNotMet("Go is missing: install it"), "Go is missing"), (KeyError("k"), "KeyError: 'k'")],
 )
-def test_an_error_is_told_in_its_own_words(steps: Steps, error: Exception, said: str) -> None:
+def test_an_error_is_reported_with_its_message(steps: Steps, error: Exception, message: str) -> None:
     def work(log: Path) -> None:
         raise error
 
     steps.add("x", work)
-    with pytest.raises(StepFailed, match=said):
+    with pytest.raises(StepFailed, match=message):
         steps.run()
 
 

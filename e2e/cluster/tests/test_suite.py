@@ -49,11 +49,11 @@ def test_a_failure_is_shown_stops_what_needs_it_and_nothing_else(
         "needs that": None,
         "sound": True,
     }
-    told = capsys.readouterr().out
-    assert "why it broke" in told
-    assert "=== broken: FAILED" in told
-    assert re.search(r"=== sound: passed \(\d+s\): all well", told)
-    assert "never" not in told
+    output = capsys.readouterr().out
+    assert "why it broke" in output
+    assert "=== broken: FAILED" in output
+    assert re.search(r"=== sound: passed \(\d+s\): all well", output)
+    assert "never" not in output
 
 
 def test_the_project_is_tested_whole() -> None:

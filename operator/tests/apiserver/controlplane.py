@@ -41,7 +41,7 @@ AUDIT_POLICY: dict[str, Any] = {
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now, below those that the kernel gives to connections in the meantime."""
+    """Ports without a listener now, below those that the kernel gives to connections in the meantime."""
     return networks.free_ports(PORTS, count)
 
 
@@ -109,9 +109,9 @@ class ControlPlane:
     def request(
         self, method: str, path: str, body: Any = None, content_type: str = "application/json"
     ) -> tuple[int, dict[str, Any]]:
-        """One request as the administrator: HTTP status and the answer, {} when it is no JSON (a path not served).
+        """One request as the administrator: HTTP status and answer; {} for one that is not JSON.
 
-        A tenth of the processor time of kubectl.
+        It takes a tenth of the processor time of kubectl.
         """
         headers = {"Authorization": f"Bearer {ADMIN_TOKEN}", "Content-Type": content_type}
         connection = self.connect()
@@ -119,8 +119,8 @@ class ControlPlane:
             connection.request(method, path, json.dumps(body) if body is not None else None, headers)
             answer = connection.getresponse()
             text = answer.read()
-            told = "json" in (answer.headers["Content-Type"] or "")
-            return answer.status, json.loads(text) if told else {}
+            is_json = "json" in (answer.headers["Content-Type"] or "")
+            return answer.status, json.loads(text) if is_json else {}
         finally:
             connection.close()
 

@@ -23,7 +23,7 @@ NAMESPACES = "/api/v1/namespaces"
 KIND = "/apis/serving.triton-vllm.dev/v1alpha1/llmdeployments"
 StartOperator = Callable[..., OperatorProcess]
 
-TOLD = pytest.StashKey[list[str]]()
+SUMMARY = pytest.StashKey[list[str]]()
 """Lines for the end of the test run."""
 
 _numbers = itertools.count()
@@ -33,8 +33,8 @@ _numbers = itertools.count()
 def plane(request: pytest.FixtureRequest) -> Iterator[ControlPlane]:
     """etcd, kube-apiserver and kube-controller-manager with our CRD, of the version that the parameter names."""
     with control_plane(binaries.api_server_programs(request.param), prepare=install_crd) as running:
-        told = request.config.stash.setdefault(TOLD, [])
-        told.append(f"the control plane of {request.param} was ready in {running.ready_s:.1f} s")
+        lines = request.config.stash.setdefault(SUMMARY, [])
+        lines.append(f"the control plane of {request.param} was ready in {running.ready_s:.1f} s")
         yield running
 
 

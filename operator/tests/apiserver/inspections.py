@@ -39,12 +39,12 @@ def container(view: View) -> dict[str, Any]:
     return dict(found)
 
 
-def says(view: View, pod: str, outcome: InspectionResult) -> None:
+def fake_result(view: View, pod: str, outcome: InspectionResult) -> None:
     """What the kubelet writes when the program has ended."""
-    view.fake_pod_status(pod, pod_that_said(outcome))
+    view.fake_pod_status(pod, inspected_pod_status(outcome))
 
 
-def pod_that_said(outcome: InspectionResult) -> Object:
+def inspected_pod_status(outcome: InspectionResult) -> Object:
     """The status of an inspection pod that has ended."""
     code = 0 if isinstance(outcome, InspectedModel) else 1
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.apiserver.controlplane import ControlPlane
-from tests.apiserver.inspections import SELECTOR, pod_that_said
+from tests.apiserver.inspections import SELECTOR, inspected_pod_status
 from tests.apiserver.view import Object
 from tests.builders.deployments import LLAMA_70B
 from triton_vllm_operator.api import kinds
@@ -82,5 +82,5 @@ def _serve(plane: ControlPlane, pod: Object) -> None:
     if "deletionTimestamp" in meta:
         plane.request("DELETE", path, {"gracePeriodSeconds": 0})
     elif pod["status"].get("phase") == "Pending":
-        status = pod_that_said(MODEL) if SELECTOR in meta["labels"] else pod_ready()
+        status = inspected_pod_status(MODEL) if SELECTOR in meta["labels"] else pod_ready()
         plane.request("PATCH", f"{path}/status", {"status": status}, "application/merge-patch+json")

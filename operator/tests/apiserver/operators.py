@@ -85,7 +85,7 @@ class OperatorProcess:
         return code
 
     def get(self, path: str) -> tuple[int, str]:
-        """HTTP status and text of a path on the health port; (0, "") when nobody answers."""
+        """HTTP status and text of a path on the health port; (0, "") without an answer."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=15) as answer:
                 return answer.status, answer.read().decode()

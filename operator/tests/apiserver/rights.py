@@ -67,17 +67,17 @@ def grant(plane: ControlPlane, namespace: str, *, everywhere: bool = False) -> s
     """Install the rights for a namespace, or for all; a token of the operator's ServiceAccount, which is there."""
     text = rendered(everywhere=everywhere).replace(RELEASE, namespace).replace(SPACE, namespace)
     for obj in json.loads(text):
-        code, told = plane.request("POST", _path(obj), obj)
-        assert code == 201, told
+        code, answer = plane.request("POST", _path(obj), obj)
+        assert code == 201, answer
     return token(plane, namespace, account(namespace))
 
 
 def token(plane: ControlPlane, namespace: str, name: str) -> str:
     """A token of a ServiceAccount."""
     body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-    code, told = plane.request("POST", f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token", body)
-    assert code == 201, told
-    return str(told["status"]["token"])
+    code, answer = plane.request("POST", f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token", body)
+    assert code == 201, answer
+    return str(answer["status"]["token"])
 
 
 def webhook(namespace: str) -> dict[str, Any]:

@@ -178,16 +178,16 @@ def test_the_limits_of_a_length_may_come_from_the_profile_and_the_defaults(plane
 
 
 def test_kubectl_explains_the_fields_of_requests(plane: ControlPlane) -> None:
-    told = " ".join(plane.kubectl("explain", "llmdeployments.spec.server.openAI").split())  # kubectl breaks lines
+    output = " ".join(plane.kubectl("explain", "llmdeployments.spec.server.openAI").split())  # kubectl breaks lines
     for words in ("apiKeySecretRef", "bearer token", "enabled", "port 9000", "extraArgs", "tool_call_parser"):
-        assert words in told
-    told = " ".join(plane.kubectl("explain", "llmdeployments.spec.sampling.defaults.temperature").split())
-    assert "0 always takes the most likely one" in told
+        assert words in output
+    output = " ".join(plane.kubectl("explain", "llmdeployments.spec.sampling.defaults.temperature").split())
+    assert "0 always takes the most likely one" in output
 
 
 def test_the_crd_is_established_without_complaint(plane: ControlPlane) -> None:
     crd = json.loads(plane.kubectl("get", "crd", "llmdeployments.serving.triton-vllm.dev", "-o", "json"))
-    told = {c["type"]: c["status"] for c in crd["status"]["conditions"]}
-    assert told["Established"] == "True"
-    assert told["NamesAccepted"] == "True"
-    assert told.get("NonStructuralSchema", "False") == "False"
+    conditions = {c["type"]: c["status"] for c in crd["status"]["conditions"]}
+    assert conditions["Established"] == "True"
+    assert conditions["NamesAccepted"] == "True"
+    assert conditions.get("NonStructuralSchema", "False") == "False"

@@ -33,9 +33,9 @@ def test_it_is_a_supported_version_and_not_an_unnamed_build(plane: ControlPlane)
 
 
 def test_our_kind_is_explained(plane: ControlPlane) -> None:
-    said = plane.kubectl("explain", "llm.spec.engine.gpuMemoryUtilization")
-    assert "gpuMemoryUtilization <number>" in said
-    assert "DESCRIPTION:\n" in said
+    output = plane.kubectl("explain", "llm.spec.engine.gpuMemoryUtilization")
+    assert "gpuMemoryUtilization <number>" in output
+    assert "DESCRIPTION:\n" in output
 
 
 def test_nothing_is_left_of_it(plane: ControlPlane) -> None:

@@ -1,4 +1,4 @@
-"""GPUs that a node publishes in a ResourceSlice, on a real API server: planned, and told while a pod waits for them."""
+"""GPUs that a node publishes in a ResourceSlice, on a real API server: planned for, and in a waiting pod's message."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from tests.apiserver.controlplane import ControlPlane
 from tests.apiserver.fixtures import StartOperator
 from tests.apiserver.gpus import UNSCHEDULABLE, node_there, serving_pod_gets
-from tests.apiserver.inspections import IMAGE, inspection, says
+from tests.apiserver.inspections import IMAGE, fake_result, inspection
 from tests.apiserver.operators import PROVEN, OperatorProcess, eventually
 from tests.apiserver.planned import SMALL, fits
 from tests.apiserver.view import Object, View, llm
@@ -51,11 +51,11 @@ async def test_the_slices_of_the_driver_are_read(view: View, client: Client) -> 
     assert allocatable_gpus(found) == 2
 
 
-def test_a_model_is_planned_for_them_and_a_waiting_pod_is_told_of_the_device_class(
+def test_a_model_is_planned_for_them_and_a_waiting_pod_is_reported_of_the_device_class(
     view: View, operator: OperatorProcess
 ) -> None:
     view.apply(llm("a", engine={"tensorParallelSize": 2}, scheduling={"nodeSelector": {HOSTNAME: view.namespace}}))
-    says(view, inspection(view), SMALL)
+    fake_result(view, inspection(view), SMALL)
     view.wait_children()
     assert fits(view) == ("True", "Fits")
     assert view.condition("a", "Fits")["message"].startswith("On NVIDIA-L40S: ")

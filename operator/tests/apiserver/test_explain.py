@@ -16,7 +16,7 @@ from tests.apiserver import rights
 from tests.apiserver.controlplane import ControlPlane
 from tests.apiserver.fixtures import StartOperator
 from tests.apiserver.gpus import UNSCHEDULABLE, hold, namespace_there, node_there, serving_pod_gets
-from tests.apiserver.inspections import IMAGE, inspection, says
+from tests.apiserver.inspections import IMAGE, fake_result, inspection
 from tests.apiserver.kubelet import pod_ready, pod_waiting
 from tests.apiserver.operators import PROVEN, SOURCES, OperatorProcess, eventually
 from tests.apiserver.planned import LARGE, ONE_GPU, SMALL
@@ -27,8 +27,8 @@ UNPLANNED = {"planning": {"mode": "Off"}}
 
 
 @dataclass(frozen=True)
-class Said:
-    """What the command said: its exit code, its lines as (mark, name, text), and its errors."""
+class Output:
+    """Output of the command: its exit code, its lines as (mark, name, text), and its errors."""
 
     code: int
     steps: list[tuple[str, str, str]]
@@ -42,7 +42,7 @@ class Said:
         return text
 
 
-def explain(view: View, name: str = "a", kubeconfig: Path | None = None) -> Said:
+def explain(view: View, name: str = "a", kubeconfig: Path | None = None) -> Output:
     """`kubectl llm explain NAME`, by the administrator or with another kubeconfig."""
     kubectl = view.plane.programs["kubectl"]
     environment = {
@@ -54,7 +54,7 @@ def explain(view: View, name: str = "a", kubeconfig: Path | None = None) -> Said
     command = [str(kubectl), "llm", "explain", name, "--namespace", view.namespace]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
     lines = [line.strip().split(None, 2) for line in done.stdout.splitlines()]
-    return Said(done.returncode, [(mark, title, text) for mark, title, text in lines], done.stderr)
+    return Output(done.returncode, [(mark, title, text) for mark, title, text in lines], done.stderr)
 
 
 @pytest.fixture
@@ -80,39 +80,39 @@ def pod_of(view: View, obj: Object, status: Object) -> None:
 
 def test_one_that_serves_is_ready_in_every_step(view: View, operator: OperatorProcess) -> None:
     view.apply(llm("a"))
-    says(view, inspection(view), SMALL)
+    fake_result(view, inspection(view), SMALL)
     serving_pod_gets(view, pod_ready())
     view.wait_reason("a", "Serving")
-    said = explain(view)
-    assert said.marks() == "Operator ok, Image ?, Model ok, Plan ok, Pods ok, Ready ok"
-    assert said.text("Model").startswith("Resolved: LlamaForCausalLM, 32 layers")
-    assert said.text("Pods") == "1 of 1 are ready"
-    assert (said.code, said.errors) == (0, "")
+    shown = explain(view)
+    assert shown.marks() == "Operator ok, Image ?, Model ok, Plan ok, Pods ok, Ready ok"
+    assert shown.text("Model").startswith("Resolved: LlamaForCausalLM, 32 layers")
+    assert shown.text("Pods") == "1 of 1 are ready"
+    assert (shown.code, shown.errors) == (0, "")
 
 
-def test_one_that_does_not_fit_is_told_with_the_change_that_does_and_blames_no_pods(
+def test_one_that_does_not_fit_is_reported_with_the_change_that_does_and_blames_no_pods(
     view: View, operator: OperatorProcess
 ) -> None:
     view.apply(llm("a", engine=ONE_GPU))
-    says(view, inspection(view), LARGE)
+    fake_result(view, inspection(view), LARGE)
     view.wait_reason("a", "DoesNotFit")
-    said = explain(view)
-    assert said.marks() == "Operator ok, Image ?, Model ok, Plan no, Ready no"
-    assert "The smallest change that fits: set engine.tensorParallelSize: " in said.text("Plan")
-    assert (said.code, said.errors) == (3, "")
+    shown = explain(view)
+    assert shown.marks() == "Operator ok, Image ?, Model ok, Plan no, Ready no"
+    assert "The smallest change that fits: set engine.tensorParallelSize: " in shown.text("Plan")
+    assert (shown.code, shown.errors) == (3, "")
 
 
-def test_one_that_waits_for_gpus_is_told_with_who_holds_them(view: View, operator: OperatorProcess) -> None:
+def test_one_that_waits_for_gpus_is_reported_with_who_holds_them(view: View, operator: OperatorProcess) -> None:
     with namespace_there(view.plane, f"others-{view.namespace}") as others:
         hold(others, "train", view.namespace, 7)
         pod_of(view, llm("a", engine={"tensorParallelSize": 2}, **UNPLANNED), UNSCHEDULABLE)
         view.wait_reason("a", "InsufficientGPUs")
-        said = explain(view)
-        assert said.marks() == "Operator ok, Image ?, Model ?, Plan ?, Pods no, Ready no"
-        assert "InsufficientGPUs: A pod needs 2 nvidia.com/gpu on one node. " in said.text("Pods")
-        assert f"held by pod {others.namespace}/train 7" in said.text("Pods")
-        assert "train" not in said.text("Ready"), "the operator serves this namespace only"
-        assert (said.code, said.errors) == (3, "")
+        shown = explain(view)
+        assert shown.marks() == "Operator ok, Image ?, Model ?, Plan ?, Pods no, Ready no"
+        assert "InsufficientGPUs: A pod needs 2 nvidia.com/gpu on one node. " in shown.text("Pods")
+        assert f"held by pod {others.namespace}/train 7" in shown.text("Pods")
+        assert "train" not in shown.text("Ready"), "the operator serves this namespace only"
+        assert (shown.code, shown.errors) == (3, "")
 
 
 def test_one_whose_model_needs_a_secret_that_is_missing(view: View, operator: OperatorProcess) -> None:
@@ -123,20 +123,20 @@ def test_one_whose_model_needs_a_secret_that_is_missing(view: View, operator: Op
     container = {"name": "inspect", "image": "i", "imageID": "", "ready": False, "restartCount": 0, **waiting}
     view.fake_pod_status(inspection(view), {"phase": "Pending", "containerStatuses": [container]})
     view.wait_reason("a", "SecretNotFound")
-    said = explain(view)
-    assert said.marks() == "Operator ok, Image ?, Model no, Plan ?, Ready no"
-    assert "Secret hub-token does not exist in namespace" in said.text("Model")
-    assert (said.code, said.errors) == (3, "")
+    shown = explain(view)
+    assert shown.marks() == "Operator ok, Image ?, Model no, Plan ?, Ready no"
+    assert "Secret hub-token does not exist in namespace" in shown.text("Model")
+    assert (shown.code, shown.errors) == (3, "")
 
 
 def test_one_whose_pod_needs_a_secret_that_is_missing(view: View, operator: OperatorProcess) -> None:
     missing = pod_waiting("CreateContainerConfigError", 'secret "hub-token" not found')
     pod_of(view, llm("a", **UNPLANNED), missing)
     view.wait_reason("a", "SecretNotFound")
-    said = explain(view)
-    assert said.marks() == "Operator ok, Image ?, Model ?, Plan ?, Pods no, Ready no"
-    assert said.text("Pods").startswith("SecretNotFound: Secret hub-token does not exist in namespace")
-    assert said.code == 3
+    shown = explain(view)
+    assert shown.marks() == "Operator ok, Image ?, Model ?, Plan ?, Pods no, Ready no"
+    assert shown.text("Pods").startswith("SecretNotFound: Secret hub-token does not exist in namespace")
+    assert shown.code == 3
 
 
 # ------------------------------------------------------------------------------------------- what a user may see
@@ -149,7 +149,7 @@ READS = [
 
 
 def user(view: View, name: str, rules: list[Object]) -> Path:
-    """The kubeconfig of somebody with these rights in the namespace."""
+    """The kubeconfig of a user with these rights in the namespace."""
     view.kubectl("create", "serviceaccount", name)
     head = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": name}}
     view.kubectl("create", "-f", "-", stdin=json.dumps({**head, "rules": rules}))
@@ -157,45 +157,45 @@ def user(view: View, name: str, rules: list[Object]) -> Path:
     return view.plane.kubeconfig_for(f"{name}-{view.namespace}", rights.token(view.plane, view.namespace, name))
 
 
-def test_a_user_of_the_namespace_is_told_what_is_seen_from_there(view: View, operator: OperatorProcess) -> None:
+def test_a_user_of_the_namespace_is_reported_what_is_seen_from_there(view: View, operator: OperatorProcess) -> None:
     pod_of(view, llm("a", **UNPLANNED), UNSCHEDULABLE)
     view.wait_reason("a", "InsufficientGPUs")
-    said = explain(view, kubeconfig=user(view, "reader", READS))
-    assert said.text("Pods").startswith(
+    shown = explain(view, kubeconfig=user(view, "reader", READS))
+    assert shown.text("Pods").startswith(
         "InsufficientGPUs: Who holds the GPUs is not known: the nodes may not be listed."
     )
-    assert "Of 8 NVIDIA-H100-80GB-HBM3, " in said.text("Ready"), "the operator may list the nodes"
-    assert (said.code, said.errors) == (3, "")
+    assert "Of 8 NVIDIA-H100-80GB-HBM3, " in shown.text("Ready"), "the operator may list the nodes"
+    assert (shown.code, shown.errors) == (3, "")
 
 
-def test_a_user_who_may_not_look_at_the_pods_is_told_what_the_operator_has_said(
+def test_a_user_who_may_not_list_the_pods_gets_what_the_operator_has_reported(
     view: View, operator: OperatorProcess
 ) -> None:
     pod_of(view, llm("a", **UNPLANNED), UNSCHEDULABLE)
     view.wait_reason("a", "InsufficientGPUs")
-    said = explain(view, kubeconfig=user(view, "glance", READS[:1]))
-    assert said.marks() == "Operator ok, Image ?, Model ?, Plan ?, Pods ?, Ready no"
-    assert said.text("Pods").startswith("you may not look at them: ")
-    assert said.code == 3
+    shown = explain(view, kubeconfig=user(view, "glance", READS[:1]))
+    assert shown.marks() == "Operator ok, Image ?, Model ?, Plan ?, Pods ?, Ready no"
+    assert shown.text("Pods").startswith("you may not look at them: ")
+    assert shown.code == 3
 
 
-def test_a_user_without_any_right_is_told_which_is_missing(view: View, operator: OperatorProcess) -> None:
+def test_a_user_without_any_right_is_reported_which_is_missing(view: View, operator: OperatorProcess) -> None:
     view.apply(llm("a", **UNPLANNED))
-    said = explain(view, kubeconfig=user(view, "nobody", []))
-    assert (said.code, said.steps) == (2, [])
-    assert said.errors.startswith("error: you may not look at it: ")
-    assert "llmdeployments" in said.errors
+    shown = explain(view, kubeconfig=user(view, "no-rights", []))
+    assert (shown.code, shown.steps) == (2, [])
+    assert shown.errors.startswith("error: you may not look at it: ")
+    assert "llmdeployments" in shown.errors
 
 
-def test_a_name_that_is_not_there_is_told(view: View) -> None:
-    said = explain(view, "b")
-    assert (said.code, said.steps) == (2, [])
-    assert said.errors == f"error: namespace {view.namespace} has no LLMDeployment b; kubectl get llm -A lists all\n"
+def test_a_name_that_does_not_exist_is_reported(view: View) -> None:
+    shown = explain(view, "b")
+    assert (shown.code, shown.steps) == (2, [])
+    assert shown.errors == f"error: namespace {view.namespace} has no LLMDeployment b; kubectl get llm -A lists all\n"
 
 
 def test_without_an_operator_it_says_that_none_has_looked(view: View) -> None:
     view.apply(llm("a"))
-    said = explain(view)
-    assert said.marks().startswith("Operator no")
-    assert "is it running?" in said.text("Operator")
-    assert said.code == 3
+    shown = explain(view)
+    assert shown.marks().startswith("Operator no")
+    assert "is it running?" in shown.text("Operator")
+    assert shown.code == 3

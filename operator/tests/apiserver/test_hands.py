@@ -91,8 +91,8 @@ def test_a_foreign_config_map_under_the_repositorys_name_is_left_alone(view: Vie
     eventually("collected", lambda: view.children() == {})
     view.kubectl("create", "configmap", name, "--from-literal=mine=yes")
     view.apply(llm("a"))
-    told = view.wait_reason("a", "NameTaken")
-    assert name in told["message"]
+    condition = view.wait_reason("a", "NameTaken")
+    assert name in condition["message"]
     assert (view.get("configmap", name) or {})["data"] == {"mine": "yes"}
 
 
@@ -122,7 +122,7 @@ def newer_schema(plane: ControlPlane) -> Iterator[None]:
     plane.kubectl("patch", "crd", CRD, "--type=json", "-p", json.dumps([{"op": "remove", "path": path}]))
 
 
-def test_a_resource_of_a_newer_schema_is_told_and_its_children_are_kept(
+def test_a_resource_of_a_newer_schema_is_reported_and_its_children_are_kept(
     view: View, operator: OperatorProcess, newer_schema: None
 ) -> None:
     view.apply(llm("a"))
@@ -137,9 +137,9 @@ def test_a_resource_of_a_newer_schema_is_told_and_its_children_are_kept(
         return found is not None and "warpDrive" in found["spec"]["engine"]
 
     eventually("the API server knows the new field", accepted, every_s=0.5)
-    told = view.wait_reason("a", "InvalidSpec")
-    assert "warpDrive" in told["message"]
-    assert "update the operator" in told["message"]
+    condition = view.wait_reason("a", "InvalidSpec")
+    assert "warpDrive" in condition["message"]
+    assert "update the operator" in condition["message"]
     uids = {key: obj["metadata"]["uid"] for key, obj in view.children().items()}
     assert uids == {key: obj["metadata"]["uid"] for key, obj in before.items()}
     assert operator.counted(DEFECTS) == 0

@@ -39,21 +39,21 @@ def ask(plane: ControlPlane, question: Question) -> Object:
 
 
 def child(view: View, kind: str) -> Object:
-    wanted = children(llm({"model": {"uri": "hf://org/model"}}), IMAGE, DEFAULTS)
-    found = next(obj for obj in wanted if obj["kind"] == kind)
-    meta = {key: value for key, value in found["metadata"].items() if key != "ownerReferences"}  # nobody is there
+    built = children(llm({"model": {"uri": "hf://org/model"}}), IMAGE, DEFAULTS)
+    found = next(obj for obj in built if obj["kind"] == kind)
+    meta = {key: value for key, value in found["metadata"].items() if key != "ownerReferences"}  # there is no owner
     return {**found, "metadata": {**meta, "namespace": view.namespace}}
 
 
 @contextmanager
 def unchanged(view: View, obj: Object) -> Iterator[None]:
     """What is there under this name stays as it is; controllers may write its status meanwhile."""
-    before = wanted_part(view, obj)
+    before = specified_part(view, obj)
     yield
-    assert wanted_part(view, obj) == before
+    assert specified_part(view, obj) == before
 
 
-def wanted_part(view: View, obj: Object) -> tuple[Object, ...]:
+def specified_part(view: View, obj: Object) -> tuple[Object, ...]:
     """Labels, data and spec of the live object."""
     found = view.get("pdb" if obj["kind"] == "PodDisruptionBudget" else obj["kind"].lower(), obj["metadata"]["name"])
     assert found is not None
@@ -74,7 +74,7 @@ def test_an_object_is_made_once_and_is_then_applied_by_its_uid(view: View, kind:
 def test_an_object_that_shares_no_field_with_ours_is_not_taken_over(view: View) -> None:
     obj = child(view, "ConfigMap")
     name = obj["metadata"]["name"]
-    view.kubectl("create", "configmap", name, "--from-literal=somebody=else")
+    view.kubectl("create", "configmap", name, "--from-literal=key=another")
     with unchanged(view, obj), pytest.raises(Conflict):
         ask(view.plane, lambda client: client.apply(obj, uid=None))
 

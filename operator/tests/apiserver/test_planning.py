@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from tests.apiserver.controlplane import ControlPlane
 from tests.apiserver.fixtures import StartOperator
-from tests.apiserver.inspections import IMAGE, container, inspection, inspections, says
+from tests.apiserver.inspections import IMAGE, container, fake_result, inspection, inspections
 from tests.apiserver.operators import PROVEN, OperatorProcess, eventually
 from tests.apiserver.planned import LARGE, ONE_GPU, SMALL, fits, gpu_node, status
 from tests.apiserver.view import Object, View, llm
@@ -48,16 +48,16 @@ def test_a_model_that_fits_is_served_and_read_once(
     assert view.wait_reason("a", "Inspecting")["status"] == "False"
     assert view.condition("a", "Stalled")["status"] == "False"
     assert view.children() == {}, "no pod may hold a GPU yet"
-    says(view, pod, SMALL)
+    fake_result(view, pod, SMALL)
     view.wait_children()
-    eventually("the pod that has said it goes", lambda: inspections(view) == [])
+    eventually("the pod is deleted once it is read", lambda: inspections(view) == [])
     assert fits(view) == ("True", "Fits")
     resolved = view.condition("a", "ModelResolved")
     assert (resolved["status"], resolved["reason"]) == ("True", "Resolved")
-    told = status(view)
-    assert (told["model"]["architecture"], told["model"]["commit"]) == ("LlamaForCausalLM", "c" * 40)
-    assert (told["plan"]["verdict"], told["plan"]["gpu"]) == ("Fits", H100[0])
-    assert told["plan"]["perGPU"]["kvCacheBytes"]["low"] > 0
+    found = status(view)
+    assert (found["model"]["architecture"], found["model"]["commit"]) == ("LlamaForCausalLM", "c" * 40)
+    assert (found["plan"]["verdict"], found["plan"]["gpu"]) == ("Fits", H100[0])
+    assert found["plan"]["perGPU"]["kvCacheBytes"]["low"] > 0
     operator.kill()
     since = len(view.plane.audit())
     again = start_operator(*IMAGE, program=PROVEN)
@@ -65,7 +65,7 @@ def test_a_model_that_fits_is_served_and_read_once(
     view.kubectl("scale", "llm/a", "--replicas=2")
     eventually("scaled", lambda: (view.get("deployment", "a") or {})["spec"]["replicas"] == 2)
     assert [verb for verb in view.writes(since) if verb[1] == "pods" and "inspect" in verb[2]] == []
-    assert status(view)["plan"] == told["plan"]
+    assert status(view)["plan"] == found["plan"]
     time.sleep(2)
     since = len(view.plane.audit())
     time.sleep(3)
@@ -76,14 +76,14 @@ def test_a_model_that_does_not_fit_makes_no_pods_until_the_spec_lets_it_fit(
     view: View, operator: OperatorProcess
 ) -> None:
     view.apply(llm("a", engine=ONE_GPU))
-    says(view, inspection(view), LARGE)
-    told = view.wait_reason("a", "DoesNotFit")
-    assert "The smallest change that fits: " in told["message"]
+    fake_result(view, inspection(view), LARGE)
+    ready = view.wait_reason("a", "DoesNotFit")
+    assert "The smallest change that fits: " in ready["message"]
     assert view.condition("a", "Stalled")["status"] == "True"
     assert fits(view) == ("False", "DoesNotFit")
     assert status(view)["plan"]["suggestions"]
     assert view.children() == {}
-    eventually("the pod that has said it goes", lambda: inspections(view) == [])
+    eventually("the pod is deleted once it is read", lambda: inspections(view) == [])
     changes = status(view)["plan"]["suggestions"][0]["changes"]
     engine = {key.removeprefix("engine."): value for key, value in changes.items() if key.startswith("engine.")}
     assert engine, changes
@@ -95,7 +95,7 @@ def test_a_model_that_does_not_fit_makes_no_pods_until_the_spec_lets_it_fit(
 
 def test_advice_makes_the_pods_all_the_same(view: View, operator: OperatorProcess) -> None:
     view.apply(llm("a", planning={"mode": "Advise"}, engine=ONE_GPU))
-    says(view, inspection(view), LARGE)
+    fake_result(view, inspection(view), LARGE)
     view.wait_children()
     eventually("advice", lambda: fits(view) == ("False", "DoesNotFit"))
     assert len(view.children()) == 5
@@ -107,28 +107,28 @@ def test_advice_makes_the_pods_all_the_same(view: View, operator: OperatorProces
 def test_planning_that_is_off_reads_nothing(view: View, operator: OperatorProcess) -> None:
     view.apply(llm("a", planning={"mode": "Off"}))
     view.wait_children()
-    eventually("said so", lambda: fits(view) == ("Unknown", "PlanningOff"))
+    eventually("reported", lambda: fits(view) == ("Unknown", "PlanningOff"))
     assert inspections(view) == []
 
 
-def test_a_gated_model_is_told_and_heals_with_the_next_attempt(view: View, operator: OperatorProcess) -> None:
+def test_a_gated_model_is_reported_and_heals_with_the_next_attempt(view: View, operator: OperatorProcess) -> None:
     view.apply(llm("a"))
-    says(view, inspection(view), Failure(Reason.MODEL_GATED, "org/model is gated. Give a token."))
-    told = view.wait_reason("a", "ModelGated")
-    assert told["message"] == "org/model is gated. Give a token."
+    fake_result(view, inspection(view), Failure(Reason.MODEL_GATED, "org/model is gated. Give a token."))
+    ready = view.wait_reason("a", "ModelGated")
+    assert ready["message"] == "org/model is gated. Give a token."
     assert view.condition("a", "Stalled")["status"] == "True"
     assert view.condition("a", "ModelResolved")["status"] == "False"
     assert view.children() == {}
     second = inspection(view, attempt=1)
     assert view.condition("a")["reason"] == "ModelGated", "it stands until it is proven wrong"
-    says(view, second, SMALL)
+    fake_result(view, second, SMALL)
     view.wait_children()
     assert fits(view) == ("True", "Fits")
 
 
 def test_a_hub_that_does_not_answer_holds_nothing_back(view: View, operator: OperatorProcess) -> None:
     view.apply(llm("a"))
-    says(view, inspection(view), Failure(Reason.HUB_UNREACHABLE, "No answer."))
+    fake_result(view, inspection(view), Failure(Reason.HUB_UNREACHABLE, "No answer."))
     view.wait_children()
     assert fits(view) == ("Unknown", "HubUnreachable")
     assert view.condition("a", "ModelResolved")["status"] == "Unknown"
@@ -136,16 +136,18 @@ def test_a_hub_that_does_not_answer_holds_nothing_back(view: View, operator: Ope
 
 def test_a_hub_that_answers_later_is_chosen_by_while_no_pod_has_served(view: View, operator: OperatorProcess) -> None:
     view.apply(llm("a"))
-    says(view, inspection(view), Failure(Reason.HUB_UNREACHABLE, "No answer."))
+    fake_result(view, inspection(view), Failure(Reason.HUB_UNREACHABLE, "No answer."))
     view.wait_children()
     assert gpus(view) == "1"
-    says(view, inspection(view, attempt=1), LARGE)
+    fake_result(view, inspection(view, attempt=1), LARGE)
     eventually("chosen", lambda: gpus(view) == "4")
-    eventually("told", lambda: fits(view) == ("True", "Fits"))
+    eventually("reported", lambda: fits(view) == ("True", "Fits"))
     assert status(view)["chosen"]["tensorParallelSize"] == 4
 
 
-def test_a_secret_that_is_missing_is_told_before_a_serving_pod_exists(view: View, operator: OperatorProcess) -> None:
+def test_a_secret_that_is_missing_is_reported_before_a_serving_pod_exists(
+    view: View, operator: OperatorProcess
+) -> None:
     view.apply(llm("a", model={"uri": "hf://org/model", "tokenSecretRef": {"name": "hub-token"}}))
     pod = inspection(view)
     references = [e["valueFrom"]["secretKeyRef"] for e in container(view)["env"] if e["name"] == "HF_TOKEN"]
@@ -153,8 +155,8 @@ def test_a_secret_that_is_missing_is_told_before_a_serving_pod_exists(view: View
     waiting = {"reason": "CreateContainerConfigError", "message": 'secret "hub-token" not found'}
     state = {"name": "inspect", "image": "i", "imageID": "", "ready": False, "restartCount": 0}
     view.fake_pod_status(pod, {"phase": "Pending", "containerStatuses": [{**state, "state": {"waiting": waiting}}]})
-    told = view.wait_reason("a", "SecretNotFound")
-    assert "Secret hub-token does not exist" in told["message"]
+    ready = view.wait_reason("a", "SecretNotFound")
+    assert "Secret hub-token does not exist" in ready["message"]
     assert view.children() == {}
     view.fake_pod_status(pod, {"phase": "Failed", "reason": "DeadlineExceeded", "containerStatuses": []})
     inspection(view, attempt=1)
@@ -164,9 +166,9 @@ def test_a_secret_that_is_missing_is_told_before_a_serving_pod_exists(view: View
 
 def test_advice_about_a_model_that_cannot_be_read_holds_nothing_back(view: View, operator: OperatorProcess) -> None:
     view.apply(llm("a", planning={"mode": "Advise"}))
-    says(view, inspection(view), Failure(Reason.MODEL_GATED, "org/model is gated. Give a token."))
+    fake_result(view, inspection(view), Failure(Reason.MODEL_GATED, "org/model is gated. Give a token."))
     view.wait_children()
-    eventually("told", lambda: view.condition("a", "ModelResolved").get("reason") == "ModelGated")
+    eventually("reported", lambda: view.condition("a", "ModelResolved").get("reason") == "ModelGated")
     assert view.condition("a")["reason"] != "ModelGated"
 
 
@@ -182,8 +184,8 @@ def test_what_runs_already_is_never_taken_away(view: View, start_operator: Start
     view.kubectl("patch", "deployment", "a", "--subresource=status", "--type=merge", "-p", served)
     before.kill()
     start_operator(*IMAGE, program=PROVEN)
-    says(view, inspection(view), LARGE)
-    eventually("told", lambda: fits(view) == ("False", "DoesNotFit"))
+    fake_result(view, inspection(view), LARGE)
+    eventually("reported", lambda: fits(view) == ("False", "DoesNotFit"))
     assert view.condition("a")["reason"] != "DoesNotFit"
     assert _generations(view.children()) == _generations(children)
     assert set(status(view)["chosen"]) == {"basis"}, "the operator before chose nothing, and that stands"
@@ -197,11 +199,11 @@ def test_another_model_in_the_same_deployment_waits_while_the_old_one_serves(
     view: View, operator: OperatorProcess
 ) -> None:
     view.apply(llm("a"))
-    says(view, inspection(view), SMALL)
+    fake_result(view, inspection(view), SMALL)
     children = view.wait_children()
     eventually("read", lambda: inspections(view) == [])
     view.apply(llm("a", model={"uri": "hf://org/large"}, engine=ONE_GPU))
-    says(view, inspection(view), LARGE)
+    fake_result(view, inspection(view), LARGE)
     view.wait_reason("a", "DoesNotFit")
     assert _generations(view.children()) == _generations(children)
     assert status(view)["model"]["commit"] == "d" * 40
@@ -210,7 +212,7 @@ def test_another_model_in_the_same_deployment_waits_while_the_old_one_serves(
 def test_a_claim_without_a_volume_gets_no_pod_of_ours(view: View, operator: OperatorProcess) -> None:
     view.apply(llm("a", model={"uri": "pvc://models/llama"}))
     view.wait_children()
-    eventually("said so", lambda: fits(view) == ("Unknown", "ClaimNotFound"))
+    eventually("reported", lambda: fits(view) == ("Unknown", "ClaimNotFound"))
     assert inspections(view) == []
 
 
@@ -229,7 +231,7 @@ def test_a_namespace_that_takes_no_more_pods_holds_nothing_back(view: View, oper
     eventually("the quota counts", lambda: used <= view.plane.must("GET", f"{path}/q").get("status", {}).items())
     view.apply(llm("a"))
     view.wait_children()
-    eventually("said so", lambda: fits(view) == ("Unknown", "InspectionRefused"))
+    eventually("reported", lambda: fits(view) == ("Unknown", "InspectionRefused"))
     assert "exceeded quota" in view.condition("a", "Fits")["message"]
 
 
@@ -255,9 +257,9 @@ CHOSEN = {"tensorParallelSize": 4, "maxModelLen": 131072, "maxNumBatchedTokens":
 def served_with_a_choice(view: View) -> dict[Any, Object]:
     """LARGE, with all that can be left open left open; its children."""
     view.apply(llm("a"))
-    says(view, inspection(view), LARGE)
+    fake_result(view, inspection(view), LARGE)
     children = view.wait_children()
-    eventually("the pod that has said it goes", lambda: inspections(view) == [])
+    eventually("the pod is deleted once it is read", lambda: inspections(view) == [])
     assert {key: value for key, value in status(view)["chosen"].items() if key != "basis"} == CHOSEN
     return children
 
@@ -268,9 +270,9 @@ def test_what_the_spec_leaves_open_is_chosen_and_written_out(view: View, operato
     assert (written["tensor_parallel_size"], written["max_model_len"]) == (4, 131072)
     assert (written["max_num_batched_tokens"], written["max_num_seqs"]) == (8192, 1024)
     assert gpus(view) == "4"
-    told = status(view)
-    assert (told["gpusPerReplica"], told["plan"]["gpusPerReplica"]) == (4, 4)
-    assert (told["plan"]["verdict"], told["plan"]["maxModelLen"]) == ("Fits", 131072)
+    found = status(view)
+    assert (found["gpusPerReplica"], found["plan"]["gpusPerReplica"]) == (4, 4)
+    assert (found["plan"]["verdict"], found["plan"]["maxModelLen"]) == ("Fits", 131072)
     assert not {"tensorParallelSize", "maxModelLen"} & set((view.get("llm", "a") or {})["spec"]["engine"])
 
 
@@ -282,9 +284,9 @@ def test_the_command_line_says_the_same_of_the_same_cluster(
     (tmp_path / "llm.json").write_text(json.dumps(llm("a")))
     options = ["-f", str(tmp_path / "llm.json"), "--model-dir", str(tmp_path), "-o", "json"]
     login = ["--cluster", "--kubeconfig", str(view.plane.kubeconfig)]
-    told = CliRunner().invoke(app, ["plan", *options, *login], catch_exceptions=False)
-    assert told.exit_code == 0, told.stderr
-    body = json.loads(told.stdout)
+    result = CliRunner().invoke(app, ["plan", *options, *login], catch_exceptions=False)
+    assert result.exit_code == 0, result.stderr
+    body = json.loads(result.stdout)
     assert body.pop("chosen") == status(view)["chosen"]
     assert body == status(view)["plan"]
 
@@ -315,7 +317,7 @@ def test_a_choice_outlives_the_operator_the_status_and_the_gpus_it_was_made_for(
     eventually("the next one leads", lambda: again.leads() and again.ready())
     eventually("a status", lambda: status(view) != {})
     if options:
-        says(view, inspection(view), LARGE)
+        fake_result(view, inspection(view), LARGE)
         eventually("planned", lambda: status(view).get("plan", {}).get("gpu") == H200[0])
     view.kubectl("scale", "llm/a", "--replicas=2")
     eventually("scaled", lambda: (view.get("deployment", "a") or {})["spec"]["replicas"] == 2)

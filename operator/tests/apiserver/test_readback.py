@@ -15,7 +15,7 @@ import pytest
 
 from tests.apiserver.controlplane import ControlPlane
 from tests.apiserver.fixtures import StartOperator
-from tests.apiserver.inspections import IMAGE, inspection, inspections, says
+from tests.apiserver.inspections import IMAGE, fake_result, inspection, inspections
 from tests.apiserver.kubelet import pod_ready
 from tests.apiserver.operators import PROVEN, OperatorProcess, eventually
 from tests.apiserver.planned import SMALL, gpu_node, status
@@ -57,7 +57,7 @@ def engine() -> Iterator[Engine]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Nobody reads it."""
+            """Write no log."""
 
     server = ThreadingHTTPServer((made.ip, HEALTH_PORT), Handler)
     server.daemon_threads = True
@@ -83,17 +83,17 @@ def leading(start_operator: StartOperator) -> OperatorProcess:
 def serve(view: View, engine: Engine) -> str:
     """An LLMDeployment `a` whose model is planned and whose pod serves; the pod's name."""
     view.apply(llm("a"))
-    says(view, inspection(view), SMALL)
-    eventually("the pod that has said it goes", lambda: inspections(view) == [])
+    fake_result(view, inspection(view), SMALL)
+    eventually("the pod is deleted once it is read", lambda: inspections(view) == [])
     eventually("a pod", lambda: len(view.pods()) == 1)
     name = str(view.pods()[0]["metadata"]["name"])
     view.fake_pod_status(name, pod_ready(engine.ip))
     return name
 
 
-def as_planned(told: Object) -> dict[str, Any]:
-    """What an engine on a CPU says when it got what its KV cache holds by the plan. `told`: the status."""
-    chosen, version = told["chosen"], told["plan"]["engineVersion"]
+def as_planned(found: Object) -> dict[str, Any]:
+    """What an engine on a CPU says when it got what its KV cache holds by the plan. `found`: the status."""
+    chosen, version = found["chosen"], found["plan"]["engineVersion"]
     settings = EngineSettings(
         engine_version=version, max_model_len=chosen["maxModelLen"], max_num_seqs=chosen["maxNumSeqs"],
         max_num_batched_tokens=chosen["maxNumBatchedTokens"], device="cpu", kv_cache_memory_bytes=KV_CACHE,
@@ -125,7 +125,7 @@ def test_what_the_engine_got_is_read_once_and_outlives_the_operator(
 ) -> None:
     first = leading(start_operator)
     view.apply(llm("a"))
-    says(view, inspection(view), SMALL)
+    fake_result(view, inspection(view), SMALL)
     figures = as_planned(planned(view))
     engine.got(**figures)
     eventually("a pod", lambda: len(view.pods()) == 1)
@@ -133,9 +133,9 @@ def test_what_the_engine_got_is_read_once_and_outlives_the_operator(
     eventually("nothing to compare yet", lambda: accurate(view) == ("Unknown", "NotServing"))
     view.fake_pod_status(pod, pod_ready(engine.ip))
     eventually("read back", lambda: accurate(view) == ("True", "AsPlanned"))
-    told = status(view)["actual"]
-    assert (told["pod"], told["restarts"], told["device"]) == (pod, 0, "cpu")
-    assert {key: told[key] for key in figures if key != "vllm"} == {k: v for k, v in figures.items() if k != "vllm"}
+    found = status(view)["actual"]
+    assert (found["pod"], found["restarts"], found["device"]) == (pod, 0, "cpu")
+    assert {key: found[key] for key in figures if key != "vllm"} == {k: v for k, v in figures.items() if k != "vllm"}
     view.wait_reason("a", "Serving")
     first.kill()
     leading(start_operator)
@@ -144,11 +144,11 @@ def test_what_the_engine_got_is_read_once_and_outlives_the_operator(
     since = len(view.plane.audit())
     time.sleep(3)
     assert status_writes(view, since) == []
-    assert status(view)["actual"] == told
+    assert status(view)["actual"] == found
     assert engine.asked == [REPORT_PATH]
 
 
-def test_another_run_is_read_again_and_what_is_off_is_told(
+def test_another_run_is_read_again_and_a_difference_is_reported(
     view: View, engine: Engine, start_operator: StartOperator
 ) -> None:
     leading(start_operator)
@@ -189,7 +189,7 @@ def test_a_pod_that_answers_badly_serves_all_the_same(
     operator = leading(start_operator)
     serve(view, engine)
     view.wait_reason("a", "Serving")
-    eventually("told why", lambda: accurate(view) == ("Unknown", reason))
+    eventually("the reason", lambda: accurate(view) == ("Unknown", reason))
     assert "actual" not in status(view)
     view.apply(llm("b", planning={"mode": "Off"}))
     eventually("others go on", lambda: view.get("deployment", "b") is not None)

@@ -103,7 +103,7 @@ def test_scale_subresource_changes_the_replicas(view: View, operator: OperatorPr
     view.wait_children()
     view.kubectl("scale", "llm/a", "--replicas=3")
     eventually("three", lambda: deployment(view)["spec"]["replicas"] == 3)
-    eventually("told", lambda: (view.get("llm", "a") or {})["status"]["replicas"] == 3)
+    eventually("reported", lambda: (view.get("llm", "a") or {})["status"]["replicas"] == 3)
     view.apply(llm("a"))  # an autoscaler works the same way, and the manifest in git names no replicas
     view.apply(llm("a", engine={"maxModelLen": 512}))
     eventually("changed", lambda: (view.get("llm", "a") or {})["status"]["observedGeneration"] == 3)
@@ -123,9 +123,9 @@ def test_a_foreign_service_is_left_alone_and_named(view: View, operator: Operato
     view.apply(foreign)
     before = view.get("service", "a")
     view.apply(llm("a"))
-    told = view.wait_reason("a", "NameTaken")
-    assert "Service" in told["message"]
-    assert "Helm" in told["message"]
+    ready = view.wait_reason("a", "NameTaken")
+    assert "Service" in ready["message"]
+    assert "Helm" in ready["message"]
     assert view.condition("a", "Stalled")["status"] == "True"
     assert view.get("service", "a") == before
     view.kubectl("delete", "service", "a")
@@ -135,9 +135,9 @@ def test_a_foreign_service_is_left_alone_and_named(view: View, operator: Operato
 def test_an_unknown_engine_argument_stalls_with_its_name_and_heals(view: View, operator: OperatorProcess) -> None:
     view.apply(llm("a", engine={"extraArgs": {"no_such_argument": 1}}))
     eventually("stalled", lambda: view.condition("a", "Stalled").get("status") == "True")
-    told = view.condition("a")
-    assert told["status"] == "False"
-    assert "no_such_argument" in told["message"]
+    ready = view.condition("a")
+    assert ready["status"] == "False"
+    assert "no_such_argument" in ready["message"]
     assert view.children() == {}
     view.kubectl("patch", "llm", "a", "--type=merge", "-p", '{"spec":{"engine":{"extraArgs":null}}}')
     view.wait_children()
@@ -211,7 +211,9 @@ def test_a_field_of_ours_is_restored_and_a_field_of_others_is_kept(view: View, o
     assert deployment(view)["metadata"]["annotations"]["note"] == "kept"
 
 
-def test_each_cause_that_keeps_a_pod_from_serving_is_told_and_then_ready(view: View, operator: OperatorProcess) -> None:
+def test_each_cause_that_keeps_a_pod_from_serving_is_reported_and_then_ready(
+    view: View, operator: OperatorProcess
+) -> None:
     view.apply(llm("a"))
     pod = one_pod(view)
     view.fake_pod_status(pod, pod_unschedulable("0/2 nodes are available: 2 Insufficient nvidia.com/gpu."))
@@ -227,7 +229,7 @@ def test_each_cause_that_keeps_a_pod_from_serving_is_told_and_then_ready(view: V
     assert view.condition("a", "Available")["status"] == "True"
 
 
-def test_a_release_with_critical_cves_is_refused_until_the_namespace_takes_the_risk(
+def test_a_release_with_critical_cves_is_rejected_until_the_namespace_takes_the_risk(
     view: View, operator: OperatorProcess
 ) -> None:
     view.apply(llm("a", server={"release": "26.03"}))
@@ -248,13 +250,13 @@ def test_a_release_that_anybody_can_take_over_is_never_run(view: View, operator:
 
 
 @pytest.mark.slow
-def test_an_exhausted_quota_is_told_and_heals(view: View, operator: OperatorProcess) -> None:
+def test_an_exhausted_quota_is_reported_and_heals(view: View, operator: OperatorProcess) -> None:
     view.kubectl("create", "quota", "few", "--hard=count/services=1")
     eventually("the quota is known", lambda: "hard" in view.plane.request("GET", _quota(view))[1].get("status", {}))
     view.apply(llm("a"))
-    told = view.wait_reason("a", "ChildForbidden")
-    assert "exceeded quota: few" in told["message"]
-    assert "Service" in told["message"]
+    condition = view.wait_reason("a", "ChildForbidden")
+    assert "exceeded quota: few" in condition["message"]
+    assert "Service" in condition["message"]
     view.kubectl("delete", "quota", "few")
     view.wait_children()
 
@@ -263,13 +265,13 @@ def _quota(view: View) -> str:
     return f"/api/v1/namespaces/{view.namespace}/resourcequotas/few"
 
 
-def test_a_list_that_kubernetes_cannot_merge_is_told(view: View, operator: OperatorProcess) -> None:
+def test_a_list_that_kubernetes_cannot_merge_is_reported(view: View, operator: OperatorProcess) -> None:
     twice = [{"name": "X", "value": "1"}, {"name": "X", "value": "2"}]
     view.apply(llm("a", podTemplate={"env": twice}))
     assert 'duplicate entries for key [name="X"]' in view.wait_reason("a", "ChildRefused")["message"]
 
 
-def test_a_quantity_that_kubernetes_cannot_read_is_told(view: View, operator: OperatorProcess) -> None:
+def test_a_quantity_that_kubernetes_cannot_read_is_reported(view: View, operator: OperatorProcess) -> None:
     odd = {"resourceFieldRef": {"containerName": "server", "resource": "limits.cpu", "divisor": "second"}}
     view.apply(llm("a", podTemplate={"env": [{"name": "X", "valueFrom": odd}]}))
     assert "quantities must match" in view.wait_reason("a", "ChildRefused")["message"]

@@ -14,7 +14,7 @@ import pytest
 
 from tests.apiserver import rights
 from tests.apiserver.fixtures import StartOperator
-from tests.apiserver.inspections import IMAGE, inspection, inspections, says
+from tests.apiserver.inspections import IMAGE, fake_result, inspection, inspections
 from tests.apiserver.kubelet import pod_ready, pod_waiting
 from tests.apiserver.operators import PROVEN, OperatorProcess, eventually
 from tests.apiserver.rights import Right
@@ -87,7 +87,7 @@ def used(view: View) -> set[Right]:
 
 
 def repeat_an_event(view: View) -> None:
-    """What the first operator has told already, told again by the next one."""
+    """An event that the first operator has made already, made again by the next one."""
     [pod] = view.pods()
     unscheduled = [{"type": "Ready", "status": "False"}, SHORT]
     view.fake_pod_status(str(pod["metadata"]["name"]), {"phase": "Pending", "conditions": unscheduled})
@@ -105,8 +105,8 @@ SHORT = {
 def read_models(view: View) -> None:
     """A model of the hub is read; for a model on a claim, the claim must have a volume first."""
     view.apply(llm("read"))
-    says(view, inspection(view), InspectedModel("c" * 40, shape_from_config(LLAMA_8B)))
-    eventually("the pod that has said it goes", lambda: inspections(view) == [])
+    fake_result(view, inspection(view), InspectedModel("c" * 40, shape_from_config(LLAMA_8B)))
+    eventually("the pod is deleted once it is read", lambda: inspections(view) == [])
     view.apply(llm("claimed", model={"uri": "pvc://models/llama"}))
     eventually("the claim is looked for", lambda: Right("", "persistentvolumeclaims", "get") in used(view))
     assert {one["spec"]["containers"][0]["name"] for one in view.pods()} == {"server"}
@@ -160,8 +160,8 @@ def _watched(obj: Object) -> bool:
 def bind(view: View, pod: str) -> None:
     """What the scheduler does."""
     body = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod}, "target": {"kind": "Node", "name": "n"}}
-    code, told = view.plane.request("POST", f"/api/v1/namespaces/{view.namespace}/pods/{pod}/binding", body)
-    assert code == 201, told
+    code, answer = view.plane.request("POST", f"/api/v1/namespaces/{view.namespace}/pods/{pod}/binding", body)
+    assert code == 201, answer
 
 
 def leave_behind(view: View, kind: str) -> None:

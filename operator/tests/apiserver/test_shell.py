@@ -17,9 +17,9 @@ pytestmark = pytest.mark.every_version
 # As in a pod: the process's user has no entry in the password file.
 NAMELESS = """
 import getpass, runpy
-def nobody():
+def no_entry():
     raise KeyError("uid not found")
-getpass.getuser = nobody
+getpass.getuser = no_entry
 runpy.run_module("tests.apiserver.toy", run_name="__main__")
 """
 

@@ -22,9 +22,9 @@ def test_an_object_that_no_operator_has_seen_is_not_taken_for_ready(view: View) 
     found = view.get("llm", "a")
     assert found is not None
     assert verdict(found) == "InProgress"
-    told = view.condition("a", "Reconciling")
-    assert (told["status"], told["reason"]) == ("True", "Pending")
-    assert "operator" in told["message"]
+    reconciling = view.condition("a", "Reconciling")
+    assert (reconciling["status"], reconciling["reason"]) == ("True", "Pending")
+    assert "operator" in reconciling["message"]
 
 
 def test_one_that_begins_with_no_replicas_is_what_is_wanted_and_not_ready(

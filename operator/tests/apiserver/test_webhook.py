@@ -15,7 +15,7 @@ import pytest
 from e2e.cluster.images import binaries
 from tests.apiserver.fixtures import StartOperator
 from tests.apiserver.gpus import node_there
-from tests.apiserver.inspections import IMAGE, inspection, says
+from tests.apiserver.inspections import IMAGE, fake_result, inspection
 from tests.apiserver.operators import PROVEN, OperatorProcess, eventually
 from tests.apiserver.planned import LARGE
 from tests.apiserver.view import View, llm
@@ -70,27 +70,27 @@ def refused(view: View, obj: Object, *options: str) -> str:
     return str(caught.value.stderr)
 
 
-# ---------------------------------------------------------------------------------------------- what is said
+# ---------------------------------------------------------------------------------------------- messages
 
 
 def test_kubectl_apply_shows_what_can_never_work_and_nothing_is_stored(view: View, operator: OperatorProcess) -> None:
-    said = refused(view, llm("a", engine=MISSPELT))
-    assert f"ArgumentMisspelt: {TEXT}" in said
-    assert "llmdeployments.serving.triton-vllm.dev" in said
+    message = refused(view, llm("a", engine=MISSPELT))
+    assert f"ArgumentMisspelt: {TEXT}" in message
+    assert "llmdeployments.serving.triton-vllm.dev" in message
     assert view.get("llm", "a") is None
     assert TEXT in refused(view, llm("a", engine=MISSPELT), "--server-side")
 
 
 def test_the_schema_speaks_before_the_webhook(view: View, operator: OperatorProcess) -> None:
-    said = refused(view, llm("a", engine={**MISSPELT, "maxModelLen": 0}))
-    assert "spec.engine.maxModelLen" in said
-    assert TEXT not in said
+    message = refused(view, llm("a", engine={**MISSPELT, "maxModelLen": 0}))
+    assert "spec.engine.maxModelLen" in message
+    assert TEXT not in message
 
 
 def test_warnings_are_shown_and_do_not_stop(hook: Installed, view: View, operator: OperatorProcess) -> None:
-    told = post(hook, "a", server={"release": "26.07"})
-    assert told.code == 201
-    assert [warning.split(":")[0] for warning in told.warnings] == ["ReleaseOutdated"]
+    answer = post(hook, "a", server={"release": "26.07"})
+    assert answer.code == 201
+    assert [warning.split(":")[0] for warning in answer.warnings] == ["ReleaseOutdated"]
     command = [str(view.plane.programs["kubectl"]), "--kubeconfig", str(view.plane.kubeconfig), "-n", view.namespace]
     body = json.dumps(llm("b", server={"release": "26.07"}))
     done = subprocess.run([*command, "apply", "-f", "-"], input=body, capture_output=True, text=True, check=True)
@@ -113,9 +113,9 @@ def test_helm_upgrade_shows_the_same(view: View, operator: OperatorProcess, tmp_
     warned = upgrade(server={"release": "26.07"})
     assert warned.returncode == 0, warned.stderr
     assert "ReleaseOutdated: " in warned.stderr
-    said = upgrade(engine=MISSPELT)
-    assert said.returncode != 0
-    assert f"ArgumentMisspelt: {TEXT}" in said.stderr
+    result = upgrade(engine=MISSPELT)
+    assert result.returncode != 0
+    assert f"ArgumentMisspelt: {TEXT}" in result.stderr
     assert helm.run("uninstall", "team", *where).returncode == 0
 
 
@@ -139,18 +139,18 @@ def test_a_namespace_can_allow_a_release(hook: Installed, view: View, operator: 
     assert "ReleaseNeedsOptOut: " in post(hook, "a", server=server).message
     allow = "serving.triton-vllm.dev/allow-vulnerable-images=true"
     view.plane.kubectl("annotate", "namespace", view.namespace, allow)
-    told = post(hook, "a", server=server)
-    assert told.code == 201
-    assert told.warnings[0].startswith("ReleaseOptedOut: ")
+    answer = post(hook, "a", server=server)
+    assert answer.code == 201
+    assert answer.warnings[0].startswith("ReleaseOptedOut: ")
 
 
-# --------------------------------------------------------------------------------- what must never be refused
+# --------------------------------------------------------------------------------- what must never be rejected
 
 
 def test_an_operator_that_is_down_blocks_nothing_and_says_the_same_when_it_is_back(
     hook: Installed, view: View, operator: OperatorProcess, start_operator: StartOperator
 ) -> None:
-    said = post(hook, "a", "?dryRun=All", engine=MISSPELT).message
+    rejected = post(hook, "a", "?dryRun=All", engine=MISSPELT).message
     operator.kill()
     began = time.monotonic()
     assert post(hook, "a", engine=MISSPELT).code == 201
@@ -158,7 +158,7 @@ def test_an_operator_that_is_down_blocks_nothing_and_says_the_same_when_it_is_ba
     again = start_operator(*hook.options, program=PROVEN)
     answers(hook, again)
     ready = view.wait_reason("a", "ArgumentMisspelt")
-    assert said.endswith(f" {ready['reason']}: {ready['message']}")
+    assert rejected.endswith(f" {ready['reason']}: {ready['message']}")
     assert view.condition("a", "Stalled")["message"] == ready["message"]
 
 
@@ -206,15 +206,15 @@ def gpus(view: View) -> Iterator[None]:
         yield
 
 
-def test_a_model_that_was_read_and_would_no_longer_fit_is_refused(view: View, planner: OperatorProcess) -> None:
+def test_a_model_that_was_read_and_would_no_longer_fit_is_rejected(view: View, planner: OperatorProcess) -> None:
     view.apply(llm("a", engine={"tensorParallelSize": 4}))
-    says(view, inspection(view), LARGE)
+    fake_result(view, inspection(view), LARGE)
     view.wait_children()
     eventually("planned", lambda: view.condition("a", "Fits").get("status") in ("True", "Unknown"))
-    told = patch(view, "a", {"spec": {"engine": {"tensorParallelSize": 1}}})
-    assert told.code == 422
-    assert "DoesNotFit: On NVIDIA-H100-80GB-HBM3: " in told.message
-    assert "The smallest change that fits" in told.message
+    answer = patch(view, "a", {"spec": {"engine": {"tensorParallelSize": 1}}})
+    assert answer.code == 422
+    assert "DoesNotFit: On NVIDIA-H100-80GB-HBM3: " in answer.message
+    assert "The smallest change that fits" in answer.message
     advised = patch(view, "a", {"spec": {"engine": {"tensorParallelSize": 1}, "planning": {"mode": "Advise"}}})
     assert advised.code == 200
     assert advised.warnings[0].startswith("DoesNotFit: ")
@@ -222,7 +222,7 @@ def test_a_model_that_was_read_and_would_no_longer_fit_is_refused(view: View, pl
 
 def test_a_model_that_did_not_fit_can_be_changed_step_by_step(view: View, planner: OperatorProcess) -> None:
     view.apply(llm("a", engine={"tensorParallelSize": 1}))
-    says(view, inspection(view), LARGE)
+    fake_result(view, inspection(view), LARGE)
     view.wait_reason("a", "DoesNotFit")
     step = patch(view, "a", {"spec": {"engine": {"maxModelLen": 1024}}})
     assert step.code == 200
@@ -235,7 +235,7 @@ def test_a_model_that_has_not_been_read_is_accepted_without_a_warning(
 ) -> None:
     answer = post(hook, "a", engine={"tensorParallelSize": 1})
     assert (answer.code, answer.warnings) == (201, ())
-    says(view, inspection(view), LARGE)
+    fake_result(view, inspection(view), LARGE)
     view.wait_reason("a", "DoesNotFit")
 
 
@@ -283,8 +283,8 @@ def test_two_replicas_serve_under_one_bundle_and_a_restart_leaves_nothing_behind
     assert works(hook)
     url = f"https://127.0.0.1:{port}/validate"
     change = [{"op": "replace", "path": "/webhooks/0/clientConfig/url", "value": url}]
-    code, told = hook.plane.request("PATCH", hook.path, change, "application/json-patch+json")
-    assert code == 200, told
+    code, answer = hook.plane.request("PATCH", hook.path, change, "application/json-patch+json")
+    assert code == 200, answer
     operator.kill()
     eventually("the follower answers", lambda: works(hook))
     follower.kill()

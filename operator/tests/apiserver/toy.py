@@ -35,9 +35,9 @@ async def reconcile(cluster: Cluster, key: Key) -> Result:
     llm = await cluster.client.find(kinds.LLM_DEPLOYMENT, key.namespace, key.name)
     if llm is None:
         return Result("Gone", gone=True)
-    wanted, live = config_map(llm), cluster.children(kinds.CONFIG_MAP, key)
-    if [found["data"] for found in live] != [wanted["data"]]:
-        await cluster.apply(wanted, uid=live[0]["metadata"]["uid"] if live else None)
+    desired, live = config_map(llm), cluster.children(kinds.CONFIG_MAP, key)
+    if [found["data"] for found in live] != [desired["data"]]:
+        await cluster.apply(desired, uid=live[0]["metadata"]["uid"] if live else None)
     return Result()
 
 

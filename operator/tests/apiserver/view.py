@@ -80,10 +80,10 @@ class View:
 
     def wait_reason(self, name: str, reason: str) -> dict[str, Any]:
         """The Ready condition, or where there is none Reconciling, once it has this reason."""
-        eventually(f"{name} is {reason}", lambda: self.told(name).get("reason") == reason)
-        return self.told(name)
+        eventually(f"{name} is {reason}", lambda: self.summary(name).get("reason") == reason)
+        return self.summary(name)
 
-    def told(self, name: str) -> dict[str, Any]:
+    def summary(self, name: str) -> dict[str, Any]:
         """The Ready condition, or Reconciling where nothing is to be ready; {} when there is neither."""
         return self.condition(name) or self.condition(name, "Reconciling")
 

@@ -30,8 +30,8 @@ class Installed:
     @property
     def options(self) -> tuple[str, ...]:
         """What an operator is started with to serve it."""
-        told = ("--webhook-configuration", self.name, "--webhook-host", "127.0.0.1")
-        return (*told, "--webhook-port", str(self.port))
+        given = ("--webhook-configuration", self.name, "--webhook-host", "127.0.0.1")
+        return (*given, "--webhook-port", str(self.port))
 
     @property
     def path(self) -> str:
@@ -52,8 +52,8 @@ class Installed:
     def empty(self) -> None:
         """What a careless replace does to the caBundle."""
         change = [{"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"}]
-        code, told = self.plane.request("PATCH", self.path, change, "application/json-patch+json")
-        assert code == 200, told
+        code, answer = self.plane.request("PATCH", self.path, change, "application/json-patch+json")
+        assert code == 200, answer
 
 
 @contextmanager
@@ -63,8 +63,8 @@ def installed(plane: ControlPlane, namespace: str) -> Iterator[Installed]:
     (port,) = free_ports(1)
     (hook,) = obj["webhooks"]
     hook["clientConfig"] = {"url": f"https://127.0.0.1:{port}{PATH}"}
-    code, told = plane.request("POST", kinds.WEBHOOKS.path(), obj)
-    assert code == 201, told
+    code, answer = plane.request("POST", kinds.WEBHOOKS.path(), obj)
+    assert code == 201, answer
     made = Installed(plane, obj["metadata"]["name"], port)
     yield made
     plane.request("DELETE", made.path)

@@ -95,7 +95,7 @@ class Bench:
         return "\n".join([documents.table(("", *map(str, sizes)), rows), *plots])
 
     def write(self, command: str) -> None:
-        """Put the document into operator/docs/performance.md, where `command` is said to write it."""
+        """Put the document into operator/docs/performance.md, with `command` as its source."""
         documents.write(documents.DOCS / "performance.md", command, self.document())
 
 

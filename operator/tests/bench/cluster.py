@@ -113,7 +113,7 @@ class FirstChildren:
 
 @contextmanager
 def churning(plane: ControlPlane, names: Sequence[str], each_s: float) -> Iterator[None]:
-    """Somebody scales one LLMDeployment after the other, all the time."""
+    """A user who scales one LLMDeployment after the other, all the time."""
     stop = threading.Event()
 
     def run() -> None:

@@ -106,9 +106,9 @@ def straight(hook: Installed) -> list[float]:
             body = next(bodies)
         connection.request("POST", PATH, body, {"Content-Type": "application/json"})
         answer = connection.getresponse()
-        told = json.loads(answer.read())["response"]
+        review = json.loads(answer.read())["response"]
         assert answer.status == 200
-        assert not any("NotChecked" in warning for warning in told.get("warnings", ())), told
+        assert not any("NotChecked" in warning for warning in review.get("warnings", ())), review
 
     return timed(REVIEWS, ask, connect)
 
@@ -124,7 +124,7 @@ def through(plane: ControlPlane) -> list[float]:
     return timed(REVIEWS // 3, ask, lambda: cluster.Connection(plane))
 
 
-def told(bench: Bench, name: str, waits: Sequence[float], bound: float | None) -> None:
+def report(bench: Bench, name: str, waits: Sequence[float], bound: float | None) -> None:
     bench.figure(SIZE, f"{name}, median", waits[len(waits) // 2], "ms")
     bench.figure(SIZE, f"{name}, p99", waits[int(len(waits) * 0.99) - 1], "ms", bound)
     bench.figure(SIZE, f"{name}, longest", waits[-1], "ms")
@@ -143,11 +143,11 @@ def main() -> int:
         ):
             every = [f"m{number}" for number in range(SIZE)]
             cluster.create(plane, every)
-            told(bench, "review while 1,000 are worked on", straight(hook), P99_MS)
+            report(bench, "review while 1,000 are worked on", straight(hook), P99_MS)
             bench.figure(SIZE, "memory", operator.memory_mib(), "MiB")
             with cluster.churning(plane, every, 0.05):
-                told(bench, "review while they are scaled", straight(hook), P99_MS)
-            told(bench, "dry run through the API server", through(plane), P99_MS)
+                report(bench, "review while they are scaled", straight(hook), P99_MS)
+            report(bench, "dry run through the API server", through(plane), P99_MS)
     if given.write:
         bench.write("make bench-webhook")
     return bench.verdict()

@@ -20,7 +20,7 @@ from tests.faults.proxy import Proxy, proxy
 from triton_vllm_operator.api import names
 from triton_vllm_operator.desired.children import CHILD_KINDS
 
-# Written by the API server or by controllers, at each run anew.
+# Written by the API server or by controllers, in each run.
 VOLATILE = ("uid", "resourceVersion", "creationTimestamp", "managedFields", "ownerReferences", "namespace")
 # The applied hash covers the owner reference, and so the uid of the LLMDeployment.
 VOLATILE_ANNOTATIONS = (names.APPLIED_HASH_ANNOTATION, "deployment.kubernetes.io/revision")
@@ -56,8 +56,8 @@ def namespace(plane: ControlPlane) -> Iterator[str]:
     """A namespace of its own; its removal is not waited for."""
     name = f"{PREFIX}{next(_numbers)}"
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    code, told = plane.request("POST", "/api/v1/namespaces", {"metadata": {"name": name, "labels": labels}})
-    assert code == 201, told
+    code, answer = plane.request("POST", "/api/v1/namespaces", {"metadata": {"name": name, "labels": labels}})
+    assert code == 201, answer
     try:
         yield name
     finally:
@@ -125,13 +125,13 @@ def births_and_deaths(view: View, name: str, since: int) -> Counter[str]:
         if ref.get("namespace") != view.namespace or "subresource" in ref or code >= 300:
             continue
         what = ref["resource"]
-        said = str(ref.get("name") or "")
+        named = str(ref.get("name") or "")
         if what in ("pods", "replicasets"):
-            said = ""
-        elif what not in CHILD_PLURALS or not said.startswith(name):
+            named = ""
+        elif what not in CHILD_PLURALS or not named.startswith(name):
             continue
         if code == 201:
-            found[f"made {what} {said.replace(name, 'NAME')}"] += 1
+            found[f"made {what} {named.replace(name, 'NAME')}"] += 1
         elif event["verb"] == "delete":
-            found[f"deleted {what} {said.replace(name, 'NAME')}"] += 1
+            found[f"deleted {what} {named.replace(name, 'NAME')}"] += 1
     return found

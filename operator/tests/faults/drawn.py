@@ -36,11 +36,11 @@ class Drawing:
         """Whether the API server takes a drawn one. A refusal must say what is wrong."""
         spec = draw.draw(draw.spec_schema(), self.rand, odd=ODD)
         path = f"{kinds.LLM_DEPLOYMENT.path(self.on.view.namespace)}?fieldValidation=Strict"
-        code, told = self.on.view.plane.request("POST", path, llm(name) | {"spec": spec})
+        code, answer = self.on.view.plane.request("POST", path, llm(name) | {"spec": spec})
         if code == 201:
             return True
-        assert code in (400, 422), f"{code}: {told} for {spec}"
-        assert told["message"], spec
+        assert code in (400, 422), f"{code}: {answer} for {spec}"
+        assert answer["message"], spec
         return False
 
     def batch(self, names: list[str]) -> Counter[str]:
@@ -78,20 +78,20 @@ class Drawing:
 
     def _final(self, name: str) -> bool:
         ready, stalled = self.on.view.condition(name), self.on.view.condition(name, "Stalled")
-        idle = self.on.view.told(name).get("reason") == "ScaledToZero"
+        idle = self.on.view.summary(name).get("reason") == "ScaledToZero"
         return ready.get("status") == "True" or stalled.get("status") == "True" or idle
 
     def _came_to(self, name: str) -> str:
-        told = self.on.view.told(name)
-        assert REASON.fullmatch(told["reason"]), told
-        assert len(told["message"]) > 20, told
-        return "ready" if (told["type"], told["status"]) == ("Ready", "True") else str(told["reason"])
+        condition = self.on.view.summary(name)
+        assert REASON.fullmatch(condition["reason"]), condition
+        assert len(condition["message"]) > 20, condition
+        return "ready" if (condition["type"], condition["status"]) == ("Ready", "True") else str(condition["reason"])
 
     def _heal(self, name: str) -> None:
         path = kinds.LLM_DEPLOYMENT.path(self.on.view.namespace, name)
         patch = [{"op": "replace", "path": "/spec", "value": GOOD}]
-        code, told = self.on.view.plane.request("PATCH", path, patch, "application/json-patch+json")
-        assert code == 200, told
+        code, answer = self.on.view.plane.request("PATCH", path, patch, "application/json-patch+json")
+        assert code == 200, answer
 
     def _quiet(self) -> None:
         """With a verdict on each the writes end; retries of what Kubernetes refuses back off."""

@@ -58,7 +58,7 @@ def remove(view: View, name: str) -> None:
 
 
 def _again(view: View, name: str) -> None:
-    """Delete and make it anew, before anything is collected."""
+    """Delete it and create it again, before anything is collected."""
     remove(view, name)
     view.apply(served(name, engine={"maxModelLen": 512}))
 
@@ -124,7 +124,7 @@ class Runs:
             dead = self._kill_after(number)
             self.scenario.act(self.stage.view, name)
             if not dead.wait(BEFORE_S):
-                # Writes of the status fall together when what they tell comes at once: this run needed fewer. Then the
+                # Writes of the status are merged where their causes come at once: this run needed fewer. Then the
                 # kill comes after the last one.
                 assert len(faulty.writes) < number, f"no kill after write {number}"
                 operator.kill()
@@ -134,8 +134,8 @@ class Runs:
         try:
             eventually("end state", lambda: essence(self.stage.view, name) == reference.state, BACK_S)
         except AssertionError as error:
-            told = differences(reference.state, essence(self.stage.view, name))
-            raise AssertionError(f"write {number}: another end state after {BACK_S:.0f} s: {told}") from error
+            differing = differences(reference.state, essence(self.stage.view, name))
+            raise AssertionError(f"write {number}: another end state after {BACK_S:.0f} s: {differing}") from error
         took = time.monotonic() - began
         self._quiet()
         return self._end(name, since, time.monotonic() - took)
@@ -219,7 +219,7 @@ def differences(wanted: Any, found: Any, path: str = "") -> list[str]:
     """Where two states differ: path, what is wanted, what is there."""
     if isinstance(wanted, dict) and isinstance(found, dict):
         keys = sorted({*wanted, *found})
-        return [told for key in keys for told in differences(wanted.get(key), found.get(key), f"{path}/{key}")]
+        return [line for key in keys for line in differences(wanted.get(key), found.get(key), f"{path}/{key}")]
     return [] if wanted == found else [f"{path}: {wanted!r} is {found!r}"]
 
 

@@ -1,7 +1,7 @@
-"""Two operators and one Lease: killed, stopped past the lease, cut off, with a jumping clock, told to stop.
+"""Two operators and one Lease: killed, stopped past the lease, cut off, with a jumping clock, terminated.
 
-All the while a user changes an LLMDeployment three times a second, so that whoever may write does write. The audit log
-says who wrote: from the first write of the new leader on, the old one must not appear any more.
+Meanwhile a user changes an LLMDeployment three times per second, so that whoever may write does write. The audit log
+shows who wrote: from the first write of the new leader on, the old one must not appear any more.
 """
 
 from __future__ import annotations
@@ -119,14 +119,14 @@ BLOWS: dict[str, Blow] = {
         lambda leader: leader.operator.send(signal.SIGCONT),
     ),
     "cut off": (lambda leader: leader.proxy.fail(SILENT), lambda leader: leader.proxy.fail(None)),
-    "told to stop": (lambda leader: leader.operator.send(signal.SIGTERM), nothing),
+    "terminated": (lambda leader: leader.operator.send(signal.SIGTERM), nothing),
 }
 
 
 def struck(plane: ControlPlane, name: str) -> Row:
     """The leader is struck, the other takes over, the blow is undone: one change of writers in all."""
     strike, undo = BLOWS[name]
-    limit = HANDOVER_S if name == "told to stop" else TAKEOVER_S
+    limit = HANDOVER_S if name == "terminated" else TAKEOVER_S
     try:
         with pair(plane) as made:
             leader, follower = made.roles()
@@ -146,7 +146,7 @@ def struck(plane: ControlPlane, name: str) -> Row:
 
 
 def jumping_clock(plane: ControlPlane) -> Row:
-    """The wall clock of one operator jumps ahead and back; whoever leads goes on, and nobody else writes."""
+    """The wall clock of one operator jumps ahead and back; whoever leads goes on, and no other writes."""
     try:
         with pair(plane, (SKEWED, PROVEN)) as made, churn(made.view):
             leader, follower = made.roles()

@@ -1,7 +1,7 @@
 """API faults: each kind for 10, 40, 75 and 180 s, while LLMDeployments are created, changed and deleted.
 
 One operator lives through all durations of one kind. After each, everything must be as wanted within 60 s of the end of
-the fault, nothing that exists may have been made anew, and the memory must stay flat.
+the fault, nothing that exists may have been created again, and the memory must stay flat.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Outage:
             assert self.on.view.get("deployment", during) is None, "the fault did not reach the operator"
         self.on.proxy.fail(None)
         took = eventually("all as wanted after the fault", lambda: self._cured(during, doomed, seconds), CURED_S)
-        self._nothing_made_anew()
+        self._nothing_created_again()
         assert self.on.operator.get("/healthz")[0] == 200, "the operator is not healthy"
         return f"{seconds:.0f} s: {took:.1f} s" + (f" (noticed within {noticed:.1f} s)" if noticed else "")
 
@@ -92,23 +92,23 @@ class Outage:
         found = self.on.view.children()
         return {f"{kind} {name}": obj["metadata"]["uid"] for (kind, name), obj in found.items() if "doomed" not in name}
 
-    def _nothing_made_anew(self) -> None:
+    def _nothing_created_again(self) -> None:
         now = self._uids()
         lost = {child for child, uid in self.uids.items() if now.get(child) != uid}
-        assert not lost, f"deleted or made anew: {sorted(lost)}"
+        assert not lost, f"deleted or created again: {sorted(lost)}"
 
 
 def run(plane: ControlPlane, fault: Fault, durations_s: Sequence[float] = DURATIONS_S) -> Row:
     """One kind of fault for each duration, one after the other."""
-    told: list[str] = []
+    measured: list[str] = []
     with stage(plane) as made:
         outage = Outage(fault, made)
         try:
             outage.prepare()
-            told += [outage.last(seconds) for seconds in durations_s]
-            told.append(outage.memory())
+            measured += [outage.last(seconds) for seconds in durations_s]
+            measured.append(outage.memory())
         except AssertionError as error:
-            return Row("API faults", fault.name, False, "; ".join([*told, str(error)]))
+            return Row("API faults", fault.name, False, "; ".join([*measured, str(error)]))
         finally:
             made.proxy.fail(None)
-    return Row("API faults", fault.name, True, "; ".join(told))
+    return Row("API faults", fault.name, True, "; ".join(measured))

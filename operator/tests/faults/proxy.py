@@ -27,9 +27,9 @@ HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length",
 class Fault:
     """What goes wrong. `name` is shown; exactly one of the others says how.
 
-    `status`: every request is answered with it. `write_status`: every write is. `watch_gone`: every watch is told
-    410. `refused`: nobody listens. `frozen`: connections that are open now stay open and say nothing; new ones work.
-    `silent`: no request is answered at all.
+    `status`: every request is answered with it. `write_status`: every write is. `watch_gone`: every watch gets
+    410. `refused`: connections are refused. `frozen`: connections that are open now stay open without data; new ones
+    work. `silent`: no request is answered at all.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Write:
 class Proxy:
     """`url` is where the operator connects. `on_write` is called after each write, before the operator learns.
 
-    `name` is added to the user agent, so that the audit log tells operators apart.
+    `name` is added to the user agent, which distinguishes operators in the audit log.
     """
 
     plane: ControlPlane
