@@ -71,7 +71,7 @@ def test_an_upgraded_operator_writes_no_child_and_restarts_no_pod(
             view.apply(obj)
 
         def settled() -> bool:
-            reasons = {name: view.told(name).get("reason") for name in deployments()}
+            reasons = {name: view.summary(name).get("reason") for name in deployments()}
             return all(reason in ("Serving", "ScaledToZero") for reason in reasons.values())
 
         eventually("all serve", settled, limit_s=180)
