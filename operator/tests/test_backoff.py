@@ -8,7 +8,7 @@ import random
 import pytest
 
 from triton_vllm_operator.backoff import Backoff, with_jitter
-from triton_vllm_operator.controller.settings import CappedBackoffs
+from triton_vllm_operator.controller.kopf_settings import CappedBackoffs
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 from triton_vllm_operator.api.reasons import Reason
-from triton_vllm_operator.controller.command_line import start
-from triton_vllm_operator.controller.main import reconciler
+from triton_vllm_operator.controller.main import review_with, start
 from triton_vllm_operator.controller.probe import NoReport, PodProbe
-from triton_vllm_operator.webhook.review import Reviewer
+from triton_vllm_operator.controller.reconcile import Reconciler
+from triton_vllm_operator.controller.settings import Settings
 
 
 class FakeProbe(PodProbe):
@@ -27,5 +28,6 @@ class FakeProbe(PodProbe):
 
 
 if __name__ == "__main__":
-    made = reconciler(sys.argv[1:], FakeProbe())
-    start(made, sys.argv[1:], Reviewer.like(made))
+    given = Settings.from_arguments(sys.argv[1:])
+    made = Reconciler.make(FakeProbe(), given.pods)
+    start(made.reconcile, given, partial(review_with, made))

@@ -10,9 +10,10 @@ import sys
 from triton_vllm_operator.api import kinds
 from triton_vllm_operator.api.kinds import Key, Object
 from triton_vllm_operator.api.names import INSTANCE_LABEL
-from triton_vllm_operator.controller.command_line import start
-from triton_vllm_operator.controller.manager import Cluster
+from triton_vllm_operator.controller.cluster import ClusterView
+from triton_vllm_operator.controller.main import start
 from triton_vllm_operator.controller.queue import Result
+from triton_vllm_operator.controller.settings import Settings
 
 
 def config_map(llm: Object) -> Object:
@@ -31,7 +32,7 @@ def config_map(llm: Object) -> Object:
     }
 
 
-async def reconcile(cluster: Cluster, key: Key) -> Result:
+async def reconcile(cluster: ClusterView, key: Key) -> Result:
     llm = await cluster.client.find(kinds.LLM_DEPLOYMENT, key.namespace, key.name)
     if llm is None:
         return Result("Gone", gone=True)
@@ -42,4 +43,4 @@ async def reconcile(cluster: Cluster, key: Key) -> Result:
 
 
 if __name__ == "__main__":
-    start(reconcile, sys.argv[1:])
+    start(reconcile, Settings.from_arguments(sys.argv[1:]))

@@ -9,7 +9,6 @@ from tests.fake.world import World, served
 from triton_vllm_operator.api import kinds
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.capacity import shape_from_config
-from triton_vllm_operator.controller.reconcile import Reconciler
 from triton_vllm_operator.plan.inspection_protocol import InspectedModel
 from triton_vllm_operator.plan.model_status import model_status
 
@@ -31,9 +30,7 @@ def stored(world: World) -> Object:
 async def planning_world(config: Object, driver: str = "", **more: Any) -> World:
     """A world with one node of eight H100 and an LLMDeployment whose model has been read."""
     world = await served(spec(**more))
-    reconcile = world.shell.reconcile
-    assert isinstance(reconcile, Reconciler)
-    reconcile.planning.image = "registry.example/operator:1"
+    world.with_operator_image("registry.example/operator:1")
     world.api.create({"apiVersion": "v1", "kind": "Node", **node(H100, driver=driver)}, "cluster")
     llm = LLMDeployment.parse(stored(world))
     model = model_status(llm, InspectedModel(COMMIT, shape_from_config(config)))

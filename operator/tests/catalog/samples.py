@@ -21,9 +21,9 @@ from triton_vllm_operator.catalog import (
     server_flags,
 )
 from triton_vllm_operator.catalog.violations import Violation
-from triton_vllm_operator.plan.validation import Refusal, understand
-from triton_vllm_operator.webhook import verdict
-from triton_vllm_operator.webhook.verdict import Foreseen
+from triton_vllm_operator.plan.validation import Rejected, validate
+from triton_vllm_operator.plan.verdict import PredictedPlan
+from triton_vllm_operator.webhook import response
 
 GOLDEN = Path(__file__).parent / "golden" / "messages.txt"
 TODAY = advisories.load().checked
@@ -148,16 +148,16 @@ SAMPLES: tuple[Callable[[], list[Violation]], ...] = (
 
 def invalid() -> list[Violation]:
     try:
-        understand(resource("llama", {"model": {"uri": "hf://org/model"}, "engine": {"noSuchField": 1}}), None, TODAY)
-    except Refusal as refusal:
-        return [verdict.of_refusal(refusal)]
+        validate(resource("llama", {"model": {"uri": "hf://org/model"}, "engine": {"noSuchField": 1}}), None, TODAY)
+    except Rejected as refusal:
+        return [response.problem_of_rejected(refusal)]
     return []
 
 
 def planned(*nodes: dict[str, Any], mode: str = "Enforce", **engine: Any) -> list[Violation]:
     """Llama of 70 billion parameters on these nodes."""
     found = decided(LLAMA_70B, *nodes, engine=engine, planning={"mode": mode})
-    return verdict.of_plan(Foreseen(found, binding=mode == "Enforce"), {})
+    return response.problems_of_plan(PredictedPlan(found, binding=mode == "Enforce"), {})
 
 
 VERDICTS: tuple[Callable[[], list[Violation]], ...] = (
@@ -165,9 +165,9 @@ VERDICTS: tuple[Callable[[], list[Violation]], ...] = (
     lambda: planned(node(H100), tensorParallelSize=1),
     lambda: planned(node(A10, gpus=1), mode="Advise"),
     lambda: planned(node(H100), node(A10), tensorParallelSize=4),
-    lambda: [verdict.not_checked("there was no answer within 2 s")],
+    lambda: [response.not_checked("the review timed out after 2 s")],
 )
-"""What `webhook/verdict.py` adds to the violations of the catalog."""
+"""What `webhook/response.py` adds to the violations of the catalog."""
 
 
 def text() -> str:

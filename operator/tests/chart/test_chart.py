@@ -12,9 +12,7 @@ import yaml
 from tests.chart.helm import CHART, NAMESPACE, Helm, Rendered
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.spec import LLMDeployment
-from triton_vllm_operator.controller.command_line import command_line, parse
-from triton_vllm_operator.controller.main import reconciler
-from triton_vllm_operator.controller.probe import PodProbe
+from triton_vllm_operator.controller.settings import Settings
 from triton_vllm_operator.desired.children import CHILD_KINDS
 from triton_vllm_operator.desired.services import service
 from triton_vllm_operator.webhook.handler import ANSWER_S, PATH
@@ -108,7 +106,7 @@ def test_the_webhooks_certificate_is_for_the_name_by_which_it_is_called_and_left
     rendered = helm.template({"webhook": {"port": 10250}})
     client = hook(rendered)["clientConfig"]
     (published,) = [one for one in rendered.of("Service") if one["metadata"]["name"] == client["service"]["name"]]
-    settings = parse(rendered.container["args"]).webhook
+    settings = Settings.from_arguments(rendered.container["args"]).webhook
     assert settings is not None
     assert settings.hosts == (f"{client['service']['name']}.{NAMESPACE}.svc",)
     assert published["spec"]["ports"][0]["port"] == client["service"]["port"]
@@ -133,7 +131,7 @@ def test_without_the_webhook_nothing_of_it_is_left(helm: Helm) -> None:
     assert rendered.of("ValidatingWebhookConfiguration") == []
     assert [one["metadata"]["name"] for one in rendered.of("Service")] == ["triton-vllm-operator-metrics"]
     assert [port["name"] for port in rendered.container["ports"]] == ["http"]
-    assert parse(rendered.container["args"]).webhook is None
+    assert Settings.from_arguments(rendered.container["args"]).webhook is None
 
 
 def test_two_replicas_are_one_value_away_and_kept_on_two_nodes(helm: Helm) -> None:
@@ -188,23 +186,23 @@ def test_a_digest_wins_over_the_tag(helm: Helm) -> None:
 
 def test_the_operator_understands_its_arguments(helm: Helm) -> None:
     arguments = helm.template(EVERY_VALUE).container["args"]
-    settings = parse(arguments)
+    settings = Settings.from_arguments(arguments)
     assert settings.namespaces == ("team-a", "team-b")
     assert (settings.log_format, settings.log_level, settings.lease_name) == ("text", "DEBUG", "triton-vllm-operator")
-    given = reconciler(arguments, PodProbe())
-    assert given.defaults.env == EVERY_VALUE["serving"]["env"]
-    assert given.defaults.image_pull_policy == "Always"
-    assert given.defaults.image_pull_secrets == ("pull-serving",)
-    assert command_line().parse_args(arguments).serving_image == EVERY_VALUE["serving"]["image"]
-    assert given.planning.image is None
+    defaults = settings.pods.defaults
+    assert defaults.env == EVERY_VALUE["serving"]["env"]
+    assert defaults.image_pull_policy == "Always"
+    assert defaults.image_pull_secrets == ("pull-serving",)
+    assert settings.pods.serving_image == EVERY_VALUE["serving"]["image"]
+    assert settings.pods.operator_image is None
 
 
 def test_the_pods_that_read_models_have_the_operators_own_image(helm: Helm) -> None:
     values = {name: EVERY_VALUE[name] for name in ("image", "serving")}
     container = helm.template(values).container
-    planning = reconciler(container["args"], PodProbe()).planning
-    assert (planning.image, planning.pull_policy) == (container["image"], "Always")
-    assert planning.defaults.env == EVERY_VALUE["serving"]["env"]
+    pods = Settings.from_arguments(container["args"]).pods
+    assert (pods.operator_image, pods.operator_image_pull_policy) == (container["image"], "Always")
+    assert pods.defaults.env == EVERY_VALUE["serving"]["env"]
 
 
 @pytest.mark.parametrize("enabled", [True, False])
@@ -213,13 +211,13 @@ def test_pods_may_be_made_only_where_models_are_read(helm: Helm, enabled: bool) 
     rules = [rule for role in rendered.of("ClusterRole") for rule in role["rules"] if "pods" in rule["resources"]]
     assert ("create" in {verb for rule in rules for verb in rule["verbs"]}) is enabled
     assert not {"get", "patch", "update"} & {verb for rule in rules for verb in rule["verbs"]}
-    assert parse(helm.template().container["args"]).namespaces == ()
+    assert Settings.from_arguments(helm.template().container["args"]).namespaces == ()
 
 
 def test_probes_and_metrics_ask_the_port_that_the_operator_opens(helm: Helm) -> None:
     container = helm.template().container
     port = next(port for port in container["ports"] if port["name"] == "http")
-    assert port["containerPort"] == parse(container["args"]).http_port
+    assert port["containerPort"] == Settings.from_arguments(container["args"]).http_port
     assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": port["name"]}
     assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": port["name"]}
 

@@ -12,9 +12,9 @@ from aiohttp import web
 from tests.apiserver.controlplane import ControlPlane, free_ports
 from tests.chart.helm import CHART, Helm
 from triton_vllm_operator.api import kinds
-from triton_vllm_operator.controller.settings import WebhookSettings
 from triton_vllm_operator.kube.client import Client
 from triton_vllm_operator.webhook.server import Webhook
+from triton_vllm_operator.webhook.settings import WebhookSettings
 
 Object = dict[str, Any]
 

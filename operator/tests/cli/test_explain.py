@@ -39,7 +39,7 @@ def explained(spec: Object, *more: Object, status: Object | None = None, generat
 
         made.api.change((kind, "team", "a"), "user", change)
         made.api.objects[kind, "team", "a"]["metadata"]["generation"] = generation
-        return await explain.look(made.shell.cluster.client, "team", "a")
+        return await explain.look(made.manager.cluster.client, "team", "a")
 
     found: list[Step] = clock.run(run())
     return found
@@ -183,7 +183,7 @@ def test_a_name_that_is_not_there_is_bad_input() -> None:
         made = World.of(0)
         made.chaos.calm()
         with pytest.raises(InputProblem, match="namespace team has no LLMDeployment b"):
-            await explain.look(made.shell.cluster.client, "team", "b")
+            await explain.look(made.manager.cluster.client, "team", "b")
 
     clock.run(run())
 

@@ -73,7 +73,7 @@ async def test_a_file_is_planned_and_chosen_as_the_operator_does(tmp_path: Path)
     world = await planning_world(LLAMA_70B)
     more = spec(engine={"maxNumSeqs": 64})  # another spec than the one that runs, so that it is chosen for
     world.api.change((kinds.LLM_DEPLOYMENT, "team", "a"), "user", lambda obj: obj.update(spec=more))
-    await world.shell.reconcile(world.shell.cluster, Key("team", "a"))
+    await world.manager.reconcile(world.manager.cluster, Key("team", "a"))
     obj = stored(world)
     applied = {key: value for key, value in obj.items() if key != "status"}
     (tmp_path / "config.json").write_text(json.dumps(LLAMA_70B))

@@ -240,10 +240,10 @@ async def live(seed: int) -> World:
     """Bad streams and busy people, then good streams and nobody; the end state."""
     made = World.of(seed)
     rand = random.Random(seed + 1)
-    kopf: Any = FakeKopf(made.api, made.chaos, made.shell.found)
-    made.shell.watch = kopf
+    kopf: Any = FakeKopf(made.api, made.chaos, made.manager.audit.seen)
+    made.manager.watch = kopf
     loops: list[Coroutine[Any, Any, None]] = [
-        *made.shell.loops(), kopf.run(), Controllers(made.api, rand).run()
+        *made.manager.loops(), kopf.run(), Controllers(made.api, rand).run()
     ]  # fmt: skip
     tasks = [asyncio.ensure_future(loop) for loop in loops]
     await Person(made.api, rand).work(BAD_S)

@@ -13,9 +13,9 @@ from tests.builders.reports import SAID
 from tests.fake import clock
 from triton_vllm_operator.api.kinds import Key
 from triton_vllm_operator.api.reasons import Reason
-from triton_vllm_operator.controller.engine_reports import ReadBack, Reader
-from triton_vllm_operator.controller.planning import Planned
 from triton_vllm_operator.controller.probe import NoReport
+from triton_vllm_operator.controller.steps.plan import Planned
+from triton_vllm_operator.controller.steps.read_back import EngineReports, ReadBack
 from triton_vllm_operator.desired import repository
 from triton_vllm_operator.observed.engine_report import read
 from triton_vllm_operator.observed.observation import Observation
@@ -64,10 +64,10 @@ def run(work: Callable[[Pods, Ask], Awaitable[None]], **answers: Any) -> Pods:
     source = Pods({f"10.0.0.{name}": answer for name, answer in answers.items()})
 
     async def through() -> None:
-        reader = Reader(source)
+        reports = EngineReports(source)
 
         async def ask(*pods: PodState, before: dict[str, Any] | None = None, stock: bool = False) -> ReadBack:
-            return await reader(KEY, look(*pods), PLANNED, before or {}, stock=stock)
+            return await reports.read(KEY, look(*pods), PLANNED, before or {}, stock=stock)
 
         await work(source, ask)
 
@@ -98,11 +98,11 @@ def test_a_restarted_operator_believes_the_status_and_asks_nobody() -> None:
     async def work(source: Pods, ask: Ask) -> None:
         told = actual(await ask(pod()))
         source.asked.clear()
-        reader = Reader(source)
-        found = await reader(KEY, look(pod()), PLANNED, told, stock=False)
+        reports = EngineReports(source)
+        found = await reports.read(KEY, look(pod()), PLANNED, told, stock=False)
         assert actual(found) == told
         assert source.asked == []
-        restarted = await Reader(source)(KEY, look(pod(restarts=1)), PLANNED, told, stock=False)
+        restarted = await EngineReports(source).read(KEY, look(pod(restarts=1)), PLANNED, told, stock=False)
         assert actual(restarted)["restarts"] == 1
         assert len(source.asked) == 1
 
@@ -162,7 +162,7 @@ def test_who_does_not_answer_is_asked_again_later_and_later() -> None:
         for _ in range(9):
             found = await ask(pod())
             assert (found.condition.reason, dict(found.facts)) == ("ReportUnreachable", {})
-            assert found.condition.message == "Pod p does not say what its engine got: no answer within 2 s."
+            assert found.condition.message == "There is no report of the engine of pod p: no answer within 2 s."
             assert found.after is not None
             await ask(pod())  # an event meanwhile asks nobody
             times.append(found.after)

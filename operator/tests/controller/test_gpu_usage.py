@@ -15,7 +15,7 @@ from triton_vllm_operator.api.conditions import find
 from triton_vllm_operator.api.kinds import Key, Object
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.controller import gpu_usage, ttl_cache
-from triton_vllm_operator.controller.gpu_usage import Holders
+from triton_vllm_operator.controller.gpu_usage import GPUUsage
 from triton_vllm_operator.kube.client import Client
 from triton_vllm_operator.kube.errors import Forbidden
 from triton_vllm_operator.observed.gpu_shortage import GPUUse
@@ -46,14 +46,14 @@ async def waiting(gpus: int = 3) -> World:
         "ownerReferences": [{"uid": owner["metadata"]["uid"]}],
     }  # fmt: skip
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": {}, "status": {"conditions": [LACKING]}}
-    world.shell.cluster.stores[kinds.POD].put(world.api.create(pod, "cluster"))
-    world.shell.cluster.stores[kinds.DEPLOYMENT].put(owner)
+    world.manager.cluster.stores[kinds.POD].put(world.api.create(pod, "cluster"))
+    world.manager.cluster.stores[kinds.DEPLOYMENT].put(owner)
     return world
 
 
 async def told(world: World) -> str:
     """The message of Ready after another reconcile."""
-    await world.shell.reconcile(world.shell.cluster, Key("team", "a"))
+    await world.manager.reconcile(world.manager.cluster, Key("team", "a"))
     status = (world.api.get(kinds.LLM_DEPLOYMENT, "team", "a") or {})["status"]
     ready = find(status["conditions"], "Ready") or {}
     assert ready["reason"] == "InsufficientGPUs"
@@ -110,7 +110,7 @@ def test_pods_of_llmdeployments_are_watched_and_told_soon(monkeypatch: pytest.Mo
         await told(world)
         ours = foreign(1)
         ours["metadata"] |= {"labels": {"serving.triton-vllm.dev/llmdeployment": "chat"}, "uid": "c"}
-        world.shell.cluster.stores[kinds.POD].put(world.api.create(ours, "cluster"))
+        world.manager.cluster.stores[kinds.POD].put(world.api.create(ours, "cluster"))
         await asyncio.sleep(ttl_cache.OWN_KEPT_S)
         message = await told(world)
         assert "none is free; held by pod batch/train-3 3 (priority -1), LLMDeployment batch/chat 1" in message
@@ -125,7 +125,7 @@ def test_nothing_is_listed_while_no_pod_waits_for_gpus(monkeypatch: pytest.Monke
     async def run() -> None:
         world = await served({"model": {"uri": "hf://org/model"}})
         seen = lists_of_pods(world, monkeypatch)
-        await world.shell.reconcile(world.shell.cluster, Key("team", "a"))
+        await world.manager.reconcile(world.manager.cluster, Key("team", "a"))
         assert seen == []
 
     clock.run(run())
@@ -134,7 +134,7 @@ def test_nothing_is_listed_while_no_pod_waits_for_gpus(monkeypatch: pytest.Monke
 def test_an_operator_of_some_namespaces_lists_those_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> None:
         world = await waiting()
-        world.shell.cluster.scopes = ("team", "other")
+        world.manager.cluster.scopes = ("team", "other")
         seen = lists_of_pods(world, monkeypatch)
         message = await told(world)
         assert seen == ["team", "other"]
@@ -161,7 +161,7 @@ def test_nodes_that_may_not_be_listed_leave_the_scheduler_s_words(monkeypatch: p
         async def forbidden(*_: Any, **__: Any) -> list[Object]:
             raise Forbidden("nodes is forbidden")
 
-        monkeypatch.setattr(world.shell.cluster.client, "list_all", forbidden)
+        monkeypatch.setattr(world.manager.cluster.client, "list_all", forbidden)
         message = await told(world)
         assert message.startswith("Who holds the GPUs is not known: the nodes may not be listed. Scheduler: 0/1")
 
@@ -181,8 +181,8 @@ def test_it_is_worked_out_once_for_all_that_ask_the_same_of_the_same_lists(monke
         world = await waiting()
         ours = foreign(1, "team")
         ours["metadata"] |= {"labels": {"serving.triton-vllm.dev/llmdeployment": "holds"}, "uid": "c"}
-        world.shell.cluster.stores[kinds.POD].put(world.api.create(ours, "cluster"))
-        nodes, seen = [node(T4, gpus=4)], Holders()
+        world.manager.cluster.stores[kinds.POD].put(world.api.create(ours, "cluster"))
+        nodes, seen = [node(T4, gpus=4)], GPUUsage()
         plain = llm(engine={"tensorParallelSize": 2})
         fields: list[Object] = [
             {"engine": {"tensorParallelSize": 1}},
@@ -194,12 +194,12 @@ def test_it_is_worked_out_once_for_all_that_ask_the_same_of_the_same_lists(monke
         others = [one.model_copy(update={"name": f"other-{number}"}) for number, one in enumerate(others)]
         same, own = plain.model_copy(update={"name": "same"}), plain.model_copy(update={"name": "holds"})
         for one in (plain, same, *others, own, plain, own):
-            await seen.use(world.shell.cluster, one, nodes)
+            await seen.use(world.manager.cluster, one, nodes)
         assert worked == ["llama", *(one.name for one in others), "holds"]
-        await seen.use(world.shell.cluster, same, list(nodes))
+        await seen.use(world.manager.cluster, same, list(nodes))
         assert worked[-1] == "same", "of another list it is worked out again"
         await asyncio.sleep(ttl_cache.OWN_KEPT_S)
-        await seen.use(world.shell.cluster, plain, nodes)
+        await seen.use(world.manager.cluster, plain, nodes)
         assert worked[-1] == "llama"
 
     clock.run(run())

@@ -17,9 +17,8 @@ from triton_vllm_operator.api.kinds import Key
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.capacity import shape_from_config
 from triton_vllm_operator.controller import ttl_cache
-from triton_vllm_operator.controller.planning import REPLAN_S
 from triton_vllm_operator.controller.queue import Result
-from triton_vllm_operator.controller.reconcile import Reconciler
+from triton_vllm_operator.controller.steps.plan import REPLAN_S
 from triton_vllm_operator.plan.inspection_protocol import Failure, InspectedModel, InspectionResult, encode_result
 
 Object = dict[str, Any]
@@ -43,10 +42,8 @@ class Healing:
         world.chaos.calm()
         world.chaos.slow_s = 0.002
         made = cls(world)
-        reconcile = world.shell.reconcile
-        assert isinstance(reconcile, Reconciler)
-        reconcile.planning.image = "registry.example/operator:1"
-        reconcile.planning.now = lambda: made.now
+        world.with_operator_image("registry.example/operator:1")
+        world.reconciler.inspector.now = lambda: made.now
         world.api.create({"apiVersion": "v1", "kind": "Node", **node(H100)}, "cluster")
         kind = kinds.LLM_DEPLOYMENT
         body = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": {"name": "a", "namespace": "team"}}
@@ -57,7 +54,7 @@ class Healing:
     async def look(self, after_s: float = 0.0) -> Result:
         """One reconcile, some time later."""
         self.now += timedelta(seconds=after_s)
-        return await self.world.shell.reconcile(self.world.shell.cluster, KEY)
+        return await self.world.manager.reconcile(self.world.manager.cluster, KEY)
 
     async def says(self, outcome: InspectionResult) -> Result:
         """The newest inspection pod ends with that, and the operator looks."""
@@ -67,7 +64,7 @@ class Healing:
         statuses = [{"name": names.INSPECTION_CONTAINER, "state": {"terminated": ended}}]
         place = (kinds.POD, "team", pod["metadata"]["name"])
         self.world.api.change(place, "kubelet", lambda obj: obj.update(status={"containerStatuses": statuses}))
-        self.world.shell.cluster.inspections.put(self.world.api.objects[place])
+        self.world.manager.cluster.inspections.put(self.world.api.objects[place])
         return await self.look()
 
     async def stays(self, seconds: float) -> float:
@@ -95,7 +92,7 @@ class Healing:
         told = {"phase": "Running", "podIP": "10.0.0.1", "conditions": conditions, "containerStatuses": [container]}
         meta = {**template["metadata"], "name": "a-1", "namespace": "team"}
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": template["spec"], "status": told}
-        cluster = self.world.shell.cluster
+        cluster = self.world.manager.cluster
         cluster.note(self.world.api.create(pod, "Deployment"))
         if status is not None:
             place = (kinds.DEPLOYMENT, "team", "a")
@@ -107,7 +104,7 @@ class Healing:
         place = (kinds.POD, "team", "a-1")
         gone = self.world.api.objects[place]
         self.world.api.delete(place, "kubelet")
-        self.world.shell.cluster.stores[kinds.POD].drop(gone)
+        self.world.manager.cluster.stores[kinds.POD].drop(gone)
 
     def deployment(self) -> Object:
         found = self.world.api.get(kinds.DEPLOYMENT, "team", "a")
@@ -175,7 +172,7 @@ async def test_an_engine_that_is_loaded_counts_as_serving() -> None:
     made.runs(ready=False)
     place = (kinds.POD, "team", "a-1")
     made.world.api.change(place, "kubelet", lambda obj: obj["status"]["containerStatuses"][0].update(started=True))
-    made.world.shell.cluster.note(made.world.api.objects[place])
+    made.world.manager.cluster.note(made.world.api.objects[place])
     await made.look(10.0)
     await made.says(LARGE)
     assert made.gpus() == "1"
@@ -217,9 +214,7 @@ async def test_a_new_node_heals_what_nothing_fitted_before() -> None:
     assert result.after == REPLAN_S, "no watch tells of a node"
     made.world.api.delete((kinds.NODE, "", "n"), "cluster")
     made.world.api.create({"apiVersion": "v1", "kind": "Node", **node(H100)}, "cluster")
-    reconcile = made.world.shell.reconcile
-    assert isinstance(reconcile, Reconciler)
-    reconcile.planning.nodes = ttl_cache.nodes()  # fifteen seconds later
+    made.world.reconciler.planner.nodes = ttl_cache.nodes()  # fifteen seconds later
     await made.look(REPLAN_S)
     assert (made.gpus(), made.condition("Fits")) == ("4", ("True", "Fits"))
 

@@ -13,6 +13,7 @@ from tests.fake.world import World
 from triton_vllm_operator.api import kinds
 from triton_vllm_operator.api.kinds import Key, Object
 from triton_vllm_operator.controller.queue import Result
+from triton_vllm_operator.controller.readiness import liveness_problems, readiness_problems
 
 MODEL = {"uri": "hf://org/model", "tokenSecretRef": {"name": "hub"}}
 
@@ -32,8 +33,8 @@ class QuietKopf:
 async def run_for(world: World, seconds: float) -> list[asyncio.Task[Any]]:
     world.chaos.calm()
     kopf: Any = QuietKopf()
-    world.shell.watch = kopf
-    tasks = [asyncio.ensure_future(loop) for loop in world.shell.loops()]
+    world.manager.watch = kopf
+    tasks = [asyncio.ensure_future(loop) for loop in world.manager.loops()]
     await asyncio.sleep(seconds)
     return tasks
 
@@ -43,7 +44,7 @@ def create(world: World, name: str = "a", **spec: Any) -> None:
     meta = {"name": name, "namespace": "team"}
     body = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": meta, "spec": {"model": MODEL, **spec}}
     world.api.create(body, "user")
-    world.shell.found(Key("team", name), 1)
+    world.manager.audit.seen(Key("team", name), 1)
 
 
 async def finished(tasks: list[asyncio.Task[Any]]) -> None:
@@ -55,10 +56,10 @@ async def finished(tasks: list[asyncio.Task[Any]]) -> None:
 def test_a_quiet_operator_is_healthy_and_ready_for_hours() -> None:
     async def live() -> None:
         world = World.of(1)
-        assert world.shell.ready_problems() != [], "nothing was listed yet"
+        assert readiness_problems(world.manager) != [], "nothing was listed yet"
         tasks = await run_for(world, 7200)
-        assert world.shell.alive_problems() == []
-        assert world.shell.ready_problems() == []
+        assert liveness_problems(world.manager) == []
+        assert readiness_problems(world.manager) == []
         await finished(tasks)
 
     clock.run(live())
@@ -71,7 +72,7 @@ def test_an_api_server_that_is_down_does_not_make_the_operator_unhealthy() -> No
         world.chaos.refused = 1.0
         create(world)
         await asyncio.sleep(3600)
-        assert world.shell.alive_problems() == [], "a restart would cure nothing"
+        assert liveness_problems(world.manager) == [], "a restart would cure nothing"
         await finished(tasks)
 
     clock.run(live())
@@ -83,7 +84,7 @@ def test_a_watch_that_does_nothing_is_told() -> None:
         tasks = await run_for(world, 60)
         tasks[0].cancel()
         await asyncio.sleep(300)
-        [told] = world.shell.alive_problems()
+        [told] = liveness_problems(world.manager)
         assert "configmaps" in told
         await finished(tasks)
 
@@ -101,11 +102,11 @@ def test_a_reconcile_that_hangs_beyond_its_limit_is_told() -> None:
 
     async def live() -> None:
         world = World.of(1)
-        world.shell.reconcile = hang
+        world.manager.reconcile = hang
         tasks = await run_for(world, 10)
         create(world)
         await asyncio.sleep(380)
-        assert any("a reconcile runs for" in told for told in world.shell.alive_problems())
+        assert any("a reconcile has been running for" in told for told in liveness_problems(world.manager))
         await asyncio.sleep(60)
         await finished(tasks)
 

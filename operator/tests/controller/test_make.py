@@ -23,7 +23,7 @@ def service(**more: Any) -> Object:
 
 
 async def again(world: World) -> None:
-    await world.shell.reconcile(world.shell.cluster, Key("team", "a"))
+    await world.manager.reconcile(world.manager.cluster, Key("team", "a"))
 
 
 def ready(world: World) -> tuple[str, str]:
@@ -36,7 +36,7 @@ async def world() -> World:
     """Served once, then the Service has gone and the operator has not heard of it."""
     made = await served(SPEC)
     made.api.delete(PLACE, "user")
-    store = made.shell.cluster.stores[kinds.SERVICE]
+    store = made.manager.cluster.stores[kinds.SERVICE]
     store.forget("team", "a", store.version_of("team", "a"))
     return made
 

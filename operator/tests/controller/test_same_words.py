@@ -21,13 +21,12 @@ from triton_vllm_operator.api.conditions import find
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.capacity import shape_from_config
 from triton_vllm_operator.cli.main import app
-from triton_vllm_operator.controller.reconcile import Reconciler
+from triton_vllm_operator.controller.main import review_with
 from triton_vllm_operator.kube.errors import Retry
 from triton_vllm_operator.plan.inspection_protocol import InspectedModel
-from triton_vllm_operator.plan.validation import Refusal
+from triton_vllm_operator.plan.validation import Rejected
 from triton_vllm_operator.webhook.handler import Change, answer
-from triton_vllm_operator.webhook.review import Reviewer
-from triton_vllm_operator.webhook.verdict import Verdict
+from triton_vllm_operator.webhook.response import AdmissionResponse
 
 Object = dict[str, Any]
 SPECS: dict[str, Object] = {
@@ -52,10 +51,8 @@ def changed(world: World, **more: Any) -> Change:
     return Change({**old, "spec": spec(**more)}, old)
 
 
-async def reviewed(world: World, change: Change) -> Verdict:
-    reconcile = world.shell.reconcile
-    assert isinstance(reconcile, Reconciler)
-    return await Reviewer.like(reconcile)(world.shell.cluster, change)
+async def reviewed(world: World, change: Change) -> AdmissionResponse:
+    return await review_with(world.reconciler, world.manager.cluster)(change)
 
 
 @pytest.mark.parametrize("reason", SPECS)
@@ -75,7 +72,7 @@ async def test_a_refusal_is_the_same_in_webhook_status_and_command_line(reason: 
 @pytest.mark.parametrize("reason", [reason for reason in SPECS if reason != "ArgumentMoved"])
 async def test_what_the_webhook_says_is_in_the_golden_file(reason: str) -> None:
     world = await served(spec())
-    refusal = (await reviewed(world, changed(world, **SPECS[reason]))).refusal
+    refusal = (await reviewed(world, changed(world, **SPECS[reason]))).rejected
     assert refusal is not None
     assert f"reject {reason} " in GOLDEN.read_text(encoding="utf-8")
     assert f"\n  {refusal.message}\n" in GOLDEN.read_text(encoding="utf-8")
@@ -88,12 +85,12 @@ TOO_FEW = {"engine": {"tensorParallelSize": 1}}
 """With it LLAMA_70B does not fit an H100."""
 
 
-async def refused_in_the_words_of_the_conditions(world: World) -> Refusal:
+async def refused_in_the_words_of_the_conditions(world: World) -> Rejected:
     """The webhook's refusal of TOO_FEW, once the reconcile has said the same of it."""
-    refusal = (await reviewed(world, changed(world, **TOO_FEW))).refusal
+    refusal = (await reviewed(world, changed(world, **TOO_FEW))).rejected
     assert refusal is not None
     world.api.change((kinds.LLM_DEPLOYMENT, "team", "a"), "user", lambda obj: obj.update(spec=spec(**TOO_FEW)))
-    await world.shell.reconcile(world.shell.cluster, kinds.Key("team", "a"))
+    await world.manager.reconcile(world.manager.cluster, kinds.Key("team", "a"))
     conditions = stored(world)["status"]["conditions"]
     for kind in ("Ready", "Fits", "Stalled"):
         told = find(conditions, kind) or {}
@@ -118,23 +115,23 @@ async def test_a_driver_too_old_for_the_image_is_told_before_a_pod_waits_for_it(
 
 async def test_a_model_that_fits_or_is_only_advised_about_is_stored() -> None:
     fits = await planning_world(LLAMA_8B)
-    assert await reviewed(fits, changed(fits, **TOO_FEW)) == Verdict()
+    assert await reviewed(fits, changed(fits, **TOO_FEW)) == AdmissionResponse()
     advised = await planning_world(LLAMA_70B)
     told = await reviewed(advised, changed(advised, **TOO_FEW, planning={"mode": "Advise"}))
     assert told.allowed
     assert told.warnings[0].startswith("DoesNotFit: ")
-    assert await reviewed(advised, changed(advised, **TOO_FEW, planning={"mode": "Off"})) == Verdict()
+    assert await reviewed(advised, changed(advised, **TOO_FEW, planning={"mode": "Off"})) == AdmissionResponse()
 
 
 async def test_a_second_deployment_of_a_known_commit_is_planned_before_it_is_stored() -> None:
     world = await planning_world(LLAMA_70B)
-    await world.shell.reconcile(world.shell.cluster, kinds.Key("team", "a"))
+    await world.manager.reconcile(world.manager.cluster, kinds.Key("team", "a"))
     new = {**stored(world), "metadata": {"name": "b", "namespace": "team", "uid": "b"}, "status": {}}
     told = await reviewed(world, Change({**new, "spec": spec(**TOO_FEW)}, None))
-    assert told.refusal is not None
-    assert told.refusal.reason == "DoesNotFit"
+    assert told.rejected is not None
+    assert told.rejected.reason == "DoesNotFit"
     elsewhere = {**new, "spec": spec(**TOO_FEW), "metadata": {**new["metadata"], "namespace": "other"}}
-    assert await reviewed(world, Change(elsewhere, None)) == Verdict(), "another team's model is not told of"
+    assert await reviewed(world, Change(elsewhere, None)) == AdmissionResponse(), "another team's model is not told of"
 
 
 async def test_nothing_is_learnt_from_a_review() -> None:
@@ -142,15 +139,13 @@ async def test_nothing_is_learnt_from_a_review() -> None:
     world = await planning_world(LLAMA_70B)
     await reviewed(world, changed(world, replicas=2))
     new = {**stored(world), "metadata": {"name": "b", "namespace": "team", "uid": "b"}, "status": {}}
-    assert await reviewed(world, Change({**new, "spec": spec(**TOO_FEW)}, None)) == Verdict()
+    assert await reviewed(world, Change({**new, "spec": spec(**TOO_FEW)}, None)) == AdmissionResponse()
 
 
 async def test_a_branch_may_have_moved_on_so_it_only_warns() -> None:
     world = await planning_world(LLAMA_70B)
     llm = LLMDeployment.parse({**stored(world), "spec": {"model": {"uri": "hf://org/model@main"}}})
-    reconcile = world.shell.reconcile
-    assert isinstance(reconcile, Reconciler)
-    reconcile.planning.models.remember(llm, InspectedModel(COMMIT, shape_from_config(LLAMA_70B)))
+    world.reconciler.planner.shapes.remember(llm, InspectedModel(COMMIT, shape_from_config(LLAMA_70B)))
     new = {**stored(world), "metadata": {"name": "b", "namespace": "team", "uid": "b"}, "status": {}}
     told = await reviewed(world, Change({**new, "spec": {"model": {"uri": "hf://org/model@main"}, **TOO_FEW}}, None))
     assert told.allowed
@@ -166,7 +161,7 @@ async def test_a_namespace_that_cannot_be_read_refuses_nothing(monkeypatch: pyte
     async def unreachable(*_: Any) -> Object:
         raise Retry("no answer")
 
-    monkeypatch.setattr(world.shell.cluster.client, "find", unreachable)
+    monkeypatch.setattr(world.manager.cluster.client, "find", unreachable)
     told = await reviewed(world, changed(world, **SPECS["ReleaseNeedsOptOut"]))
     assert told.allowed
     assert told.warnings[0].startswith("ReleaseNeedsOptOut: ")
@@ -176,7 +171,7 @@ async def test_a_namespace_that_cannot_be_read_refuses_nothing(monkeypatch: pyte
 async def test_without_a_list_of_nodes_no_plan_refuses() -> None:
     world = await planning_world(LLAMA_70B, engine={"tensorParallelSize": 8})
     world.chaos.refused = 1.0
-    assert await reviewed(world, changed(world, **TOO_FEW)) == Verdict()
+    assert await reviewed(world, changed(world, **TOO_FEW)) == AdmissionResponse()
 
 
 async def test_an_administrator_can_allow_a_release_and_is_reminded() -> None:

@@ -14,8 +14,8 @@ from tests.fake import clock
 from tests.inspect.files import shape as tiny
 from triton_vllm_operator.api.kinds import Object
 from triton_vllm_operator.controller import shape_cache, ttl_cache
-from triton_vllm_operator.controller.shape_cache import Models
-from triton_vllm_operator.controller.ttl_cache import Shared
+from triton_vllm_operator.controller.shape_cache import ShapeCache
+from triton_vllm_operator.controller.ttl_cache import TTLCache
 from triton_vllm_operator.kube.client import Page
 from triton_vllm_operator.kube.errors import Retry
 from triton_vllm_operator.plan.inspection_protocol import InspectedModel
@@ -45,7 +45,7 @@ class Lists:
         return found
 
 
-async def after(seconds: float, seen: Shared[list[Object]], api: Any) -> tuple[float, int]:
+async def after(seconds: float, seen: TTLCache[list[Object]], api: Any) -> tuple[float, int]:
     """Seconds that a question after a pause waits, and how many nodes it is told."""
     await asyncio.sleep(seconds)
     began = asyncio.get_running_loop().time()
@@ -81,8 +81,8 @@ def test_a_list_that_fails_is_told_to_who_waits_and_tried_again() -> None:
 def test_shapes_are_found_by_namespace_uri_and_revision_and_the_oldest_are_forgotten(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(shape_cache, "REMEMBERED", 2)
-    seen, read = Models(), InspectedModel("c" * 40, tiny())
+    monkeypatch.setattr(shape_cache, "MAXIMUM", 2)
+    seen, read = ShapeCache(), InspectedModel("c" * 40, tiny())
     every = [llm(model={"uri": f"hf://org/{name}"}) for name in "abc"]
     for one in every:
         seen.remember(one, read)

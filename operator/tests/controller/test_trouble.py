@@ -12,7 +12,7 @@ from tests.fake.world import World
 from triton_vllm_operator.api import kinds
 from triton_vllm_operator.api.conditions import find
 from triton_vllm_operator.api.kinds import Key
-from triton_vllm_operator.controller.reconcile import TOLD_AFTER
+from triton_vllm_operator.controller.reconcile import REPORTED_AFTER
 from triton_vllm_operator.kube.errors import KubeError, NotLeader
 
 KEY = Key("team", "a")
@@ -41,11 +41,11 @@ class Trouble:
     async def tries(self, count: int) -> None:
         for _ in range(count):
             with pytest.raises((KubeError, RuntimeError)):
-                await self.world.shell.reconcile(self.world.shell.cluster, KEY)
+                await self.world.manager.reconcile(self.world.manager.cluster, KEY)
 
     async def succeeds(self) -> None:
         self.error = None
-        await self.world.shell.reconcile(self.world.shell.cluster, KEY)
+        await self.world.manager.reconcile(self.world.manager.cluster, KEY)
 
     def condition(self, kind: str) -> Mapping[str, Any]:
         return find(self.world.api.objects[PLACE].get("status", {}).get("conditions", []), kind) or {}
@@ -60,7 +60,7 @@ async def trouble(monkeypatch: pytest.MonkeyPatch) -> Trouble:
 
 
 async def test_the_third_failure_in_a_row_is_told_with_the_servers_words_until_it_ends(trouble: Trouble) -> None:
-    await trouble.tries(TOLD_AFTER - 1)
+    await trouble.tries(REPORTED_AFTER - 1)
     assert trouble.condition("Reconciling") == {}
     await trouble.tries(1)
     told = trouble.condition("Reconciling")
@@ -77,12 +77,12 @@ async def test_the_third_failure_in_a_row_is_told_with_the_servers_words_until_i
     trouble.error = Refused(500, "no such luck")
     changed = {"annotations": {"a": "b"}}
     trouble.world.api.change(PLACE, "user", lambda obj: obj["spec"].update(service=changed))
-    await trouble.tries(TOLD_AFTER - 1)
+    await trouble.tries(REPORTED_AFTER - 1)
     assert trouble.condition("Reconciling")["reason"] == "Scaling", "it counts from the last success"
 
 
 async def test_failures_that_are_told_are_not_written_again(trouble: Trouble) -> None:
-    await trouble.tries(TOLD_AFTER)
+    await trouble.tries(REPORTED_AFTER)
     version = trouble.world.api.version
     await trouble.tries(3)
     assert trouble.world.api.version == version
@@ -94,7 +94,7 @@ async def test_what_serves_stays_ready_while_the_operator_is_in_trouble(trouble:
              "observedGeneration": generation, "lastTransitionTime": "2026-01-01T00:00:00Z"}  # fmt: skip
     written = {"conditions": [ready], "observedGeneration": generation}
     trouble.world.api.change(PLACE, "operator", lambda obj: obj.update(status=written))
-    await trouble.tries(TOLD_AFTER)
+    await trouble.tries(REPORTED_AFTER)
     assert trouble.condition("Ready") == ready
     assert trouble.condition("Reconciling")["reason"] == "APIServerError"
     trouble.world.api.change(PLACE, "user", lambda obj: obj["spec"].update(replicas=2))
@@ -104,14 +104,14 @@ async def test_what_serves_stays_ready_while_the_operator_is_in_trouble(trouble:
 
 async def test_a_defect_is_told_as_one(trouble: Trouble) -> None:
     trouble.error = RuntimeError("a list is empty")
-    await trouble.tries(TOLD_AFTER)
+    await trouble.tries(REPORTED_AFTER)
     assert trouble.condition("Ready")["reason"] == "OperatorError"
     assert "RuntimeError: a list is empty" in trouble.condition("Ready")["message"]
 
 
 async def test_one_that_does_not_lead_tells_nothing(trouble: Trouble) -> None:
     trouble.error = NotLeader("the lease is not ours")
-    await trouble.tries(TOLD_AFTER + 1)
+    await trouble.tries(REPORTED_AFTER + 1)
     assert trouble.condition("Ready") == {}
 
 
@@ -123,10 +123,10 @@ async def test_a_status_that_cannot_be_written_does_not_hide_the_cause(
     async def apply_status(_: Any) -> None:
         raise refused
 
-    monkeypatch.setattr(trouble.world.shell.cluster.client, "apply_status", apply_status)
+    monkeypatch.setattr(trouble.world.manager.cluster.client, "apply_status", apply_status)
     with pytest.raises(KubeError) as first:
-        await trouble.world.shell.reconcile(trouble.world.shell.cluster, KEY)
-    await trouble.tries(TOLD_AFTER - 2)
+        await trouble.world.manager.reconcile(trouble.world.manager.cluster, KEY)
+    await trouble.tries(REPORTED_AFTER - 2)
     with pytest.raises(KubeError) as last:
-        await trouble.world.shell.reconcile(trouble.world.shell.cluster, KEY)
+        await trouble.world.manager.reconcile(trouble.world.manager.cluster, KEY)
     assert last.value.reason == first.value.reason

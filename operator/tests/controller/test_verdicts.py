@@ -74,7 +74,7 @@ class Life:
     async def look(self, moment: str) -> None:
         """One reconcile, after the watches have told of everything."""
         await asyncio.sleep(2)
-        await self.world.shell.reconcile(self.world.shell.cluster, Key("team", "a"))
+        await self.world.manager.reconcile(self.world.manager.cluster, Key("team", "a"))
         self.note(moment)
 
     def note(self, moment: str) -> None:
@@ -141,7 +141,7 @@ def _image_missing(pod: Object) -> None:
 async def lived() -> dict[str, Object]:
     made = World.of(0)
     made.chaos.calm()
-    watches = [asyncio.ensure_future(watch.run()) for watch in made.shell.reflectors]
+    watches = [asyncio.ensure_future(watch.run()) for watch in made.manager.reflectors]
     life = Life(made)
     await life.live()
     for task in watches:

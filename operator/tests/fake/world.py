@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kubernetes.aio.client import Configuration
 
@@ -13,7 +13,7 @@ from tests.fake.transport import Transport
 from triton_vllm_operator.api import kinds
 from triton_vllm_operator.api.kinds import Key, Object
 from triton_vllm_operator.api.reasons import Reason
-from triton_vllm_operator.controller.manager import Shell
+from triton_vllm_operator.controller.manager import Manager
 from triton_vllm_operator.controller.metrics import Metrics
 from triton_vllm_operator.controller.probe import NoReport
 from triton_vllm_operator.controller.reconcile import Reconciler
@@ -38,8 +38,9 @@ class World:
 
     api: FakeAPI
     chaos: Chaos
-    shell: Shell
+    manager: Manager
     transport: Transport
+    reconciler: Reconciler
 
     @classmethod
     def of(cls, seed: int) -> World:
@@ -48,12 +49,17 @@ class World:
         api, chaos = FakeAPI(), Chaos(random.Random(rand.random()))
         transport, metrics = Transport(api, chaos), Metrics()
         client = Client(Configuration(host="http://fake"), rest=transport, observe=metrics.called)
-        reconciler = Reconciler(Answers(), clock=lambda: "2026-01-01T00:00:00Z")
-        shell = Shell.on(client, reconciler, Settings(leader_election=False), metrics)
-        shell.queue.rand = random.Random(rand.random())
-        for watch in shell.reflectors:
+        reconciler = Reconciler.make(Answers(), clock=lambda: "2026-01-01T00:00:00Z")
+        manager = Manager.on(client, reconciler.reconcile, Settings(leader_election=False), metrics)
+        manager.queue.rand = random.Random(rand.random())
+        for watch in manager.reflectors:
             watch.rand = random.Random(rand.random())
-        return cls(api, chaos, shell, transport)
+        return cls(api, chaos, manager, transport, reconciler)
+
+    def with_operator_image(self, image: str) -> None:
+        """From now on models are inspected, by pods with this image."""
+        settings = replace(self.reconciler.settings, operator_image=image)
+        self.reconciler.settings = self.reconciler.inspector.settings = self.reconciler.planner.settings = settings
 
 
 async def served(spec: Object) -> World:
@@ -64,7 +70,7 @@ async def served(spec: Object) -> World:
     kind = kinds.LLM_DEPLOYMENT
     body = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": {"name": "a", "namespace": "team"}}
     made.api.create({**body, "spec": spec}, "user")
-    await made.shell.reconcile(made.shell.cluster, Key("team", "a"))
+    await made.manager.reconcile(made.manager.cluster, Key("team", "a"))
     return made
 
 

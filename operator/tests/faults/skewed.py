@@ -8,8 +8,9 @@ import threading
 import time
 
 from tests.apiserver.real import FakeProbe
-from triton_vllm_operator.controller.command_line import start
+from triton_vllm_operator.controller.main import start
 from triton_vllm_operator.controller.reconcile import Reconciler
+from triton_vllm_operator.controller.settings import Settings
 
 JUMPS_S = ((3.0, 3600.0), (8.0, -3600.0))  # after so many seconds, the wall clock is so far ahead
 _real_time = time.time
@@ -41,4 +42,4 @@ def skew() -> None:
 
 if __name__ == "__main__":
     skew()
-    start(Reconciler(FakeProbe()), sys.argv[1:])
+    start(Reconciler.make(FakeProbe()).reconcile, Settings.from_arguments(sys.argv[1:]))

@@ -14,22 +14,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.desired.samples import resource
+from triton_vllm_operator import http_server
 from triton_vllm_operator.api.reasons import Reason
-from triton_vllm_operator.controller import health
-from triton_vllm_operator.plan.validation import Refusal
+from triton_vllm_operator.plan.validation import Rejected
 from triton_vllm_operator.webhook.handler import (
-    AT_ONCE,
     MAX_BYTES,
+    MAX_CONCURRENT,
     PATH,
-    Admission,
+    AdmissionHandler,
+    AdmissionRequest,
     BadReview,
     Change,
-    Decide,
-    Review,
+    ReviewChange,
     answer,
     parse,
 )
-from triton_vllm_operator.webhook.verdict import Verdict
+from triton_vllm_operator.webhook.response import AdmissionResponse
 
 Object = dict[str, Any]
 WHAT = {"group": "serving.triton-vllm.dev", "version": "v1alpha1", "resource": "llmdeployments"}
@@ -72,7 +72,7 @@ def test_an_object_without_identity_gets_that_of_the_review() -> None:
 def test_what_is_not_about_a_spec_is_not_judged(more: Object) -> None:
     asked = review()
     asked["request"].update(more)
-    assert parse(body(asked)) == Review("1")
+    assert parse(body(asked)) == AdmissionRequest("1")
 
 
 NO_REVIEWS: dict[str, bytes] = {
@@ -119,18 +119,18 @@ def test_no_request_breaks_the_reader(request: Object) -> None:
 
 
 def test_a_refusal_is_told_with_its_reason_as_an_invalid_object() -> None:
-    response = answer("1", Verdict(Refusal(Reason.FLAG_OWNED, "Leave it out."), ("Tight: x",)))["response"]
+    response = answer("1", AdmissionResponse(Rejected(Reason.FLAG_OWNED, "Leave it out."), ("Tight: x",)))["response"]
     assert response["allowed"] is False
     assert response["status"] == {"code": 422, "reason": "Invalid", "message": "FlagOwned: Leave it out."}
     assert response["warnings"] == ["Tight: x"]
 
 
 def test_a_good_object_gets_the_shortest_answer() -> None:
-    assert answer("1", Verdict())["response"] == {"uid": "1", "allowed": True}
+    assert answer("1", AdmissionResponse())["response"] == {"uid": "1", "allowed": True}
 
 
 def test_warnings_become_headers_so_they_are_one_line_each_and_not_too_many() -> None:
-    lines = answer("1", Verdict(warnings=("a\nb\x07\r\n\ud800c", *(f"{n} {'x' * 900}" for n in range(9)))))
+    lines = answer("1", AdmissionResponse(warnings=("a\nb\x07\r\n\ud800c", *(f"{n} {'x' * 900}" for n in range(9)))))
     warnings = lines["response"]["warnings"]
     assert warnings[0] == "a b c"
     assert len(warnings) == 5
@@ -143,11 +143,11 @@ Ask = Callable[..., Any]
 
 
 @asynccontextmanager
-async def asked(decide: Decide, answer_s: float = 2.0) -> AsyncIterator[tuple[Ask, list[str]]]:
+async def asked(decide: ReviewChange, answer_s: float = 2.0) -> AsyncIterator[tuple[Ask, list[str]]]:
     """A server, how to ask it, and the results that it has counted."""
     results: list[str] = []
-    admission = Admission(decide, lambda result, _: results.append(result), answer_s)
-    runner, port = await health.serve(admission.application(), "127.0.0.1", 0)
+    admission = AdmissionHandler(decide, lambda result, _: results.append(result), answer_s)
+    runner, port = await http_server.listen(admission.application(), "127.0.0.1", 0)
     async with aiohttp.ClientSession() as session:
 
         async def ask(data: Any, path: str = PATH) -> tuple[int, str]:
@@ -158,8 +158,8 @@ async def asked(decide: Decide, answer_s: float = 2.0) -> AsyncIterator[tuple[As
     await runner.cleanup()
 
 
-async def yes(_: Change) -> Verdict:
-    return Verdict()
+async def yes(_: Change) -> AdmissionResponse:
+    return AdmissionResponse()
 
 
 async def test_every_body_gets_an_answer_that_is_no_500() -> None:
@@ -179,7 +179,7 @@ async def test_a_body_that_never_ends_does_not_keep_others_out() -> None:
         await asyncio.sleep(60)
 
     async with asked(yes, answer_s=0.2) as (ask, results):
-        held = [asyncio.ensure_future(ask(dripping())) for _ in range(AT_ONCE)]
+        held = [asyncio.ensure_future(ask(dripping())) for _ in range(MAX_CONCURRENT)]
         await asyncio.sleep(0.1)
         assert (await ask(body(review())))[0] == 200
         assert results.count("malformed") >= 1
@@ -188,7 +188,7 @@ async def test_a_body_that_never_ends_does_not_keep_others_out() -> None:
 
 
 async def test_a_defect_lets_the_object_pass_and_says_so() -> None:
-    async def broken(_: Change) -> Verdict:
+    async def broken(_: Change) -> AdmissionResponse:
         raise KeyError("defect")
 
     async with asked(broken) as (ask, results):
@@ -199,11 +199,11 @@ async def test_a_defect_lets_the_object_pass_and_says_so() -> None:
 
 
 async def test_an_answer_that_takes_too_long_is_not_waited_for() -> None:
-    async def slow(_: Change) -> Verdict:
+    async def slow(_: Change) -> AdmissionResponse:
         await asyncio.sleep(60)
-        return Verdict()
+        return AdmissionResponse()
 
     async with asked(slow, answer_s=0.05) as (ask, results):
         response = json.loads((await ask(body(review())))[1])["response"]
     assert (response["allowed"], results) == (True, ["unchecked"])
-    assert "no answer within 0.05 s" in response["warnings"][0]
+    assert "timed out after 0.05 s" in response["warnings"][0]

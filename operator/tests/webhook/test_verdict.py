@@ -14,9 +14,10 @@ from triton_vllm_operator.capacity import shape_from_config
 from triton_vllm_operator.catalog.violations import Violation
 from triton_vllm_operator.plan import verdict
 from triton_vllm_operator.plan.not_planned import NotPlanned
-from triton_vllm_operator.plan.validation import Refusal, understand
-from triton_vllm_operator.webhook import verdict as admission
-from triton_vllm_operator.webhook.verdict import Foreseen, Verdict
+from triton_vllm_operator.plan.validation import Rejected, validate
+from triton_vllm_operator.plan.verdict import PredictedPlan
+from triton_vllm_operator.webhook import response as admission
+from triton_vllm_operator.webhook.response import AdmissionResponse
 
 Object = dict[str, Any]
 TODAY = date(2026, 11, 26)
@@ -33,18 +34,18 @@ def args(**extra: Any) -> Object:
 
 def problems(obj: Object) -> list[Violation]:
     try:
-        return understand(obj, None, TODAY).problems(opted_out=False)
-    except Refusal as refusal:
-        return [admission.of_refusal(refusal)]
+        return validate(obj, None, TODAY).problems(opted_out=False)
+    except Rejected as refusal:
+        return [admission.problem_of_rejected(refusal)]
 
 
-def judged(new: Object, old: Object | None = None) -> Verdict:
+def judged(new: Object, old: Object | None = None) -> AdmissionResponse:
     found = problems(new)
-    return admission.verdict_of(found if old is None else admission.ratcheted(found, new, problems(old), old))
+    return admission.response_of(found if old is None else admission.ratcheted(found, new, problems(old), old))
 
 
 def test_a_good_spec_says_nothing() -> None:
-    assert judged(llm()) == Verdict()
+    assert judged(llm()) == AdmissionResponse()
 
 
 @pytest.mark.parametrize(
@@ -62,7 +63,7 @@ def test_a_good_spec_says_nothing() -> None:
     ],
 )
 def test_what_can_never_work_is_refused(spec: Object, reason: str) -> None:
-    refusal = judged(llm(**spec)).refusal
+    refusal = judged(llm(**spec)).rejected
     assert refusal is not None
     assert any(one.reason.startswith(reason) for one in problems(llm(**spec)))
     assert refusal.message == " ".join(one.message for one in problems(llm(**spec)) if one.rejects)
@@ -92,7 +93,7 @@ def test_an_update_that_leaves_what_was_wrong_is_warned(change: Object) -> None:
 
 
 def test_an_update_that_mends_what_was_wrong_says_nothing_of_it() -> None:
-    assert judged(llm(), llm(**args(**UNKNOWN))) == Verdict()
+    assert judged(llm(), llm(**args(**UNKNOWN))) == AdmissionResponse()
 
 
 @pytest.mark.parametrize(
@@ -151,7 +152,7 @@ def test_nothing_is_new_where_the_old_object_was_not_understood() -> None:
     ],
 )
 def test_only_a_changed_spec_of_what_stays_is_judged(new: Object, old: Object | None, judge: bool) -> None:
-    assert admission.matters(new, old) is judge
+    assert admission.changes_spec(new, old) is judge
 
 
 # -------------------------------------------------------------------------------------------------- the plan
@@ -162,7 +163,7 @@ TOO_LARGE = decided(LLAMA_70B, node(H100), engine={"tensorParallelSize": 1})
 def planned(
     found: verdict.Decision | NotPlanned, status: Object | None = None, *, binding: bool = True
 ) -> list[Violation]:
-    return admission.of_plan(Foreseen(found, binding), status or {})
+    return admission.problems_of_plan(PredictedPlan(found, binding), status or {})
 
 
 def test_a_model_that_does_not_fit_is_refused_in_the_words_of_the_condition() -> None:
@@ -184,10 +185,10 @@ def test_a_tight_plan_warns_and_one_that_fits_or_is_unknown_says_nothing() -> No
     assert [(one.reason, one.rejects) for one in planned(tight)] == [("Tight", False)]
     assert planned(decided(LLAMA_8B, node(H100))) == []
     assert planned(NotPlanned(Reason.GPU_MEMORY_UNKNOWN, "No node.")) == []
-    assert admission.of_plan(None, {}) == []
+    assert admission.problems_of_plan(None, {}) == []
 
 
 def test_without_nodes_nothing_is_refused() -> None:
     shape = shape_from_config(LLAMA_70B)
-    found = verdict.decide(understand(llm(), None, TODAY).llm, shape, "0.27.1", [])
+    found = verdict.decide(validate(llm(), None, TODAY).llm, shape, "0.27.1", [])
     assert planned(found) == []

@@ -20,10 +20,10 @@ from cryptography import x509
 from tests.apiserver.controlplane import free_ports
 from triton_vllm_operator.api import kinds
 from triton_vllm_operator.api.kinds import Kind
-from triton_vllm_operator.controller.settings import WebhookSettings
 from triton_vllm_operator.kube.errors import Conflict
 from triton_vllm_operator.webhook import certificates
 from triton_vllm_operator.webhook.server import Webhook
+from triton_vllm_operator.webhook.settings import WebhookSettings
 
 Object = dict[str, Any]
 NOW = datetime(2026, 11, 26, tzinfo=UTC)

@@ -20,7 +20,7 @@ from triton_vllm_operator.cli.errors import InputProblem
 from triton_vllm_operator.plan import verdict
 from triton_vllm_operator.plan.autoconfig import recorded
 from triton_vllm_operator.plan.not_planned import NotPlanned
-from triton_vllm_operator.plan.validation import Refusal, Wanted, understand
+from triton_vllm_operator.plan.validation import Rejected, ValidatedSpec, validate
 
 #: Owner of the objects that are printed: the API server gives the real one.
 NO_UID = "00000000-0000-0000-0000-000000000000"
@@ -58,12 +58,12 @@ def identified(obj: Mapping[str, Any], namespace: str) -> dict[str, Any]:
     return {**obj, "metadata": {"namespace": namespace, "uid": NO_UID, **meta}}
 
 
-def understood(obj: Mapping[str, Any], namespace: str, serving_image: str | None, today: date) -> Wanted:
+def understood(obj: Mapping[str, Any], namespace: str, serving_image: str | None, today: date) -> ValidatedSpec:
     """As the operator understands it. Errors: InputProblem for what the operator refuses, in its words."""
     try:
-        wanted = understand(identified(obj, namespace), serving_image, today)
-        wanted.refuse(opted_out=False)
-    except Refusal as refusal:
+        wanted = validate(identified(obj, namespace), serving_image, today)
+        wanted.check(opted_out=False)
+    except Rejected as refusal:
         raise InputProblem(f"{refusal.reason}: {refusal.message}") from None
     return wanted
 
@@ -83,7 +83,7 @@ class Question:
     status: Mapping[str, Any]
 
     @classmethod
-    def about(cls, wanted: Wanted, status: object = None) -> Question:
+    def about(cls, wanted: ValidatedSpec, status: object = None) -> Question:
         """An LLMDeployment that is understood."""
         known = status if isinstance(status, dict) else {}
         return cls(wanted.llm, wanted.engine_version, wanted.resolved.row, known)

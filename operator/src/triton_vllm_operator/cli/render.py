@@ -19,7 +19,7 @@ from triton_vllm_operator.desired.inputs import Defaults
 from triton_vllm_operator.desired.inspect_pod import inspect_pod
 from triton_vllm_operator.plan import inspection, verdict
 from triton_vllm_operator.plan.autoconfig import empty_autoconfig
-from triton_vllm_operator.plan.validation import Wanted
+from triton_vllm_operator.plan.validation import ValidatedSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def _inspection(llm: LLMDeployment, operator: Operator) -> Iterator[dict[str, An
         yield inspection.with_attempt(inspect_pod(llm, operator.operator_image, "", Defaults()), 0)
 
 
-def _chosen(wanted: Wanted, status: object, cluster: Cluster | None) -> Chosen:
+def _chosen(wanted: ValidatedSpec, status: object, cluster: Cluster | None) -> Chosen:
     if cluster is None:
         return empty_autoconfig(wanted.llm)
     question = Question.about(wanted, status)

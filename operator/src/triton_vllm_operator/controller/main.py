@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
-from collections.abc import Sequence
+from functools import partial
 
-from triton_vllm_operator.controller.command_line import command_line, start
-from triton_vllm_operator.controller.planning import Planning
+from triton_vllm_operator.controller import logs
+from triton_vllm_operator.controller.cluster import ClusterView
+from triton_vllm_operator.controller.manager import MakeReview, Reconcile, run
 from triton_vllm_operator.controller.probe import PodProbe
-from triton_vllm_operator.controller.reconcile import Probe, Reconciler
-from triton_vllm_operator.desired.inputs import Defaults
-from triton_vllm_operator.webhook.review import Reviewer
+from triton_vllm_operator.controller.reconcile import Reconciler
+from triton_vllm_operator.controller.settings import Settings
+from triton_vllm_operator.controller.steps.validate import allows_vulnerable_images
+from triton_vllm_operator.webhook.review import Review, Reviewer
 
 
-def reconciler(arguments: Sequence[str], probe: Probe) -> Reconciler:
-    """The reconciler with the command line's settings of the serving pods. Errors: SystemExit with the usage."""
-    given = command_line().parse_args(arguments)
-    defaults = Defaults(
-        image_pull_policy=given.serving_image_pull_policy,
-        env=dict(given.serving_env),
-        image_pull_secrets=tuple(given.serving_image_pull_secret),
+def review_with(reconciler: Reconciler, cluster: ClusterView) -> Review:
+    """The webhook's review, which decides by the same functions and settings as the reconciler."""
+    reviewer = Reviewer(
+        serving_image=reconciler.settings.serving_image,
+        today=reconciler.today,
+        opted_out=partial(allows_vulnerable_images, cluster),
+        predict=partial(reconciler.planner.predict, cluster),
     )
-    planning = Planning(given.operator_image, given.operator_image_pull_policy, defaults)
-    return Reconciler(probe, given.serving_image, defaults, planning=planning)
+    return reviewer.review
+
+
+def start(reconcile: Reconcile, settings: Settings, make_review: MakeReview | None = None) -> None:
+    """Set up the log and run until the process is terminated. `make_review`: None serves no webhook."""
+    logs.set_up(settings.log_format, settings.log_level)
+    asyncio.run(run(reconcile, settings, make_review))
 
 
 def main() -> None:
     """The entry point of the console script."""
-    made = reconciler(sys.argv[1:], PodProbe())
-    start(made, sys.argv[1:], Reviewer.like(made))
+    settings = Settings.from_arguments(sys.argv[1:])
+    reconciler = Reconciler.make(PodProbe(), settings.pods)
+    start(reconciler.reconcile, settings, partial(review_with, reconciler))
 
 
 if __name__ == "__main__":

@@ -1,57 +1,43 @@
-"""Every setting of the operator, with its unit and its reason; and those of kopf."""
+"""Every setting of the operator, with its unit and its reason, read once from the command line."""
 
 from __future__ import annotations
 
+import argparse
+import os
 import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import kopf
-
-from triton_vllm_operator.backoff import Backoff
 from triton_vllm_operator.controller.queue import QueueSettings
+from triton_vllm_operator.desired.inputs import Defaults
+from triton_vllm_operator.desired.pod_settings import PodSettings
+from triton_vllm_operator.webhook.settings import WebhookSettings
 
-WATCH_SERVER_S = 15  # as long as the reflectors' own: kube/reflector.py says why
-WATCH_CLIENT_S = 20
+IN_POD_NAMESPACE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
+_PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 
 
 def unique_identity() -> str:
-    """Who holds the lease: the pod's name for people, and a part that a restarted container does not share."""
+    """The holder of the Lease: the pod's name, and a part that a restarted container does not share."""
     return f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
 
 
 @dataclass(frozen=True, slots=True)
-class WebhookSettings:
-    """The validating webhook.
+class Settings:
+    """The operator's settings.
 
     Attributes:
-        configuration: name of the ValidatingWebhookConfiguration whose caBundle is kept.
-        hosts: how the API server calls this server: DNS names or IP addresses.
+        namespaces: to serve; empty for the whole cluster.
+        lease_namespace: of the Lease.
+        http_port: of probes and metrics; 0 for any free port.
+        webhook: None where none is served.
+        pods: options that reach the pods.
+        log_format: "text" or "json".
+        audit_s: seconds between two lists of the CRs, which show whether kopf's watch has missed one: the longest that
+            a CR can go unseen.
+        stop_s: seconds that reconciles in progress may take to finish on a clean stop.
     """
-
-    configuration: str
-    hosts: tuple[str, ...]
-    address: str = "0.0.0.0"  # the API server comes from outside the pod
-    port: int = 9443
-    # A week: a stolen key is of little use, a renewal is nothing rare, and what replicas that are gone have left in the
-    # caBundle is soon gone too.
-    certificate_hours: float = 168.0
-
-    @property
-    def check_s(self) -> float:
-        """How often the caBundle is looked at: the longest that one which somebody emptied stays so."""
-        return min(30.0, self.certificate_hours * 3600 / 30)
-
-    @property
-    def settle_s(self) -> float:
-        """How long every API server may take to see a changed caBundle."""
-        return min(20.0, self.certificate_hours * 3600 / 30)
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """`namespaces`: where to serve, empty for the whole cluster. `lease_namespace`: where the Lease lives."""
 
     namespaces: tuple[str, ...] = ()
     lease_namespace: str = "default"
@@ -60,13 +46,13 @@ class Settings:
     kubeconfig: str | None = None
     context: str | None = None
     http_host: str = "0.0.0.0"  # probes and Prometheus come from outside the pod
-    http_port: int = 8080  # 0: any free port
+    http_port: int = 8080
     webhook: WebhookSettings | None = None
-    log_format: str = "text"  # or "json"
+    pods: PodSettings = field(default_factory=PodSettings)
+    log_format: str = "text"
     log_level: str = "INFO"
-    # How often the CRs are listed to make sure that kopf's watch has missed none: the longest that a CR can go unseen.
     audit_s: float = 60.0
-    stop_s: float = 10.0  # how long reconciles under way may finish on a clean stop
+    stop_s: float = 10.0
     queue: QueueSettings = field(default_factory=QueueSettings)
     identity: str = field(default_factory=unique_identity)
 
@@ -75,33 +61,98 @@ class Settings:
         """Namespaces to list and watch; None is all."""
         return self.namespaces or (None,)
 
+    @classmethod
+    def from_arguments(cls, arguments: Sequence[str]) -> Settings:
+        """The settings from the command line.
 
-class CappedBackoffs:
-    """0.5, 1, 2, 4, 5, 5, 5, ... seconds for ever.
+        Raises:
+            SystemExit: with the usage, for an invalid option.
+        """
+        options = _parser().parse_args(arguments)
+        return cls(
+            namespaces=tuple(options.namespace),
+            lease_namespace=options.lease_namespace,
+            lease_name=options.lease_name,
+            leader_election=not options.no_leader_election,
+            kubeconfig=options.kubeconfig,
+            context=options.context,
+            http_host=options.http_host,
+            http_port=options.http_port,
+            webhook=_webhook(options),
+            pods=_pods(options),
+            log_format=options.log_format,
+            log_level=options.log_level,
+        )
 
-    kopf gives up after the last number of `error_backoffs` and takes the operator down with it, with its defaults
-    after 54 s of 5xx. It accepts any iterable, and each request iterates it from the start.
-    """
 
-    def __iter__(self) -> Iterator[float]:
-        return Backoff(0.5, 5.0).delays()
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="triton-vllm-operator")
+    add = parser.add_argument
+    add("--namespace", action="append", default=[], help="namespace to serve (default: all); may be repeated")
+    add("--lease-namespace", default=own_namespace(), help="namespace of the Lease (%(default)s)")
+    add("--lease-name", default="triton-vllm-operator", help="name of the Lease (%(default)s)")
+    add("--no-leader-election", action="store_true", help="hold no Lease: no other operator may run")
+    add("--kubeconfig", help="default: the pod's service account, else KUBECONFIG, else ~/.kube/config")
+    add("--context", help="context of the kubeconfig")
+    add("--http-host", default="0.0.0.0", help="address of probes and metrics (%(default)s)")
+    add("--http-port", type=int, default=8080, help="port of probes and metrics (%(default)s)")
+    add("--webhook-configuration", help="name of the ValidatingWebhookConfiguration to serve (default: none is served)")
+    add("--webhook-host", action="append", default=[], help="DNS name or IP address of the webhook; may be repeated")
+    add("--webhook-port", type=int, default=9443, help="port of the webhook (%(default)s)")
+    add("--webhook-certificate-hours", type=_hours, default=168.0, help="lifetime of its certificate (%(default)s)")
+    add("--log-format", choices=("text", "json"), default="text", help="(%(default)s)")
+    add("--log-level", choices=("DEBUG", "INFO", "WARNING", "ERROR"), default="INFO", help="(%(default)s)")
+    add("--operator-image", help="image of the inspection pods: this program's own")
+    add("--operator-image-pull-policy", choices=_PULL_POLICIES, default="", help="pull policy of --operator-image")
+    add("--serving-image", help="image of LLMDeployments that set none (default: NVIDIA's newest release)")
+    add("--serving-image-pull-policy", choices=_PULL_POLICIES, default="", help="pull policy of serving images")
+    add("--serving-image-pull-secret", action="append", default=[], help="name of a pull secret; may be repeated")
+    add("--serving-env", type=_pair, action="append", default=[], metavar="NAME=VALUE", help="of every serving pod")
+    return parser
 
 
-def kopf_settings() -> kopf.OperatorSettings:
-    """kopf's settings, each with its reason."""
-    settings = kopf.OperatorSettings()
-    settings.peering.standalone = True  # peering is no lock: two operators freeze each other; we hold a Lease
-    settings.scanning.disabled = True  # else kopf lists and watches CRDs and namespaces: permissions we do not want
-    settings.posting.enabled = False  # events are ours (kube/events.py), de-duplicated
-    settings.networking.connect_timeout = 5.0  # default none: a dropped SYN would hold a watch for minutes
-    settings.networking.request_timeout = 20.0  # default 300
-    settings.networking.error_backoffs = CappedBackoffs()  # default: exit after 54 s of 5xx or 403
-    settings.watching.server_timeout = WATCH_SERVER_S  # default: the server's 5 to 10 minutes
-    settings.watching.client_timeout = WATCH_CLIENT_S  # a half-open connection is noticed within 20 s, default 70
-    settings.watching.connect_timeout = 5.0
-    settings.watching.reconnect_backoff = 1.0  # default 0.1: a storm of lists when every watch answers 410
-    settings.watching.chunk_size = 100  # default: one answer with every CR in it
-    settings.queueing.idle_timeout = 0.5  # default 5: a task and a queue for every CR stay in memory that long
-    settings.persistence.consistency_timeout = 0.0  # kopf patches nothing, so there is no patch to wait for
-    settings.process.ultimate_exiting_timeout = None  # kopf runs in a thread here: it must not kill the process
-    return settings
+def _webhook(options: argparse.Namespace) -> WebhookSettings | None:
+    if not options.webhook_configuration:
+        return None
+    return WebhookSettings(
+        configuration=options.webhook_configuration,
+        hosts=tuple(options.webhook_host),
+        address=options.http_host,
+        port=options.webhook_port,
+        certificate_hours=options.webhook_certificate_hours,
+    )
+
+
+def _pods(options: argparse.Namespace) -> PodSettings:
+    return PodSettings(
+        serving_image=options.serving_image,
+        operator_image=options.operator_image,
+        operator_image_pull_policy=options.operator_image_pull_policy,
+        defaults=Defaults(
+            image_pull_policy=options.serving_image_pull_policy,
+            env=dict(options.serving_env),
+            image_pull_secrets=tuple(options.serving_image_pull_secret),
+        ),
+    )
+
+
+def _hours(text: str) -> float:
+    hours = float(text)
+    if not 0.001 <= hours <= 87600:
+        raise argparse.ArgumentTypeError(f"{text} must be between 0.001 and 87600")
+    return hours
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, value
+
+
+def own_namespace() -> str:
+    """The namespace that the pod runs in; `default` outside a cluster."""
+    if os.path.exists(IN_POD_NAMESPACE):
+        with open(IN_POD_NAMESPACE, encoding="utf-8") as file:
+            return file.read().strip()
+    return "default"

@@ -1,7 +1,7 @@
-"""Shapes of models that the reconcile has met lately, so that another LLMDeployment of the same one is planned at once.
+"""Shapes of models that were read lately, so that another LLMDeployment of the same model is planned at once.
 
-For one namespace each: what one team's token could read is not told to another. Never learnt from a review, which
-anybody may send.
+Per namespace: what one team's token can read is not shown to another. Never filled by an admission review, which
+anyone who reaches the webhook's port may send.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.plan.inspection_protocol import InspectedModel, pack_shape, unpack_shape
 
-REMEMBERED = 512
+MAXIMUM = 512
 
 Place = tuple[str, str, str]  # (namespace, uri, revision)
 
 
 @dataclass
-class Models:
-    """The newest `REMEMBERED`, packed: a shape takes about 1 KiB so."""
+class ShapeCache:
+    """The newest `MAXIMUM` shapes, packed to about 1 KiB each."""
 
     _seen: OrderedDict[Place, tuple[str, str]] = field(default_factory=OrderedDict)
 
@@ -28,11 +28,11 @@ class Models:
         if place not in self._seen or self._seen[place][0] != read.commit:
             self._seen[place] = (read.commit, pack_shape(read.shape))
         self._seen.move_to_end(place)
-        while len(self._seen) > REMEMBERED:
+        while len(self._seen) > MAXIMUM:
             self._seen.popitem(last=False)
 
     def find(self, llm: LLMDeployment) -> InspectedModel | None:
-        """What was read last where the spec says this one's model is."""
+        """The model that was read last at the place that the spec names."""
         found = self._seen.get(_place(llm))
         return InspectedModel(found[0], unpack_shape(found[1])) if found else None
 

@@ -1,4 +1,4 @@
-"""What is listed when somebody asks, and shared by all who ask soon after: it changes too often to be watched."""
+"""A cached list with a time to live, for what changes too often to be watched: nodes, and pods that hold GPUs."""
 
 from __future__ import annotations
 
@@ -10,37 +10,41 @@ from typing import Generic, TypeVar, cast
 from triton_vllm_operator.api import kinds, names
 from triton_vllm_operator.api.kinds import Object
 from triton_vllm_operator.capacity import GPUPod, gpu_pods
-from triton_vllm_operator.controller.manager import Cluster
+from triton_vllm_operator.controller.cluster import ClusterView
 from triton_vllm_operator.kube import gpu_inventory
 from triton_vllm_operator.kube.gpu_inventory import Held
 
-NODES_KEPT_S = 15.0  # one list serves everybody who asks within this time
-AHEAD_S = 10.0  # who asks this late starts the next list, so that nobody waits for one while many ask
-HELD_KEPT_S = 30.0  # a list of all pods of the cluster is the most that is ever asked of the API server
+NODES_KEPT_S = 15.0  # one list serves every call within this time
+AHEAD_S = 10.0  # a call this late starts the next list, so that no call waits for one while there are many
+HELD_KEPT_S = 30.0  # all pods of the cluster are the largest list that the API server is ever asked for
 OWN_KEPT_S = 2.0  # to read thousands of watched pods takes a tenth of a second
 
 T = TypeVar("T")
 
 
 @dataclass
-class Shared(Generic[T]):
-    """The last answer, and the question under way.
+class TTLCache(Generic[T]):
+    """The last list, and the request in progress.
 
     Attributes:
-        read: asks the API server.
-        kept_s: how long an answer serves.
-        ahead_s: how old it is when the next question is asked in advance.
+        read: lists.
+        kept_s: how long a list is used.
+        ahead_s: the age at which the next list is requested in advance.
     """
 
-    read: Callable[[Cluster], Awaitable[T]]
+    read: Callable[[ClusterView], Awaitable[T]]
     kept_s: float
     ahead_s: float
     _known: T | None = None
-    _at: float = float("-inf")  # when the last answer was asked for, in seconds of the event loop's clock
+    _at: float = float("-inf")  # when the last list was requested, in seconds of the event loop's clock
     _reading: asyncio.Task[None] | None = field(default=None)
 
-    async def get(self, cluster: Cluster) -> T:
-        """The answer as it was at most `kept_s` ago. Errors: KubeError of the list."""
+    async def get(self, cluster: ClusterView) -> T:
+        """The list, which was requested at most `kept_s` ago.
+
+        Raises:
+            KubeError: of the list.
+        """
         age = asyncio.get_running_loop().time() - self._at
         if age >= self.ahead_s and self._reading is None:
             self._reading = asyncio.ensure_future(self._read(cluster))
@@ -49,7 +53,7 @@ class Shared(Generic[T]):
             await asyncio.shield(self._reading)
         return cast(T, self._known)
 
-    async def _read(self, cluster: Cluster) -> None:
+    async def _read(self, cluster: ClusterView) -> None:
         began = asyncio.get_running_loop().time()
         self._known = await self.read(cluster)
         self._at = began
@@ -57,24 +61,24 @@ class Shared(Generic[T]):
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._reading = None
         if not task.cancelled():
-            task.exception()  # who waited has got it; a list ahead of time may fail
+            task.exception()  # callers that waited have got it; a list in advance may fail
 
 
-def nodes() -> Shared[list[Object]]:
+def nodes() -> TTLCache[list[Object]]:
     """Every node of the cluster, with its GPUs."""
-    return Shared(lambda cluster: gpu_inventory.nodes(cluster.client), NODES_KEPT_S, AHEAD_S)
+    return TTLCache(lambda cluster: gpu_inventory.nodes(cluster.client), NODES_KEPT_S, AHEAD_S)
 
 
-def held() -> Shared[Held]:
-    """The pods that hold GPUs in the namespaces that the operator serves, but for those of LLMDeployments."""
+def held() -> TTLCache[Held]:
+    """The pods that hold GPUs in the namespaces that the operator serves, without those of LLMDeployments."""
     others = f"!{names.INSTANCE_LABEL}"
-    return Shared(lambda cluster: gpu_inventory.held(cluster.client, cluster.scopes, others), HELD_KEPT_S, HELD_KEPT_S)
+    return TTLCache(lambda view: gpu_inventory.held(view.client, view.scopes, others), HELD_KEPT_S, HELD_KEPT_S)
 
 
-def held_by_own() -> Shared[list[GPUPod]]:
-    """The pods of LLMDeployments that hold GPUs, of which the watches tell."""
+def held_by_own() -> TTLCache[list[GPUPod]]:
+    """The pods of LLMDeployments that hold GPUs, which are watched."""
 
-    async def read(cluster: Cluster) -> list[GPUPod]:
+    async def read(cluster: ClusterView) -> list[GPUPod]:
         return list(gpu_pods(cluster.stores[kinds.POD].all()))
 
-    return Shared(read, OWN_KEPT_S, OWN_KEPT_S)
+    return TTLCache(read, OWN_KEPT_S, OWN_KEPT_S)

@@ -24,7 +24,8 @@ from kubernetes.aio.client.rest import RESTClientObject
 from triton_vllm_operator.api import kinds, names
 from triton_vllm_operator.api.kinds import Key
 from triton_vllm_operator.backoff import Backoff
-from triton_vllm_operator.controller.settings import Settings, kopf_settings
+from triton_vllm_operator.controller.kopf_settings import kopf_settings
+from triton_vllm_operator.controller.settings import Settings
 from triton_vllm_operator.kube import login
 from triton_vllm_operator.kube.client import Client
 from triton_vllm_operator.kube.errors import KubeError

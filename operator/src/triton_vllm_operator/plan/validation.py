@@ -1,4 +1,4 @@
-"""What an LLMDeployment asks for: its typed spec and the image that it means, or why it cannot work as it stands."""
+"""Validation of an LLMDeployment: its typed spec and serving image, or why it is rejected."""
 
 from __future__ import annotations
 
@@ -25,20 +25,21 @@ from triton_vllm_operator.desired.inputs import ServingImage
 
 
 @dataclass(eq=False)
-class Refusal(Exception):
-    """The spec cannot work as it stands: the reason and message of its conditions."""
+class Rejected(Exception):
+    """The spec cannot run as it is: the reason and message of its conditions."""
 
     reason: Reason
     message: str
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """A spec that is understood.
+class ValidatedSpec:
+    """A valid spec, with its image.
 
     Attributes:
         llm: as the user wrote it.
-        row: of the release table, with what is known against it.
+        resolved: the serving image and its row of the release table.
+        known: the advisories about the release.
     """
 
     llm: LLMDeployment
@@ -58,7 +59,7 @@ class Wanted:
 
     @property
     def needs_opt_out(self) -> bool:
-        """Whether the namespace must take the risk of the release."""
+        """Whether the namespace has to accept the known vulnerabilities of the release."""
         return self.known.verdict is advisories.ReleaseVerdict.REJECT_UNLESS_OPTED_OUT
 
     def advisory(self, *, opted_out: bool) -> Condition:
@@ -66,7 +67,7 @@ class Wanted:
         return advisories.condition(self.known, opted_out=opted_out)
 
     def problems(self, *, opted_out: bool) -> list[Violation]:
-        """What is wrong with the arguments, the flags and the release, refusals and warnings."""
+        """Problems of the arguments, the flags and the release: those that reject, and warnings."""
         engine, server, contract = self.llm.spec.engine, self.llm.spec.server, self.resolved.arguments_version
         return [
             *arguments.check(engine.extra_args, contract, _typed(engine)),
@@ -76,16 +77,20 @@ class Wanted:
             *advisories.check(self.known, opted_out=opted_out),
         ]
 
-    def refuse(self, *, opted_out: bool) -> None:
-        """Raises Refusal for a release, an argument or a flag that the image does not take."""
-        if refusal := refusal_of(self.problems(opted_out=opted_out)):
-            raise refusal
+    def check(self, *, opted_out: bool) -> None:
+        """Check the release, the arguments and the flags.
+
+        Raises:
+            Rejected: for one that the image does not support.
+        """
+        if rejected := rejection_of(self.problems(opted_out=opted_out)):
+            raise rejected
 
 
-def refusal_of(problems: Iterable[Violation]) -> Refusal | None:
-    """All that refuses, as the one reason and message of a condition; None where nothing does."""
-    refused = [problem for problem in problems if problem.rejects]
-    return Refusal(refused[0].reason, " ".join(problem.message for problem in refused)) if refused else None
+def rejection_of(problems: Iterable[Violation]) -> Rejected | None:
+    """All problems that reject, as the one reason and message of a condition; None where there are none."""
+    found = [problem for problem in problems if problem.rejects]
+    return Rejected(found[0].reason, " ".join(problem.message for problem in found)) if found else None
 
 
 def _typed(engine: EngineSpec) -> dict[str, Any]:
@@ -94,25 +99,28 @@ def _typed(engine: EngineSpec) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value != EngineSpec.model_fields[name].default}
 
 
-def understand(obj: Mapping[str, Any], default_image: str | None, today: date) -> Wanted:
-    """Read an LLMDeployment. Raises Refusal for a spec or an image that is not understood.
+def validate(obj: Mapping[str, Any], default_image: str | None, today: date) -> ValidatedSpec:
+    """The validated spec of an LLMDeployment.
 
     Args:
-        default_image: serving image of a spec that names none; None for NVIDIA's newest.
+        default_image: serving image of a spec that sets none; None for NVIDIA's newest release.
+
+    Raises:
+        Rejected: for an invalid spec or an unknown image.
     """
     try:
         llm = LLMDeployment.parse(dict(obj))
     except ValidationError as error:
-        raise Refusal(Reason.INVALID_SPEC, _told(error)) from error
+        raise Rejected(Reason.INVALID_SPEC, _invalid_message(error)) from error
     server = llm.spec.server
     resolved = releases.resolve(server.image, server.release, default_image=default_image)
     if isinstance(resolved, Violation):
-        raise Refusal(resolved.reason, resolved.message)
-    return Wanted(llm, resolved, advisories.assess(resolved.row, today))
+        raise Rejected(resolved.reason, resolved.message)
+    return ValidatedSpec(llm, resolved, advisories.assess(resolved.row, today))
 
 
-def _told(error: ValidationError) -> str:
-    """Each field with what is wrong, for a spec that this version of the operator does not understand."""
-    told = [f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors(include_url=False)]
-    what = "; ".join(told[:10])
+def _invalid_message(error: ValidationError) -> str:
+    """Each invalid field with its error."""
+    found = [f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors(include_url=False)]
+    what = "; ".join(found[:10])
     return f"This version of the operator does not understand the spec: {what}. Correct it, or update the operator."

@@ -86,6 +86,20 @@ class Decision:
         return bool(self.plan["verdict"] == DOES_NOT_FIT)
 
 
+@dataclass(frozen=True, slots=True)
+class PredictedPlan:
+    """A plan made before the LLMDeployment is stored.
+
+    Attributes:
+        decision: as the reconcile will make it.
+        binding: whether the reconcile will hold pods back by it: it is about this very model, and `planning.mode` is
+            Enforce.
+    """
+
+    decision: Decision | NotPlanned
+    binding: bool
+
+
 def condition(decision: Decision | NotPlanned) -> Condition:
     """The condition `Fits`."""
     if isinstance(decision, NotPlanned):

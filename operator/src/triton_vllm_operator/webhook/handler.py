@@ -1,8 +1,8 @@
-"""AdmissionReview in, AdmissionReview out: `admission.k8s.io/v1` over HTTP, and how its answer is found.
+"""AdmissionReview in, AdmissionReview out: `admission.k8s.io/v1` over HTTP, and the limits of a request.
 
-Anybody who reaches the port can ask: nothing of a review is remembered, and what it may cost is bounded. Nothing here
-writes: a dry run is answered as any other request. An answer that cannot be found in time, or not at all, lets the
-object pass with a warning; the reconcile then says the same in the conditions.
+Anyone who reaches the port can send requests: nothing of them is kept, and their cost is bounded. Nothing is written: a
+dry run gets the same response as any other request. Where there is no response in time, or an error, the object is
+allowed with a warning; the reconcile then reports the same in the conditions.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from aiohttp import web
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.kinds import Object
-from triton_vllm_operator.webhook.verdict import Verdict, not_checked, verdict_of
+from triton_vllm_operator.webhook.response import AdmissionResponse, not_checked, response_of
 
 log = logging.getLogger(__name__)
 
 API_VERSION = "admission.k8s.io/v1"
 PATH = "/validate"
-MAX_BYTES = 2**20  # an object and its former state, a hundred times of what people write
-AT_ONCE = 16  # reviews that are read and judged at the same time; the next ones wait
+MAX_BYTES = 2**20  # an object and its former state, a hundred times the usual size
+MAX_CONCURRENT = 16  # requests that are reviewed at the same time; the next ones wait
 ANSWER_S = 2.0  # the API server waits 3 s (timeoutSeconds in the chart)
 _WARNING_LENGTH = 4000  # of all warnings together: above 4,096 the API server cuts each one to 256
 
@@ -33,7 +33,7 @@ Observe = Callable[[str, float], None]
 
 
 class BadReview(ValueError):
-    """The body is no review that this server can answer."""
+    """The body is not an AdmissionReview that this server can answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +45,18 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Review:
-    """A question. `change` is None where there is nothing to judge: a subresource, another kind, a deletion."""
+class AdmissionRequest:
+    """A request. `change` is None where there is nothing to review: a subresource, another kind, a deletion."""
 
     uid: str
     change: Change | None = None
 
 
-Decide = Callable[[Change], Awaitable[Verdict]]
+ReviewChange = Callable[[Change], Awaitable[AdmissionResponse]]
 
 
-def parse(body: bytes) -> Review:
-    """Errors: BadReview."""
+def parse(body: bytes) -> AdmissionRequest:
+    """The request in the body of an AdmissionReview. Raises BadReview."""
     request = _request(body)
     uid = request.get("uid")
     if not isinstance(uid, str) or not uid:
@@ -64,11 +64,13 @@ def parse(body: bytes) -> Review:
     about = _object(request, "resource")
     ours = (about.get("group"), about.get("resource")) == (names.GROUP, names.PLURAL)
     if not ours or request.get("subResource") or request.get("operation") not in ("CREATE", "UPDATE"):
-        return Review(uid)
+        return AdmissionRequest(uid)
     identity = {key: request[key] for key in ("name", "namespace") if isinstance(request.get(key), str)}
     new = _named(_object(request, "object"), {"name": "", "namespace": "", "uid": "", **identity})
     update = request["operation"] == "UPDATE"
-    return Review(uid, Change(new, _named(_object(request, "oldObject"), new["metadata"]) if update else None))
+    return AdmissionRequest(
+        uid, Change(new, _named(_object(request, "oldObject"), new["metadata"]) if update else None)
+    )
 
 
 def _request(body: bytes) -> Object:
@@ -78,14 +80,14 @@ def _request(body: bytes) -> Object:
         raise BadReview(f"the body is not JSON: {str(error)[:200]}") from None
     kind = (review.get("apiVersion"), review.get("kind")) if isinstance(review, dict) else None
     if kind != (API_VERSION, "AdmissionReview"):
-        raise BadReview(f"the body is no AdmissionReview of {API_VERSION}")
+        raise BadReview(f"the body is not an AdmissionReview of {API_VERSION}")
     return _object(review, "request")
 
 
 def _object(holder: Object, key: str) -> Object:
     found = holder.get(key)
     if not isinstance(found, dict):
-        raise BadReview(f"{key} is missing or no object")
+        raise BadReview(f"{key} is missing or not an object")
     return found
 
 
@@ -93,19 +95,19 @@ def _named(obj: Object, identity: Object) -> Object:
     return {**obj, "metadata": {**identity, **_object(obj, "metadata")}}
 
 
-def answer(uid: str, verdict: Verdict) -> Object:
-    """The review that goes back."""
-    response: Object = {"uid": uid, "allowed": verdict.allowed}
-    if verdict.refusal is not None:
-        message = f"{verdict.refusal.reason}: {verdict.refusal.message}"
-        response["status"] = {"code": 422, "reason": "Invalid", "message": message}
-    if warnings := _fitting(verdict.warnings):
-        response["warnings"] = warnings
-    return {"apiVersion": API_VERSION, "kind": "AdmissionReview", "response": response}
+def answer(uid: str, response: AdmissionResponse) -> Object:
+    """The AdmissionReview with the response."""
+    body: Object = {"uid": uid, "allowed": response.allowed}
+    if response.rejected is not None:
+        message = f"{response.rejected.reason}: {response.rejected.message}"
+        body["status"] = {"code": 422, "reason": "Invalid", "message": message}
+    if warnings := _headers(response.warnings):
+        body["warnings"] = warnings
+    return {"apiVersion": API_VERSION, "kind": "AdmissionReview", "response": body}
 
 
-def _fitting(warnings: tuple[str, ...]) -> list[str]:
-    """They become HTTP headers: one line each, no control characters. What is too much is left to the status."""
+def _headers(warnings: tuple[str, ...]) -> list[str]:
+    """They become HTTP headers: one line each, no control characters. The status has what exceeds the limit."""
     lines: list[str] = []
     left = _WARNING_LENGTH
     for warning in warnings:
@@ -118,15 +120,15 @@ def _fitting(warnings: tuple[str, ...]) -> list[str]:
 
 
 @dataclass
-class Admission:
-    """Answers reviews. `observe` gets (result, seconds) of each; results: allowed, warned, refused, unchecked,
-    malformed."""
+class AdmissionHandler:
+    """Responds to admission requests. `observe` gets (result, seconds) of each; results: allowed, warned, refused,
+    unchecked, malformed."""
 
-    decide: Decide
+    review: ReviewChange
     observe: Observe
     answer_s: float = ANSWER_S
-    _room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
-    _defects: set[str] = field(default_factory=set)  # kinds of exceptions that the log has in full already
+    _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_CONCURRENT))
+    _logged: set[str] = field(default_factory=set)  # types of exceptions whose traceback the log has already
 
     def application(self) -> web.Application:
         """The web application with its one path."""
@@ -138,10 +140,10 @@ class Admission:
         began = time.monotonic()
         result = "malformed"
         try:
-            async with self._room:
-                review = parse(await self._body(http))
-                verdict, result = await self._judge(review.change)
-            return web.json_response(answer(review.uid, verdict))
+            async with self._slots:
+                request = parse(await self._body(http))
+                response, result = await self._respond(request.change)
+            return web.json_response(answer(request.uid, response))
         except BadReview as error:
             return web.Response(status=400, text=f"{error}\n")
         finally:
@@ -154,19 +156,21 @@ class Admission:
         except TimeoutError:
             raise BadReview(f"the body did not arrive within {self.answer_s:g} s") from None
 
-    async def _judge(self, change: Change | None) -> tuple[Verdict, str]:
+    async def _respond(self, change: Change | None) -> tuple[AdmissionResponse, str]:
         if change is None:
-            return Verdict(), "allowed"
+            return AdmissionResponse(), "allowed"
         try:
             async with asyncio.timeout(self.answer_s):
-                verdict = await self.decide(change)
+                response = await self.review(change)
         except TimeoutError:
-            return verdict_of([not_checked(f"there was no answer within {self.answer_s:g} s")]), "unchecked"
+            problem = not_checked(f"the review timed out after {self.answer_s:g} s")
+            return response_of([problem]), "unchecked"
         except Exception as error:
             kind = type(error).__name__
-            log.error("a defect in a review; please report it: %s: %s", kind, error, exc_info=kind not in self._defects)
-            self._defects.add(kind)
-            return verdict_of([not_checked("the operator has a defect, which is in its log")]), "unchecked"
-        if verdict.refusal is not None:
-            return verdict, "refused"
-        return verdict, "warned" if verdict.warnings else "allowed"
+            new = kind not in self._logged
+            log.error("internal error in a review; please report it: %s: %s", kind, error, exc_info=new)
+            self._logged.add(kind)
+            return response_of([not_checked("internal error of the operator, see its log")]), "unchecked"
+        if response.rejected is not None:
+            return response, "refused"
+        return response, "warned" if response.warnings else "allowed"

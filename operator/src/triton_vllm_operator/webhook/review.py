@@ -1,74 +1,80 @@
-"""How a review is decided: by the functions of the reconcile, with what this process knows at that moment."""
+"""How an admission request is decided: by the functions of the reconcile, with what this process knows."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
+from typing import Any
 
 from triton_vllm_operator.api.kinds import Object
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.catalog.violations import Violation
-from triton_vllm_operator.controller.manager import Cluster
-from triton_vllm_operator.controller.planning import Planning
-from triton_vllm_operator.controller.reconcile import Reconciler, allows_vulnerable_images
 from triton_vllm_operator.kube.errors import KubeError
-from triton_vllm_operator.plan.validation import Refusal, Wanted, understand
+from triton_vllm_operator.plan.validation import Rejected, ValidatedSpec, validate
+from triton_vllm_operator.plan.verdict import PredictedPlan
 from triton_vllm_operator.webhook.handler import Change
-from triton_vllm_operator.webhook.verdict import Verdict, matters, of_plan, of_refusal, ratcheted, verdict_of
+from triton_vllm_operator.webhook.response import (
+    AdmissionResponse,
+    changes_spec,
+    problem_of_rejected,
+    problems_of_plan,
+    ratcheted,
+    response_of,
+)
+
+Review = Callable[[Change], Awaitable[AdmissionResponse]]
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class Reviewer:
-    """The verdict on a change.
+    """Reviews changes of LLMDeployments. It keeps no state.
 
     Attributes:
-        default_image, planning, clock: the reconciler's own.
+        serving_image: of a spec that sets none; None for NVIDIA's newest release.
+        today: by which advisories are judged.
+        opted_out: whether a namespace accepts releases with known vulnerabilities.
+        predict: the plan of a spec, given the status of the object before the change.
     """
 
-    default_image: str | None
-    planning: Planning
-    clock: Callable[[], str]
+    serving_image: str | None
+    today: Callable[[], date]
+    opted_out: Callable[[str], Awaitable[bool]]
+    predict: Callable[[ValidatedSpec, Mapping[str, Any]], Awaitable[PredictedPlan | None]]
 
-    @classmethod
-    def like(cls, reconciler: Reconciler) -> Reviewer:
-        """The one that says what this reconciler would say."""
-        return cls(reconciler.default_image, reconciler.planning, reconciler.clock)
-
-    async def __call__(self, cluster: Cluster, change: Change) -> Verdict:
-        if not matters(change.new, change.old):
-            return Verdict()
-        wanted, problems = await self._problems(cluster, change.new)
+    async def review(self, change: Change) -> AdmissionResponse:
+        """The response to a change."""
+        if not changes_spec(change.new, change.old):
+            return AdmissionResponse()
+        spec, problems = await self._problems(change.new)
         if change.old is not None and any(problem.rejects for problem in problems):
-            _, before = await self._problems(cluster, change.old)
+            _, before = await self._problems(change.old)
             problems = ratcheted(problems, change.new, before, change.old)
-        if wanted is not None and not any(problem.rejects for problem in problems):
-            problems = [*problems, *await self._plan(cluster, wanted, change)]
-        return verdict_of(problems)
+        if spec is not None and not any(problem.rejects for problem in problems):
+            problems = [*problems, *await self._plan_problems(spec, (change.old or {}).get("status", {}))]
+        return response_of(problems)
 
-    async def _plan(self, cluster: Cluster, wanted: Wanted, change: Change) -> list[Violation]:
-        """What the plan has to say; nothing where the nodes cannot be listed now."""
-        status = (change.old or {}).get("status", {})
+    async def _plan_problems(self, spec: ValidatedSpec, status: Mapping[str, Any]) -> list[Violation]:
+        """The problems of the plan; none where the nodes cannot be listed now."""
         try:
-            foreseen = await self.planning.foresee(cluster, wanted, status)
+            return problems_of_plan(await self.predict(spec, status), status)
         except KubeError:
             return []
-        return of_plan(foreseen, status)
 
-    async def _problems(self, cluster: Cluster, obj: Object) -> tuple[Wanted | None, list[Violation]]:
-        """What is wrong with a spec. In a thread: an author may write as many arguments as the API server takes."""
+    async def _problems(self, obj: Object) -> tuple[ValidatedSpec | None, list[Violation]]:
+        """The problems of a spec. In a thread: there may be as many arguments as the API server accepts."""
         try:
-            wanted = await asyncio.to_thread(understand, obj, self.default_image, date.fromisoformat(self.clock()[:10]))
-        except Refusal as refusal:
-            return None, [of_refusal(refusal)]
+            spec = await asyncio.to_thread(validate, obj, self.serving_image, self.today())
+        except Rejected as rejected:
+            return None, [problem_of_rejected(rejected)]
         try:
-            opted_out = wanted.needs_opt_out and await allows_vulnerable_images(cluster, wanted.llm.namespace)
+            opted_out = spec.needs_opt_out and await self.opted_out(spec.llm.namespace)
         except KubeError:
-            return wanted, [_uncertain(problem) for problem in wanted.problems(opted_out=False)]
-        return wanted, await asyncio.to_thread(wanted.problems, opted_out=opted_out)
+            return spec, [_without_opt_out(problem) for problem in spec.problems(opted_out=False)]
+        return spec, await asyncio.to_thread(spec.problems, opted_out=opted_out)
 
 
-def _uncertain(problem: Violation) -> Violation:
-    """Whether the namespace allows the release could not be read, so it cannot refuse."""
+def _without_opt_out(problem: Violation) -> Violation:
+    """Whether the namespace allows the release could not be read, so that cannot reject."""
     return replace(problem, rejects=problem.rejects and problem.reason != Reason.RELEASE_NEEDS_OPT_OUT)

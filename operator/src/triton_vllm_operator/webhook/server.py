@@ -19,14 +19,14 @@ from typing import Protocol
 
 from aiohttp import web
 
+from triton_vllm_operator import http_server
 from triton_vllm_operator.api import kinds
 from triton_vllm_operator.api.kinds import Kind, Object
 from triton_vllm_operator.backoff import Backoff
-from triton_vllm_operator.controller import health
-from triton_vllm_operator.controller.settings import WebhookSettings
 from triton_vllm_operator.kube.errors import KubeError
 from triton_vllm_operator.webhook import certificates
 from triton_vllm_operator.webhook.certificates import Certificate
+from triton_vllm_operator.webhook.settings import WebhookSettings
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class Webhook:
         self._presented = self._make()
         certificates.present(self._context, self._presented)
         where = (self.settings.address, self.settings.port)
-        self._runner, port = await health.serve(self.app, *where, tls=self._context, stop_s=STOP_S)
+        self._runner, port = await http_server.listen(self.app, *where, tls=self._context, stop_s=STOP_S)
         log.info("webhook on port %d", port)
         return port
 

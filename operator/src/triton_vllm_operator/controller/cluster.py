@@ -1,0 +1,85 @@
+"""The cluster as a reconcile sees it: the client, what the watches have seen, and the events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from triton_vllm_operator.api import kinds, names
+from triton_vllm_operator.api.kinds import Key, Kind, Object
+from triton_vllm_operator.api.spec import LLMDeployment
+from triton_vllm_operator.kube.client import Client
+from triton_vllm_operator.kube.errors import Conflict
+from triton_vllm_operator.kube.events import EventRecorder
+from triton_vllm_operator.kube.store import Store, owner_of
+from triton_vllm_operator.plan.provisional import Running
+
+
+@dataclass
+class ClusterView:
+    """What a reconcile may use.
+
+    Attributes:
+        stores: children by kind, as the watches have seen them.
+        inspections: the inspection pods.
+        scopes: namespaces that the operator serves; None is all.
+    """
+
+    client: Client
+    events: EventRecorder
+    stores: dict[Kind, Store]
+    inspections: Store = field(default_factory=lambda: Store(kinds.POD, label=names.INSPECTS_LABEL))
+    scopes: tuple[str | None, ...] = (None,)
+
+    def children(self, kind: Kind, owner: Key) -> list[Object]:
+        """The owner's children of one kind, by name, as the watch or the answer to our own last write has them."""
+        return self.stores[kind].owned_by(owner)
+
+    def running(self, llm: LLMDeployment) -> Running:
+        """The LLMDeployment's own Deployment and its pods."""
+        deployment = self.stores[kinds.DEPLOYMENT].get(llm.namespace, llm.name)
+        return Running.of(llm, deployment, self.children(kinds.POD, Key(llm.namespace, llm.name)))
+
+    async def apply(self, obj: Object, *, uid: str | None) -> Object:
+        """Apply a child and note the result at once: the next reconcile must not read its state before this write.
+
+        Args:
+            uid: of the object as known: a namesake that others created meanwhile gives `Conflict`. None: it is new,
+                and an existing object of its name gives `Conflict`; the caller then reads that.
+        """
+        try:
+            applied = await self.client.apply(obj, uid=uid)
+        except Conflict:
+            if uid is not None:
+                await self.refresh(kinds.ref_of(obj))
+            raise
+        self.note(applied)
+        return applied
+
+    async def delete(self, obj: Mapping[str, Any]) -> None:
+        """Delete that very child. What the API server does not have any more is forgotten at once."""
+        ref = kinds.ref_of(obj)
+        try:
+            await self.client.delete(ref)
+        except Conflict:
+            await self.refresh(ref)
+            raise
+        await self.refresh(ref)
+
+    async def refresh(self, ref: kinds.Ref) -> Object | None:
+        """Read a child from the API server, whose answer contradicted the store. Returns the object of that name."""
+        store, namespace = self.stores[ref.kind], ref.namespace or ""
+        version = store.version_of(namespace, ref.name)
+        found = await self.client.find(ref.kind, ref.namespace, ref.name)
+        if found is None or owner_of(found) is None:
+            store.forget(namespace, ref.name, version)
+        else:
+            self.note(found)
+        return found
+
+    def note(self, obj: Object) -> None:
+        """Keep an object as the API server returned it."""
+        store = self.stores.get(kinds.kind_of(obj))
+        if store is not None and owner_of(obj) is not None:
+            store.put(obj)

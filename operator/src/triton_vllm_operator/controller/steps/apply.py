@@ -1,0 +1,70 @@
+"""Fourth step: the children are written where they differ, and removed where the spec has none of them any more."""
+
+from __future__ import annotations
+
+import logging
+
+from triton_vllm_operator.api import kinds
+from triton_vllm_operator.api.kinds import Key, Object
+from triton_vllm_operator.api.reasons import Reason
+from triton_vllm_operator.api.spec import LLMDeployment
+from triton_vllm_operator.controller.cluster import ClusterView
+from triton_vllm_operator.desired.children import CHILD_KINDS, children
+from triton_vllm_operator.desired.inputs import Defaults, ServingImage
+from triton_vllm_operator.kube.errors import Conflict, Forbidden, Invalid
+from triton_vllm_operator.observed import needs
+from triton_vllm_operator.plan.actions import Apply, Delete, actions, foreign_owner
+from triton_vllm_operator.plan.validation import Rejected
+
+log = logging.getLogger(__name__)
+
+_CORRECT = "Correct the field of spec that it names."
+_ALLOW = "Ask the owner of the namespace for the quota, permission or admission webhook that the message names."
+
+
+async def apply_children(cluster: ClusterView, llm: LLMDeployment, image: ServingImage, defaults: Defaults) -> None:
+    """Write what differs, in an order in which each write may be the last before a crash.
+
+    Raises:
+        Rejected: where the API server rejects a child, or others have one of its name.
+    """
+    key = Key(llm.namespace, llm.name)
+    live = [obj for kind in CHILD_KINDS for obj in cluster.children(kind, key)]
+    deployment = cluster.stores[kinds.DEPLOYMENT].get(llm.namespace, llm.name)
+    repositories = cluster.children(kinds.CONFIG_MAP, key)
+    in_use = needs.repositories_in_use(deployment, cluster.children(kinds.POD, key), repositories)
+    for action in actions(children(llm, image, defaults), live, llm.uid, in_use):
+        await _act(cluster, llm, action)
+
+
+async def _act(cluster: ClusterView, llm: LLMDeployment, action: Apply | Delete) -> None:
+    if isinstance(action, Delete):
+        log.info("%s/%s: delete %s: it %s", llm.namespace, llm.name, kinds.ref_of(action.obj), action.why)
+        await cluster.delete(action.obj)
+        return
+    ref = kinds.ref_of(action.obj)
+    log.info("%s/%s: apply %s", llm.namespace, llm.name, ref)
+    try:
+        if action.uid is None:
+            await _create(cluster, llm, action.obj)
+        else:
+            await cluster.apply(action.obj, uid=action.uid)
+    except Invalid as error:
+        raise Rejected(Reason.CHILD_REFUSED, f"The API server rejected {ref}: {error.reason}. {_CORRECT}") from error
+    except Forbidden as error:
+        raise Rejected(Reason.CHILD_FORBIDDEN, f"Access to {ref} is denied: {error.reason}. {_ALLOW}") from error
+
+
+async def _create(cluster: ClusterView, llm: LLMDeployment, obj: Object) -> None:
+    """Apply a child that is not known yet. An object of its name that others created is never taken over."""
+    try:
+        await cluster.apply(obj, uid=None)
+    except Conflict:
+        ref = kinds.ref_of(obj)
+        found = await cluster.refresh(ref)
+        if found is None:
+            raise  # it has just been deleted
+        if owner := foreign_owner(found, llm.uid):
+            fix = "Delete or rename it, or give this LLMDeployment another name."
+            raise Rejected(Reason.NAME_TAKEN, f"{ref} exists and belongs to {owner}. {fix}") from None
+        await cluster.apply(obj, uid=found["metadata"]["uid"])  # ours, without the label that we watch

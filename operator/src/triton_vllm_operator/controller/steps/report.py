@@ -1,0 +1,108 @@
+"""Last step: the status is written where it has changed, with events and a log line for what is new in it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from triton_vllm_operator.api import kinds, names
+from triton_vllm_operator.api.conditions import Condition, events
+from triton_vllm_operator.api.kinds import Object
+from triton_vllm_operator.api.reasons import Reason
+from triton_vllm_operator.controller.cluster import ClusterView
+from triton_vllm_operator.controller.queue import Result
+from triton_vllm_operator.controller.steps.plan import Planned
+from triton_vllm_operator.controller.steps.read_back import ReadBack
+from triton_vllm_operator.desired import services
+from triton_vllm_operator.desired.inputs import ServingImage
+from triton_vllm_operator.kube.errors import KubeError
+from triton_vllm_operator.observed import findings, needs
+from triton_vllm_operator.observed.findings import Finding
+from triton_vllm_operator.observed.observation import Observation
+from triton_vllm_operator.observed.status import StatusBuilder
+from triton_vllm_operator.plan.validation import Rejected
+
+log = logging.getLogger(__name__)
+
+_RETRIED = "It is tried again, with growing delays."
+
+
+async def report_rejected(cluster: ClusterView, obj: Object, rejected: Rejected, now: str) -> Result:
+    """The spec is rejected; the children stay as they are."""
+    await _write(cluster, obj, _builder(obj, now).rejected(rejected.reason, rejected.message))
+    # An object of others is not watched, so no event tells that it is deleted.
+    return Result(rejected.reason, after=5.0 if rejected.reason == Reason.NAME_TAKEN else 30.0)
+
+
+async def report_held(cluster: ClusterView, obj: Object, planned: Planned, advisory: Condition, now: str) -> Result:
+    """No pods are made; the children that exist stay as they are."""
+    assert planned.hold is not None
+    await _write(cluster, obj, _builder(obj, now).held(planned.hold, [advisory, *planned.conditions], planned.facts))
+    return Result(planned.hold.reason, after=planned.after)
+
+
+async def report_observed(
+    cluster: ClusterView,
+    obj: Object,
+    image: ServingImage,
+    observation: Observation,
+    advisory: Condition,
+    planned: Planned,
+    read_back: ReadBack,
+    now: str,
+) -> Result:
+    """The state of the children and their engines."""
+    finding = findings.first_finding(observation)
+    facts = {
+        "release": image.release,
+        "image": image.reference,
+        "endpoints": services.endpoints(planned.llm),
+        **planned.facts,
+        **read_back.facts,
+    }
+    conditions = [advisory, *planned.conditions, read_back.condition]
+    await _write(cluster, obj, _builder(obj, now).observed(observation, finding, conditions, facts))
+    waits = (_look_again_s(observation, finding), planned.after, read_back.after)
+    after = min((seconds for seconds in waits if seconds is not None), default=None)
+    return Result(finding.reason if finding else "Ready", after=after)
+
+
+async def report_error(cluster: ClusterView, obj: Object, error: Exception, now: str) -> None:
+    """Why the reconcile fails again and again, as far as the API server accepts the status."""
+    if isinstance(error, KubeError):
+        reason, why = Reason.API_SERVER_ERROR, f"The API server rejected the request: {error}."
+    else:
+        what = f"{type(error).__name__}: {error}"
+        reason, why = Reason.OPERATOR_ERROR, f"Internal error of the operator: {what}. Please report it."
+    try:
+        await _write(cluster, obj, _builder(obj, now).blocked(Finding(reason, f"{why} {_RETRIED}")))
+    except KubeError as unwritten:
+        log.warning("%s: its status cannot be written: %s", kinds.ref_of(obj), unwritten)
+
+
+def _builder(obj: Object, now: str) -> StatusBuilder:
+    return StatusBuilder(obj.get("status", {}), obj["metadata"].get("generation", 0), now)
+
+
+async def _write(cluster: ClusterView, obj: Object, fresh: dict[str, Any]) -> None:
+    """One write when something changed, none otherwise; events for conditions with a new reason."""
+    before = obj.get("status", {})
+    if fresh == before:
+        return
+    version = {key: obj["metadata"][key] for key in ("name", "namespace", "resourceVersion")}
+    body = {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": version, "status": fresh}
+    await cluster.client.apply_status(body)
+    for event in events(before.get("conditions", []), fresh["conditions"]):
+        log.info("%s/%s: %s: %s", version["namespace"], version["name"], event.reason, event.message)
+        await cluster.events.post(obj, kind=event.type, reason=event.reason, action=event.action, note=event.message)
+
+
+def _look_again_s(observation: Observation, finding: Finding | None) -> float | None:
+    """Seconds until the next reconcile where no watch event tells of a change; None leaves it to the resync."""
+    if finding is None:
+        return None
+    if finding.reason == Reason.NO_TOKEN:
+        return 2.0
+    if needs.pods_in_creation(observation):
+        return 4.0  # an event of the pod, which is not watched, tells of a volume that cannot be mounted
+    return 30.0 if finding.reason == Reason.INSUFFICIENT_GPUS else None
