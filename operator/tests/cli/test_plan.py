@@ -195,7 +195,7 @@ def test_bad_input_is_one_line_that_says_what_to_write(model: Path, arguments: l
         ("config.json", b'{"architectures": ["BertModel"], "model_type": "bert"}', "NotACausalModel"),
         ("model.safetensors", b"\x10", "SafetensorsTruncated"),
         ("model.safetensors", (2**50).to_bytes(8, "little"), "SafetensorsHeaderInvalid"),
-        ("model.safetensors.index.json", b'{"weight_map": {"a": "../../secret.safetensors"}}', "not there"),
+        ("model.safetensors.index.json", b'{"weight_map": {"a": "../../secret.safetensors"}}', "is missing"),
         ("model.safetensors.index.json", b'{"weight_map": {"a": "absent.safetensors"}}', "absent.safetensors"),
         ("model.safetensors.index.json", b'{"weight_map": [1]}', "weight_map"),
     ],

@@ -1,4 +1,4 @@
-"""The kinds that the operator talks to, with their paths: no discovery call is ever made."""
+"""The kinds of objects that the operator uses, with their URL paths: no discovery request is needed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Object = dict[str, Any]  # one Kubernetes object, as JSON
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One resource: `prefix` is `/api/v1` or `/apis/GROUP/VERSION`, `plural` the word in the path."""
+    """A kind of object. `plural`: its name in URL paths."""
 
     api_version: str
     kind: str
@@ -23,6 +23,7 @@ class Kind:
 
     @property
     def prefix(self) -> str:
+        """URL path of the API version: `/api/v1` or `/apis/GROUP/VERSION`."""
         return f"/{'apis' if '/' in self.api_version else 'api'}/{self.api_version}"
 
     @property
@@ -31,7 +32,7 @@ class Kind:
         return self.api_version.rpartition("/")[0]
 
     def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
-        """URL path of the collection (no name) or of one object; every part is percent-encoded."""
+        """URL path of one object, or of the collection without `name`. Every part is percent-encoded."""
         parts = [self.prefix]
         if self.namespaced and namespace is not None:
             parts += ["namespaces", quote(namespace, safe="")]
@@ -66,13 +67,17 @@ KINDS: Mapping[tuple[str, str], Kind] = {
 
 
 def kind_of(obj: Mapping[str, Any]) -> Kind:
-    """The kind of an object by its `apiVersion` and `kind`; KeyError for one that is not in the table."""
+    """The kind of an object, by its `apiVersion` and `kind`.
+
+    Raises:
+        KeyError: the kind is not in `KINDS`.
+    """
     return KINDS[obj["apiVersion"], obj["kind"]]
 
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """Which object: enough to read, patch or delete it. `uid` makes a delete safe against a namesake."""
+    """A reference to an object, to read, patch or delete it. With `uid`, another object of that name is not deleted."""
 
     kind: Kind
     namespace: str | None
@@ -84,16 +89,18 @@ class Ref:
 
     @property
     def path(self) -> str:
+        """URL path of the object."""
         return self.kind.path(self.namespace, self.name)
 
 
 def ref_of(obj: Mapping[str, Any]) -> Ref:
+    """The reference to an object as read from the API server."""
     meta = obj["metadata"]
     return Ref(kind_of(obj), meta.get("namespace"), meta["name"], meta.get("uid"))
 
 
 class Key(NamedTuple):
-    """Which LLMDeployment: what events carry and what the queue holds."""
+    """Namespace and name of an LLMDeployment: the key of events and of the queue."""
 
     namespace: str
     name: str

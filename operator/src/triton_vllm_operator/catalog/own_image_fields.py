@@ -19,7 +19,7 @@ def check(spec: LLMDeploymentSpec, row: releases.Release) -> list[Violation]:
 
 def _used(spec: LLMDeploymentSpec) -> Iterator[str]:
     server = spec.server
-    if spec.sampling.said:
+    if spec.sampling.is_set:
         yield "spec.sampling"
     if server.request_timeout_seconds is not None:
         yield "spec.server.requestTimeoutSeconds"

@@ -56,7 +56,7 @@ def shape_of_directory(folder: Path) -> ModelShape:
         raise InputProblem(f"{folder} is not a directory. --model-dir takes the directory that has config.json")
     try:
         return _shape(Folder.open(folder, str(folder)), str(folder))
-    except model.Unreadable as error:
+    except model.InspectionError as error:
         raise _problem(error.failure) from None
 
 
@@ -74,11 +74,11 @@ def shape_of_source(source: ModelSource) -> ModelShape:
         raise InputProblem(f"{source.uri} {where}")
     try:
         return _shape(found.open(), found.display_name)
-    except model.Unreadable as error:
+    except model.InspectionError as error:
         raise _problem(error.failure) from None
 
 
-def _shape(source: model.Source, display_name: str) -> ModelShape:
+def _shape(source: model.ModelFiles, display_name: str) -> ModelShape:
     outcome = model.inspect(source, display_name)
     if isinstance(outcome, Failure):
         raise _problem(outcome)

@@ -1,1 +1,1 @@
-"""Layer 2, pure: builders of the child objects. One file a child; a complete plain object comes out."""
+"""Builders of the child objects, one module per child. Pure: each returns a complete plain object."""

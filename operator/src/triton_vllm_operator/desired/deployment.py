@@ -1,4 +1,4 @@
-"""The Deployment: one engine a pod."""
+"""The Deployment: one engine per pod."""
 
 import json
 from typing import Any
@@ -10,13 +10,13 @@ from triton_vllm_operator.desired.inputs import Defaults, ServingImage
 from triton_vllm_operator.desired.objects import child
 from triton_vllm_operator.desired.pod import pod_spec
 
-# A Service's address reaches a pod a moment after it is ready: the controller of EndpointSlices and kube-proxy on every
-# node act at most once a second each. Only then does an old pod go, and is the deployment called Ready.
 MIN_READY_SECONDS = 3
+"""Seconds from a pod's readiness until it counts as available. A Service reaches a new pod with a delay: the
+EndpointSlice controller and kube-proxy each act at most once per second. Until then no old pod is deleted."""
 
 
 def deployment(llm: LLMDeployment, image: ServingImage, defaults: Defaults) -> dict[str, Any]:
-    """The Deployment. A changed model repository has a new name, which changes the template and so rolls the pods."""
+    """The Deployment. A changed model repository has a new name, which changes the pod template: a rolling update."""
     config_hash = repository.content_hash(llm)
     template = {
         "metadata": {
@@ -29,7 +29,7 @@ def deployment(llm: LLMDeployment, image: ServingImage, defaults: Defaults) -> d
         **({"replicas": llm.spec.replicas} if llm.owns_replicas else {}),
         "minReadySeconds": MIN_READY_SECONDS,
         "revisionHistoryLimit": 3,
-        # A ready pod goes only when its successor is ready: an update never takes away what serves.
+        # An update deletes a ready pod only when its replacement is ready.
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
         "selector": {"matchLabels": names.selector(llm.name)},
         "template": template,
@@ -38,7 +38,7 @@ def deployment(llm: LLMDeployment, image: ServingImage, defaults: Defaults) -> d
 
 
 def _chosen(llm: LLMDeployment) -> dict[str, Any]:
-    """The record of what was chosen. Not on the pods: it restarts none."""
+    """The annotation with the automatic configuration. The pod template does not have it, so it restarts no pod."""
     if llm.chosen is None:
         return {}
     return {"annotations": {names.CHOSEN_ANNOTATION: json.dumps(llm.chosen.to_json(), sort_keys=True)}}

@@ -1,4 +1,4 @@
-"""The PodDisruptionBudget: how many pods an eviction (a node drain, for example) may take away at once."""
+"""The PodDisruptionBudget: how many pods evictions, for example by a node drain, may make unavailable at once."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from triton_vllm_operator.desired.objects import child
 
 
 def disruption_budget(llm: LLMDeployment) -> dict[str, Any]:
-    """The PodDisruptionBudget. A pod that never became ready may always be evicted: it serves nobody."""
+    """The PodDisruptionBudget. A pod that is not ready can always be evicted: it serves no requests."""
     spec = {
         "maxUnavailable": llm.spec.service.disruption_budget.max_unavailable,
         "selector": {"matchLabels": names.selector(llm.name)},

@@ -1,4 +1,4 @@
-"""What the builders need besides the custom resource: the resolved image and the operator's own settings."""
+"""Inputs of the builders other than the custom resource: the resolved image and the operator's settings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class ServingImage:
-    """The image to run.
+    """The serving image.
 
     Attributes:
         reference: REPOSITORY[:TAG][@DIGEST].
-        release: row of the release table.
-        stock: NVIDIA's own image, without the launcher and init of ours.
+        release: its row in the table of releases.
+        stock: whether it is NVIDIA's image, which has neither the operator's launcher nor an init process.
     """
 
     reference: str
@@ -21,12 +21,12 @@ class ServingImage:
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """Settings of the operator that reach the pods.
+    """Settings of the operator that apply to all pods.
 
     Attributes:
-        image_pull_policy: for the serving image; empty leaves it to Kubernetes.
-        env: environment variables of every server, for example HF_ENDPOINT of a mirror.
-        image_pull_secrets: names of Secrets for the serving image, in each namespace.
+        image_pull_policy: of the serving image; "" for Kubernetes' default.
+        env: environment variables of every server, for example HF_ENDPOINT for a mirror.
+        image_pull_secrets: names of Secrets for pulling the serving image, in each namespace.
     """
 
     image_pull_policy: str = ""

@@ -1,7 +1,7 @@
-"""The inspection pod: reads config.json and safetensors headers, and says the model's shape in its last message.
+"""The inspection pod: reads config.json and safetensors headers, and reports the model's shape when it terminates.
 
-It runs in the LLMDeployment's namespace with that namespace's own token or claim, so the operator itself reads no
-Secret and needs no way out of the cluster. It asks for no GPU and sees no weights.
+It runs in the LLMDeployment's namespace with that namespace's token or claim, so the operator itself reads no Secret
+and needs no access to the internet. It requests no GPU and reads no weights.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from triton_vllm_operator.desired.objects import child, restricted_container, re
 
 Objects = list[dict[str, Any]]
 
-_DEADLINE_SECONDS = 300  # the program ends by itself long before; this is for a pod that never gets that far
-# How the hub is reached; other variables of the server would change what Python runs.
+_DEADLINE_SECONDS = 300  # for a pod that never starts its container; the program itself ends much earlier
+# Variables with which the hub is reached. Others could change what Python runs, so they are not passed on.
 _NETWORK_VARIABLE = re.compile(
     r"HF_(?!HOME$)\w+|(HTTPS?|NO|ALL)_PROXY|SSL_CERT_(FILE|DIR)|(REQUESTS|CURL)_CA_BUNDLE", re.IGNORECASE
 )
 
 
 def inspect_pod(llm: LLMDeployment, image: str, pull_policy: str, defaults: Defaults) -> dict[str, Any]:
-    """The pod without the number of its attempt.
+    """The inspection pod, without the number of its attempt.
 
     Args:
         image: the operator's own image.
-        pull_policy: of that image; "" leaves it to Kubernetes.
+        pull_policy: of that image; "" for Kubernetes' default.
     """
     spec = _pod_spec(llm, image, pull_policy, defaults)
     content = hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:8]
@@ -55,7 +55,7 @@ def _pod_spec(llm: LLMDeployment, image: str, pull_policy: str, defaults: Defaul
         "securityContext": restricted_pod(),
         "containers": [_container(llm, image, pull_policy, env, mounts)],
         "volumes": _volumes(llm) + volumes,
-        # Where every node has GPUs, it must be allowed onto them. It needs no particular one.
+        # It also runs in clusters where all nodes have the taint of GPU nodes.
         "tolerations": [
             {"key": llm.spec.resources.gpu.resource_name, "operator": "Exists"},
             *llm.spec.scheduling.tolerations,
@@ -84,7 +84,7 @@ def _container(llm: LLMDeployment, image: str, pull_policy: str, env: Objects, m
 
 
 def _env(llm: LLMDeployment, defaults: Defaults) -> list[dict[str, Any]]:
-    """Ours by name, then the user's, both only as far as they tell how to reach the hub."""
+    """The operator's variables by name, then the user's; of both, only those with which the hub is reached."""
     plain = {"HOME": "/tmp", "HF_HOME": "/tmp/huggingface", **_network(defaults.env)}
     found: dict[str, dict[str, Any]] = {name: {"name": name, "value": value} for name, value in plain.items()}
     found |= {entry["name"]: entry for entry in llm.spec.model.environment}
@@ -98,9 +98,9 @@ def _network(env: Mapping[str, str]) -> dict[str, str]:
 
 
 def _files_of(env: Objects, llm: LLMDeployment) -> tuple[Objects, Objects]:
-    """Mounts and volumes of the files that these variables name, such as the certificate of a mirror's authority.
+    """Mounts and volumes of the files that these variables name, such as the CA certificate of a mirror.
 
-    Only from ConfigMaps and Secrets: a claim could bind the pod to another node than the GPUs'.
+    Only from ConfigMaps and Secrets: a claim could bind the pod to a node without GPUs.
     """
     named = [PurePosixPath(str(entry.get("value", ""))) for entry in env]
     plain = {volume.name: volume for volume in llm.spec.pod_template.volumes if volume.config_map or volume.secret}

@@ -27,11 +27,11 @@ def messages() -> ModuleType:
 
 
 def config_pbtxt(parameters: Mapping[str, str]) -> str:
-    """The text of a vLLM model's configuration.
+    """The text of config.pbtxt for a vLLM model.
 
-    It says as little as the backend's contract asks for: the backend completes inputs, outputs and the decoupled
-    policy itself, and refuses a batch size or a scheduler of Triton. KIND_MODEL leaves the GPUs to vLLM; any other
-    kind would start one engine a GPU.
+    It has only what the backend requires: the backend adds inputs, outputs and the decoupled transaction policy itself,
+    and rejects a maximum batch size and Triton's schedulers. KIND_MODEL leaves the choice of GPUs to vLLM; any other
+    kind would start one engine per GPU.
     """
     module = messages()
     config = module.ModelConfig(backend="vllm")

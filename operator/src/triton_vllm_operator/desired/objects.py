@@ -1,4 +1,4 @@
-"""What all children share: labels, the owner reference that lets Kubernetes collect them, and what pods may do."""
+"""Parts that children share: labels, the owner reference for garbage collection, and the pods' security contexts."""
 
 from typing import Any
 
@@ -6,11 +6,12 @@ from triton_vllm_operator.api import names
 from triton_vllm_operator.api.kinds import Kind
 from triton_vllm_operator.api.spec import LLMDeployment
 
-USER = 1000  # user triton-server of NVIDIA's image, and ours
+USER = 1000
+"""User and group of the pods: triton-server in NVIDIA's image and in the operator's."""
 
 
 def restricted_pod() -> dict[str, Any]:
-    """The securityContext of every pod: with one group for all, since another fsGroup changes a claim's files."""
+    """The securityContext of every pod. All have the same fsGroup: another one would change a claim's files."""
     return {
         "runAsNonRoot": True,
         "runAsUser": USER,
@@ -37,7 +38,7 @@ def child(llm: LLMDeployment, kind: Kind, name: str, **metadata: Any) -> dict[st
         "kind": names.KIND,
         "name": llm.name,
         "uid": llm.uid,
-        # Without blockOwnerDeletion: setting that would need a permission on the owner's finalizers.
+        # No blockOwnerDeletion: setting it requires permission to update the owner's finalizers.
         "controller": True,
     }
     return {

@@ -32,7 +32,7 @@ _LOG_FLAGS = {
 
 
 def pod_spec(llm: LLMDeployment, image: ServingImage, defaults: Defaults, config_map: str) -> dict[str, Any]:
-    """The `spec` of the pod; `config_map` holds its model repository."""
+    """The pod's `spec`. `config_map`: name of the ConfigMap with the model repository."""
     return {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
@@ -47,7 +47,7 @@ def pod_spec(llm: LLMDeployment, image: ServingImage, defaults: Defaults, config
 
 
 def grace_period_seconds(llm: LLMDeployment) -> int:
-    """Seconds from the pod's deletion to SIGKILL: endpoint removal, then the drain, then the stop of the engine."""
+    """Seconds from the pod's deletion to SIGKILL: endpoint removal, drain, and stop of the engine."""
     return ENDPOINT_REMOVAL_SECONDS + llm.spec.server.drain_seconds + STOP_MARGIN_SECONDS
 
 
@@ -77,7 +77,7 @@ def _server(llm: LLMDeployment, image: ServingImage, defaults: Defaults) -> dict
 
 
 def _flags(llm: LLMDeployment) -> list[str]:
-    """Arguments of tritonserver. Control APIs stay closed: models are neither loaded nor changed over the network."""
+    """Arguments of tritonserver. Model control is disabled: clients can neither load nor change models."""
     return [
         f"--model-repository={REPOSITORY_DIR}",
         "--model-control-mode=none",
@@ -91,7 +91,7 @@ def _flags(llm: LLMDeployment) -> list[str]:
 
 
 def _env(llm: LLMDeployment, defaults: Defaults) -> list[dict[str, Any]]:
-    """The container's environment: ours by name, then the user's as given; theirs replaces ours."""
+    """The container's environment: the operator's variables by name, then the user's, which override them."""
     plain = {
         "HOME": "/tmp",
         "HF_HOME": f"{CACHE_DIR}/huggingface",
@@ -113,22 +113,23 @@ def _env(llm: LLMDeployment, defaults: Defaults) -> list[dict[str, Any]]:
 
 
 def _resources(llm: LLMDeployment) -> dict[str, Any]:
-    wanted = llm.spec.resources
+    resources = llm.spec.resources
     exact = {
-        # /dev/shm is memory of the container, so the limit must hold both.
-        "memory": total_bytes(wanted.memory, wanted.shared_memory),
-        wanted.gpu.resource_name: str(llm.gpus_per_pod),
+        # /dev/shm counts as memory of the container, so the limit must include it.
+        "memory": total_bytes(resources.memory, resources.shared_memory),
+        resources.gpu.resource_name: str(llm.gpus_per_pod),
     }
-    if wanted.ephemeral_storage is not None:
-        exact["ephemeral-storage"] = str(wanted.ephemeral_storage)
-    return {"requests": {"cpu": str(wanted.cpu), **exact}, "limits": exact}
+    if resources.ephemeral_storage is not None:
+        exact["ephemeral-storage"] = str(resources.ephemeral_storage)
+    return {"requests": {"cpu": str(resources.cpu), **exact}, "limits": exact}
 
 
 def _probes(llm: LLMDeployment, image: ServingImage) -> dict[str, Any]:
-    """Triton opens its ports after the model is loaded, so nothing but the startup probe may judge before that.
+    """The probes. Triton opens its ports after the model is loaded, so only the startup probe runs before that.
 
-    Triton calls a model with a dead or frozen engine ready. Our image says itself whether its engine gives tokens: 11
-    seconds after it froze at the latest, so that two looks make it unready within 15.
+    Triton reports a model as ready even if its engine is dead or stalled. The operator's image reports itself whether
+    its engine generates tokens, at most 11 seconds after it stalled, so two failed readiness probes make the pod
+    unready within 15 seconds.
     """
     loaded = {"path": f"/v2/models/{llm.model_name}/ready", "port": "http"}
     ready = {"httpGet": {"path": "/health/ready", "port": "health"}, "periodSeconds": 2, "timeoutSeconds": 2}
@@ -153,7 +154,7 @@ def _probes(llm: LLMDeployment, image: ServingImage) -> dict[str, Any]:
 
 
 def _mounts(llm: LLMDeployment) -> list[dict[str, Any]]:
-    # File by file: a mounted ConfigMap holds `..data` beside its files, which Triton takes for a model and fails at.
+    # File by file: a mounted ConfigMap has `..data` beside its files, which Triton would try to load as a model.
     mounts: list[dict[str, Any]] = [
         {"name": "repository", "mountPath": f"{REPOSITORY_DIR}/{path}", "subPath": key, "readOnly": True}
         for key, path in sorted(repository.paths(llm).items())
@@ -178,36 +179,38 @@ def _volumes(llm: LLMDeployment, config_map: str) -> list[dict[str, Any]]:
 
 
 def _init_process(image: ServingImage) -> dict[str, Any]:
-    """NVIDIA's image runs tritonserver as process 1, which ignores SIGTERM while it loads; with a shared process
-    namespace the pod's pause process is number 1 instead. Our image brings an init."""
+    """An init process for NVIDIA's image: tritonserver as process 1 ignores SIGTERM while it loads a model.
+
+    With a shared process namespace the pod's pause process is process 1. The operator's image has an init.
+    """
     return {"shareProcessNamespace": True} if image.stock else {}
 
 
 def _scheduling(llm: LLMDeployment) -> dict[str, Any]:
-    wanted = llm.spec.scheduling
+    scheduling = llm.spec.scheduling
     gpu = llm.spec.resources.gpu
-    selector = dict(wanted.node_selector) | ({"nvidia.com/gpu.product": gpu.product} if gpu.product else {})
+    selector = dict(scheduling.node_selector) | ({"nvidia.com/gpu.product": gpu.product} if gpu.product else {})
     spread = [
         {"labelSelector": {"matchLabels": names.selector(llm.name)}, **constraint}
-        for constraint in wanted.topology_spread_constraints
+        for constraint in scheduling.topology_spread_constraints
     ]
     found: dict[str, Any] = {
         "nodeSelector": selector,
-        "tolerations": [{"key": gpu.resource_name, "operator": "Exists"}, *wanted.tolerations],
-        "affinity": wanted.affinity,
+        "tolerations": [{"key": gpu.resource_name, "operator": "Exists"}, *scheduling.tolerations],
+        "affinity": scheduling.affinity,
         "topologySpreadConstraints": spread,
-        "priorityClassName": wanted.priority_class_name,
-        "runtimeClassName": wanted.runtime_class_name,
-        "schedulerName": wanted.scheduler_name,
+        "priorityClassName": scheduling.priority_class_name,
+        "runtimeClassName": scheduling.runtime_class_name,
+        "schedulerName": scheduling.scheduler_name,
     }
     return {key: value for key, value in found.items() if value}
 
 
 def _pod_additions(llm: LLMDeployment, defaults: Defaults) -> dict[str, Any]:
-    wanted = llm.spec.pod_template
-    secrets = [*wanted.image_pull_secrets, *({"name": name} for name in defaults.image_pull_secrets)]
-    account = wanted.service_account_name or ""
+    additions = llm.spec.pod_template
+    secrets = [*additions.image_pull_secrets, *({"name": name} for name in defaults.image_pull_secrets)]
+    account = additions.service_account_name or ""
     found = {"imagePullSecrets": secrets, "serviceAccountName": account}
-    # The API server keeps the account's name in a deprecated field too, and takes it from there once the other is gone:
-    # only an empty name, which it does not store, takes it away.
+    # The API server copies the name into the deprecated field `serviceAccount`, and back if `serviceAccountName` is
+    # removed. Only an empty name, which it does not store, removes both.
     return {**{key: value for key, value in found.items() if value}, "serviceAccount": account}

@@ -1,4 +1,4 @@
-"""The model repository: an immutable ConfigMap, named after its content so that old pods keep theirs."""
+"""Triton's model repository: an immutable ConfigMap whose name has a hash of its content, so old pods keep theirs."""
 
 import hashlib
 from functools import cache
@@ -13,28 +13,28 @@ from triton_vllm_operator.desired.objects import child
 
 CONFIG_KEY = "config.pbtxt"
 ENGINE_KEY = "model.json"
-_HASH_LENGTH = 8  # keeps NAME-HASH no longer than NAME-headless, the longest child name
+_HASH_LENGTH = 8  # NAME-HASH is then not longer than NAME-headless, the longest name of a child
 
 
 @cache
 def _config() -> str:
-    # vLLM's numbers reach Triton's metrics port only when this is switched on.
+    # Without this, vLLM's metrics are not on Triton's metrics port.
     return config_pbtxt({"REPORT_CUSTOM_METRICS": "true"})
 
 
 def files(llm: LLMDeployment) -> dict[str, str]:
-    """Key of the ConfigMap -> text."""
-    return {CONFIG_KEY: _config(), ENGINE_KEY: model_json(llm), **request_files.texts(llm)}
+    """The files of the repository: content by key of the ConfigMap."""
+    return {CONFIG_KEY: _config(), ENGINE_KEY: model_json(llm), **request_files.files(llm)}
 
 
 def paths(llm: LLMDeployment) -> dict[str, str]:
-    """Key of the ConfigMap -> path below the repository's directory."""
-    beside = {key: f"{llm.model_name}/1/{key}" for key in (ENGINE_KEY, *request_files.texts(llm))}
+    """Paths below the repository's directory, by key of the ConfigMap."""
+    beside = {key: f"{llm.model_name}/1/{key}" for key in (ENGINE_KEY, *request_files.files(llm))}
     return {CONFIG_KEY: f"{llm.model_name}/config.pbtxt", **beside}
 
 
 def content_hash(llm: LLMDeployment) -> str:
-    """Eight hexadecimal digits that change with the content of the repository."""
+    """Hash of the repository's content: eight hexadecimal digits."""
     digest = hashlib.sha256()
     for key, text in sorted(files(llm).items()):
         digest.update(f"{key}\0{paths(llm)[key]}\0{text}\0".encode())
@@ -42,6 +42,6 @@ def content_hash(llm: LLMDeployment) -> str:
 
 
 def config_map(llm: LLMDeployment) -> dict[str, Any]:
-    """The ConfigMap."""
+    """The ConfigMap with the model repository."""
     name = names.repository(llm.name, content_hash(llm))
     return child(llm, kinds.CONFIG_MAP, name) | {"immutable": True, "data": files(llm)}

@@ -1,6 +1,6 @@
-"""The files beside model.json that say how requests are answered. Only the operator's own image reads them.
+"""Files beside model.json with settings for requests. Only the operator's own image reads them.
 
-What the spec does not say makes no file: pods of older operators stay as they are.
+A file whose settings are not in the spec is left out, so pods that an older operator created stay as they are.
 """
 
 import json
@@ -13,13 +13,13 @@ OPENAI_KEY = "openai.json"
 LIMITS_KEY = "limits.json"
 
 
-def texts(llm: LLMDeployment) -> dict[str, str]:
-    """Name of the file -> its text."""
+def files(llm: LLMDeployment) -> dict[str, str]:
+    """Content by file name."""
     server = llm.spec.server
     found: dict[str, Any] = {}
-    if llm.spec.sampling.said:
-        profiles = {profile.name: values(profile) for profile in llm.spec.sampling.profiles}
-        found[SAMPLING_KEY] = {"defaults": values(llm.spec.sampling.defaults), "profiles": profiles}
+    if llm.spec.sampling.is_set:
+        profiles = {profile.name: sampling_values(profile) for profile in llm.spec.sampling.profiles}
+        found[SAMPLING_KEY] = {"defaults": sampling_values(llm.spec.sampling.defaults), "profiles": profiles}
     if server.open_ai.enabled:
         found[OPENAI_KEY] = server.open_ai.extra_args
     limits = server.limits.model_dump(exclude_none=True)
@@ -33,7 +33,7 @@ def texts(llm: LLMDeployment) -> dict[str, str]:
     }
 
 
-def values(given: SamplingValues) -> dict[str, Any]:
-    """By vLLM's names, those that are set."""
+def sampling_values(given: SamplingValues) -> dict[str, Any]:
+    """The parameters that are set, by vLLM's names."""
     dumped = given.model_dump(exclude={"name"}, exclude_none=True)
     return {name: value for name, value in dumped.items() if value != []}

@@ -1,4 +1,4 @@
-"""The Service that clients call, and the headless one that publishes each pod's address."""
+"""The Service for clients, and the headless Service with the address of each pod."""
 
 from typing import Any
 
@@ -9,21 +9,21 @@ from triton_vllm_operator.desired.objects import child
 
 
 def service(llm: LLMDeployment) -> dict[str, Any]:
-    """The Service that clients call."""
-    wanted = llm.spec.service
-    annotations = {"annotations": wanted.annotations} if wanted.annotations else {}
-    spec = {"type": wanted.type, "selector": names.selector(llm.name), "ports": _ports(llm)}
+    """The Service for clients."""
+    given = llm.spec.service
+    annotations = {"annotations": given.annotations} if given.annotations else {}
+    spec = {"type": given.type, "selector": names.selector(llm.name), "ports": _ports(llm)}
     return child(llm, kinds.SERVICE, llm.name, **annotations) | {"spec": spec}
 
 
 def headless_service(llm: LLMDeployment) -> dict[str, Any]:
-    """The headless Service: one address a ready pod, for clients that balance requests themselves."""
+    """The headless Service: one address per ready pod, for clients that balance requests themselves."""
     spec = {"type": "ClusterIP", "clusterIP": "None", "selector": names.selector(llm.name), "ports": _ports(llm)}
     return child(llm, kinds.SERVICE, names.headless(llm.name)) | {"spec": spec}
 
 
 def endpoints(llm: LLMDeployment) -> dict[str, str]:
-    """Addresses inside the cluster, as in status.endpoints."""
+    """Addresses inside the cluster, as in `status.endpoints`."""
     host = f"{llm.name}.{llm.namespace}.svc"
     ports = llm.spec.service.ports
     found = {"http": f"http://{host}:{HTTP_PORT}"}
@@ -37,17 +37,17 @@ def endpoints(llm: LLMDeployment) -> dict[str, str]:
 
 
 def _ports(llm: LLMDeployment) -> list[dict[str, Any]]:
-    wanted = llm.spec.service.ports
+    published = llm.spec.service.ports
     # (name, number, name in the pod, whether it is published)
-    shown = [
+    ports = [
         ("http", HTTP_PORT, "http", True),
-        ("grpc", GRPC_PORT, "grpc", wanted.grpc),
-        ("metrics", METRICS_PORT, "metrics", wanted.metrics),
+        ("grpc", GRPC_PORT, "grpc", published.grpc),
+        ("metrics", METRICS_PORT, "metrics", published.metrics),
         ("openai", HEALTH_PORT, "health", llm.spec.server.open_ai.enabled),
     ]
     return [
         {"name": name, "port": port, "targetPort": target, "protocol": "TCP", **_app_protocol(name)}
-        for name, port, target, on in shown
+        for name, port, target, on in ports
         if on
     ]
 

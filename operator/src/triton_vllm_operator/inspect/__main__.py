@@ -38,7 +38,7 @@ def inspect(model_access: Access, found: threading.Event) -> InspectionResult:
     """Read a model. `found` is set once it is known to exist."""
     try:
         source = model_access.open()
-    except model.Unreadable as error:
+    except model.InspectionError as error:
         return error.failure
     found.set()
     return model.inspect(source, model_access.display_name)

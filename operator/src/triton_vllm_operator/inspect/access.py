@@ -1,4 +1,4 @@
-"""How each kind of model source is read: its files, and what to report while it does not answer.
+"""How each kind of model source is read: its files, and the failures to report when it does not answer in time.
 
 A new scheme of `spec.model.uri` gets a reader module beside `hub` and `folder`, and a case in the functions below.
 """
@@ -13,7 +13,7 @@ from functools import partial
 
 from triton_vllm_operator.api.model_source import HubSource, ModelSource
 from triton_vllm_operator.inspect import folder, hub
-from triton_vllm_operator.inspect.model import Source
+from triton_vllm_operator.inspect.model import ModelFiles
 from triton_vllm_operator.plan.inspection_protocol import Failure
 
 
@@ -23,13 +23,13 @@ class Access:
 
     Attributes:
         display_name: the model in messages.
-        open: finds the model. Raises `Unreadable`.
+        open: finds the model. Raises `InspectionError`.
         too_slow: the failure to report after this many seconds without the whole answer.
         no_answer: the failure to report after this many seconds without any answer; None for local files.
     """
 
     display_name: str
-    open: Callable[[], Source]
+    open: Callable[[], ModelFiles]
     too_slow: Callable[[float], Failure]
     no_answer: Callable[[float], Failure] | None = None
 
@@ -53,7 +53,7 @@ def of_source(source: ModelSource) -> Access | None:
 def _of_repository(repository: str, revision: str | None, token: str | None) -> Access:
     return Access(
         repository,
-        lambda: hub.Hub.open(repository, revision, token),
+        lambda: hub.HubRepository.open(repository, revision, token),
         partial(hub.too_slow, repository),
         partial(hub.no_answer, repository),
     )

@@ -1,4 +1,4 @@
-"""A model in a repository of the Hugging Face hub: the commit is resolved once, then only parts of files are read."""
+"""A model in a repository of the Hugging Face Hub, read by range requests at one commit."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from huggingface_hub import errors as hub_errors
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 
 from triton_vllm_operator.api.reasons import Reason
-from triton_vllm_operator.inspect.model import Unreadable
+from triton_vllm_operator.inspect.model import InspectionError
 from triton_vllm_operator.plan.inspection_protocol import Failure
 
-SILENCE_S = 8.0  # longest wait for the next bytes
-TRIES = 3
-PAUSE_S = 1.0  # a pod's network may not be ready in its first second
+READ_TIMEOUT_S = 8.0  # maximum time without any bytes
+ATTEMPTS = 3
+RETRY_PAUSE_S = 1.0  # in a pod's first second its network may not be ready
 _LARGEST_CHUNK = 64 * 2**10
 
 T = TypeVar("T")
 
 
 def endpoint() -> str:
-    """Address of the hub."""
+    """URL of the hub."""
     return str(constants.ENDPOINT)
 
 
 def own_token() -> str | None:
-    """The token of whoever runs this: HF_TOKEN, else that of `hf auth login`."""
+    """The user's access token: HF_TOKEN, else that of `hf auth login`."""
     return get_token()
 
 
 @dataclass(frozen=True)
-class Hub:
-    """One repository at one commit. `token`: the user's, or None."""
+class HubRepository:
+    """A repository at one commit. `token`: the access token, or None."""
 
     repository: str
     commit: str
@@ -45,21 +45,25 @@ class Hub:
     token: str | None
 
     @classmethod
-    def open(cls, repository: str, revision: str | None, token: str | None) -> Hub:
-        """Resolve the revision (None: the default branch) to a commit. Errors: Unreadable."""
+    def open(cls, repository: str, revision: str | None, token: str | None) -> HubRepository:
+        """Resolve a revision to a commit; None is the default branch.
+
+        Raises:
+            InspectionError: the hub denies access, does not have the repository or revision, or is unreachable.
+        """
         api = HfApi(token=token or False)
-        with _told(repository, revision, token):
-            about = _patiently(lambda: api.model_info(repository, revision=revision, timeout=SILENCE_S))
+        with _hub_errors(repository, revision, token):
+            about = _with_retries(lambda: api.model_info(repository, revision=revision, timeout=READ_TIMEOUT_S))
         names = frozenset(file.rfilename for file in about.siblings or () if "/" not in file.rfilename)
         return cls(repository, about.sha or "", names, token)
 
     def read(self, name: str, first: int, count: int) -> bytes:
-        """See `model.Source`."""
+        """See `ModelFiles.read`."""
         url = hf_hub_url(self.repository, name, revision=self.commit or None, endpoint=endpoint())
         headers = {**build_hf_headers(token=self.token or False), "Range": f"bytes={first}-{first + count - 1}"}
-        headers["Accept-Encoding"] = "identity"  # a compressed answer could unpack to any size
-        with _told(self.repository, self.commit, self.token, name):
-            return _patiently(lambda: _part(url, headers, first, count))
+        headers["Accept-Encoding"] = "identity"  # a compressed response could unpack to any size
+        with _hub_errors(self.repository, self.commit, self.token, name):
+            return _with_retries(lambda: _read_range(url, headers, first, count))
 
 
 def no_answer(repository: str, seconds: float) -> Failure:
@@ -77,14 +81,14 @@ def too_slow(repository: str, seconds: float) -> Failure:
     return Failure(Reason.HUB_UNREACHABLE, f"{text} {advice}")
 
 
-def _part(url: str, headers: dict[str, str], first: int, count: int) -> bytes:
-    with get_session().stream("GET", url, headers=headers, timeout=SILENCE_S, follow_redirects=True) as response:
+def _read_range(url: str, headers: dict[str, str], first: int, count: int) -> bytes:
+    with get_session().stream("GET", url, headers=headers, timeout=READ_TIMEOUT_S, follow_redirects=True) as response:
         if response.status_code == 416:  # the file ends before `first`
             return b""
         if response.status_code >= 400:
             response.read()
         hf_raise_for_status(response)
-        skip = first if response.status_code == 200 else 0  # a server that ignores ranges sends the file from its start
+        skip = first if response.status_code == 200 else 0  # a server that ignores ranges sends the whole file
         content = bytearray()
         for chunk in response.iter_raw(_LARGEST_CHUNK):
             content += chunk
@@ -93,19 +97,19 @@ def _part(url: str, headers: dict[str, str], first: int, count: int) -> bytes:
         return bytes(content[skip : skip + count])
 
 
-def _patiently(ask: Callable[[], T]) -> T:
-    """Ask again after what may pass within seconds."""
-    for _ in range(TRIES - 1):
+def _with_retries(request: Callable[[], T]) -> T:
+    """Call `request`, and retry after errors that can pass within seconds."""
+    for _ in range(ATTEMPTS - 1):
         try:
-            return ask()
+            return request()
         except (hub_errors.HfHubHTTPError, httpx2.TransportError) as error:
-            if not _passing(error):
+            if not _is_transient(error):
                 raise
-            time.sleep(PAUSE_S)
-    return ask()
+            time.sleep(RETRY_PAUSE_S)
+    return request()
 
 
-def _passing(error: Exception) -> bool:
+def _is_transient(error: Exception) -> bool:
     status = _status(error)
     return status is None or status == 429 or status >= 500
 
@@ -116,12 +120,12 @@ def _status(error: Exception) -> int | None:
 
 
 @contextmanager
-def _told(repository: str, revision: str | None, token: str | None, name: str = "") -> Iterator[None]:
-    """Turns what the hub answers into the failure to tell."""
+def _hub_errors(repository: str, revision: str | None, token: str | None, name: str = "") -> Iterator[None]:
+    """Raise errors of the hub's client as InspectionError, with the failure to report."""
     try:
         yield
     except (hub_errors.HfHubHTTPError, httpx2.TransportError, OSError, ValueError) as error:
-        raise Unreadable(_failure(error, repository, revision, token, name)) from error
+        raise InspectionError(_failure(error, repository, revision, token, name)) from error
 
 
 def _failure(error: Exception, repository: str, revision: str | None, token: str | None, name: str) -> Failure:
@@ -130,32 +134,34 @@ def _failure(error: Exception, repository: str, revision: str | None, token: str
         return _gated(repository, token)
     if token and status in (401, 403):
         advice = "Put a valid token into the Secret that spec.model.tokenSecretRef names."
-        return Failure(Reason.TOKEN_REFUSED, f"{where} refuses the token for {repository} (HTTP {status}). {advice}")
+        return Failure(Reason.TOKEN_REFUSED, f"{where} rejected the token for {repository} (HTTP {status}). {advice}")
     if isinstance(error, hub_errors.RevisionNotFoundError):
         advice = "Correct spec.model.revision, or the part after @ in spec.model.uri."
         return Failure(Reason.REVISION_NOT_FOUND, f"{repository} has no branch, tag or commit {revision!r}. {advice}")
     if isinstance(error, hub_errors.EntryNotFoundError):
-        return Failure(Reason.FILE_MISSING, f"{repository} lists {name} but does not have it. Upload the model again.")
+        return Failure(
+            Reason.FILE_MISSING, f"{repository} lists {name}, but the file is missing. Upload the model again."
+        )
     if isinstance(error, hub_errors.RepositoryNotFoundError) or status in (401, 404):
         advice = (
             "Correct spec.model.uri; for a private one, name a token that may read it in spec.model.tokenSecretRef."
         )
-        return Failure(Reason.MODEL_NOT_FOUND, f"{where} has no model {repository}, or it is private. {advice}")
+        return Failure(Reason.MODEL_NOT_FOUND, f"{where} has no repository {repository}, or it is private. {advice}")
     if isinstance(error, hub_errors.HFValidationError):
         return Failure(
-            Reason.MODEL_NOT_FOUND, f"{repository} is no name of a repository: {error}. Correct spec.model.uri."
+            Reason.MODEL_NOT_FOUND, f"{repository} is not a valid repository name: {error}. Correct spec.model.uri."
         )
     why = f"HTTP {status}" if status else f"{type(error).__name__}: {error}"
     advice = "Check the hub, HF_ENDPOINT, proxies and network policies of the namespace."
-    return Failure(Reason.HUB_UNREACHABLE, f"{where} does not answer for {repository}: {why[:300]}. {advice}")
+    return Failure(Reason.HUB_UNREACHABLE, f"{where} did not answer for {repository}: {why[:300]}. {advice}")
 
 
 def _gated(repository: str, token: str | None) -> Failure:
     page = f"{endpoint()}/{repository}"
     if token:
-        advice = f"Accept its terms at {page} with the account of the token, or use another token."
-        return Failure(Reason.TOKEN_REFUSED, f"{repository} is gated and the given token does not open it. {advice}")
+        advice = f"Accept its terms at {page} with the token's account, or use another token."
+        return Failure(Reason.TOKEN_REFUSED, f"{repository} is gated, and the token has no access to it. {advice}")
     advice = f"Accept its terms at {page}, put a token of that account into a Secret and name that in "
     return Failure(
-        Reason.MODEL_GATED, f"{repository} is gated and no token was given. {advice}spec.model.tokenSecretRef."
+        Reason.MODEL_GATED, f"{repository} is gated, and no token is set. {advice}spec.model.tokenSecretRef."
     )

@@ -107,6 +107,6 @@ class SamplingSpec(Model):
     )
 
     @property
-    def said(self) -> bool:
-        """Whether there is anything in it."""
+    def is_set(self) -> bool:
+        """Whether it has a default or a profile."""
         return bool(self.profiles or self.defaults != SamplingValues())
