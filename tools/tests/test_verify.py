@@ -76,7 +76,10 @@ AGAINST_THE_LAYERS = {
     "api/names.py": ("import triton_vllm_operator.plan.actions", "Dependencies go down only"),
     "plan/drift.py": ("import asyncio", "The domain is pure"),
     "kube/errors.py": ("import kopf", "kopf only in the controller"),
-    "cli/tables.py": ("import triton_vllm_operator.controller.health", "The command line stands without the operator"),
+    "cli/plan/table.py": (
+        "import triton_vllm_operator.controller.health",
+        "The command line stands without the operator",
+    ),
     "controller/health.py": ("import kubernetes", "The Kubernetes client only in kube"),
 }
 

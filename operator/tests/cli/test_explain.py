@@ -13,9 +13,9 @@ from tests.fake import clock
 from tests.fake.world import World, served
 from triton_vllm_operator.api import kinds
 from triton_vllm_operator.api.kinds import Object
-from triton_vllm_operator.cli import explain
-from triton_vllm_operator.cli.errors import InputProblem
-from triton_vllm_operator.cli.explain import Step
+from triton_vllm_operator.cli.common.errors import InputError
+from triton_vllm_operator.cli.explain import steps as explain
+from triton_vllm_operator.cli.explain.steps import Step
 from triton_vllm_operator.cli.main import app
 from triton_vllm_operator.kube.client import Client
 from triton_vllm_operator.kube.errors import Forbidden
@@ -39,7 +39,7 @@ def explained(spec: Object, *more: Object, status: Object | None = None, generat
 
         made.api.change((kind, "team", "a"), "user", change)
         made.api.objects[kind, "team", "a"]["metadata"]["generation"] = generation
-        return await explain.look(made.manager.cluster.client, "team", "a")
+        return await explain.steps_of(made.manager.cluster.client, "team", "a")
 
     found: list[Step] = clock.run(run())
     return found
@@ -131,11 +131,11 @@ def test_pods_that_the_user_may_not_see_are_unknown_and_blame_nothing(
         by_user[0] = True
         return await looked(client, namespace, name)
 
-    looked = explain.look
-    monkeypatch.setattr(explain, "look", look)
+    looked = explain.steps_of
+    monkeypatch.setattr(explain, "steps_of", look)
     stalled = {"type": "Stalled", "status": "True", "reason": "SecretNotFound", "message": "m"}
     steps = explained(MODEL, status={"conditions": [stalled]})
-    assert by_name(steps, "Pods") == [Step("?", "Pods", "you may not look at them: pods is forbidden")]
+    assert by_name(steps, "Pods") == [Step("?", "Pods", "access denied: pods is forbidden")]
     assert by_name(steps, "Spec") == []
 
 
@@ -182,8 +182,8 @@ def test_a_name_that_is_not_there_is_bad_input() -> None:
     async def run() -> None:
         made = World.of(0)
         made.chaos.calm()
-        with pytest.raises(InputProblem, match="namespace team has no LLMDeployment b"):
-            await explain.look(made.manager.cluster.client, "team", "b")
+        with pytest.raises(InputError, match="LLMDeployment b not found in namespace team"):
+            await explain.steps_of(made.manager.cluster.client, "team", "b")
 
     clock.run(run())
 

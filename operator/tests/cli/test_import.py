@@ -1,4 +1,4 @@
-"""``kubectl llm import``: repositories as people have them become LLMDeployments, and nothing is dropped in silence."""
+"""`kubectl llm import`: real repositories become LLMDeployments, with a note on every field."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_the_sample_of_nvidias_backend(tmp_path: Path) -> None:
     assert notes["1/model.json: disable_log_requests"].startswith(
         "dropped: vLLM 0.9.2 was the last version that supported it."
     )
-    assert notes["vllm_model: directory"].startswith("changed: metadata.name: vllm-model; clients go on calling it")
+    assert notes["vllm_model: directory"].startswith("changed: metadata.name: vllm-model; clients keep the name")
     assert len(notes) == 5
 
 
@@ -219,9 +219,9 @@ def test_a_renamed_argument_is_written_as_the_release_takes_it(tmp_path: Path) -
     )
     assert (releases.load().find(old).arguments_version or "") in argument_table.versions()  # type: ignore[union-attr]
     result = run(tmp_path, f"--release={old}", "-o", "json")
-    assert result.exit_code == 3, "the operator refuses releases with critical CVEs"
+    assert result.exit_code == 3, "the operator rejects releases with critical CVEs"
     assert json.loads(result.stdout)["spec"]["server"] == {"release": old}
-    assert "the operator would refuse it: vllm-model: Release" in result.stderr
+    assert "the operator would reject it: vllm-model: Release" in result.stderr
 
 
 @pytest.mark.parametrize("path", ["/models/llama", "./weights/llama", "../x/y", "s3://bucket/llama", "gpt2", "", 7])
@@ -254,15 +254,15 @@ def test_a_configuration_of_a_blog_post_becomes_what_it_meant(tmp_path: Path) ->
     }
     for where, words in {
         "config.pbtxt: platform": 'changed: backend: "vllm"',
-        "config.pbtxt: max_batch_size": "dropped: Triton's vLLM backend refuses it",
-        "config.pbtxt: input input_text": "(text_input is what input_text was meant for)",
-        "config.pbtxt: input parameters": "(sampling_parameters is what parameters was meant for)",
-        "config.pbtxt: output generated_text": "(text_output is what generated_text was meant for)",
-        "config.pbtxt: output finished": "(finish_reason is what finished was meant for)",
-        "config.pbtxt: dynamic_batching": "dropped: vLLM batches by itself",
-        "config.pbtxt: instance_group": "changed: one engine a pod, with 2 GPUs",
+        "config.pbtxt: max_batch_size": "dropped: Triton's vLLM backend rejects it",
+        "config.pbtxt: input input_text": "(did you mean text_input?)",
+        "config.pbtxt: input parameters": "(did you mean sampling_parameters?)",
+        "config.pbtxt: output generated_text": "(did you mean text_output?)",
+        "config.pbtxt: output finished": "(did you mean finish_reason?)",
+        "config.pbtxt: dynamic_batching": "dropped: vLLM uses continuous batching",
+        "config.pbtxt: instance_group": "changed: one engine per pod, with 2 GPUs",
         "config.pbtxt: parameters.max_tokens": "dropped: it is a parameter of each request",
-        "config.pbtxt: parameters.EXECUTOR_POOL": "dropped: neither Triton's vLLM backend nor vLLM knows it",
+        "config.pbtxt: parameters.EXECUTOR_POOL": "dropped: unknown to Triton's vLLM backend and to vLLM",
         "config.pbtxt: parameters.tensor_parallel_size": "changed: spec.engine.tensorParallelSize: 2",
     }.items():
         assert words in notes[where], (where, notes[where])
@@ -293,7 +293,7 @@ def test_every_field_of_a_full_configuration_is_told(tmp_path: Path) -> None:
         "model_warmup", "metric_tags", "parameters.REPORT_CUSTOM_METRICS", "parameters.ENABLE_VLLM_HEALTH_CHECK",
         "parameters.gpu_memory_utilization",
     }  # fmt: skip
-    assert notes["config.pbtxt: parameters.gpu_memory_utilization"] == "dropped: the backend reads model.json only"
+    assert notes["config.pbtxt: parameters.gpu_memory_utilization"] == "dropped: the backend reads only model.json"
     assert notes["1/: version"] == notes["3/: version"] == "dropped: Triton serves version 2"
 
 
@@ -339,7 +339,7 @@ def test_each_vllm_model_of_a_repository_gets_its_own_and_others_are_named(tmp_p
     many = json.loads(run(tmp_path, "-o", "json").stdout)
     assert (many["kind"], len(many["items"])) == ("List", 2)
     assert json.loads(run(tmp_path, "--model=b", "-o", "json").stdout)["metadata"]["name"] == "b"
-    assert "choose it with --model" in refused(tmp_path, "--name=x")
+    assert "select it with --model" in refused(tmp_path, "--name=x")
     assert "has no model tokenize" in refused(tmp_path, "--model=tokenize")
 
 
@@ -358,20 +358,20 @@ def test_people_see_what_became_of_each_field_and_then_the_resource(tmp_path: Pa
 def test_what_is_no_repository_is_refused_with_a_reason(tmp_path: Path) -> None:
     assert "cannot read" in refused(tmp_path / "nothing")
     (tmp_path / "empty").mkdir()
-    assert "is no model repository" in refused(tmp_path / "empty")
+    assert "is not a model repository" in refused(tmp_path / "empty")
     assert "has no model of the vLLM backend" in refused(model(tmp_path / "p", config='backend: "python"'))
 
 
 @pytest.mark.parametrize(
     ("config", "engine", "words"),
     [
-        ("backend: vllm", {}, "is no Triton model configuration: 1:10"),
+        ("backend: vllm", {}, "is not a Triton model configuration: 1:10"),
         ('backend: "vllm" no_such_field: 1', {}, "no_such_field"),
-        ("input { " * 500, {}, "is no Triton model configuration"),
+        ("input { " * 500, {}, "is not a Triton model configuration"),
         (MINIMAL, "{", "is not JSON"),
         (MINIMAL, "[" * 100_000, "is not JSON"),
-        (MINIMAL, "[]", "holds no JSON object"),
-        (MINIMAL, " " * (2**20 + 1), "is longer than 1048576 bytes"),
+        (MINIMAL, "[]", "is not a JSON object"),
+        (MINIMAL, " " * (2**20 + 1), "is too large: the maximum is 1048576 bytes"),
         (MINIMAL, {}, "does not name a model"),
     ],
 )
@@ -382,7 +382,7 @@ def test_a_broken_file_is_named(tmp_path: Path, config: str, engine: Any, words:
 
 def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
     (tmp_path / "config.pbtxt").write_bytes(b"\xff\xfe")
-    assert "is not text in UTF-8" in refused(tmp_path)
+    assert "is not UTF-8 text" in refused(tmp_path)
 
 
 def test_deep_and_odd_values_do_no_harm(tmp_path: Path) -> None:
@@ -392,4 +392,4 @@ def test_deep_and_odd_values_do_no_harm(tmp_path: Path) -> None:
     model(tmp_path, model={"model": "a/b", "hf_overrides": deep, "max_num_seqs": 10**30, "seed": -1, "\u202e": 1})
     result = run(tmp_path, "-o", "yaml")
     assert result.exit_code == 3
-    assert "the operator would refuse it" in result.stderr
+    assert "the operator would reject it" in result.stderr

@@ -22,7 +22,7 @@ from triton_vllm_operator.api.kinds import Key
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.api.status import LLMDeploymentStatus
 from triton_vllm_operator.capacity import shape_from_config
-from triton_vllm_operator.cli import cluster
+from triton_vllm_operator.cli.common import cluster
 from triton_vllm_operator.cli.main import app
 from triton_vllm_operator.plan.inspection_protocol import InspectedModel
 from triton_vllm_operator.plan.model_status import model_status
@@ -137,7 +137,7 @@ def test_the_table_shows_what_was_chosen(large: Path) -> None:
 def test_a_file_that_says_everything_leaves_nothing_open(tmp_path: Path, large: Path) -> None:
     engine = {"tensorParallelSize": 4, "maxModelLen": 4096, "maxNumBatchedTokens": 8192, "maxNumSeqs": 256}
     file = written(tmp_path, resource("a", {"model": {"uri": "pvc://models/large"}, "engine": engine}))
-    assert "nothing is left open" in run("-f", file, "--model-dir", large, *ON_H100).stdout
+    assert "nothing: the spec sets everything" in run("-f", file, "--model-dir", large, *ON_H100).stdout
 
 
 def test_what_was_read_and_chosen_before_stands(tmp_path: Path) -> None:
@@ -237,16 +237,16 @@ def test_a_model_that_the_hub_does_not_have_is_told_with_its_reason(hub: Running
         (["--choose"], "--gpu PRODUCT and --gpu-memory-gib"),
         (["--choose", "--gpus=1", *ON_H100, "--set=engine.tensorParallelSize=2"], "needs 2 GPUs; --gpus gives 1"),
         (["--choose", *ON_H100, "--set=engine.extraArgs.enable_lora=true"], "ArgumentNotPlanned"),
-        (["--choose", *ON_H100, "--set=engine.nothing=1"], "there is no such field"),
-        (["--cluster", *ON_H100], "--cluster takes the GPUs of the cluster"),
-        (["--cluster", "--gpus=2"], "--cluster takes the GPUs of the cluster"),
-        ([*ON_H100, "--context=other"], "go with --cluster"),
-        ([*ON_H100, "--serving-image=vllm"], "--serving-image goes with -f FILE"),
-        (["-f", "FILE", *ON_H100, "--set=engine.maxModelLen=1"], "write it there"),
-        (["-f", "FILE", *ON_H100, "--release=26.06"], "write it there"),
+        (["--choose", *ON_H100, "--set=engine.nothing=1"], "unknown field --set engine.nothing"),
+        (["--cluster", *ON_H100], "cannot be used with --cluster"),
+        (["--cluster", "--gpus=2"], "cannot be used with --cluster"),
+        ([*ON_H100, "--context=other"], "require --cluster"),
+        ([*ON_H100, "--serving-image=vllm"], "--serving-image requires -f FILE"),
+        (["-f", "FILE", *ON_H100, "--set=engine.maxModelLen=1"], "cannot be used with -f: set the fields in the file"),
+        (["-f", "FILE", *ON_H100, "--release=26.06"], "cannot be used with -f: set the fields in the file"),
         (["-f", "FILE", "--gpus=2"], "--gpu PRODUCT and --gpu-memory-gib"),
         (["-f", "nowhere.yaml", *ON_H100], "cannot read nowhere.yaml"),
-        (["-f", "TWO", *ON_H100], "has 2 LLMDeployments"),
+        (["-f", "TWO", *ON_H100], "contains 2 LLMDeployments"),
         (["-f", "WRONG", *ON_H100], "ArgumentUnknown: "),
     ],
 )

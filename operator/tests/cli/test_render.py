@@ -15,7 +15,7 @@ from tests.desired.build import IMAGE, STOCK
 from tests.desired.samples import SAMPLES, resource
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.spec import LLMDeployment
-from triton_vllm_operator.cli.deployments import NO_UID
+from triton_vllm_operator.cli.common.deployments import NO_UID
 from triton_vllm_operator.cli.main import app
 from triton_vllm_operator.desired.children import children
 from triton_vllm_operator.desired.inputs import Defaults
@@ -80,9 +80,9 @@ def test_texts_of_several_lines_stay_readable() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "has no LLMDeployment"),
+        ("", "contains no LLMDeployment"),
         ("{", "is not YAML"),
-        ("kind: LLMDeployment", "needs metadata.name and spec"),
+        ("kind: LLMDeployment", "metadata.name and spec are required"),
         (llm({"model": {"uri": "hf://org/model"}, "engine": {"nothing": 1}}), "InvalidSpec: "),
         (llm({"model": {"uri": "hf://org/model"}, "server": {"release": "25.01"}}), "Release"),
         (

@@ -1,4 +1,4 @@
-"""Models of an existing Triton model repository, as files have them."""
+"""Reader of a Triton model repository."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import Any
 
 from google.protobuf import text_format
 
-from triton_vllm_operator.cli.errors import InputProblem
+from triton_vllm_operator.cli.common.errors import InputError
 from triton_vllm_operator.desired.model_config import messages
 
 CONFIG = "config.pbtxt"
 ENGINE = "model.json"
+# Maximum size of a file.
 MAX_BYTES = 2**20
-#: Most directories of a repository that are looked into.
+# Maximum number of models in a repository.
 MAX_MODELS = 1000
 
 
@@ -25,11 +26,11 @@ class TritonModel:
     """One model.
 
     Attributes:
-        name: of its directory, else what config.pbtxt says; "" where neither says it.
+        name: name of the directory, else `name` of config.pbtxt; "" without either.
         config: Triton's ModelConfig message.
-        version: directory of the version that Triton serves; "" where there is none.
-        files: JSON objects beside the engine, by file name.
-        other_versions: directories that are not served.
+        version: directory of the version that Triton serves; "" if there is none.
+        files: content of the JSON files of that version, by file name.
+        other_versions: directories of versions that are not served.
     """
 
     name: str
@@ -40,7 +41,11 @@ class TritonModel:
 
 
 def read(path: Path) -> list[TritonModel]:
-    """The models of a repository, of one model's directory or of a config.pbtxt alone. Errors: InputProblem."""
+    """Read the models of a repository, of one model's directory or of a config.pbtxt alone.
+
+    Raises:
+        InputError: a file is missing, too large or invalid.
+    """
     if path.is_file():
         return [_model(path, "")]
     if (path / CONFIG).is_file():
@@ -48,11 +53,11 @@ def read(path: Path) -> list[TritonModel]:
     try:
         folders = sorted(one for one in path.iterdir() if (one / CONFIG).is_file())
     except OSError as error:
-        raise InputProblem(f"cannot read {path}: {error.strerror or error}") from None
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
     if not folders:
-        raise InputProblem(f"{path} is no model repository: neither it nor a directory in it has a {CONFIG}")
+        raise InputError(f"{path} is not a model repository: found no {CONFIG} in it or in its subdirectories")
     if len(folders) > MAX_MODELS:
-        raise InputProblem(f"{path} has more than {MAX_MODELS} models")
+        raise InputError(f"{path} has too many models: the maximum is {MAX_MODELS}")
     return [_model(folder / CONFIG, folder.name) for folder in folders]
 
 
@@ -61,7 +66,7 @@ def _model(path: Path, name: str) -> TritonModel:
     try:
         text_format.Parse(_text(path), config)
     except (text_format.ParseError, RecursionError) as error:
-        raise InputProblem(f"{path} is no Triton model configuration: {str(error)[:300]}") from None
+        raise InputError(f"{path} is not a Triton model configuration: {str(error)[:300]}") from None
     versions = sorted((one.name for one in path.parent.iterdir() if _is_version(one)), key=int) if name else []
     served = _served(config, versions)
     files = dict(_objects(path.parent / served)) if served else {}
@@ -70,15 +75,15 @@ def _model(path: Path, name: str) -> TritonModel:
 
 
 def _is_version(path: Path) -> bool:
-    """As Triton tells them: directories whose name is a number that does not start with 0."""
+    """Whether Triton takes it for a version: a directory whose name is a number that does not start with 0."""
     return path.name.isascii() and path.name.isdecimal() and not path.name.startswith("0") and path.is_dir()
 
 
 def _served(config: Any, versions: list[str]) -> str:
     """The newest version that the version policy allows; Triton's own policy is the newest one."""
-    wanted = {str(version) for version in config.version_policy.specific.versions}
-    fitting = [version for version in versions if version in wanted] if wanted else versions
-    return fitting[-1] if fitting else ""
+    specific = {str(version) for version in config.version_policy.specific.versions}
+    allowed = [version for version in versions if version in specific] if specific else versions
+    return allowed[-1] if allowed else ""
 
 
 def _objects(folder: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -86,9 +91,9 @@ def _objects(folder: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         try:
             value = json.loads(_text(path))
         except (ValueError, RecursionError) as error:
-            raise InputProblem(f"{path} is not JSON: {str(error)[:200]}") from None
+            raise InputError(f"{path} is not JSON: {str(error)[:200]}") from None
         if not isinstance(value, dict):
-            raise InputProblem(f"{path} holds no JSON object")
+            raise InputError(f"{path} is not a JSON object")
         yield path.name, value
 
 
@@ -97,9 +102,9 @@ def _text(path: Path) -> str:
         with path.open("rb") as file:
             found = file.read(MAX_BYTES + 1)
         if len(found) > MAX_BYTES:
-            raise InputProblem(f"{path} is longer than {MAX_BYTES} bytes")
+            raise InputError(f"{path} is too large: the maximum is {MAX_BYTES} bytes")
         return found.decode()
     except OSError as error:
-        raise InputProblem(f"cannot read {path}: {error.strerror or error}") from None
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
     except UnicodeDecodeError:
-        raise InputProblem(f"{path} is not text in UTF-8") from None
+        raise InputError(f"{path} is not UTF-8 text") from None

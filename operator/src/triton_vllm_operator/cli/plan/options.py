@@ -1,4 +1,4 @@
-"""What ``plan`` is asked: options of the command line to the planner's inputs."""
+"""Options of `plan`, and the planner's inputs that they give."""
 
 from __future__ import annotations
 
@@ -14,16 +14,14 @@ from triton_vllm_operator.capacity import EngineSettings, GPUClass, gpu_by_produ
 from triton_vllm_operator.catalog import engine_rules, releases
 from triton_vllm_operator.catalog.engine_rules import EngineVersionError
 from triton_vllm_operator.catalog.versions import parse_vllm_version
-from triton_vllm_operator.cli.errors import InputProblem
-from triton_vllm_operator.plan.engine_settings import engine_settings
-
-#: Most GPUs that one replica may be asked for.
-MAX_GPUS = 1024
+from triton_vllm_operator.cli.common.deployments import MAX_GPUS
+from triton_vllm_operator.cli.common.errors import InputError
+from triton_vllm_operator.plan import engine_settings as settings
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """Options as they were given; None or empty where they were not."""
+class PlanOptions:
+    """Options of the command line; None or empty where one was not given."""
 
     gpu: str | None = None
     gpu_memory_gib: float | None = None
@@ -34,35 +32,39 @@ class Options:
     changes: Sequence[str] = ()
 
 
-def engine_of(options: Options) -> tuple[str, releases.Release | None]:
-    """The vLLM version: given, that of the release, or that of the newest release in the table; and the release."""
+def engine_version(options: PlanOptions) -> tuple[str, releases.Release | None]:
+    """The vLLM version (of --engine-version, --release or the newest release), and the row of the release table."""
     if options.release is not None and options.engine_version is not None:
-        raise InputProblem("give --release or --engine-version, not both")
+        raise InputError("give --release or --engine-version, not both")
     if options.engine_version is not None:
-        return _known_engine(options.engine_version), None
+        return _supported(options.engine_version), None
     table = releases.load()
     row = table.newest if options.release is None else table.find(options.release)
     if row is None:
         known = ", ".join(row.release for row in [*table.usable("nvidia"), *table.usable("own")][:6])
-        raise InputProblem(f"release {options.release!r:.40} is not in the table; known are {known} and others")
+        raise InputError(f"release {options.release!r:.40} is unknown. Known releases are {known} and others")
     if row.vllm is None:
-        raise InputProblem(f"no source names the vLLM version of release {row.release}; give --engine-version")
+        raise InputError(f"the vLLM version of release {row.release} is not published; give --engine-version")
     return row.vllm, row
 
 
-def _known_engine(version: str) -> str:
-    """The version without a leading v and without its local part. Errors: InputProblem where it has no rules."""
+def _supported(version: str) -> str:
+    """The version in canonical form.
+
+    Raises:
+        InputError: the version is invalid or not supported.
+    """
     try:
         engine_rules.rules_for(version)
     except EngineVersionError as error:
-        raise InputProblem(f"{error.reason}: {error}") from None
+        raise InputError(f"{error.reason}: {error}") from None
     return str(parse_vllm_version(version))
 
 
-def gpu_of(options: Options) -> GPUClass:
-    """The GPU class of ``--gpu`` or ``--gpu-memory-gib``; ``--gpus`` is how many of them one node has."""
+def gpu_class(options: PlanOptions) -> GPUClass:
+    """The GPU class of `--gpu` or `--gpu-memory-gib`, with `--gpus` of them per node."""
     if (options.gpu is None) == (options.gpu_memory_gib is None):
-        raise InputProblem("give one of --gpu PRODUCT and --gpu-memory-gib N")
+        raise InputError("give one of --gpu PRODUCT and --gpu-memory-gib N")
     found = gpu_by_product(options.gpu) if options.gpu is not None else gpu_of_memory(options.gpu_memory_gib or 0.0)
     if options.compute_capability is not None:
         found = replace(found, compute_capability=_capability(options.compute_capability))
@@ -72,57 +74,61 @@ def gpu_of(options: Options) -> GPUClass:
 def _capability(text: str) -> tuple[int, int]:
     major, dot, minor = text.partition(".")
     if not (dot and major.isdigit() and minor.isdigit() and len(text) < 8):
-        raise InputProblem(f"--compute-capability {text!r:.20} is not MAJOR.MINOR, such as 9.0")
+        raise InputError(f"invalid --compute-capability {text!r:.20}: must be MAJOR.MINOR, such as 9.0")
     return int(major), int(minor)
 
 
-def settings_of(options: Options) -> EngineSettings:
-    """Engine settings of ``--set`` in the words of ``spec.engine``; the parallel size follows ``--gpus``."""
+def engine_settings(options: PlanOptions) -> EngineSettings:
+    """Engine settings of `--set` (fields of `spec.engine`). `--gpus` sets the tensor parallel size."""
     fields = engine_fields(options.changes)
     gpus = _checked_gpus(options)
     if gpus is not None and "tensorParallelSize" not in fields:
         fields["tensorParallelSize"] = _share(gpus, fields.get("pipelineParallelSize", 1))
-    engine = checked(fields)
-    within(engine, options)
-    return engine_settings(engine, engine_of(options)[0])
+    engine = engine_spec(fields)
+    check_gpus(engine, options)
+    return settings.engine_settings(engine, engine_version(options)[0])
 
 
-def within(engine: EngineSpec, options: Options) -> None:
-    """Errors: InputProblem where the parallel sizes that the engine is told need more GPUs than ``--gpus``."""
+def check_gpus(engine: EngineSpec, options: PlanOptions) -> None:
+    """Check that the parallel sizes need no more GPUs than `--gpus`.
+
+    Raises:
+        InputError: they need more.
+    """
     gpus, tensor, stages = _checked_gpus(options), engine.tensor_parallel_size or 1, engine.pipeline_parallel_size
     if gpus is not None and tensor * stages > gpus:
-        raise InputProblem(
+        raise InputError(
             f"tensorParallelSize {tensor} x pipelineParallelSize {stages} needs {tensor * stages} GPUs; "
             f"--gpus gives {gpus}"
         )
 
 
-def _checked_gpus(options: Options) -> int | None:
+def _checked_gpus(options: PlanOptions) -> int | None:
     if options.gpus is not None and not 1 <= options.gpus <= MAX_GPUS:
-        raise InputProblem(f"--gpus {options.gpus} is not between 1 and {MAX_GPUS}")
+        raise InputError(f"invalid --gpus {options.gpus}: must be between 1 and {MAX_GPUS}")
     return options.gpus
 
 
 def _share(gpus: int, stages: Any) -> int:
     if not isinstance(stages, int) or isinstance(stages, bool) or stages < 1 or gpus % stages:
-        raise InputProblem(f"--gpus {gpus} is not a multiple of engine.pipelineParallelSize {stages!r:.20}")
+        raise InputError(f"--gpus {gpus} is not a multiple of engine.pipelineParallelSize {stages!r:.20}")
     return gpus // stages
 
 
 def engine_fields(changes: Sequence[str]) -> dict[str, Any]:
-    """``engine.maxModelLen=8192`` and the like, as the ``engine`` block of a spec. Values are read as YAML."""
+    """The `engine` block of a spec for changes such as `engine.maxModelLen=8192`. Values are parsed as YAML."""
     engine: dict[str, Any] = {}
     for change in changes:
         path, equals, text = change.partition("=")
         parts = path.split(".")
         extra = len(parts) == 3 and parts[1] == "extraArgs"
         if not equals or parts[0] != "engine" or not (len(parts) == 2 or extra):
-            raise InputProblem(
-                f"--set {change[:80]!r} is not engine.FIELD=VALUE or engine.extraArgs.NAME=VALUE, "
+            raise InputError(
+                f"invalid --set {change[:80]!r}: must be engine.FIELD=VALUE or engine.extraArgs.NAME=VALUE, "
                 "such as engine.maxModelLen=8192"
             )
-        holder = engine.setdefault("extraArgs", {}) if extra else engine
-        holder[parts[-1]] = _value(change, text)
+        block = engine.setdefault("extraArgs", {}) if extra else engine
+        block[parts[-1]] = _value(change, text)
     return engine
 
 
@@ -130,17 +136,22 @@ def _value(change: str, text: str) -> Any:
     try:
         return yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError, ValueError):
-        raise InputProblem(f"--set {change[:80]!r}: the value is not YAML") from None
+        raise InputError(f"invalid --set {change[:80]!r}: the value is not YAML") from None
 
 
-def checked(fields: dict[str, Any]) -> EngineSpec:
-    """The ``engine`` block of a spec. Errors: InputProblem with the field."""
+def engine_spec(fields: dict[str, Any]) -> EngineSpec:
+    """Validate the `engine` block of a spec.
+
+    Raises:
+        InputError: a field is unknown or invalid; the text names it.
+    """
     try:
         return EngineSpec.model_validate(fields)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(["engine", *(str(part) for part in first["loc"])])
         if first["type"] == "extra_forbidden":
-            raise InputProblem(f"--set {where}: there is no such field; other engine arguments go in engine.extraArgs "
-                               "under vLLM's own name") from None  # fmt: skip
-        raise InputProblem(f"--set {where}: {first['msg']}") from None
+            raise InputError(
+                f"unknown field --set {where}. Other engine arguments go in engine.extraArgs under vLLM's own name"
+            ) from None
+        raise InputError(f"invalid --set {where}: {first['msg']}") from None

@@ -9,7 +9,7 @@ from typing import Any
 from triton_vllm_operator.api.model_source import HubSource, ModelSource
 from triton_vllm_operator.capacity import ModelShape
 from triton_vllm_operator.capacity.model.json_reader import MAX_TEXT_BYTES, parse_json_object
-from triton_vllm_operator.cli.errors import InputProblem
+from triton_vllm_operator.cli.common.errors import InputError
 from triton_vllm_operator.inspect import model
 from triton_vllm_operator.inspect.folder import Folder
 from triton_vllm_operator.plan.inspection_protocol import Failure
@@ -32,7 +32,7 @@ class ShapeOptions:
         """Read the model's shape.
 
         Raises:
-            InputProblem: not exactly one option is set, or the model cannot be read.
+            InputError: not exactly one option is set, or the model cannot be read.
             ShapeError: the files do not describe a model.
         """
         match (self.shape, self.model_dir, self.model):
@@ -42,7 +42,7 @@ class ShapeOptions:
                 return shape_of_directory(folder)
             case (None, None, str() as name):
                 return shape_of_source(HubSource.parse(name))
-        raise InputProblem("exactly one of --shape FILE, --model-dir DIR and --model ORG/REPO is required")
+        raise InputError("exactly one of --shape FILE, --model-dir DIR and --model ORG/REPO is required")
 
 
 def shape_of_file(path: Path) -> ModelShape:
@@ -53,7 +53,7 @@ def shape_of_file(path: Path) -> ModelShape:
 def shape_of_directory(folder: Path) -> ModelShape:
     """The shape of a model directory: its `config.json`, and the headers of its safetensors files if it has any."""
     if not folder.is_dir():
-        raise InputProblem(f"{folder} is not a directory. --model-dir takes the directory that has config.json")
+        raise InputError(f"{folder} is not a directory. --model-dir takes the directory that has config.json")
     try:
         return _shape(Folder.open(folder, str(folder)), str(folder))
     except model.InspectionError as error:
@@ -64,14 +64,14 @@ def shape_of_source(source: ModelSource) -> ModelShape:
     """The shape of a model that can be read from here, with the user's own token where there is one.
 
     Raises:
-        InputProblem: the model is not found, or only a pod can read it.
+        InputError: the model is not found, or only a pod can read it.
     """
-    from triton_vllm_operator.inspect import access  # the hub's client takes longer to import than all the rest
+    from triton_vllm_operator.inspect import access  # importing the hub's client is slow
 
     found = access.of_source(source)
     if found is None:
         where = "is only readable in the cluster. Pass --model-dir DIR or --shape FILE"
-        raise InputProblem(f"{source.uri} {where}")
+        raise InputError(f"{source.uri} {where}")
     try:
         return _shape(found.open(), found.display_name)
     except model.InspectionError as error:
@@ -85,17 +85,17 @@ def _shape(source: model.ModelFiles, display_name: str) -> ModelShape:
     return outcome.shape
 
 
-def _problem(failure: Failure) -> InputProblem:
-    return InputProblem(f"{failure.reason}: {failure.message}")
+def _problem(failure: Failure) -> InputError:
+    return InputError(f"{failure.reason}: {failure.message}")
 
 
 def _object(path: Path) -> dict[str, Any]:
     """One JSON object, within the planner's limits of size and depth."""
     try:
         if not path.is_file():
-            raise InputProblem(f"{path} is not a file")
+            raise InputError(f"{path} is not a file")
         with path.open("rb") as file:
             text = file.read(MAX_TEXT_BYTES + 1)
     except OSError as error:
-        raise InputProblem(f"cannot read {path}: {error.strerror or error}") from None
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
     return parse_json_object(text, str(path))

@@ -1,4 +1,4 @@
-"""The plan for people: the verdict, a plot of one GPU's memory, and the numbers behind it."""
+"""A plan as text: the verdict, a plot of one GPU's memory, and the figures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Plan = Mapping[str, Any]  # as status.plan holds it, with status.chosen as `chos
 GIB = 2**30
 WIDTH = 64
 _COLOURS = {"Fits": "green", "Tight": "yellow", "DoesNotFit": "red"}
-#: (name, glyph, glyph where only ASCII can be printed, colour), in the order of the plot.
+# (name, glyph, glyph where only ASCII can be printed, colour), in the order of the plot.
 _USES = (
     ("weights", "█", "#", "blue"), ("activation", "▓", "a", "magenta"), ("CUDA graphs", "▒", "g", "yellow"),
     ("non-torch", "▚", "n", "red"), ("KV cache", "░", "-", "green"), ("outside the engine's share", "·", ".", "white"),
@@ -31,7 +31,7 @@ def show(console: Console, plan: Plan) -> None:
     console.print(cache(plan))
     for suggestion in plan["suggestions"]:
         requests = suggestion["concurrencyAtMaxModelLen"]
-        console.print(f"  would fit: {suggestion['message']} ({requests:.2f} full-length requests at once)",
+        console.print(f"  would fit: {suggestion['message']} ({requests:.2f} concurrent full-length requests)",
                       soft_wrap=True, markup=False)  # fmt: skip
 
 
@@ -40,7 +40,7 @@ def _unicode(console: Console) -> bool:
 
 
 def uses(plan: Plan) -> list[int]:
-    """Expected bytes by use, in the order of the plot; together the card's memory."""
+    """Expected bytes by use, in the order of the plot. They add up to the GPU's memory."""
     gpu = plan["perGPU"]
     uncertain = [gpu[name]["expected"] for name in ("activationBytes", "cudaGraphBytes", "nonTorchBytes")]
     spent = [gpu["weightsBytes"], *uncertain, max(gpu["kvCacheBytes"]["expected"], 0)]
@@ -48,7 +48,7 @@ def uses(plan: Plan) -> list[int]:
 
 
 def bar(plan: Plan, *, ascii_only: bool = False) -> Text:
-    """One line of ``WIDTH`` cells, each a share of the card's memory, and the glyphs' meaning."""
+    """A bar of `WIDTH` cells, each a share of the GPU's memory, and a legend."""
     sizes, text = uses(plan), Text()
     whole, done, drawn = max(sum(sizes), 1), 0, 0
     for (_, glyph, plain, colour), size in zip(_USES, sizes, strict=True):
@@ -64,8 +64,8 @@ def bar(plan: Plan, *, ascii_only: bool = False) -> Text:
 
 
 def memory(plan: Plan) -> Table:
-    """Low, expected and high of each use, in GiB of one GPU."""
-    table, gpu = Table("GiB of one GPU", "low", "expected", "high", box=None, pad_edge=False), plan["perGPU"]
+    """Low, expected and high estimate of each use, in GiB per GPU."""
+    table, gpu = Table("GiB per GPU", "low", "expected", "high", box=None, pad_edge=False), plan["perGPU"]
     exact = [("total", "totalBytes"), ("the engine's share", "requestedBytes"), ("weights", "weightsBytes")]
     for name, key in exact:
         table.add_row(name, "", f"{gpu[key] / GIB:.2f}", "")
@@ -77,16 +77,16 @@ def memory(plan: Plan) -> Table:
 
 
 def cache(plan: Plan) -> Table:
-    """What the KV cache holds, for which engine, and what was chosen for it."""
+    """Size of the KV cache, the engine's version, and the values that were chosen."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_row("vLLM", plan["engineVersion"])
-    table.add_row("GPUs a replica", str(plan["gpusPerReplica"]))
+    table.add_row("GPUs per replica", str(plan["gpusPerReplica"]))
     table.add_row("maxModelLen", f"{plan['maxModelLen']} tokens")
     if plan["perGPU"]["weightsBytes"]:
         blocks = f"{plan['blocks']} blocks of {plan['blockSize']}"
         table.add_row("KV cache", f"{plan['kvCacheTokens']} tokens in {blocks}")
-        table.add_row("full-length requests at once", f"{plan['concurrencyAtMaxModelLen']:.2f}")
+        table.add_row("concurrent full-length requests", f"{plan['concurrencyAtMaxModelLen']:.2f}")
     if "chosen" in plan:
         values = [f"{name} {value}" for name, value in plan["chosen"].items() if name != "basis"]
-        table.add_row("chosen", ", ".join(values) or "nothing is left open")
+        table.add_row("chosen", ", ".join(values) or "nothing: the spec sets everything")
     return table

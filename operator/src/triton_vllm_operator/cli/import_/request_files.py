@@ -1,4 +1,4 @@
-"""The files beside model.json of a repository for the operator's own image, as fields of the spec. No I/O."""
+"""Translation of sampling.json, openai.json and limits.json, which the operator's own image reads. No I/O."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _TIMEOUT = "request_timeout_seconds"
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What became of one key of one file; `file` alone where it is about the whole."""
+class FileNote:
+    """Outcome for one key of one file; `key` is empty for a note on the whole file."""
 
     file: str
     key: str
@@ -33,17 +33,17 @@ class Told:
 
 
 @dataclass(slots=True)
-class Files:
-    """spec.sampling and parts of spec.server, each empty where no file says anything."""
+class RequestSettings:
+    """`spec.sampling` and parts of `spec.server`; empty without the file."""
 
     sampling: dict[str, Any] = field(default_factory=dict)
     server: dict[str, Any] = field(default_factory=dict)
-    told: list[Told] = field(default_factory=list)
+    notes: list[FileNote] = field(default_factory=list)
 
 
-def read(files: Mapping[str, Mapping[str, Any]]) -> Files:
-    """The fields for the files that the operator can write."""
-    found = Files()
+def read(files: Mapping[str, Mapping[str, Any]]) -> RequestSettings:
+    """Translate the files, by name."""
+    found = RequestSettings()
     _sampling(files.get(SAMPLING_KEY, {}), found)
     if OPENAI_KEY in files:
         _openai(files[OPENAI_KEY], found)
@@ -51,9 +51,9 @@ def read(files: Mapping[str, Mapping[str, Any]]) -> Files:
     return found
 
 
-def _sampling(content: Mapping[str, Any], found: Files) -> None:
+def _sampling(content: Mapping[str, Any], found: RequestSettings) -> None:
     for key in content.keys() - {"defaults", "profiles"}:
-        found.told.append(Told(SAMPLING_KEY, key, "dropped", "the backend does not know it"))
+        found.notes.append(FileNote(SAMPLING_KEY, key, "dropped", "unknown to the backend"))
     if defaults := _values("defaults", "spec.sampling.defaults", content.get("defaults"), found):
         found.sampling["defaults"] = defaults
     profiles: list[dict[str, Any]] = []
@@ -61,8 +61,8 @@ def _sampling(content: Mapping[str, Any], found: Files) -> None:
         if _PROFILE.fullmatch(name):
             profiles.append({"name": name, **_values(name, f"spec.sampling.profiles {name}", values, found)})
         else:
-            told = "a profile's name has at most 63 of a-z, 0-9 and '-': give it such a name"
-            found.told.append(Told(SAMPLING_KEY, f"profiles.{name}", "dropped", told))
+            text = "invalid name of a profile: must be at most 63 characters of a-z, 0-9 and '-'"
+            found.notes.append(FileNote(SAMPLING_KEY, f"profiles.{name}", "dropped", text))
     if profiles:
         found.sampling["profiles"] = profiles
 
@@ -71,22 +71,22 @@ def _items(value: Any) -> Iterator[tuple[str, Any]]:
     yield from value.items() if isinstance(value, Mapping) else ()
 
 
-def _values(where: str, place: str, values: Any, found: Files) -> dict[str, Any]:
+def _values(where: str, place: str, values: Any, found: RequestSettings) -> dict[str, Any]:
     taken: dict[str, Any] = {}
     for key, value in _items(values):
         name = _NEW.get(key, key)
         right = [value] if name == "stop" and isinstance(value, str) else value
         if name not in SamplingValues.model_fields:
-            told = f"spec.sampling has no field for it: clients send {key}"
-            found.told.append(Told(SAMPLING_KEY, f"{where}.{key}", "dropped", told))
+            text = f"spec.sampling has no field for it: clients send {key}"
+            found.notes.append(FileNote(SAMPLING_KEY, f"{where}.{key}", "dropped", text))
         elif right is None or not _fits(SamplingValues, name, right):
-            found.told.append(
-                Told(SAMPLING_KEY, f"{where}.{key}", "dropped", f"spec.sampling.{to_camel(name)}: no value")
+            found.notes.append(
+                FileNote(SAMPLING_KEY, f"{where}.{key}", "dropped", f"invalid value for spec.sampling.{to_camel(name)}")
             )
         else:
             taken[to_camel(name)] = right
             outcome: Outcome = "kept" if (name, right) == (key, value) else "changed"
-            found.told.append(Told(SAMPLING_KEY, f"{where}.{key}", outcome, f"{place}: {to_camel(name)}"))
+            found.notes.append(FileNote(SAMPLING_KEY, f"{where}.{key}", outcome, f"{place}: {to_camel(name)}"))
     return taken
 
 
@@ -98,48 +98,50 @@ def _fits(model: type[SamplingValues | LimitsSpec], name: str, value: Any) -> bo
     return True
 
 
-def _openai(content: Mapping[str, Any], found: Files) -> None:
+def _openai(content: Mapping[str, Any], found: RequestSettings) -> None:
     taken: dict[str, Any] = {}
     for key, value in content.items():
-        refused = [
+        rejected = [
             one for one in openai_arguments.check({key: value}, {}) if one.rejects and one.field.endswith(f".{key}")
         ]
-        # What only lacks another argument is refused for all of them together, not here.
-        if refused and refused[0].reason != Reason.ARGUMENTS_CONTRADICT:
-            found.told.append(Told(OPENAI_KEY, key, "dropped", refused[0].message))
+        # An argument that only lacks another one is checked with all of them, not here.
+        if rejected and rejected[0].reason != Reason.ARGUMENTS_CONTRADICT:
+            found.notes.append(FileNote(OPENAI_KEY, key, "dropped", rejected[0].message))
         else:
             taken[key] = value
-            found.told.append(Told(OPENAI_KEY, key, "kept", f"{openai_arguments.FIELD}.{key}"))
+            found.notes.append(FileNote(OPENAI_KEY, key, "kept", f"{openai_arguments.FIELD}.{key}"))
     found.server["openAI"] = {"enabled": True, **({"extraArgs": taken} if taken else {})}
-    found.told.append(Told(OPENAI_KEY, "", "kept", "spec.server.openAI.enabled: true"))
+    found.notes.append(FileNote(OPENAI_KEY, "", "kept", "spec.server.openAI.enabled: true"))
 
 
-def _limits(content: Mapping[str, Any], found: Files) -> None:
+def _limits(content: Mapping[str, Any], found: RequestSettings) -> None:
     limits: dict[str, Any] = {}
     for key, value in content.items():
         if key == _TIMEOUT:
             _timeout(value, found)
         elif key in LimitsSpec.model_fields and value is not None and _fits(LimitsSpec, key, value):
             limits[to_camel(key)] = value
-            found.told.append(Told(LIMITS_KEY, key, "kept", f"spec.server.limits.{to_camel(key)}"))
+            found.notes.append(FileNote(LIMITS_KEY, key, "kept", f"spec.server.limits.{to_camel(key)}"))
         else:
-            found.told.append(Told(LIMITS_KEY, key, "dropped", "spec.server.limits has no field that takes it"))
+            found.notes.append(
+                FileNote(LIMITS_KEY, key, "dropped", "spec.server.limits has no such field, or the value is invalid")
+            )
     if limits:
         found.server["limits"] = limits
 
 
-def _timeout(value: Any, found: Files) -> None:
-    """Whole seconds; 0 means none."""
+def _timeout(value: Any, found: RequestSettings) -> None:
+    """Whole seconds; 0 disables the limit."""
     name = to_camel(_TIMEOUT)
     try:
         seconds = max(round(float(value)), 1) if float(value) > 0 else None
         TypeAdapter(ServerSpec).validate_python({name: seconds})
     except (TypeError, ValueError, OverflowError):
-        found.told.append(Told(LIMITS_KEY, _TIMEOUT, "dropped", "it is no number of seconds up to a day"))
+        found.notes.append(FileNote(LIMITS_KEY, _TIMEOUT, "dropped", "must be between 0 and 86400 seconds"))
         return
     if seconds is None:
-        found.told.append(Told(LIMITS_KEY, _TIMEOUT, "dropped", "0 means no limit, as an absent field does"))
+        found.notes.append(FileNote(LIMITS_KEY, _TIMEOUT, "dropped", "0 disables the limit, as an absent field does"))
         return
     found.server[name] = seconds
     outcome: Outcome = "kept" if seconds == value else "changed"
-    found.told.append(Told(LIMITS_KEY, _TIMEOUT, outcome, f"spec.server.{name}: {seconds}"))
+    found.notes.append(FileNote(LIMITS_KEY, _TIMEOUT, outcome, f"spec.server.{name}: {seconds}"))

@@ -1,4 +1,4 @@
-"""``explain``: why an LLMDeployment is not Ready, in the order in which things must come true. It only reads."""
+"""The steps that an LLMDeployment takes until it is Ready, and where it stands. Reads only."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from triton_vllm_operator.api import kinds, names
 from triton_vllm_operator.api.conditions import ConditionType, Mark, find, summary
 from triton_vllm_operator.api.kinds import Object
 from triton_vllm_operator.api.spec import LLMDeployment
-from triton_vllm_operator.cli import cluster
-from triton_vllm_operator.cli.errors import InputProblem
+from triton_vllm_operator.cli.common import cluster
+from triton_vllm_operator.cli.common.errors import InputError
 from triton_vllm_operator.desired import pod, repository
 from triton_vllm_operator.kube import gpu_inventory, login
 from triton_vllm_operator.kube.client import Client
@@ -26,7 +26,7 @@ from triton_vllm_operator.plan.gpu_use import gpu_use
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing that must come true. `mark`: it has, it has not, or nobody knows."""
+    """One step. `mark`: done, not done, or unknown or only worth knowing."""
 
     mark: Mark
     name: str
@@ -34,53 +34,61 @@ class Step:
 
 
 def steps(name: str, namespace: str | None, kubeconfig: str | None, context: str | None) -> list[Step]:
-    """`look` with the credentials of a kubeconfig. Errors: InputProblem, also for a cluster that does not answer."""
+    """The steps of one LLMDeployment, read with the credentials of a kubeconfig.
 
-    async def run(client: Client) -> list[Step]:
-        return await look(client, namespace or login.namespace(kubeconfig, context), name)
+    Raises:
+        InputError: the LLMDeployment was not found, or the cluster cannot be read.
+    """
 
-    return cluster.ask(kubeconfig, context, run)
+    async def read(client: Client) -> list[Step]:
+        return await steps_of(client, namespace or login.namespace(kubeconfig, context), name)
+
+    return cluster.run(kubeconfig, context, read)
 
 
-async def look(client: Client, namespace: str, name: str) -> list[Step]:
-    """The steps of one LLMDeployment, as the cluster is now. Errors: InputProblem when there is none."""
+async def steps_of(client: Client, namespace: str, name: str) -> list[Step]:
+    """The steps of one LLMDeployment, as the cluster is now.
+
+    Raises:
+        InputError: the LLMDeployment was not found.
+    """
     obj = await client.find(kinds.LLM_DEPLOYMENT, namespace, name)
     if obj is None:
-        raise InputProblem(f"namespace {namespace} has no LLMDeployment {name}; kubectl get llm -A lists all")
-    seen = await _seen(client, obj)
+        raise InputError(f"LLMDeployment {name} not found in namespace {namespace}; kubectl get llm -A lists all")
+    pods_now = await _pods(client, obj)
     return [
         _operator(obj),
-        *_refused(obj, seen),
+        *_spec(obj, pods_now),
         *_conditions(obj, follows_pods=False),
-        *seen,
+        *pods_now,
         *_conditions(obj, follows_pods=True),
         *_ready(obj),
     ]
 
 
-# ------------------------------------------------------------------------------------ what the operator has said
+# ------------------------------------------------------------------------------------ from the status
 
 
 def _operator(obj: Object) -> Step:
     status, generation = obj.get("status", {}), obj["metadata"].get("generation", 0)
     if status.get("observedGeneration", 0) < generation:
-        text = f"the operator has not looked at generation {generation} yet; is it running? (kubectl get pods -A -l "
+        text = f"the operator has not observed generation {generation} yet; is it running? (kubectl get pods -A -l "
         return Step("no", "Operator", f"{text}app.kubernetes.io/name=triton-vllm-operator)")
-    return Step("ok", "Operator", f"has looked at generation {generation}")
+    return Step("ok", "Operator", f"has observed generation {generation}")
 
 
-def _refused(obj: Object, seen: Sequence[Step]) -> Iterator[Step]:
-    """What is stalled for a reason that neither the model, the plan nor the pods (`seen`) have is the spec."""
+def _spec(obj: Object, pods_now: Sequence[Step]) -> Iterator[Step]:
+    """A step for a rejected spec: Stalled, for a reason that is not that of the model, the plan or the pods."""
     conditions = obj.get("status", {}).get("conditions", [])
     stalled = find(conditions, ConditionType.STALLED) or {}
-    if stalled.get("status") != "True" or any(step.mark == "?" for step in seen):
+    if stalled.get("status") != "True" or any(step.mark == "?" for step in pods_now):
         return
     known = {
         condition.get("reason")
         for condition in conditions
         if condition["type"] in (ConditionType.MODEL_RESOLVED, ConditionType.FITS)
     }
-    known |= {step.text.partition(":")[0] for step in seen}
+    known |= {step.text.partition(":")[0] for step in pods_now}
     if stalled["reason"] not in known:
         yield Step("no", "Spec", _words(stalled))
 
@@ -106,26 +114,26 @@ def _words(condition: Mapping[str, Any]) -> str:
     return f"{condition['reason']}: {condition['message']}"
 
 
-# ----------------------------------------------------------------------------------------- what the cluster shows
+# ------------------------------------------------------------------------------------ from the cluster
 
 
-# What keeps pods from serving. Whether they answer with a token is not asked from here.
+# What keeps pods from serving. `explain` sends no requests to the pods.
 _CAUSES = [check for check in findings.CHECKS if check not in (findings.not_settled, findings.no_token)]
 
 
-async def _seen(client: Client, obj: Object) -> list[Step]:
+async def _pods(client: Client, obj: Object) -> list[Step]:
     try:
         llm = LLMDeployment.parse(obj)
     except ValueError:
-        return []  # the operator has said so
+        return []  # the status has the reason
     if chosen := recorded(llm, obj.get("status", {}).get("chosen")):
         llm = llm.with_chosen(chosen)
     try:
         seen = await _observe(client, llm)
     except Forbidden as error:
-        return [Step("?", "Pods", f"you may not look at them: {error}")]
+        return [Step("?", "Pods", f"access denied: {error}")]
     if seen.deployment is None:
-        return []  # what keeps the operator from making any is told by the other steps
+        return []  # the other steps have the reason
     causes = [finding for check in _CAUSES if (finding := check(seen))]
     progress = findings.not_settled(seen)
     found = causes or ([progress] if progress else [])
@@ -143,13 +151,13 @@ async def _observe(client: Client, llm: LLMDeployment) -> Observation:
     if needs.waits_for_gpu(seen):
         seen = replace(seen, gpu_use=await _gpu_use(client, llm))
     waiting = needs.pods_in_creation(seen)
-    told = await asyncio.gather(*(client.events_of(llm.namespace, one.uid) for one in waiting))
-    errors = {one.name: needs.mount_error(events) for one, events in zip(waiting, told, strict=True)}
+    events_by_pod = await asyncio.gather(*(client.events_of(llm.namespace, one.uid) for one in waiting))
+    errors = {one.name: needs.mount_error(events) for one, events in zip(waiting, events_by_pod, strict=True)}
     return replace(seen, mount_errors=errors)
 
 
 async def _gpu_use(client: Client, llm: LLMDeployment) -> GPUUse | None:
-    """Who holds the GPUs, as far as the user may see; None where that does not reach to the nodes."""
+    """Which pods hold the GPUs, as far as the user may list them; None without the right to list nodes."""
     try:
         nodes = await gpu_inventory.nodes(client)
     except Forbidden:

@@ -1,0 +1,1 @@
+"""What the commands share: manifests, GPU nodes, the cluster, options, errors and exit codes."""

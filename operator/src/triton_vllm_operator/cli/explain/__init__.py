@@ -1,0 +1,1 @@
+"""`explain`: why an LLMDeployment is not Ready."""

@@ -1,0 +1,1 @@
+"""`import`: LLMDeployments for an existing Triton model repository."""

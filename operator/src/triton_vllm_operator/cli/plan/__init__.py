@@ -1,0 +1,1 @@
+"""`plan`: whether a model fits a GPU."""

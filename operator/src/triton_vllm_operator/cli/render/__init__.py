@@ -1,0 +1,1 @@
+"""`render`: every object that the operator would apply."""

@@ -1,0 +1,1 @@
+"""`shape`: the shape of a model, for `plan --shape`."""
