@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from tools import documents
+from tools import documents, reference
 from tools.kubernetes_types import structural_schema
 from triton_vllm_operator.api.crd import crd
 from triton_vllm_operator.api.reasons import Reason
@@ -82,7 +82,12 @@ def troubleshooting_text() -> str:
 
 def files() -> dict[Path, str]:
     """Every generated file and its text."""
+    docs, chart = ROOT / "operator" / "docs", ROOT / "charts" / "triton-vllm-operator"
+    compatibility = (docs / "compatibility.md").read_text()
     return {
+        docs / "api.md": reference.api_reference(),
+        docs / "compatibility.md": reference.with_section(compatibility, "releases", reference.releases_table()),
+        chart / "README.md": reference.chart_readme(chart),
         ROOT / "crds" / "llmdeployments.yaml": crd_text(),
         ROOT / "charts" / "triton-vllm-operator" / "templates" / "crd.yaml": chart_text(),
         TROUBLESHOOTING: troubleshooting_text(),

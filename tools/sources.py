@@ -1,4 +1,4 @@
-"""Rules about the repository's own text that no ready tool checks. Each gives one line for each breach."""
+"""Rules about the repository's own files that no existing tool checks. Each returns one line per breach."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 LONGEST_FUNCTION = 60
-"""Lines of a function, from `def` to its last line."""
+"""Maximum number of lines of a function, from `def` to its last line."""
 
 PUBLIC_HOSTS = frozenset(
     {"pypi.org", "files.pythonhosted.org", "download.pytorch.org", "deb.debian.org", "github.com", "proxy.golang.org"}
 )
-"""Hosts from which anybody can get packages."""
+"""Public package registries."""
 
 _HOME = re.compile(r"(?<![\w.$}~-])/(?:root|home/[a-z][\w-]*|Users/[A-Za-z][\w-]*)/")
 _REGISTRY = re.compile(
@@ -23,17 +23,17 @@ _REGISTRY = re.compile(
 
 
 def tracked(root: Path) -> list[Path]:
-    """Files that git knows, or would know after `git add`; without those that are ignored or removed."""
+    """Files that are in git or would be after `git add`, without ignored and removed ones."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     listed = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
     return [path for name in sorted(filter(None, listed.split("\0"))) if (path := root / name).is_file()]
 
 
 def stale(generated: Mapping[Path, str]) -> Iterator[str]:
-    """Generated files that are not what their source gives now: path to the text that it should have."""
+    """Generated files that differ from the text that their source gives now."""
     for path, text in generated.items():
         if not path.exists() or path.read_text() != text:
-            yield f"{path} is not what its source gives: run `make gen`"
+            yield f"{path} is stale: run `make gen`"
 
 
 def long_functions(path: Path, limit: int = LONGEST_FUNCTION) -> Iterator[str]:
@@ -42,11 +42,11 @@ def long_functions(path: Path, limit: int = LONGEST_FUNCTION) -> Iterator[str]:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             lines = (node.end_lineno or node.lineno) - node.lineno + 1
             if lines > limit:
-                yield f"{path}:{node.lineno}: {node.name} has {lines} lines, at most {limit}: split it"
+                yield f"{path}:{node.lineno}: {node.name} has {lines} lines, the maximum is {limit}: split it"
 
 
 def private_names(path: Path) -> Iterator[str]:
-    """Places in one file that only exist on somebody's machine: home folders, registries that are not public."""
+    """Names in one file that exist on one machine only: home folders, registries that are not public."""
     data = path.read_bytes()
     if b"\0" in data:
         return
