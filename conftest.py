@@ -1,4 +1,4 @@
-"""Settings of every test. Property tests have no deadline: machines are shared, and a loaded one is no defect."""
+"""Settings of every test. Property tests have no deadline, so that they pass on a loaded machine."""
 
 from hypothesis import HealthCheck, settings
 

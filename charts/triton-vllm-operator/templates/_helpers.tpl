@@ -33,7 +33,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
   resources: [llmdeployments/status]
   verbs: [patch]
 # The children: made and kept by server-side apply (create and patch), deleted when no longer wanted; get looks
-# whether somebody else's object has a child's name.
+# whether an object of another owner has a child's name.
 {{ include "operator.childRules" . }}
 # The serving pods: why they do not run. And, while one of them finds no GPU, which pods hold those.
 - apiGroups: [""]

@@ -17,7 +17,14 @@ ROOT = Path(__file__).parents[3]
 SAMPLES = sorted([*(ROOT / "samples").glob("*.yaml"), *(ROOT / "e2e/samples").glob("*.yaml")])
 CRD = yaml.safe_load((ROOT / "crds/llmdeployments.yaml").read_text())
 SCHEMA = CRD["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
-TYPES: dict[str, Any] = {"object": dict, "array": list, "string": str, "integer": int, "number": (int, float), "boolean": bool}
+TYPES: dict[str, Any] = {
+    "object": dict,
+    "array": list,
+    "string": str,
+    "integer": int,
+    "number": (int, float),
+    "boolean": bool,
+}
 
 
 def violations(value: Any, schema: dict[str, Any], path: str) -> Iterator[str]:
