@@ -17,8 +17,8 @@ from pathlib import Path
 from tools import sources
 
 ROOT = Path(__file__).resolve().parent.parent
-EXEMPT = frozenset({"tools/prose.py", "tools/tests/test_verify.py"})
-"""Files that contain the words to avoid: the rules and their tests."""
+EXEMPT = frozenset({"tools/prose.py", "tools/tests/test_verify.py", "operator/docs/api.md"})
+"""The rules and their tests, which contain the words to avoid; a page that is generated from checked code."""
 
 _COUNTED = (
     r"bytes|bits|[KMGT]i?B|ms|GPUs?|tokens?|requests?|pods?|probes?|times|blocks?|cores?|lines?|entries|rows?|"

@@ -124,7 +124,7 @@ def test_public_names_and_lookalikes_are_allowed(tmp_path: Path, line: str) -> N
     assert list(sources.private_names(tmp_path / "file")) == []
 
 
-def test_ignored_and_removed_files_are_not_looked_at(tree: Path) -> None:
+def test_ignored_and_removed_files_are_not_checked(tree: Path) -> None:
     add(tree, ".gitignore", "*.log\n")
     add(tree, "run.log", "x")
     add(tree, "gone.py", "x = 1\n")
@@ -173,7 +173,7 @@ def test_a_breach_of_the_style_is_found_in_documents_and_docstrings(tmp_path: Pa
 
 def test_plain_english_and_code_in_documents_are_not_breaches(tmp_path: Path) -> None:
     text = "There is no pod. It is no longer used. Most of the pods start a pod. At most 8 tokens per request.\n"
-    assert found_in(tmp_path, "page.md", f"{text}`said`\n\n```\nis no model\n```\n") == []
+    assert found_in(tmp_path, "page.md", f"{text}`said`\n\n``\nis no model\n``\n") == []
     assert found_in(tmp_path, "module.py", f'"""{text}"""\n') == []
 
 

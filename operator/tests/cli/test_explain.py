@@ -1,4 +1,4 @@
-"""``kubectl llm explain``: the order in which things must come true, on an API server in memory."""
+"""`kubectl llm explain`: the order in which things must come true, on an API server in memory."""
 
 from __future__ import annotations
 
@@ -64,22 +64,24 @@ def test_the_steps_come_in_the_order_in_which_they_must_come_true() -> None:
     assert steps[-1].mark == "no"
 
 
-def test_a_spec_that_is_refused_is_told_before_the_image() -> None:
+def test_a_rejected_spec_comes_before_the_image() -> None:
     steps = explained({**MODEL, "engine": {"extraArgs": {"no_such_argument": 1}}})
     [spec] = by_name(steps, "Spec")
     assert (spec.mark, steps.index(spec)) == ("no", 1)
     assert spec.text.startswith("ArgumentUnknown: ")
 
 
-def test_a_plan_that_does_not_fit_is_told_with_the_change_that_does() -> None:
-    told = verdict.condition(decided(LLAMA_70B, node(T4), engine={"tensorParallelSize": 1, "maxModelLen": 2048}))
-    conditions = [{"type": told.type, "status": told.status, "reason": told.reason, "message": told.message}]
+def test_a_plan_that_does_not_fit_comes_with_the_change_that_does() -> None:
+    condition = verdict.condition(decided(LLAMA_70B, node(T4), engine={"tensorParallelSize": 1, "maxModelLen": 2048}))
+    conditions = [
+        {"type": condition.type, "status": condition.status, "reason": condition.reason, "message": condition.message}
+    ]
     [step] = by_name(explained(MODEL, status={"conditions": conditions}), "Plan")
     assert step.mark == "no"
     assert step.text.startswith("DoesNotFit: On Tesla-T4: ")
 
 
-def test_an_engine_that_got_something_else_than_planned_is_told_and_is_no_obstacle() -> None:
+def test_an_engine_that_differs_from_the_plan_is_reported_but_not_an_obstacle() -> None:
     off = {"type": "PlanAccurate", "status": "False", "reason": "WeightsDiffer", "message": "m"}
     ready = {"type": "Ready", "status": "True", "reason": "Serving", "message": "m"}
     steps = explained(MODEL, status={"conditions": [off, ready]})
@@ -87,12 +89,12 @@ def test_an_engine_that_got_something_else_than_planned_is_told_and_is_no_obstac
     assert (steps[-1].name, steps[-1].mark) == ("Ready", "ok")
 
 
-def test_what_is_progress_is_told_where_nothing_is_wrong() -> None:
+def test_progress_is_reported_where_nothing_is_wrong() -> None:
     [step] = by_name(explained(MODEL, pod()), "Pods")
     assert (step.mark, step.text.split(":")[0]) == ("no", "RollingOut")
 
 
-def test_a_spec_that_is_refused_is_told_after_it_was_planned_too() -> None:
+def test_a_rejected_spec_is_reported_after_it_was_planned_too() -> None:
     refused = {"type": "Stalled", "status": "True", "reason": "ArgumentUnknown", "message": "m"}
     [spec] = by_name(explained(MODEL, status={"conditions": [refused], "plan": {"verdict": "Fits"}}), "Spec")
     assert spec == Step("no", "Spec", "ArgumentUnknown: m")
@@ -139,7 +141,7 @@ def test_pods_that_the_user_may_not_see_are_unknown_and_blame_nothing(
     assert by_name(steps, "Spec") == []
 
 
-def test_every_trouble_of_the_pods_is_told_and_who_holds_the_gpus() -> None:
+def test_every_finding_of_the_pods_is_reported_and_which_pods_hold_the_gpus() -> None:
     condition = {
         "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
         "message": "0/1 nodes are available: 1 Insufficient nvidia.com/gpu.",
@@ -150,7 +152,7 @@ def test_every_trouble_of_the_pods_is_told_and_who_holds_the_gpus() -> None:
     assert "No node offers nvidia.com/gpu" in steps[0].text
 
 
-def test_a_user_who_may_list_the_pods_of_the_namespace_only_is_told_of_those(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_who_may_list_pods_of_one_namespace_only_gets_those(monkeypatch: pytest.MonkeyPatch) -> None:
     real = Client.pages
 
     async def pages(self: Client, kind: kinds.Kind, namespace: str | None = None, **more: Any) -> Any:
@@ -172,7 +174,7 @@ def test_a_user_who_may_list_the_pods_of_the_namespace_only_is_told_of_those(mon
     assert "held by pod team/own 1. Only pods that the operator may list are counted" in step.text
 
 
-def test_an_operator_that_has_not_looked_is_told_first() -> None:
+def test_an_operator_that_has_not_observed_the_generation_comes_first() -> None:
     first = explained(MODEL, generation=7)[0]
     assert (first.mark, first.name) == ("no", "Operator")
     assert "generation 7" in first.text

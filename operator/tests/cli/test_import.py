@@ -126,7 +126,7 @@ def test_texts_that_early_samples_had_become_what_they_mean(tmp_path: Path) -> N
     assert notes["1/model.json: enforce_eager"] == "changed: spec.engine.enforceEager: true"
 
 
-def test_adapters_have_no_field_and_that_is_said(tmp_path: Path) -> None:
+def test_adapters_have_no_field_and_get_a_note(tmp_path: Path) -> None:
     lora = {"model": "unsloth/gemma-2b", "enable_lora": True, "max_lora_rank": 32, "max_loras": 2, "max_num_seqs": 8}
     model(tmp_path, model=lora, multi_lora={"doll": "/vllm_workspace/weights/loras/GemmaDoll", "sheep": "/x"})
     obj, notes = imported(tmp_path)
@@ -185,7 +185,7 @@ def test_odd_files_do_no_harm(tmp_path: Path, odd: Any) -> None:
     assert imported(tmp_path, OURS)[0]["spec"].get("sampling", {}).get("defaults") is None
 
 
-def test_without_the_operators_own_image_that_is_told(tmp_path: Path) -> None:
+def test_fields_of_the_own_image_are_rejected_with_another_image(tmp_path: Path) -> None:
     model(tmp_path, model={"model": "a/b"}, openai={})
     result = run(tmp_path, "-o", "yaml")
     assert result.exit_code == 3
@@ -225,7 +225,7 @@ def test_a_renamed_argument_is_written_as_the_release_takes_it(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("path", ["/models/llama", "./weights/llama", "../x/y", "s3://bucket/llama", "gpt2", "", 7])
-def test_a_model_that_is_no_repository_of_the_hub_needs_a_uri(tmp_path: Path, path: object) -> None:
+def test_a_model_that_is_not_a_hub_repository_needs_a_uri(tmp_path: Path, path: object) -> None:
     model(tmp_path, "llama", model={"model": path, "revision": "main"})
     assert "pass --uri hf://ORG/REPO[@REVISION] or pvc://CLAIM[/PATH]" in refused(tmp_path)
     obj, notes = imported(tmp_path, "--uri=pvc://weights/llama")
@@ -234,7 +234,7 @@ def test_a_model_that_is_no_repository_of_the_hub_needs_a_uri(tmp_path: Path, pa
     assert notes["1/model.json: revision"].startswith("dropped: ")
 
 
-def test_a_uri_that_the_operator_would_refuse_is_told(tmp_path: Path) -> None:
+def test_a_uri_that_the_operator_would_reject_is_reported(tmp_path: Path) -> None:
     model(tmp_path, "llama", model={"model": "/x"})
     result = run(tmp_path, "--uri=ftp://host/x", "-o", "yaml")
     assert result.exit_code == 3
@@ -268,7 +268,7 @@ def test_a_configuration_of_a_blog_post_becomes_what_it_meant(tmp_path: Path) ->
         assert words in notes[where], (where, notes[where])
 
 
-def test_every_field_of_a_full_configuration_is_told(tmp_path: Path) -> None:
+def test_every_field_of_a_full_configuration_has_a_note(tmp_path: Path) -> None:
     config = (
         MINIMAL
         + """
@@ -355,7 +355,7 @@ def test_people_see_what_became_of_each_field_and_then_the_resource(tmp_path: Pa
 # ----------------------------------------------------------------------------------------------------- bad input
 
 
-def test_what_is_no_repository_is_refused_with_a_reason(tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_repository_is_rejected_with_a_reason(tmp_path: Path) -> None:
     assert "cannot read" in refused(tmp_path / "nothing")
     (tmp_path / "empty").mkdir()
     assert "is not a model repository" in refused(tmp_path / "empty")
@@ -380,7 +380,7 @@ def test_a_broken_file_is_named(tmp_path: Path, config: str, engine: Any, words:
     assert words in refused(tmp_path)
 
 
-def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_is_named(tmp_path: Path) -> None:
     (tmp_path / "config.pbtxt").write_bytes(b"\xff\xfe")
     assert "is not UTF-8 text" in refused(tmp_path)
 

@@ -1,4 +1,4 @@
-"""``kubectl llm plan``: what is read, what is printed, and how it ends."""
+"""`kubectl llm plan`: what is read, what is printed, and how it ends."""
 
 from __future__ import annotations
 
@@ -179,17 +179,19 @@ BAD: list[tuple[list[str], str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("arguments", "said"), BAD, ids=[" ".join(arguments)[:60] or "none" for arguments, _ in BAD])
-def test_bad_input_is_one_line_that_says_what_to_write(model: Path, arguments: list[str], said: str) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "message"), BAD, ids=[" ".join(arguments)[:60] or "none" for arguments, _ in BAD]
+)
+def test_bad_input_is_one_line_that_says_what_to_write(model: Path, arguments: list[str], message: str) -> None:
     result = run("plan", *[argument.replace("MODEL", str(model)) for argument in arguments])
     assert result.exit_code == 2
-    assert said in result.stderr.replace("\n", " ")
+    assert message in result.stderr.replace("\n", " ")
     assert result.stdout == ""
     assert "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         ("config.json", b"{", "ConfigNotJson"),
         ("config.json", b'{"architectures": ["BertModel"], "model_type": "bert"}', "NotACausalModel"),
@@ -200,15 +202,15 @@ def test_bad_input_is_one_line_that_says_what_to_write(model: Path, arguments: l
         ("model.safetensors.index.json", b'{"weight_map": [1]}', "weight_map"),
     ],
 )
-def test_a_damaged_model_directory_is_refused(model: Path, name: str, content: bytes, said: str) -> None:
+def test_a_damaged_model_directory_is_refused(model: Path, name: str, content: bytes, message: str) -> None:
     (model / name).write_bytes(content)
     result = run("plan", "--model-dir", model, "--gpu", H100)
     assert result.exit_code == 2
-    assert said in result.stderr
+    assert message in result.stderr
     assert name in result.stderr or str(model) in result.stderr
 
 
-def test_a_directory_without_config_says_what_it_wants(tmp_path: Path) -> None:
+def test_a_directory_without_config_names_the_missing_file(tmp_path: Path) -> None:
     result = run("plan", "--model-dir", tmp_path, "--gpu", H100)
     assert result.exit_code == 2
     assert "config.json" in result.stderr

@@ -1,4 +1,4 @@
-"""``kubectl llm plan`` with --choose, -f and --cluster: what the operator would choose and plan, in its own figures."""
+"""`kubectl llm plan` with --choose, -f and --cluster: what the operator would choose and plan, in its own figures."""
 
 from __future__ import annotations
 
@@ -109,8 +109,8 @@ def test_what_is_set_is_not_chosen(large: Path) -> None:
 def test_a_choice_with_every_value_written_out_is_the_plan_of_the_engine_alone(large: Path) -> None:
     card = ("--gpu-memory-gib", "79.1", "--compute-capability", "9.0")
     body = planned("--model-dir", large, *card, "--choose", "--gpus", 4)
-    told = [f"--set=engine.{name}={value}" for name, value in values(body).items()]
-    alone = planned("--model-dir", large, *card, *told)
+    options = [f"--set=engine.{name}={value}" for name, value in values(body).items()]
+    alone = planned("--model-dir", large, *card, *options)
     same = ("gpu", "perGPU", "blocks", "kvCacheTokens", "maxModelLen", "concurrencyAtMaxModelLen", "gpusPerReplica")
     assert {key: body[key] for key in same} == {key: alone[key] for key in same}
 
@@ -182,7 +182,7 @@ def test_without_a_kubeconfig_it_says_so(large: Path, tmp_path: Path) -> None:
     assert "no cluster" in refused("--model-dir", large, "--cluster", "--kubeconfig", tmp_path / "nothing")
 
 
-def test_a_cluster_without_gpus_is_told_as_the_operator_tells_it(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_without_gpus_has_the_operators_message(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "nodes", lambda *_: [])
     assert "The memory of the GPUs is not known: no node offers" in refused("--model-dir", large, "--cluster")
 
@@ -200,9 +200,9 @@ def on_hub(running: Running, *arguments: object, **env: str) -> subprocess.Compl
 
 def test_a_model_of_the_hub_is_planned_like_its_folder(hub: Running) -> None:
     folder = files.llama(hub.folder / "org" / "tiny")
-    told = on_hub(hub, "plan", "--model", "org/tiny", *ON_H100, "-o", "json")
-    assert told.returncode == 0, told.stderr
-    assert json.loads(told.stdout) == planned("--model-dir", folder, *ON_H100)
+    result = on_hub(hub, "plan", "--model", "org/tiny", *ON_H100, "-o", "json")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout) == planned("--model-dir", folder, *ON_H100)
     shape = on_hub(hub, "shape", "--model", "hf://org/tiny")
     assert json.loads(shape.stdout) == json.loads(CliRunner().invoke(app, ["shape", f"--model-dir={folder}"]).stdout)
 
@@ -210,9 +210,9 @@ def test_a_model_of_the_hub_is_planned_like_its_folder(hub: Running) -> None:
 def test_a_file_names_its_model_of_the_hub(hub: Running) -> None:
     folder = files.llama(hub.folder / "org" / "tiny")
     file = written(hub.folder, resource("a", {"model": {"uri": "hf://org/tiny"}}))
-    told = on_hub(hub, "plan", "-f", file, *ON_H100, "-o", "json")
-    assert told.returncode == 0, told.stderr
-    assert json.loads(told.stdout) == planned("-f", file, "--model-dir", folder, *ON_H100)
+    result = on_hub(hub, "plan", "-f", file, *ON_H100, "-o", "json")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout) == planned("-f", file, "--model-dir", folder, *ON_H100)
 
 
 def test_the_users_own_token_opens_a_gated_model(hub: Running) -> None:
@@ -222,17 +222,17 @@ def test_the_users_own_token_opens_a_gated_model(hub: Running) -> None:
     assert on_hub(hub, "plan", "--model", "gated/tiny", *ON_H100, HF_TOKEN=TOKEN).returncode == 0
 
 
-def test_a_model_that_the_hub_does_not_have_is_told_with_its_reason(hub: Running) -> None:
-    told = on_hub(hub, "plan", "--model", "org/nothing@main", *ON_H100)
-    assert (told.returncode, told.stdout) == (2, "")
-    assert told.stderr.startswith("error: ModelNotFound: ")
+def test_a_model_that_the_hub_does_not_have_is_reported_with_its_reason(hub: Running) -> None:
+    result = on_hub(hub, "plan", "--model", "org/nothing@main", *ON_H100)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("error: ModelNotFound: ")
 
 
 # -------------------------------------------------------------------------------------------------------- bad input
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--choose"], "--gpu PRODUCT and --gpu-memory-gib"),
         (["--choose", "--gpus=1", *ON_H100, "--set=engine.tensorParallelSize=2"], "needs 2 GPUs; --gpus gives 1"),
@@ -251,7 +251,7 @@ def test_a_model_that_the_hub_does_not_have_is_told_with_its_reason(hub: Running
     ],
 )
 def test_bad_input_is_one_line_that_says_what_to_write(
-    arguments: list[str], said: str, large: Path, tmp_path: Path
+    arguments: list[str], message: str, large: Path, tmp_path: Path
 ) -> None:
     one = json.dumps({"kind": "LLMDeployment", **resource("a", {"model": {"uri": "pvc://models/large"}})})
     wrong = {"model": {"uri": "pvc://models/large"}, "engine": {"extraArgs": {"xyzzy": 1}}}
@@ -259,8 +259,8 @@ def test_bad_input_is_one_line_that_says_what_to_write(
     texts["WRONG"] = json.dumps({"kind": "LLMDeployment", **resource("a", wrong)})
     for name, text in texts.items():
         (tmp_path / name).write_text(text)
-    told = [str(tmp_path / one) if one in texts else one for one in arguments]
-    assert said in refused("--model-dir", large, *told).replace("\n", " ")
+    paths = [str(tmp_path / one) if one in texts else one for one in arguments]
+    assert message in refused("--model-dir", large, *paths).replace("\n", " ")
 
 
 def test_a_claim_is_not_read_from_here(tmp_path: Path) -> None:

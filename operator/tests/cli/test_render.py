@@ -1,4 +1,4 @@
-"""``kubectl llm render``: what would be applied, as the operator applies it."""
+"""`kubectl llm render`: what would be applied, as the operator applies it."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_texts_of_several_lines_stay_readable() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "contains no LLMDeployment"),
         ("{", "is not YAML"),
@@ -91,13 +91,13 @@ def test_texts_of_several_lines_stay_readable() -> None:
         ),
     ],
 )
-def test_what_the_operator_refuses_is_refused_in_its_words(text: str, said: str) -> None:
+def test_what_the_operator_rejects_is_rejected_with_its_message(text: str, message: str) -> None:
     result = run("-f", "-", stdin=text)
     assert (result.exit_code, result.stdout) == (2, "")
-    assert said in result.stderr
+    assert message in result.stderr
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     result = run("-f", tmp_path / "nothing.yaml")
     assert result.exit_code == 2
     assert "cannot read" in result.stderr
