@@ -40,7 +40,9 @@ def plan(
         float | None,
         typer.Option(help="GPU memory in GiB, as CUDA reports it, for a product that is not in the table."),
     ] = None,
-    compute_capability: Annotated[str | None, typer.Option(help="Compute capability, such as 9.0 (8.0).")] = None,
+    compute_capability: Annotated[
+        str | None, typer.Option(help="Compute capability, such as 9.0 (default: of the product, else 8.0).")
+    ] = None,
     gpus: Annotated[
         int | None,
         typer.Option(help="GPUs per replica: the tensorParallelSize if not set; the maximum with --choose or -f."),
