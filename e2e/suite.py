@@ -1,8 +1,8 @@
 """`make test`: every check and test of the project, the quick ones first.
 
-Stages that start engines or compile have the machine for themselves: beside others they take longer, and some of their
-tests give the operator seconds. Most of an engine's start runs on one core, so within a stage two files of tests run
-side by side.
+Stages that start engines or compile have the machine for themselves: in parallel with others they take longer, and some
+of their tests give the operator seconds. Most of an engine's start runs on one core, so within a stage two files of
+tests run in parallel. What is built or downloaded once starts at the beginning: it waits for the network, or is nice.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ HEARTBEAT_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Stage:
-    """One command with a name. It starts once all that it `needs` have passed and all that it is `after` have ended."""
+    """A command with a name. It starts once the stages that it `needs` have passed and those in `after` have ended."""
 
     name: str
     command: tuple[str, ...]
@@ -38,13 +38,19 @@ class Stage:
 
 
 SOUND = ("verify", "unit")
+ENGINE_ENVIRONMENT = "images/triton-vllm/env.py"
+ENGINES = ("engine environment", "previous engine")
 STAGES = (
     Stage("verify", (sys.executable, "-m", "tools.verify")),
     Stage("unit", (*PYTEST, *PARALLEL, "-m", UNIT, *FOLDERS)),
-    Stage("binaries", (sys.executable, "-m", "e2e.cluster", "binaries")),
+    Stage("binaries", (sys.executable, "-m", "e2e.cluster", "binaries", "--keep-build-cache")),  # the demo builds more
+    Stage("engine environment", (sys.executable, ENGINE_ENVIRONMENT, "cpu")),
+    Stage("previous engine", (sys.executable, ENGINE_ENVIRONMENT, "cpu-previous"), after=("engine environment",)),
     Stage("API server", (*PYTEST, *MOSTLY_WAITING, "-m", "apiserver", "operator/tests"), (*SOUND, "binaries")),
-    Stage("engine", (*PYTEST, *TWO_FILES, "-m", "engine", "images", "operator/tests"), SOUND, ("API server",)),
-    Stage("oracle", (*PYTEST, "-m", "oracle", "operator/tests"), SOUND, ("engine",)),
+    Stage(
+        "engine", (*PYTEST, *TWO_FILES, "-m", "engine", "images", "operator/tests"), (*SOUND, *ENGINES), ("API server",)
+    ),
+    Stage("oracle", (*PYTEST, "-m", "oracle", "--durations=5", "operator/tests"), SOUND, ("engine",)),
     Stage("CUDA image", (*PYTEST, *TWO_TESTS, "-m", "cuda", "images"), SOUND, ("oracle",)),
     Stage("demo", (sys.executable, "-m", "e2e.demo"), SOUND, ("engine",)),
     Stage("whole cluster", (*PYTEST, *TWO_FILES, "-m", "e2e and not alone", "e2e"), ("demo",), ("CUDA image",)),
@@ -118,7 +124,10 @@ def main() -> int:
     verdict = "every stage passed" if passed else f"failed: {', '.join(failed)}"
     if untried:
         verdict += f"; not tried: {', '.join(untried)}"
-    say(f"\n{verdict} ({duration(time.monotonic() - begun)})")
+    times = ", ".join(
+        f"{name} {duration(one.seconds)}" for name, one in suite.results.items() if one.passed is not None
+    )
+    say(f"\ntimes: {times}\n{verdict} ({duration(time.monotonic() - begun)})")
     return 0 if passed else 1
 
 

@@ -20,7 +20,7 @@ def show_env(cluster: Cluster) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     if arguments.action == "binaries":
-        built = binaries.build_for_tests()
+        built = binaries.build_for_tests(keep_build_cache=arguments.keep_build_cache)
         say(f"built {', '.join(built)}" if built else "already built")
         return
     cluster = Cluster()
@@ -40,6 +40,7 @@ def run(arguments: argparse.Namespace) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="e2e.cluster", description="The kind cluster of the end-to-end tests.")
     parser.add_argument("action", choices=["up", "down", "env", "binaries", "image"])
+    parser.add_argument("--keep-build-cache", action="store_true", help="keep Go's caches for later builds (binaries)")
     parser.add_argument("names", nargs="*", help="images to build and push (up, image)")
     try:
         run(parser.parse_args())

@@ -231,11 +231,12 @@ def build_missing(modules: Iterable[GoModule]) -> list[str]:
     return [module.name for module in missing]
 
 
-def build_for_tests() -> list[str]:
+def build_for_tests(*, keep_build_cache: bool = False) -> list[str]:
     """Build the programs of the tests against API servers, which takes longer than a test may; names of those built."""
-    if missing := build_missing((ETCD, HELM, *api_server_versions().values())):
+    built = build_missing((ETCD, HELM, *api_server_versions().values()))
+    if built and not keep_build_cache:
         clear_build_cache()
-    return missing
+    return built
 
 
 def api_server_programs(version: str = settings.KUBERNETES) -> dict[str, Path]:

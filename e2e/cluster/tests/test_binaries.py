@@ -142,6 +142,16 @@ def test_the_binaries_of_the_tests_are_built_and_the_build_cache_cleared_once(
     assert cleared == ["cleared"]
 
 
+def test_the_build_cache_is_kept_for_a_later_build(
+    module: GoModule, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program("go", FAKE_GO.replace('Path("builds").open("a").write("x")', "pass"))
+    for name in ("ETCD", "HELM", "KUBERNETES", "KUBERNETES_NEXT"):
+        monkeypatch.setattr(binaries, name, module)
+    monkeypatch.setattr(binaries, "clear_build_cache", lambda: pytest.fail("the build cache is cleared"))
+    assert binaries.build_for_tests(keep_build_cache=True) == [module.name] * 3
+
+
 def test_a_failed_build_leaves_nothing_and_names_its_log(module: GoModule, program: Program, cache: Path) -> None:
     program("go", FAKE_GO)
     (module.folder / "broken").touch()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.suite import STAGES, Stage, Suite
+from e2e.suite import ENGINE_ENVIRONMENT, STAGES, Stage, Suite
 
 
 def stage(name: str, code: str, *needs: str) -> Stage:
@@ -65,6 +65,13 @@ def test_the_project_is_tested_whole() -> None:
 
 def test_binaries_are_built_before_tests_that_have_a_time_limit_ask_for_them() -> None:
     (asks,) = [one for one in STAGES if "apiserver" in one.command]
-    (builds,) = [one for one in STAGES if one.command[-1] == "binaries"]
+    (builds,) = [one for one in STAGES if "binaries" in one.command]
     assert builds.name in asks.needs
     assert not builds.needs
+
+
+def test_environments_of_engines_are_built_before_tests_that_have_a_time_limit_start_engines() -> None:
+    (starts,) = [one for one in STAGES if "engine" in one.command]
+    builds = {one.name for one in STAGES if one.command[1] == ENGINE_ENVIRONMENT}
+    assert builds
+    assert builds <= set(starts.needs)
