@@ -8,7 +8,7 @@ from typing import Any
 
 from vulture import Vulture  # type: ignore[import-untyped]
 
-PRODUCTION = ("operator/src", "images/triton-vllm/backend", "e2e", "tools")
+PRODUCTION = ("contract", "operator/src", "images/triton-vllm/backend", "e2e", "tools")
 """Folders of code that must be used."""
 USERS = ("images", "operator/tests/faults", "operator/tests/bench", "operator/tests/gpu")
 """Folders of programs that use it too."""
@@ -19,6 +19,7 @@ ALLOWED = {
     "do_GET do_HEAD log_message protocol_version": "called by http.server",
     "Process": "called by Python's forkserver",
     "triton_vllm_spent": "called through vLLM's collective_rpc",
+    "kv_cache_tokens concurrency_at_max_model_len": "fields of the engine report, written by their names",
     "pytest_collection_modifyitems pytest_runtest_makereport pytestmark": "called by pytest",
     "prepare_metadata_for_build_wheel config_settings": "called by pip",
     "ignore_aliases": "called by PyYAML",

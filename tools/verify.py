@@ -19,9 +19,11 @@ from tools import generate, prose, sources, unused
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ROOT / "pyproject.toml"
-TYPED = ("operator/src", "operator/tests", "e2e", "tools", "devtools", "images/triton-vllm")
+TYPED = ("contract", "operator/src", "operator/tests", "e2e", "tools", "devtools", "images/triton-vllm")
 """Folders under strict types."""
-DISTINCT = ("operator/src", "e2e", "tools", "devtools", "images/triton-vllm/backend")
+IMPORTED = ("operator/src", "images/triton-vllm", ".")
+"""Folders from which a check imports the packages."""
+DISTINCT = ("contract", "operator/src", "e2e", "tools", "devtools", "images/triton-vllm/backend")
 """Folders in which no logic is written twice. Tests may repeat themselves."""
 PROSE_BASELINE = ROOT / "tools" / "prose_baseline.txt"
 """Number of breaches of the style that each area may still have. It only gets smaller."""
@@ -53,7 +55,7 @@ def tool(*arguments: str, paths: Iterable[str] = ()) -> Run:
             *options,
             *(path for path in paths if (root / path).exists()),
         ]
-        environment = {**os.environ, "PYTHONPATH": str(root / "operator/src")}
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(str(root / folder) for folder in IMPORTED)}
         done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
         return (done.stdout + done.stderr).strip() if done.returncode else ""
 

@@ -174,7 +174,7 @@ def cuda_variables() -> dict[str, str]:
     return {
         **inherited,
         "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
-        "PYTHONPATH": str(HERE),
+        "PYTHONPATH": f"{HERE}:{HERE.parent.parent}",
         "LD_LIBRARY_PATH": str(folder / "cuda/lib64"),
         "CUDA_HOME": str(folder / "cuda"),
         "CUDA_ARCHITECTURES": CUDA_ARCHITECTURES,

@@ -86,7 +86,8 @@ AGAINST_THE_LAYERS = {
 
 def test_an_import_against_a_layer_is_found(tmp_path: Path) -> None:
     package = tmp_path / "operator/src/triton_vllm_operator"
-    shutil.copytree(verify.ROOT / "operator/src/triton_vllm_operator", package)
+    for folder in ("operator/src/triton_vllm_operator", "contract", "images/triton-vllm/backend"):
+        shutil.copytree(verify.ROOT / folder, tmp_path / folder)
     for module, (line, _) in AGAINST_THE_LAYERS.items():
         with (package / module).open("a") as file:
             file.write(f"\n{line}\n")

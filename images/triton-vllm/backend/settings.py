@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import json
 from collections.abc import Mapping
@@ -15,11 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-ENGINE_FILE = "model.json"
-LORA_FILE = "multi_lora.json"
-SAMPLING_FILE = "sampling.json"
-OPENAI_FILE = "openai.json"
-LIMITS_FILE = "limits.json"
+from contract import files, limits
+from contract.limits import RequestLimits
 
 
 class BadModel(Exception):
@@ -35,19 +31,6 @@ class SamplingSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class RequestLimits:
-    """Bounds on one request. The size of a body for Triton's ports is tritonserver's ``--http-max-input-size``."""
-
-    max_body_bytes: int = 64 << 20  # of a request for OpenAI's protocol
-    max_prompt_bytes: int = 4 << 20
-    max_n: int = 64
-    max_list: int = 1024  # entries of stop, bad_words, allowed_token_ids, logit_bias, ...
-    max_logprobs: int | None = None  # None: the engine's own max_logprobs
-    max_images: int = 16
-    request_timeout_seconds: float = 0.0  # 0: none; what an abandoned request may cost at most
-
-
-@dataclass(frozen=True, slots=True)
 class ModelSettings:
     """Everything that a model's version folder says."""
 
@@ -60,26 +43,31 @@ class ModelSettings:
 
 def read_model(folder: Path) -> ModelSettings:
     """Read the version folder of a model (``<repository>/<model>/<version>``). Raises BadModel."""
-    arguments = read_object(folder / ENGINE_FILE)
+    arguments = read_object(folder / files.ENGINE)
     if arguments is None:
-        raise BadModel(f"'{ENGINE_FILE}' containing vllm engine args must be provided in '{folder}'")
-    sampling = read_object(folder / SAMPLING_FILE) or {}
-    _only_known(SAMPLING_FILE, sampling, ("defaults", "profiles"))
-    profiles = sampling.get("profiles", {})
-    for value in (sampling.get("defaults", {}), profiles, *(profiles.values() if isinstance(profiles, dict) else ())):
+        raise BadModel(f"'{files.ENGINE}' containing vllm engine args must be provided in '{folder}'")
+    sampling = read_object(folder / files.SAMPLING) or {}
+    _only_known(files.SAMPLING, sampling, (files.DEFAULTS, files.PROFILES))
+    profiles = sampling.get(files.PROFILES, {})
+    defaults = sampling.get(files.DEFAULTS, {})
+    for value in (
+        defaults,
+        profiles,
+        *(profiles.values() if isinstance(profiles, dict) else ()),
+    ):
         if not isinstance(value, dict):
-            raise BadModel(f"{SAMPLING_FILE}: defaults, profiles and each profile must be JSON objects")
-    limits = read_object(folder / LIMITS_FILE) or {}
-    _only_known(LIMITS_FILE, limits, tuple(f.name for f in dataclasses.fields(RequestLimits)))
-    for key, limit in limits.items():
+            raise BadModel(f"{files.SAMPLING}: defaults, profiles and each profile must be JSON objects")
+    bounds = read_object(folder / files.LIMITS) or {}
+    _only_known(files.LIMITS, bounds, limits.KEYS)
+    for key, limit in bounds.items():
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, (int, float)) or limit < 0):
-            raise BadModel(f"{LIMITS_FILE}: {key} must be a number from 0")
+            raise BadModel(f"{files.LIMITS}: {key} must be a number from 0")
     return ModelSettings(
         engine_arguments=arguments,
-        loras=read_object(folder / LORA_FILE) or {},
-        sampling=SamplingSettings(sampling.get("defaults", {}), profiles),
-        limits=RequestLimits(**limits),
-        openai=read_object(folder / OPENAI_FILE),
+        loras=read_object(folder / files.LORA) or {},
+        sampling=SamplingSettings(defaults, profiles),
+        limits=RequestLimits(**bounds),
+        openai=read_object(folder / files.OPENAI),
     )
 
 

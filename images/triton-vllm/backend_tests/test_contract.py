@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from backend.container.resources import read_limits
-from backend.triton.inputs import INPUTS, OUTPUTS
 from backend.triton.stream_pacing import RESPONSES_PER_CORE
+from contract.tensors import INPUTS, OUTPUTS
 from testing.grpc_stream import GrpcStream
 from testing.server import CONTEXT, Server
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.launcher.serve import CLOSE_SECONDS
+from contract.timing import CLOSE_SECONDS
 from testing.grpc_stream import GrpcStream
 from testing.server import (
     ANSWER_SECONDS,

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from backend.container.processes import name_of
-from backend.engine.health import PROBE_AFTER_SECONDS, STALL_SECONDS
+from backend.engine.health import PROBE_AFTER_SECONDS
 from backend.launcher.serve import STOPPED_SECONDS
+from contract.timing import STALL_SECONDS
 from testing.server import (
     ENDLESS,
     TINY_ENGINE,

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from backend.engine.sampling_parameters import SamplingRules
 from backend.errors import BadRequest
 from backend.openai.middleware import CHAT, COMPLETIONS, RESPONSES, BodyRules, Gate
-from backend.settings import RequestLimits, SamplingSettings
+from backend.settings import SamplingSettings
+from contract.limits import RequestLimits
 
 SAMPLING = SamplingSettings(
     {"temperature": 0.5, "max_new_tokens": 100, "logprobs": 2}, {"exact": {"temperature": 0, "min_tokens": 3}}

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from backend.container import report
-from backend.openai.http_server import READY_PATH, REPORT_PATH, Front
+from backend.openai.http_server import Front
+from contract import paths
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +59,7 @@ async def test_the_front_answers_with_the_report_of_the_moment() -> None:
         sent.append(message)
 
     report.note({"phase": "Serving", "seconds": 4.0})  # after the front was made
-    for path in (REPORT_PATH, READY_PATH):
+    for path in (paths.REPORT, paths.READY):
         await front({"type": "http", "path": path}, None, send)
     assert [message["status"] for message in sent[::2]] == [200, 200]
     bodies = [json.loads(message["body"]) for message in sent[1::2]]

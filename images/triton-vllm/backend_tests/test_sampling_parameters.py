@@ -18,7 +18,8 @@ from backend.engine.sampling_parameters import (
     parameter_fields,
 )
 from backend.errors import BadRequest
-from backend.settings import RequestLimits, SamplingSettings
+from backend.settings import SamplingSettings
+from contract.limits import RequestLimits
 
 
 @dataclass

@@ -12,7 +12,8 @@ import pytest
 from backend.container.processes import halted
 from backend.engine import forkserver, health
 from backend.engine.async_llm import cause_of_death
-from backend.engine.health import GIVE_UP_SECONDS, PROBE_AFTER_SECONDS, STALL_SECONDS, EngineWatch, who
+from backend.engine.health import PROBE_AFTER_SECONDS, EngineWatch, who
+from contract.timing import GIVE_UP_SECONDS, STALL_SECONDS
 from testing.server import wait_until
 
 

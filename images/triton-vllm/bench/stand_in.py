@@ -27,7 +27,7 @@ import triton_python_backend_utils as pb_utils  # noqa: E402
 
 from backend.container.resources import on_cpu, prepare  # noqa: E402
 from backend.triton import bridge  # noqa: E402
-from backend.triton.inputs import INPUTS, OUTPUTS  # noqa: E402
+from contract.tensors import INPUTS, OUTPUTS  # noqa: E402
 
 FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.launcher.serve import remove_segments
+from contract.timing import UNREADY_WITHIN_SECONDS
 from gpu.clients import CUT, HANGS, WHOLE, Clients, Readiness
 from gpu.place import Place, started
 from gpu.record import Record
@@ -25,7 +26,7 @@ CLIENTS = 8
 KV_BYTES = 4 << 30
 # A request that no fault lets end.
 ENDLESS_TOKENS = CONTEXT - 100
-NOT_READY_SECONDS, ENDED_SECONDS = 15.0, 60.0
+NOT_READY_SECONDS, ENDED_SECONDS = float(UNREADY_WITHIN_SECONDS), 60.0
 # So much longer is waited, so that a row tells how late it was.
 PATIENCE_SECONDS = 30.0
 # Time for answers to reach their clients when the server has ended.

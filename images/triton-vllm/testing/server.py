@@ -105,7 +105,8 @@ def lay_out_backend(folder: Path, variant: str = "cpu") -> Path:
     (folder / "vllm").mkdir(parents=True)
     (folder / "python").symlink_to(engine_env.tritonserver_folder(variant) / "backends/python")
     (folder / "vllm/model.py").symlink_to(HERE / "entry/model.py")
-    (folder / "vllm/backend").symlink_to(HERE / "backend")
+    for package in (HERE / "backend", HERE.parent.parent / "contract"):
+        (folder / "vllm" / package.name).symlink_to(package)
     return folder
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from contract import paths, ports
 from tests.apiserver.controlplane import ControlPlane
 from tests.apiserver.fixtures import StartOperator
 from tests.apiserver.inspections import IMAGE, fake_result, inspection, inspections
@@ -21,7 +22,6 @@ from tests.apiserver.operators import PROVEN, OperatorProcess, eventually
 from tests.apiserver.planned import SMALL, gpu_node, status
 from tests.apiserver.view import Object, View, llm
 from triton_vllm_operator.capacity import EngineSettings, gpu_of_memory, plan
-from triton_vllm_operator.desired.contract import HEALTH_PORT, REPORT_PATH
 
 OPTIONS = (*IMAGE, "--serving-image=registry.example/triton-vllm:vllm-0.32.0-cpu")
 KV_CACHE = 1 << 30
@@ -59,7 +59,7 @@ def engine() -> Iterator[Engine]:
         def log_message(self, *_: object) -> None:
             """Write no log."""
 
-    server = ThreadingHTTPServer((made.ip, HEALTH_PORT), Handler)
+    server = ThreadingHTTPServer((made.ip, ports.HEALTH), Handler)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield made
@@ -145,7 +145,7 @@ def test_what_the_engine_got_is_read_once_and_outlives_the_operator(
     time.sleep(3)
     assert status_writes(view, since) == []
     assert status(view)["actual"] == found
-    assert engine.asked == [REPORT_PATH]
+    assert engine.asked == [paths.REPORT]
 
 
 def test_another_run_is_read_again_and_a_difference_is_reported(

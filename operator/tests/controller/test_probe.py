@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from contract import ports
 from triton_vllm_operator.controller import probe
 from triton_vllm_operator.controller.probe import NoReport, PodProbe
 
@@ -66,8 +67,8 @@ async def asking(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
 
     server = await asyncio.start_server(handle, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    for name in ("HEALTH_PORT", "HTTP_PORT"):
-        monkeypatch.setattr(probe, name, port)
+    for name in ("HEALTH", "HTTP"):
+        monkeypatch.setattr(ports, name, port)
     monkeypatch.setattr(probe, "_REPORT_SECONDS", 0.5)
     monkeypatch.setattr(probe, "_TIMEOUT_SECONDS", 0.5)
     made = PodProbe()
@@ -127,7 +128,7 @@ async def test_what_it_is_not_there_for_is_told_apart(monkeypatch: pytest.Monkey
 
 async def test_a_pod_on_which_nothing_listens_is_asked_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
     async with asking(silence, monkeypatch) as pods:
-        monkeypatch.setattr(probe, "HEALTH_PORT", 1)
+        monkeypatch.setattr(ports, "HEALTH", 1)
         with pytest.raises(NoReport) as caught:
             await pods.report("127.0.0.1")
     assert (caught.value.reason, caught.value.final) == ("ReportUnreachable", False)

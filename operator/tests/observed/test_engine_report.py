@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contract.report import MemoryTerms
 from tests.builders.reports import SAID
 from triton_vllm_operator.api.status import ActualStatus
-from triton_vllm_operator.observed.engine_report import Memory, Report, Unreadable, least, read, recorded, to_status
+from triton_vllm_operator.observed.engine_report import Report, Unreadable, least, read, recorded, to_status
 
-FOUND = Report("0.32.0+cpu", "cpu", 2048, 128, 1024, 131072, 64.0, Memory(kv_cache=67108864))
+FOUND = Report("0.32.0+cpu", "cpu", 2048, 128, 1024, 131072, 64.0, MemoryTerms(kv_cache=67108864))
 
 
 def test_figures_are_read_and_come_back_from_the_status() -> None:
@@ -25,9 +26,9 @@ def test_figures_are_read_and_come_back_from_the_status() -> None:
 def test_a_gpu_has_all_terms_and_an_engine_that_measured_nothing_none() -> None:
     terms = {"requestedBytes": 60, "weightsBytes": 10, "nonTorchBytes": 1, "activationBytes": 2, "cudaGraphBytes": 3}
     gpu = read(json.dumps({**SAID, "device": "cuda", "perGPU": {**terms, "kvCacheBytes": 44}}).encode())
-    assert gpu.memory == Memory(60, 10, 1, 2, 3, 44)
+    assert gpu.memory == MemoryTerms(60, 10, 1, 2, 3, 44)
     none = read(json.dumps({**SAID, "perGPU": {}}).encode())
-    assert none.memory == Memory()
+    assert none.memory == MemoryTerms()
     assert "perGPU" not in to_status(none)
 
 
@@ -84,7 +85,7 @@ def test_a_status_of_another_form_is_forgotten() -> None:
 
 
 def test_the_smallest_cache_speaks_and_of_equals_the_one_that_spoke_before() -> None:
-    less = Report("0.32.0", "cpu", 2048, 128, 1, 128, 0.0625, Memory())
+    less = Report("0.32.0", "cpu", 2048, 128, 1, 128, 0.0625, MemoryTerms())
     assert least([("a", FOUND), ("b", less)], "a") == ("b", less)
     assert least([("a", FOUND), ("b", FOUND)], "b") == ("b", FOUND)
     assert least([("b", FOUND), ("a", FOUND)], "gone") == ("a", FOUND)

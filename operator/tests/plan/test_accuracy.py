@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from contract.report import MemoryTerms
 from tests.builders.deployments import llm
 from tests.builders.gpu_rows import STARTED, name
 from tests.gpu.compare import Compared
@@ -22,7 +23,7 @@ from triton_vllm_operator.capacity import (
     shape_from_config,
 )
 from triton_vllm_operator.observed import engine_report
-from triton_vllm_operator.observed.engine_report import Memory, Report
+from triton_vllm_operator.observed.engine_report import Report
 from triton_vllm_operator.plan import accuracy
 
 GIB = 2**30
@@ -42,7 +43,7 @@ def started(one: Compared) -> Report:
         "kv_cache": rank["available_kv_cache_memory_bytes"],
     }
     figures = (row["max_model_len"], row["block_size"], row["blocks"], row["tokens"], row["concurrency"])
-    return Report(row["vllm"], "cuda", *figures, Memory(**terms))
+    return Report(row["vllm"], "cuda", *figures, MemoryTerms(**terms))
 
 
 def judged(one: Compared, report: Report) -> Condition:
@@ -134,9 +135,9 @@ def test_another_length_is_named_and_another_version_told() -> None:
 
 
 def test_an_engine_that_measured_nothing_is_compared_by_its_blocks() -> None:
-    less = replace(AS_IT_WAS, tokens=16, blocks=1, concurrency=0.0, memory=Memory())
+    less = replace(AS_IT_WAS, tokens=16, blocks=1, concurrency=0.0, memory=MemoryTerms())
     assert judged(LLAMA, less).reason == "KVCacheDiffers"
-    assert judged(LLAMA, replace(AS_IT_WAS, memory=Memory())).status == "True"
+    assert judged(LLAMA, replace(AS_IT_WAS, memory=MemoryTerms())).status == "True"
 
 
 # ----------------------------------------------------------------------------------------------- on a CPU
@@ -150,7 +151,7 @@ def on_cpu(kv_cache: int | None = 64 << 20, **changes: Any) -> Report:
     )  # fmt: skip
     same = plan(tiny(), settings, gpu_of_memory(1.0))
     figures = (same.resolved.max_model_len, same.layout.block_size, same.kv.blocks, same.kv.tokens, same.kv.concurrency)
-    return replace(Report("0.32.0+cpu", "cpu", *figures, Memory(kv_cache=kv_cache)), **changes)
+    return replace(Report("0.32.0+cpu", "cpu", *figures, MemoryTerms(kv_cache=kv_cache)), **changes)
 
 
 def planned_for_a_gpu() -> dict[str, Any]:
@@ -174,5 +175,5 @@ def test_what_cannot_be_compared_is_unknown_and_still_told() -> None:
         found = accuracy.condition(planned, on_cpu(), "p", LLM, shape)
         assert (found.status, found.reason) == ("Unknown", "NotPlanned")
         assert "tokens of KV cache" in found.message
-    sizeless = accuracy.condition(planned_for_a_gpu(), on_cpu(memory=Memory()), "p", LLM, tiny())
+    sizeless = accuracy.condition(planned_for_a_gpu(), on_cpu(memory=MemoryTerms()), "p", LLM, tiny())
     assert (sizeless.status, sizeless.reason) == ("Unknown", "KVCacheSizeUnknown")

@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from contract.report import CAUSE, ENGINE_LINE, HINT
+
 PREFIX = "STARTUP "
 # Kubernetes keeps at most 4096 bytes of a termination message.
 TERMINATION_BYTES = 4096
@@ -52,8 +54,8 @@ def phases() -> list[dict[str, Any]]:
 
 def failure(cause: str, *, hint: str, engine_line: str = "", phase_name: str = "") -> None:
     """Write the line of a failed start or a death; the same text becomes the container's termination message."""
-    line = {"phase": phase_name or "Failed", "elapsed": round(elapsed(), 2), "failed": True, "cause": cause[:1000]}
-    line.update({"engineLine": engine_line[:1500], "hint": hint} if engine_line else {"hint": hint})
+    line = {"phase": phase_name or "Failed", "elapsed": round(elapsed(), 2), "failed": True, CAUSE: cause[:1000]}
+    line.update({ENGINE_LINE: engine_line[:1500], HINT: hint} if engine_line else {HINT: hint})
     write(line)
     write_termination_message(json.dumps(line, ensure_ascii=False))
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 
-# What --exit-timeout-secs of tritonserver says, which is what a drain may take, and the default of that flag.
+# What --exit-timeout-secs of tritonserver says, which is what a drain may take.
 DRAIN_VARIABLE = "TRITON_VLLM_DRAIN_SECONDS"
-DRAIN_SECONDS = "30"
 # The number of the pipe.
 END_VARIABLE = "TRITON_VLLM_END_FD"
 

@@ -15,6 +15,7 @@ from backend.container.processes import signal_that_ended
 from backend.engine import forkserver, memory, prefetch, proof
 from backend.patches import early_engine_core, zmq_receive
 from backend.settings import BadModel, closest
+from contract.report import EngineReport
 
 logger = logging.getLogger("triton_vllm")
 T = TypeVar("T")
@@ -96,7 +97,7 @@ async def start_engine(arguments: Any, *, chats: bool = False) -> Any:
     for name in ("Download", "WeightsLoaded"):
         if name in spent:  # written by the worker itself, at once
             report.note({"phase": name, "seconds": round(spent[name], 2)})
-    report.phase("KVCache", spent.get("KVCache", time.monotonic() - begun), **effective_settings(engine))
+    report.phase("KVCache", spent.get("KVCache", time.monotonic() - begun), **engine_report(engine).to_json())
     zmq_receive.install(engine)
     if "Warmup" in spent:
         report.phase("Warmup", spent["Warmup"], compileSeconds=round(spent["compile"], 2))
@@ -141,30 +142,30 @@ async def tell_statistics(engine: Any) -> None:
         await engine.do_log_stats()
 
 
-def effective_settings(engine: Any) -> dict[str, Any]:
-    """What the engine runs with: the sizes that capacity depends on."""
+def engine_report(engine: Any) -> EngineReport:
+    """Return what the engine runs with: the sizes on which its capacity depends."""
     config = engine.vllm_config
     cache, scheduler, parallel = config.cache_config, config.scheduler_config, config.parallel_config
-    return {
-        "vllm": vllm_version(),
-        "device": config.device_config.device_type,
-        "tensorParallelSize": parallel.tensor_parallel_size,
-        "pipelineParallelSize": parallel.pipeline_parallel_size,
-        "workers": parallel.world_size,
-        "maxModelLen": config.model_config.max_model_len,
-        "maxNumSeqs": scheduler.max_num_seqs,
-        "maxNumBatchedTokens": scheduler.max_num_batched_tokens,
-        "gpuMemoryUtilization": cache.gpu_memory_utilization,
-        "kvCacheDtype": str(cache.cache_dtype),
-        "dtype": str(config.model_config.dtype).removeprefix("torch."),
-        "quantization": config.model_config.quantization,
-        "enablePrefixCaching": bool(cache.enable_prefix_caching),
-        "blocks": cache.num_gpu_blocks or 0,
-        "blockSize": cache.block_size,
+    return EngineReport(
+        vllm=vllm_version(),
+        device=config.device_config.device_type,
+        tensor_parallel_size=parallel.tensor_parallel_size,
+        pipeline_parallel_size=parallel.pipeline_parallel_size,
+        workers=parallel.world_size,
+        max_model_len=config.model_config.max_model_len,
+        max_num_seqs=scheduler.max_num_seqs,
+        max_num_batched_tokens=scheduler.max_num_batched_tokens,
+        gpu_memory_utilization=cache.gpu_memory_utilization,
+        kv_cache_dtype=str(cache.cache_dtype),
+        dtype=str(config.model_config.dtype).removeprefix("torch."),
+        quantization=config.model_config.quantization,
+        enable_prefix_caching=bool(cache.enable_prefix_caching),
+        blocks=cache.num_gpu_blocks or 0,
+        block_size=cache.block_size,
         # Of the groups of layers, not blocks times block size: a request may hold blocks of several groups.
-        "kvCacheTokens": cache.kv_cache_size_tokens or 0,
-        "concurrencyAtMaxModelLen": round(cache.kv_cache_max_concurrency or 0.0, 4),
-    }
+        kv_cache_tokens=cache.kv_cache_size_tokens or 0,
+        concurrency_at_max_model_len=round(cache.kv_cache_max_concurrency or 0.0, 4),
+    )
 
 
 async def first_token(engine: Any, tasks: tuple[str, ...], request_id: str = "first-token") -> None:

@@ -16,21 +16,14 @@ from typing import Any
 
 from backend.container.processes import titles
 from backend.patches import engine_heartbeat
+from contract.timing import GIVE_UP_SECONDS, STALL_SECONDS, TICK_SECONDS
 
 logger = logging.getLogger("triton_vllm")
 
-TICK_SECONDS = 0.5
 # Silent for so long: ask for a token. A process that is stopped or gone is seen at once.
 PROBE_AFTER_SECONDS = 20.0
-# Something is wanted and nothing came for so long: not ready. Longer than any one step of an engine takes. With two
-# readiness probes (4 s) an engine that is dead or stopped is out of the Service within 15 s.
-STALL_SECONDS = 7.0
-# ... and for so long: give up.
-GIVE_UP_SECONDS = 40.0
 # What the supervisor looks for in the log, to say it in the termination message.
 GAVE_UP = "engine given up: "
-# Time for the answers of the waiting requests to leave, before the process ends.
-FAREWELL_SECONDS = 1.0
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from backend.patches import startup_plan
+from contract.report import MEMORY_KEYS, MemoryTerms
 
 logger = logging.getLogger("triton_vllm")
 
@@ -39,36 +40,36 @@ def measured(worker: Any, *, graphs_count: bool) -> dict[str, int]:
         return dict(kept)
     given = worker.cache_config.kv_cache_memory_bytes
     if worker.vllm_config.device_config.device_type == "cpu":
-        return _numbers(kvCacheBytes=given)
+        return _terms(kv_cache=given)
     weights = worker.model_runner.model_memory_usage
     available = getattr(worker, "available_kv_cache_memory_bytes", None)
     if given is not None or available is None:
-        return _numbers(weightsBytes=weights, kvCacheBytes=given)
+        return _terms(weights=weights, kv_cache=given)
     requested = worker.requested_memory
     graphs = worker.cudagraph_memory_estimate if graphs_count else 0
     # Up to vLLM 0.25 the worker knows the term; later only what it consumed together with the weights.
     other = getattr(worker, "non_torch_memory", None)
     other = worker.total_consumed - weights if other is None else other
-    return _numbers(
-        requestedBytes=requested,
-        weightsBytes=weights,
-        nonTorchBytes=other,
-        activationBytes=requested - available - weights - other - graphs,
-        cudaGraphBytes=graphs,
-        kvCacheBytes=available,
+    return _terms(
+        requested=requested,
+        weights=weights,
+        non_torch=other,
+        activation=requested - available - weights - other - graphs,
+        cuda_graph=graphs,
+        kv_cache=available,
     )
 
 
-def _numbers(**terms: float | None) -> dict[str, int]:
-    # Memory that somebody else gives back while the engine measures can make a term negative.
-    return {name: max(int(value), 0) for name, value in terms.items() if value is not None}
+def _terms(**terms: float | None) -> dict[str, int]:
+    # Memory that another process frees while the engine measures can make a term negative.
+    return MemoryTerms(**{name: max(int(value), 0) for name, value in terms.items() if value is not None}).to_json()
 
 
 def fullest(ranks: Sequence[Mapping[str, int]]) -> dict[str, int]:
     """The terms of the rank with the least KV cache, which all others follow; {} without ranks."""
     if not ranks:
         return {}
-    least = min(ranks, key=lambda rank: (rank.get("kvCacheBytes", 0), -rank.get("weightsBytes", 0)))
+    least = min(ranks, key=lambda rank: (rank.get(MEMORY_KEYS["kv_cache"], 0), -rank.get(MEMORY_KEYS["weights"], 0)))
     return dict(least)
 
 

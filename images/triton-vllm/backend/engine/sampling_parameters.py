@@ -17,13 +17,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backend.errors import BadRequest
-from backend.settings import SAMPLING_FILE, BadModel, RequestLimits, SamplingSettings
+from backend.settings import BadModel, SamplingSettings
+from contract import files
+from contract.limits import RequestLimits
+from contract.parameters import ALIASES
 
 # Written by us or by vLLM itself, never by a client.
 INTERNAL_FIELDS = frozenset({"output_kind", "skip_clone", "output_text_buffer_length"})
 # Not sampling parameters of vLLM: the LoRA adapter and the named profile of a request.
 EXTRA_NAMES = ("lora_name", "profile")
-ALIASES = {"max_new_tokens": "max_tokens"}
 # Triton's own request parameters, and what its front ends add.
 TRITON_PARAMETERS = frozenset(
     {"id", "priority", "timeout", "sequence_id", "sequence_start", "sequence_end", "binary_data_output"}
@@ -111,7 +113,7 @@ def typed_settings(settings: SamplingSettings, fields: Mapping[str, Any]) -> Sam
         profiles = {name: typed(values, fields) for name, values in settings.profiles.items()}
         return SamplingSettings(typed(settings.defaults, fields), profiles)
     except BadRequest as error:
-        raise BadModel(f"{SAMPLING_FILE}: {error}") from None
+        raise BadModel(f"{files.SAMPLING}: {error}") from None
 
 
 def parameter_fields(params_type: type) -> dict[str, Any]:

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from backend.container.resources import on_cpu
-from backend.settings import ENGINE_FILE, BadModel, closest, read_model
+from backend.settings import BadModel, closest, read_model
+from contract import files, paths, ports
 
 DEFAULT_BACKENDS = Path("/opt/tritonserver/backends")
-DEFAULT_HTTP_PORT = 8000
 STUB = "python/triton_python_backend_stub"
 SHARED_MEMORY = Path("/dev/shm")
 # Of NVIDIA's driver, which is the node's: its container toolkit puts it into containers that ask for GPUs. By it the
@@ -34,8 +34,6 @@ MIB = 1 << 20
 # Triton's python backend and vLLM's queue to one worker, and what each further worker adds.
 SHM_BYTES = 64 * MIB
 SHM_WORKER_BYTES = 64 * MIB
-# Where the engine and its libraries write, when these are set.
-CACHES = ("HF_HOME", "VLLM_CACHE_ROOT", "XDG_CACHE_HOME", "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +51,7 @@ class Command:
     repositories: tuple[Path, ...]
     backends: Path
     # Address and port, None when HTTP is off.
-    http: tuple[str, int] | None = ("127.0.0.1", DEFAULT_HTTP_PORT)
+    http: tuple[str, int] | None = ("127.0.0.1", ports.HTTP)
     # Models come later, or from a place that only tritonserver can read.
     may_be_empty: bool = False
 
@@ -82,7 +80,7 @@ def flag_values(arguments: Sequence[str], flag: str) -> list[str]:
 def _http(arguments: Sequence[str]) -> tuple[str, int] | None:
     off = any(value.lower() in ("false", "0") for value in flag_values(arguments, "--allow-http"))
     address = ["127.0.0.1", *flag_values(arguments, "--http-address")][-1]
-    port = [str(DEFAULT_HTTP_PORT), *flag_values(arguments, "--http-port")][-1]
+    port = [str(ports.HTTP), *flag_values(arguments, "--http-port")][-1]
     return (address, int(port)) if port.isdecimal() and not off else None
 
 
@@ -164,7 +162,7 @@ def _driver(environment: Mapping[str, str]) -> Problem | None:
 
 
 def _caches(environment: Mapping[str, str]) -> Problem | None:
-    for name in CACHES:
+    for name in paths.CACHE_FOLDERS:
         if folder := environment.get(name):
             nearest = next(path for path in (Path(folder), *Path(folder).absolute().parents) if path.exists())
             if not os.access(nearest, os.W_OK | os.X_OK):
@@ -190,16 +188,16 @@ def _model_folders(command: Command) -> Iterator[Path]:
     """The version folders of the models whose backend is ours."""
     for config in filter(_is_ours, _configurations(command)):
         versions = [path for path in config.parent.iterdir() if path.name.isdigit() and path.is_dir()]
-        yield max(versions, key=lambda path: int(path.name), default=config.parent / "1")
+        yield max(versions, key=lambda path: int(path.name), default=config.parent / files.VERSION_FOLDER)
 
 
 def _configurations(command: Command) -> Iterator[Path]:
     for repository in command.repositories:
-        yield from sorted(repository.glob("*/config.pbtxt"))
+        yield from sorted(repository.glob(f"*/{files.CONFIG}"))
 
 
 def _is_ours(config: Path) -> bool:
-    return bool(re.search(r"backend\s*:\s*[\"']vllm[\"']", config.read_text(errors="replace")))
+    return bool(re.search(rf"backend\s*:\s*[\"']{files.BACKEND}[\"']", config.read_text(errors="replace")))
 
 
 def _arguments(arguments: Mapping[str, Any], folder: Path) -> Problem | None:
@@ -208,8 +206,8 @@ def _arguments(arguments: Mapping[str, Any], folder: Path) -> Problem | None:
     if not unknown:
         return None
     return Problem(
-        f"{ENGINE_FILE}: unexpected engine argument '{unknown[0]}'{closest(unknown[0], known)}",
-        f"correct {folder / ENGINE_FILE}: names are those of the engine's AsyncEngineArgs",
+        f"{files.ENGINE}: unexpected engine argument '{unknown[0]}'{closest(unknown[0], known)}",
+        f"correct {folder / files.ENGINE}: names are those of the engine's AsyncEngineArgs",
     )
 
 

@@ -34,13 +34,14 @@ from backend.container.processes import (
     waits_for_a_child,
 )
 from backend.container.resources import hide_gpus, prepare
-from backend.container.shutdown import DRAIN_SECONDS, DRAIN_VARIABLE, END_VARIABLE
+from backend.container.shutdown import DRAIN_VARIABLE, END_VARIABLE
 from backend.engine import forkserver
 from backend.engine.health import GAVE_UP
 from backend.launcher.diagnosis import MORE_CPU, diagnose
 from backend.launcher.kernel_caches import give_triton_kernels, keep_together
 from backend.launcher.preflight import SHARED_MEMORY, Command, check, engine_arguments_of, flag_values, serves_others
 from backend.patches import modelinfo_cache
+from contract.timing import CLOSE_SECONDS, DEFAULT_DRAIN_SECONDS
 
 STUB_NAME = "triton_python_b"  # the kernel cuts names at 15 characters
 LOOK_SECONDS = 0.5
@@ -66,8 +67,7 @@ _STOPPED_HINT = "find out what stops processes of this container; the container 
 _GIVEN_UP = "tritonserver gave up the load: the process of the backend gave no sign of life for a second"
 # APIs that no client of a model needs: through them a server writes files, maps memory and tells what it does.
 CLOSED_APIS = ("logging", "shared-memory", "trace")
-# tritonserver and the engine take six seconds to close on an idle host.
-EXIT_FLAG, CLOSE_SECONDS = "--exit-timeout-secs", 10
+EXIT_FLAG = "--exit-timeout-secs"
 RESTRICTING_FLAGS = ("--http-restricted-api", "--grpc-restricted-protocol")
 
 
@@ -213,7 +213,7 @@ class Lasting:
 
 def drain_seconds(arguments: Sequence[str]) -> str:
     """How long tritonserver waits for requests when it is told to end."""
-    return [DRAIN_SECONDS, *flag_values(arguments, EXIT_FLAG)][-1]
+    return [str(DEFAULT_DRAIN_SECONDS), *flag_values(arguments, EXIT_FLAG)][-1]
 
 
 def time_to_close(arguments: Sequence[str]) -> list[str]:

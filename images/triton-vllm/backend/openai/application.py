@@ -16,7 +16,8 @@ from backend.engine.sampling_parameters import SamplingRules
 from backend.openai import client_errors
 from backend.openai.middleware import CHAT, COMPLETIONS, RESPONSES, BodyRules, Gate
 from backend.patches import direct_routes, middleware_stack
-from backend.settings import OPENAI_FILE, SAMPLING_FILE, BadModel, ModelSettings, closest
+from backend.settings import BadModel, ModelSettings, closest
+from contract import files
 
 logger = logging.getLogger("triton_vllm")
 
@@ -54,7 +55,7 @@ async def build_application(
     bodies = BodyRules(_request_fields(), rules, settings.sampling)
     for path in bodies.names:
         if left_out := bodies.left_out(path):
-            logger.warning("requests of %s have no %s: %s does not hold for them", path, left_out, SAMPLING_FILE)
+            logger.warning("requests of %s have no %s: %s does not hold for them", path, left_out, files.SAMPLING)
     return Gate(application, bodies, settings.limits, _admits(namespace))
 
 
@@ -110,7 +111,7 @@ def server_arguments(
     known = {field.name for field in dataclasses.fields(FrontendArgs)}
     for key in settings:
         if key not in known:
-            raise BadModel(f"{OPENAI_FILE}: unknown argument '{key}'{closest(key, known)} of vLLM's server")
+            raise BadModel(f"{files.OPENAI}: unknown argument '{key}'{closest(key, known)} of vLLM's server")
     namespace: argparse.Namespace = make_arg_parser(FlexibleArgumentParser()).parse_args([])
     values = {
         **_engine_values(arguments),
@@ -121,8 +122,8 @@ def server_arguments(
     try:
         validate_parsed_serve_args(namespace)
     except (TypeError, ValueError) as error:
-        raise BadModel(f"{OPENAI_FILE}: {error}") from None
+        raise BadModel(f"{files.OPENAI}: {error}") from None
     parser, parsers = namespace.tool_call_parser, ToolParserManager.list_registered()
     if parser is not None and parser not in parsers:
-        raise BadModel(f"{OPENAI_FILE}: unknown tool_call_parser {parser!r}; there are {', '.join(sorted(parsers))}")
+        raise BadModel(f"{files.OPENAI}: unknown tool_call_parser {parser!r}; there are {', '.join(sorted(parsers))}")
     return namespace

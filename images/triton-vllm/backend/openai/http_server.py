@@ -11,15 +11,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from backend.openai.application import PATHS
+from contract import paths, ports
 
 logger = logging.getLogger("triton_vllm")
 
-DEFAULT_PORT = 9000
 PORT_VARIABLE = "TRITON_VLLM_HTTP_PORT"
 ADDRESS_VARIABLE = "TRITON_VLLM_HTTP_ADDRESS"
-READY_PATH = "/health/ready"
-LIVE_PATH = "/health/live"
-REPORT_PATH = "/report"
 
 Receive = Callable[[], Any]
 Send = Callable[[Mapping[str, Any]], Any]
@@ -53,12 +50,12 @@ class Front:
         await send({"type": "http.response.body", "body": json.dumps(body).encode()})
 
     def _answer(self, path: str) -> tuple[int, dict[str, Any]]:
-        if path == LIVE_PATH:
+        if path == paths.LIVE:
             return 200, {"live": True}
-        if path == REPORT_PATH:
+        if path == paths.REPORT:
             return 200, dict(self._report())
-        if path != READY_PATH:
-            known = [READY_PATH, LIVE_PATH, REPORT_PATH, *(sorted(PATHS) if self._application is not None else ())]
+        if path != paths.READY:
+            known = [paths.READY, paths.LIVE, paths.REPORT, *(sorted(PATHS) if self._application is not None else ())]
             return 404, {"error": f"no such path; there are {', '.join(known)}"}
         problem = self._problem()
         return (503, {"ready": False, "reason": problem}) if problem else (200, {"ready": True})
@@ -68,7 +65,7 @@ async def serve(application: Any) -> tuple[Any, asyncio.Task[None]]:
     """Listen; returns uvicorn's server and its task once the port is open. Raises OSError when it is taken."""
     import uvicorn
 
-    port = int(os.environ.get(PORT_VARIABLE) or DEFAULT_PORT)
+    port = int(os.environ.get(PORT_VARIABLE) or ports.HEALTH)
     host = os.environ.get(ADDRESS_VARIABLE) or "0.0.0.0"
     listening = socket.create_server((host, port), backlog=2048)
     server = uvicorn.Server(uvicorn.Config(application, lifespan="off", access_log=False, log_config=None, loop="none"))

@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from backend.engine.sampling_parameters import ALIASES, SamplingRules
+from backend.engine.sampling_parameters import SamplingRules
 from backend.errors import BadRequest
-from backend.settings import RequestLimits, SamplingSettings
+from backend.settings import SamplingSettings
+from contract.limits import RequestLimits
+from contract.parameters import ALIASES
 
 Scope = Mapping[str, Any]
 Message = Mapping[str, Any]

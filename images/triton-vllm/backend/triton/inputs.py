@@ -11,33 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from backend.engine.sampling_parameters import from_json_text, from_request_parameters
 from backend.errors import BadRequest
-from backend.settings import RequestLimits
+from contract.limits import RequestLimits
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-# name, type, dims, optional: the contract of the stock backend.
-INPUTS: tuple[tuple[str, str, int, bool], ...] = (
-    ("text_input", "TYPE_STRING", 1, False),
-    ("image", "TYPE_STRING", -1, True),
-    ("stream", "TYPE_BOOL", 1, True),
-    ("sampling_parameters", "TYPE_STRING", 1, True),
-    ("exclude_input_in_output", "TYPE_BOOL", 1, True),
-    ("return_finish_reason", "TYPE_BOOL", 1, True),
-    ("return_cumulative_logprob", "TYPE_BOOL", 1, True),
-    ("return_logprobs", "TYPE_BOOL", 1, True),
-    ("return_num_input_tokens", "TYPE_BOOL", 1, True),
-    ("return_num_output_tokens", "TYPE_BOOL", 1, True),
-    ("embedding_request", "TYPE_STRING", 1, True),
-)
-OUTPUTS: tuple[tuple[str, str, int], ...] = (
-    ("text_output", "TYPE_STRING", -1),
-    ("finish_reason", "TYPE_STRING", -1),
-    ("cumulative_logprob", "TYPE_FP32", -1),
-    ("logprobs", "TYPE_STRING", -1),
-    ("num_input_tokens", "TYPE_UINT32", 1),
-    ("num_output_tokens", "TYPE_UINT32", -1),
-)
 
 # Reads one input tensor as a flat sequence, None when the request has no such tensor.
 TensorReader = Callable[[str], "Any | None"]

@@ -14,20 +14,20 @@ from typing import Any
 from backend.container import report
 from backend.container.processes import below, halted, stopped
 from backend.container.resources import keep_to_loopback, on_cpu, prepare, read_limits, show_gpus
-from backend.container.shutdown import DRAIN_SECONDS, DRAIN_VARIABLE, when_ended
+from backend.container.shutdown import DRAIN_VARIABLE, when_ended
 from backend.engine import forkserver, memory
 from backend.engine.async_llm import (
     EngineLoop,
     cause_of_death,
-    effective_settings,
     engine_arguments,
+    engine_report,
     first_token,
     prove_all,
     settle,
     start_engine,
     tell_statistics,
 )
-from backend.engine.health import FAREWELL_SECONDS, GAVE_UP, EngineWatch
+from backend.engine.health import GAVE_UP, EngineWatch
 from backend.engine.metrics import Copier, Mirror, Reader
 from backend.errors import Unavailable
 from backend.openai import http_server
@@ -35,8 +35,11 @@ from backend.openai.application import build_application, server_arguments
 from backend.patches import flashinfer_selection
 from backend.settings import is_true, read_model
 from backend.triton import bridge
-from backend.triton.inputs import INPUTS, OUTPUTS
 from backend.triton.service import EXPIRED, UNHEALTHY, Service, sampling_rules
+from contract import files
+from contract.report import MODEL, PER_GPU, STARTUP
+from contract.tensors import INPUTS, OUTPUTS
+from contract.timing import DEFAULT_DRAIN_SECONDS, FAREWELL_SECONDS
 
 logger = logging.getLogger("triton_vllm")
 # A client that went away is noticed at most this much later.
@@ -82,8 +85,8 @@ class TritonPythonModel:
         threads = read_limits().threads
         self._service = Service(self._engine, self._rules, self._settings, self._outbox, self._tasks, threads)
         self._metrics = self._copy_metrics(config, args)
-        got = {"model": args["model_name"], **effective_settings(self._engine)}
-        got["perGPU"] = self._loop.call(memory.measured_by(self._engine))
+        got = {MODEL: args["model_name"], **engine_report(self._engine).to_json()}
+        got[PER_GPU] = self._loop.call(memory.measured_by(self._engine))
         self._loop.call(self._watch(self._loop.call(self._openai(arguments, frontend)), got))
         settle()
         report.phase("Serving", time.monotonic() - begun, **got)
@@ -115,7 +118,7 @@ class TritonPythonModel:
         when_ended(os.environ, self._expect_the_end)
         try:
             self._front, self._front_task = await http_server.serve(
-                http_server.Front(watch.problem, lambda: {**got, "startup": report.phases()}, application)
+                http_server.Front(watch.problem, lambda: {**got, STARTUP: report.phases()}, application)
             )
             if application is not None:
                 application.runs_in(self._front)
@@ -134,7 +137,7 @@ class TritonPythonModel:
 
     def _copy_metrics(self, config: dict[str, Any], args: dict[str, str]) -> Copier | None:
         """Metrics are on unless the configuration or the engine's arguments switch them off."""
-        if is_true(config, "REPORT_CUSTOM_METRICS") is False or not self._engine.log_stats:
+        if is_true(config, files.METRICS_PARAMETER) is False or not self._engine.log_stats:
             return None
         from prometheus_client import REGISTRY
 
@@ -173,7 +176,7 @@ class TritonPythonModel:
         if self._ending:
             return
         self._ending = True
-        seconds = float(os.environ.get(DRAIN_VARIABLE, DRAIN_SECONDS))
+        seconds = float(os.environ.get(DRAIN_VARIABLE, DEFAULT_DRAIN_SECONDS))
         self._watching.append(asyncio.ensure_future(self._cancel_after(seconds)))
 
     async def _cancel_after(self, seconds: float) -> None:

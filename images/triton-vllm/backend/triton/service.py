@@ -10,10 +10,11 @@ from typing import Any, Protocol
 from backend.engine.sampling_parameters import Sampling, SamplingRules, from_json_text, parameter_fields, typed_settings
 from backend.errors import BadRequest, Cancelled, RequestError, Unavailable
 from backend.openai.client_errors import GRAMMAR_MESSAGE, unreadable_request
-from backend.settings import SAMPLING_FILE, BadModel, ModelSettings
+from backend.settings import BadModel, ModelSettings
 from backend.triton.inputs import Inputs, open_images, read_inputs, read_text
 from backend.triton.outputs import build_embedding_tensors, build_tensors
 from backend.triton.stream_pacing import Pace
+from contract import files
 
 logger = logging.getLogger("triton_vllm")
 STOPPING = "Model is unavailable: it is being unloaded"
@@ -182,7 +183,7 @@ def sampling_rules(engine: Any, settings: ModelSettings) -> SamplingRules:
             _sampling_params(rules.build({"profile": profile}), stream=False)
         except BadRequest as error:
             where = "defaults" if profile is None else f"profile {profile!r}"
-            raise BadModel(f"{SAMPLING_FILE}: {where}: {error}") from None
+            raise BadModel(f"{files.SAMPLING}: {where}: {error}") from None
     return rules
 
 

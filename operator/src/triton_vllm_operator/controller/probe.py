@@ -8,11 +8,11 @@ from typing import Final
 
 import aiohttp
 
+from contract import paths, ports, tensors
 from triton_vllm_operator.api.reasons import Reason
-from triton_vllm_operator.desired.contract import HEALTH_PORT, HTTP_PORT, REPORT_PATH
 
 _TIMEOUT_SECONDS: Final = 8
-_BODY: Final = {"text_input": "Hello", "parameters": {"max_tokens": 1}, "return_num_output_tokens": True}
+_BODY: Final = {tensors.TEXT_INPUT: "Hello", "parameters": {"max_tokens": 1}, tensors.RETURN_NUM_OUTPUT_TOKENS: True}
 # A report has 1 kB and lies ready: a pod that takes longer, or says more, is not waited for.
 _REPORT_SECONDS: Final = 2.0
 # Of any answer no more is read: a pod may send without end.
@@ -39,7 +39,7 @@ class PodProbe:
 
     async def ask(self, ip: str, model: str) -> str:
         """ "" when the pod answers with at least one token, else what came instead, in a few words."""
-        url = _url(ip, HTTP_PORT, f"/v2/models/{model}/generate")
+        url = _url(ip, ports.HTTP, f"/v2/models/{model}/generate")
         try:
             async with self._open().post(url, json=_BODY, allow_redirects=False) as response:
                 return _judge(response.status, (await _body(response)).decode(errors="replace"))
@@ -52,7 +52,7 @@ class PodProbe:
         """What the pod says of its engine, unread. Errors: NoReport."""
         timeout = aiohttp.ClientTimeout(total=_REPORT_SECONDS)
         try:
-            url = _url(ip, HEALTH_PORT, REPORT_PATH)
+            url = _url(ip, ports.HEALTH, paths.REPORT)
             async with self._open().get(url, timeout=timeout, allow_redirects=False) as response:
                 body = await _body(response)
         except TimeoutError:
@@ -108,7 +108,7 @@ def _judge(status: int, body: str) -> str:
         return f"HTTP {status}: {body[:300]}"
     try:
         answer = json.loads(body)
-        tokens = int(answer["num_output_tokens"])
+        tokens = int(answer[tensors.NUM_OUTPUT_TOKENS])
     except (ValueError, KeyError, TypeError):
         return f"an answer without num_output_tokens: {body[:300]}"
     return "" if tokens >= 1 else "an answer with no token"

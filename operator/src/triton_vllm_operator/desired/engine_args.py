@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
+from contract.paths import MODEL_DIR
 from triton_vllm_operator.api.spec import LLMDeployment
-from triton_vllm_operator.desired.contract import MODEL_DIR
 
 _NOT_ARGUMENTS = {"extra_args"}
 """Fields of `spec.engine` that are not an engine argument of the same name in snake_case."""

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
+from contract.paths import MODEL_DIR
 from triton_vllm_operator.api import kinds, names
 from triton_vllm_operator.api.spec import LLMDeployment
-from triton_vllm_operator.desired.contract import MODEL_DIR
 from triton_vllm_operator.desired.inputs import Defaults
 from triton_vllm_operator.desired.objects import child, restricted_container, restricted_pod
 

@@ -13,6 +13,8 @@ from types import ModuleType
 import tritonclient
 from google.protobuf import text_format
 
+from contract import files
+
 
 @cache
 def messages() -> ModuleType:
@@ -34,7 +36,7 @@ def config_pbtxt(parameters: Mapping[str, str]) -> str:
     kind would start one engine per GPU.
     """
     module = messages()
-    config = module.ModelConfig(backend="vllm")
+    config = module.ModelConfig(backend=files.BACKEND)
     config.instance_group.add(count=1, kind=module.ModelInstanceGroup.KIND_MODEL)
     for key in sorted(parameters):
         config.parameters[key].string_value = parameters[key]

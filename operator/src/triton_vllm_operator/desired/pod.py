@@ -2,21 +2,11 @@
 
 from typing import Any
 
+from contract import paths, ports, timing
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.quantity import total_bytes
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.desired import repository
-from triton_vllm_operator.desired.contract import (
-    CACHE_DIR,
-    ENDPOINT_REMOVAL_SECONDS,
-    GRPC_PORT,
-    HEALTH_PORT,
-    HTTP_PORT,
-    METRICS_PORT,
-    MODEL_DIR,
-    REPOSITORY_DIR,
-    STOP_MARGIN_SECONDS,
-)
 from triton_vllm_operator.desired.inputs import Defaults, ServingImage
 from triton_vllm_operator.desired.objects import restricted_container, restricted_pod
 
@@ -48,7 +38,7 @@ def pod_spec(llm: LLMDeployment, image: ServingImage, defaults: Defaults, config
 
 def grace_period_seconds(llm: LLMDeployment) -> int:
     """Seconds from the pod's deletion to SIGKILL: endpoint removal, drain, and stop of the engine."""
-    return ENDPOINT_REMOVAL_SECONDS + llm.spec.server.drain_seconds + STOP_MARGIN_SECONDS
+    return timing.ENDPOINT_REMOVAL_SECONDS + llm.spec.server.drain_seconds + timing.STOP_MARGIN_SECONDS
 
 
 def _server(llm: LLMDeployment, image: ServingImage, defaults: Defaults) -> dict[str, Any]:
@@ -62,15 +52,15 @@ def _server(llm: LLMDeployment, image: ServingImage, defaults: Defaults) -> dict
         "env": _env(llm, defaults),
         **({"envFrom": additions.env_from} if additions.env_from else {}),
         "ports": [
-            {"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"},
-            {"name": "grpc", "containerPort": GRPC_PORT, "protocol": "TCP"},
-            {"name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP"},
-            *([] if image.stock else [{"name": "health", "containerPort": HEALTH_PORT, "protocol": "TCP"}]),
+            {"name": "http", "containerPort": ports.HTTP, "protocol": "TCP"},
+            {"name": "grpc", "containerPort": ports.GRPC, "protocol": "TCP"},
+            {"name": "metrics", "containerPort": ports.METRICS, "protocol": "TCP"},
+            *([] if image.stock else [{"name": "health", "containerPort": ports.HEALTH, "protocol": "TCP"}]),
         ],
         "resources": _resources(llm),
         "volumeMounts": _mounts(llm),
         **_probes(llm, image),
-        "lifecycle": {"preStop": {"sleep": {"seconds": ENDPOINT_REMOVAL_SECONDS}}},
+        "lifecycle": {"preStop": {"sleep": {"seconds": timing.ENDPOINT_REMOVAL_SECONDS}}},
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": restricted_container(),
     }
@@ -79,11 +69,11 @@ def _server(llm: LLMDeployment, image: ServingImage, defaults: Defaults) -> dict
 def _flags(llm: LLMDeployment) -> list[str]:
     """Arguments of tritonserver. Model control is disabled: clients can neither load nor change models."""
     return [
-        f"--model-repository={REPOSITORY_DIR}",
+        f"--model-repository={paths.REPOSITORY_DIR}",
         "--model-control-mode=none",
-        f"--http-port={HTTP_PORT}",
-        f"--grpc-port={GRPC_PORT}",
-        f"--metrics-port={METRICS_PORT}",
+        f"--http-port={ports.HTTP}",
+        f"--grpc-port={ports.GRPC}",
+        f"--metrics-port={ports.METRICS}",
         f"--exit-timeout-secs={llm.spec.server.drain_seconds}",
         *_LOG_FLAGS[llm.spec.server.log_level],
         *llm.spec.server.extra_args,
@@ -94,12 +84,8 @@ def _env(llm: LLMDeployment, defaults: Defaults) -> list[dict[str, Any]]:
     """The container's environment: the operator's variables by name, then the user's, which override them."""
     plain = {
         "HOME": "/tmp",
-        "HF_HOME": f"{CACHE_DIR}/huggingface",
-        "XDG_CACHE_HOME": f"{CACHE_DIR}/xdg",
-        "XDG_CONFIG_HOME": f"{CACHE_DIR}/config",
-        "VLLM_CACHE_ROOT": f"{CACHE_DIR}/vllm",
-        "TRITON_CACHE_DIR": f"{CACHE_DIR}/triton",
-        "TORCHINDUCTOR_CACHE_DIR": f"{CACHE_DIR}/torchinductor",
+        **{name: f"{paths.CACHE_DIR}/{folder}" for name, folder in paths.CACHE_FOLDERS.items()},
+        "XDG_CONFIG_HOME": f"{paths.CACHE_DIR}/config",
         "VLLM_NO_USAGE_STATS": "1",
         **defaults.env,
     }
@@ -128,14 +114,17 @@ def _probes(llm: LLMDeployment, image: ServingImage) -> dict[str, Any]:
     """The probes. Triton opens its ports after the model is loaded, so only the startup probe runs before that.
 
     Triton reports a model as ready even if its engine is dead or stalled. The operator's image reports itself whether
-    its engine generates tokens, at most 11 seconds after it stalled, so two failed readiness probes make the pod
-    unready within 15 seconds.
+    its engine generates tokens, in time for a stalled one to be unready within `timing.UNREADY_WITHIN_SECONDS`.
     """
     loaded = {"path": f"/v2/models/{llm.model_name}/ready", "port": "http"}
-    ready = {"httpGet": {"path": "/health/ready", "port": "health"}, "periodSeconds": 2, "timeoutSeconds": 2}
+    ready = {
+        "httpGet": {"path": paths.READY, "port": "health"},
+        "periodSeconds": timing.READINESS_PERIOD_SECONDS,
+        "timeoutSeconds": timing.READINESS_TIMEOUT_SECONDS,
+    }
     if image.stock:
         ready = {"httpGet": loaded, "periodSeconds": 5, "timeoutSeconds": 4}
-    live = {"path": "/v2/health/live", "port": "http"} if image.stock else {"path": "/health/live", "port": "health"}
+    live = {"path": "/v2/health/live", "port": "http"} if image.stock else {"path": paths.LIVE, "port": "health"}
     return {
         "startupProbe": {
             "httpGet": loaded,
@@ -143,12 +132,12 @@ def _probes(llm: LLMDeployment, image: ServingImage) -> dict[str, Any]:
             "timeoutSeconds": 2,
             "failureThreshold": _STARTUP_BUDGET_SECONDS // _STARTUP_PERIOD_SECONDS,
         },
-        "readinessProbe": {**ready, "failureThreshold": 2},
+        "readinessProbe": {**ready, "failureThreshold": timing.READINESS_FAILURES},
         "livenessProbe": {
             "httpGet": live,
-            "periodSeconds": 10,
+            "periodSeconds": timing.LIVENESS_PERIOD_SECONDS,
             "timeoutSeconds": 5,
-            "failureThreshold": 6,
+            "failureThreshold": timing.LIVENESS_FAILURES,
         },
     }
 
@@ -156,15 +145,15 @@ def _probes(llm: LLMDeployment, image: ServingImage) -> dict[str, Any]:
 def _mounts(llm: LLMDeployment) -> list[dict[str, Any]]:
     # File by file: a mounted ConfigMap has `..data` beside its files, which Triton would try to load as a model.
     mounts: list[dict[str, Any]] = [
-        {"name": "repository", "mountPath": f"{REPOSITORY_DIR}/{path}", "subPath": key, "readOnly": True}
+        {"name": "repository", "mountPath": f"{paths.REPOSITORY_DIR}/{path}", "subPath": key, "readOnly": True}
         for key, path in sorted(repository.paths(llm).items())
     ]
     mounts += [
-        {"name": "cache", "mountPath": CACHE_DIR},
+        {"name": "cache", "mountPath": paths.CACHE_DIR},
         {"name": "tmp", "mountPath": "/tmp"},
         {"name": "shm", "mountPath": "/dev/shm"},
     ]
-    return mounts + llm.spec.model.source.server_mounts(MODEL_DIR) + llm.spec.pod_template.volume_mounts
+    return mounts + llm.spec.model.source.server_mounts(paths.MODEL_DIR) + llm.spec.pod_template.volume_mounts
 
 
 def _volumes(llm: LLMDeployment, config_map: str) -> list[dict[str, Any]]:

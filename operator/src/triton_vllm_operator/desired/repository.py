@@ -4,6 +4,7 @@ import hashlib
 from functools import cache
 from typing import Any
 
+from contract import files as file_names
 from triton_vllm_operator.api import kinds, names
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.desired import request_files
@@ -11,26 +12,27 @@ from triton_vllm_operator.desired.engine_args import model_json
 from triton_vllm_operator.desired.model_config import config_pbtxt
 from triton_vllm_operator.desired.objects import child
 
-CONFIG_KEY = "config.pbtxt"
-ENGINE_KEY = "model.json"
 _HASH_LENGTH = 8  # NAME-HASH is then not longer than NAME-headless, the longest name of a child
 
 
 @cache
 def _config() -> str:
     # Without this, vLLM's metrics are not on Triton's metrics port.
-    return config_pbtxt({"REPORT_CUSTOM_METRICS": "true"})
+    return config_pbtxt({file_names.METRICS_PARAMETER: "true"})
 
 
 def files(llm: LLMDeployment) -> dict[str, str]:
     """The files of the repository: content by key of the ConfigMap."""
-    return {CONFIG_KEY: _config(), ENGINE_KEY: model_json(llm), **request_files.files(llm)}
+    return {file_names.CONFIG: _config(), file_names.ENGINE: model_json(llm), **request_files.files(llm)}
 
 
 def paths(llm: LLMDeployment) -> dict[str, str]:
     """Paths below the repository's directory, by key of the ConfigMap."""
-    beside = {key: f"{llm.model_name}/1/{key}" for key in (ENGINE_KEY, *request_files.files(llm))}
-    return {CONFIG_KEY: f"{llm.model_name}/config.pbtxt", **beside}
+    beside = {
+        key: f"{llm.model_name}/{file_names.VERSION_FOLDER}/{key}"
+        for key in (file_names.ENGINE, *request_files.files(llm))
+    }
+    return {file_names.CONFIG: f"{llm.model_name}/{file_names.CONFIG}", **beside}
 
 
 def content_hash(llm: LLMDeployment) -> str:

@@ -6,11 +6,9 @@ A file whose settings are not in the spec is left out, so pods that an older ope
 import json
 from typing import Any
 
+from contract import files as file_names
+from contract.limits import REQUEST_TIMEOUT
 from triton_vllm_operator.api.spec import LLMDeployment, SamplingValues
-
-SAMPLING_KEY = "sampling.json"
-OPENAI_KEY = "openai.json"
-LIMITS_KEY = "limits.json"
 
 
 def files(llm: LLMDeployment) -> dict[str, str]:
@@ -19,14 +17,17 @@ def files(llm: LLMDeployment) -> dict[str, str]:
     found: dict[str, Any] = {}
     if llm.spec.sampling.is_set:
         profiles = {profile.name: sampling_values(profile) for profile in llm.spec.sampling.profiles}
-        found[SAMPLING_KEY] = {"defaults": sampling_values(llm.spec.sampling.defaults), "profiles": profiles}
+        found[file_names.SAMPLING] = {
+            file_names.DEFAULTS: sampling_values(llm.spec.sampling.defaults),
+            file_names.PROFILES: profiles,
+        }
     if server.open_ai.enabled:
-        found[OPENAI_KEY] = server.open_ai.extra_args
+        found[file_names.OPENAI] = server.open_ai.extra_args
     limits = server.limits.model_dump(exclude_none=True)
     if server.request_timeout_seconds is not None:
-        limits["request_timeout_seconds"] = server.request_timeout_seconds
+        limits[REQUEST_TIMEOUT] = server.request_timeout_seconds
     if limits:
-        found[LIMITS_KEY] = limits
+        found[file_names.LIMITS] = limits
     return {
         name: json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
         for name, value in found.items()

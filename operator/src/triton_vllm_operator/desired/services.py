@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from contract import ports as pod_ports
 from triton_vllm_operator.api import kinds, names
 from triton_vllm_operator.api.spec import LLMDeployment
-from triton_vllm_operator.desired.contract import GRPC_PORT, HEALTH_PORT, HTTP_PORT, METRICS_PORT
 from triton_vllm_operator.desired.objects import child
 
 
@@ -26,13 +26,13 @@ def endpoints(llm: LLMDeployment) -> dict[str, str]:
     """Addresses inside the cluster, as in `status.endpoints`."""
     host = f"{llm.name}.{llm.namespace}.svc"
     ports = llm.spec.service.ports
-    found = {"http": f"http://{host}:{HTTP_PORT}"}
+    found = {"http": f"http://{host}:{pod_ports.HTTP}"}
     if ports.grpc:
-        found["grpc"] = f"{host}:{GRPC_PORT}"
+        found["grpc"] = f"{host}:{pod_ports.GRPC}"
     if ports.metrics:
-        found["metrics"] = f"http://{host}:{METRICS_PORT}/metrics"
+        found["metrics"] = f"http://{host}:{pod_ports.METRICS}/metrics"
     if llm.spec.server.open_ai.enabled:
-        found["openAI"] = f"http://{host}:{HEALTH_PORT}/v1"
+        found["openAI"] = f"http://{host}:{pod_ports.HEALTH}/v1"
     return found
 
 
@@ -40,10 +40,10 @@ def _ports(llm: LLMDeployment) -> list[dict[str, Any]]:
     published = llm.spec.service.ports
     # (name, number, name in the pod, whether it is published)
     ports = [
-        ("http", HTTP_PORT, "http", True),
-        ("grpc", GRPC_PORT, "grpc", published.grpc),
-        ("metrics", METRICS_PORT, "metrics", published.metrics),
-        ("openai", HEALTH_PORT, "health", llm.spec.server.open_ai.enabled),
+        ("http", pod_ports.HTTP, "http", True),
+        ("grpc", pod_ports.GRPC, "grpc", published.grpc),
+        ("metrics", pod_ports.METRICS, "metrics", published.metrics),
+        ("openai", pod_ports.HEALTH, "health", llm.spec.server.open_ai.enabled),
     ]
     return [
         {"name": name, "port": port, "targetPort": target, "protocol": "TCP", **_app_protocol(name)}

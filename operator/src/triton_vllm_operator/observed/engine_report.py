@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, cast
 
-Device = Literal["cuda", "cpu"]
-_DEVICES = ("cuda", "cpu")
+from contract import report as keys
+from contract.report import DEVICES, MEMORY_KEYS, Device, MemoryTerms
+
 _LONGEST_TEXT = 64
 # A bound for every number of bytes, tokens and blocks: the API server and its clients keep 63 bits, JavaScript 53.
 _LARGEST = 2**53
@@ -22,21 +23,6 @@ class Unreadable(Exception):
 
     def __str__(self) -> str:
         return self.problem
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """Terms of the memory budget in bytes, of the rank with the least KV cache; None: the engine did not measure it.
-
-    `requested` less all others is `kv_cache`.
-    """
-
-    requested: int | None = None
-    weights: int | None = None
-    non_torch: int | None = None
-    activation: int | None = None
-    cuda_graph: int | None = None
-    kv_cache: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +44,7 @@ class Report:
     blocks: int
     tokens: int
     concurrency: float
-    memory: Memory
-
-
-_MEMORY = {
-    "requested": "requestedBytes",
-    "weights": "weightsBytes",
-    "non_torch": "nonTorchBytes",
-    "activation": "activationBytes",
-    "cuda_graph": "cudaGraphBytes",
-    "kv_cache": "kvCacheBytes",
-}
+    memory: MemoryTerms
 
 
 def read(text: bytes) -> Report:
@@ -77,7 +53,7 @@ def read(text: bytes) -> Report:
         body = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise Unreadable(f"it is not JSON: {type(error).__name__}") from error
-    return _parsed(body, engine_version="vllm")
+    return _parsed(body, engine_version=keys.VERSION)
 
 
 def recorded(status: Any) -> Report | None:
@@ -90,16 +66,16 @@ def recorded(status: Any) -> Report | None:
 
 def to_status(report: Report) -> dict[str, Any]:
     """The figures in status.actual."""
-    memory = {key: value for name, key in _MEMORY.items() if (value := getattr(report.memory, name)) is not None}
+    memory = report.memory.to_json()
     return {
         "engineVersion": report.engine_version,
-        "device": report.device,
-        **({"perGPU": memory} if memory else {}),
-        "blockSize": report.block_size,
-        "blocks": report.blocks,
-        "kvCacheTokens": report.tokens,
-        "maxModelLen": report.max_model_len,
-        "concurrencyAtMaxModelLen": report.concurrency,
+        keys.DEVICE: report.device,
+        **({keys.PER_GPU: memory} if memory else {}),
+        keys.BLOCK_SIZE: report.block_size,
+        keys.BLOCKS: report.blocks,
+        keys.KV_CACHE_TOKENS: report.tokens,
+        keys.MAX_MODEL_LEN: report.max_model_len,
+        keys.CONCURRENCY: report.concurrency,
     }
 
 
@@ -111,21 +87,21 @@ def least(reports: Iterable[tuple[str, Report]], preferred: str) -> tuple[str, R
 def _parsed(body: Any, engine_version: str) -> Report:
     if not isinstance(body, Mapping):
         raise Unreadable("it is not a JSON object")
-    memory = body.get("perGPU", {})
+    memory = body.get(keys.PER_GPU, {})
     if not isinstance(memory, Mapping):
-        raise Unreadable("perGPU is not an object")
-    device = _text(body, "device")
-    if device not in _DEVICES:
-        raise Unreadable(f"device is neither {' nor '.join(_DEVICES)}")
+        raise Unreadable(f"{keys.PER_GPU} is not an object")
+    device = _text(body, keys.DEVICE)
+    if device not in DEVICES:
+        raise Unreadable(f"device is neither {' nor '.join(DEVICES)}")
     return Report(
         engine_version=_text(body, engine_version),
         device=cast(Device, device),
-        max_model_len=_count(body, "maxModelLen"),
-        block_size=_count(body, "blockSize"),
-        blocks=_count(body, "blocks"),
-        tokens=_count(body, "kvCacheTokens"),
-        concurrency=_number(body, "concurrencyAtMaxModelLen"),
-        memory=Memory(**{name: _count(memory, key) for name, key in _MEMORY.items() if key in memory}),
+        max_model_len=_count(body, keys.MAX_MODEL_LEN),
+        block_size=_count(body, keys.BLOCK_SIZE),
+        blocks=_count(body, keys.BLOCKS),
+        tokens=_count(body, keys.KV_CACHE_TOKENS),
+        concurrency=_number(body, keys.CONCURRENCY),
+        memory=MemoryTerms(**{name: _count(memory, key) for name, key in MEMORY_KEYS.items() if key in memory}),
     )
 
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from contract.report import CAUSE, ENGINE_LINE, HINT
 from triton_vllm_operator.api.reasons import Kind, Reason
 from triton_vllm_operator.observed import gpu_shortage, needs
 from triton_vllm_operator.observed.observation import Observation
@@ -216,8 +217,8 @@ def _told(message: str) -> str:
     """What a container left as its termination message. Our image leaves JSON: the cause and what to do."""
     try:
         report = json.loads(message)
-        line = f" ({report['engineLine']})" if report.get("engineLine") else ""
-        return f"{report['cause']}{line}. To do: {report['hint']}"
+        line = f" ({report[ENGINE_LINE]})" if report.get(ENGINE_LINE) else ""
+        return f"{report[CAUSE]}{line}. To do: {report[HINT]}"
     except (ValueError, TypeError, KeyError, AttributeError):
         return message
 

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from contract.report import MemoryTerms
 from triton_vllm_operator.api.conditions import Condition, ConditionType, Status
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.capacity import EngineSettings, ModelShape, ShapeError, gpu_of_memory, plan
-from triton_vllm_operator.observed.engine_report import Memory, Report
+from triton_vllm_operator.observed.engine_report import Report
 from triton_vllm_operator.plan.engine_settings import engine_settings
 
 #: A difference up to this share of what was planned is no difference.
@@ -133,16 +134,10 @@ def _kv_cache(planned: Plan, report: Report) -> Iterator[_Difference]:
         yield _Difference(Reason.KV_CACHE_LAYOUT_DIFFERS, text)
 
 
-def _spent(planned: Plan, got: Memory) -> Iterator[_Difference]:
+def _spent(planned: Plan, got: MemoryTerms) -> Iterator[_Difference]:
     """The terms that account for another number of bytes: the one that is off most, and others that would do alone."""
-    measured = {
-        "requestedBytes": got.requested,
-        "weightsBytes": got.weights,
-        "nonTorchBytes": got.non_torch,
-        "activationBytes": got.activation,
-        "cudaGraphBytes": got.cuda_graph,
-    }
-    known = [(key, abs(value - _expected(planned[key])), value) for key, value in measured.items() if value is not None]
+    measured = {key: value for key, value in got.to_json().items() if key in _TERMS}
+    known = [(key, abs(value - _expected(planned[key])), value) for key, value in measured.items()]
     matters = TOLERANCE * abs(planned["kvCacheBytes"]["expected"])
     for number, (key, difference, value) in enumerate(sorted(known, key=lambda term: -term[1])):
         told = key == "weightsBytes" and _off(planned[key], value)

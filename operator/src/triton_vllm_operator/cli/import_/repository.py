@@ -10,11 +10,10 @@ from typing import Any
 
 from google.protobuf import text_format
 
+from contract.files import CONFIG
 from triton_vllm_operator.cli.common.errors import InputError
 from triton_vllm_operator.desired.model_config import messages
 
-CONFIG = "config.pbtxt"
-ENGINE = "model.json"
 # Maximum size of a file.
 MAX_BYTES = 2**20
 # Maximum number of models in a repository.

@@ -9,6 +9,9 @@ from typing import Any, Final
 
 from pydantic.alias_generators import to_camel
 
+from contract import files
+from contract.files import CONFIG, ENGINE
+from contract.tensors import NAMES as TENSORS
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.model_source import FORMS, HubSource, is_repository
 from triton_vllm_operator.catalog import argument_table, arguments
@@ -17,24 +20,15 @@ from triton_vllm_operator.catalog.argument_translation import Outcome, Translati
 from triton_vllm_operator.catalog.spelling import canonical
 from triton_vllm_operator.cli.common.errors import InputError
 from triton_vllm_operator.cli.import_ import request_files
-from triton_vllm_operator.cli.import_.repository import CONFIG, ENGINE, TritonModel
+from triton_vllm_operator.cli.import_.repository import TritonModel
 
 _PREFIX: Final = "vllm_"
 _LORA: Final = ("enable_lora", "max_loras", "max_lora_rank", "max_cpu_loras", "lora_dtype", "fully_sharded_loras")
-# Tensors of the backend's contract, which it adds itself.
-_TENSORS: Final = frozenset(
-    {
-        "text_input", "image", "stream", "sampling_parameters", "exclude_input_in_output", "return_finish_reason",
-        "return_cumulative_logprob", "return_logprobs", "return_num_input_tokens", "return_num_output_tokens",
-        "embedding_request", "text_output", "finish_reason", "cumulative_logprob", "logprobs", "num_input_tokens",
-        "num_output_tokens",
-    }
-)  # fmt: skip
 _FILES: Final = {
-    "multi_lora.json": "spec has no field for adapters: {keys}",
+    files.LORA: "spec has no field for adapters: {keys}",
 }
 _PARAMETERS: Final = {
-    "REPORT_CUSTOM_METRICS": "the operator always enables vLLM's metrics",
+    files.METRICS_PARAMETER: "the operator always enables vLLM's metrics",
     "ENABLE_VLLM_HEALTH_CHECK": "readiness in the operator's image always requires a generated token",
     "GPU_DEVICE_IDS": "Kubernetes assigns the GPUs of a pod; their number is tensorParallelSize x pipelineParallelSize",
 }
@@ -265,7 +259,7 @@ def _config_notes(model: TritonModel) -> Iterator[Note]:
 def _tensors(field: str, tensors: Any) -> Iterator[Note]:
     for tensor in tensors:
         text = "the backend adds it itself"
-        if tensor.name not in _TENSORS:
+        if tensor.name not in TENSORS:
             text = f"unknown to the backend: clients send text_input and read text_output{_was(tensor.name)}"
         yield Note(CONFIG, f"{field} {tensor.name}", "dropped", text)
 
