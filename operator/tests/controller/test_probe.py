@@ -140,4 +140,4 @@ async def test_a_token_proves_a_pod_and_an_endless_answer_does_not(monkeypatch: 
     async with asking(without_end, monkeypatch) as pods:
         assert (await pods.ask("127.0.0.1", "m")).startswith("an answer without num_output_tokens")
     async with asking(silence, monkeypatch) as pods:
-        assert (await pods.ask("127.0.0.1", "m")).startswith("no answer within")
+        assert (await pods.ask("127.0.0.1", "m")).startswith("no response within")

@@ -169,3 +169,46 @@ def test_what_cannot_work_is_tried_seldom_and_kept(error: Exception) -> None:
 
     clock.run(live())
     assert 15 <= tries <= 40
+
+
+@pytest.mark.parametrize(("news", "least", "most"), [(True, 0.8, 1.0), (False, 16.0, 24.0)])
+def test_news_during_a_failed_try_shortens_the_wait(news: bool, least: float, most: float) -> None:
+    """The news may be the cure: it must not wait out the backoff, which may be minutes."""
+    times: list[float] = []
+
+    async def live() -> None:
+        queue = queue_of(first_s=20.0)
+
+        async def fail(key: str) -> Result:
+            times.append(asyncio.get_running_loop().time())
+            await asyncio.sleep(1.0)
+            if news and len(times) == 1:
+                queue.add("a")
+            raise Retry("no")
+
+        queue.add("a")
+        await running(queue, fail, 30)
+
+    clock.run(live())
+    assert least <= times[1] - times[0] - 1.0 <= most
+
+
+def test_one_piece_of_news_shortens_one_wait_only() -> None:
+    times: list[float] = []
+
+    async def live() -> None:
+        queue = queue_of(first_s=20.0)
+
+        async def fail(key: str) -> Result:
+            times.append(asyncio.get_running_loop().time())
+            await asyncio.sleep(1.0)
+            if len(times) == 1:
+                queue.add("a")
+            raise Retry("no")
+
+        queue.add("a")
+        await running(queue, fail, 100)
+
+    clock.run(live())
+    assert times[1] - times[0] <= 2.0
+    assert times[2] - times[1] >= 24.0, "the second wait is the whole backoff"

@@ -1,14 +1,14 @@
-"""One writer at a time: a Lease that is acquired, renewed and released, and the fence that every write passes.
+"""Leader election: a Lease that is acquired, renewed and released, and the fence that every write passes.
 
-Not `kubernetes.aio.leaderelection`: it measures with the wall clock (a clock jump gives two leaders), goes on with the
-old work until a renewal *fails* (a stopped process writes when it is continued) and never releases the lease.
+Not `kubernetes.aio.leaderelection`: it measures with the wall clock (a clock jump gives two leaders), continues
+with the old work until a renewal *fails* (a stopped process writes when it resumes) and never releases the lease.
 
 Why there are never two writers. Call T the moment a holder *sent* its last successful renewal, on its own clock that
 runs on while the process or the machine sleeps.
-* The holder sends a write only until T + `fence_s` and gives the request up `WRITE_S` later.
+* The holder sends a write only until T + `fence_s`, and the request times out `WRITE_S` later.
 * A candidate takes the lease only after it has watched it unchanged for `lease_s` on its own clock, and the change
   that it saw last was made after T. Since `fence_s + WRITE_S <= lease_s`, the old holder is silent by then.
-Wall clocks are written into the Lease for people and are never read.
+Wall clock times are written into the Lease for users and are never read.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ log = logging.getLogger(__name__)
 
 
 def boot_clock() -> float:
-    """Seconds since boot, suspended time included: CLOCK_MONOTONIC stands still while a machine sleeps."""
+    """Seconds since boot, including suspended time: CLOCK_MONOTONIC stops while a machine sleeps."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 @dataclass(frozen=True, slots=True)
 class LeaseSettings:
-    """Takeover after a kill: at most `lease_s + retry_s` plus one request, 17 s."""
+    """Takeover after a kill takes a maximum of `lease_s + retry_s` and one request, 17 s."""
 
     namespace: str
     name: str = "triton-vllm-operator"
@@ -53,7 +53,7 @@ class LeaseSettings:
 
 @dataclass
 class Leader:
-    """A candidate, and the holder once `leading` is set."""
+    """A candidate, and the holder while `leading`."""
 
     client: Client
     settings: LeaseSettings
@@ -65,10 +65,11 @@ class Leader:
 
     @property
     def leading(self) -> bool:
+        """Whether this process may write."""
         return self._sent is not None and self.clock() < self._sent + self.settings.fence_s
 
     def check(self) -> None:
-        """The fence: raises `NotLeader` unless the lease was renewed within `fence_s`."""
+        """The fence. Raises `NotLeader` unless the lease was renewed within `fence_s`."""
         if not self.leading:
             raise NotLeader("another operator may hold the lease: nothing was written")
 
@@ -85,7 +86,7 @@ class Leader:
 
     async def _acquire(self) -> None:
         while True:
-            if await self._turn():
+            if await self._acquire_or_renew():
                 return
             await asyncio.sleep(with_jitter(self.settings.retry_s, self.rand))
 
@@ -94,28 +95,31 @@ class Leader:
         try:
             while self.leading and not task.done():
                 await asyncio.wait([task], timeout=self.settings.retry_s)
-                await self._turn()
+                await self._acquire_or_renew()
         finally:
             task.cancel()
             await asyncio.wait([task])
         if not task.cancelled():
             task.result()  # raises what ended it
 
-    async def _turn(self) -> bool:
+    async def _acquire_or_renew(self) -> bool:
         """Try once to acquire or renew. A failure is logged: the fence, not this answer, protects the writes."""
         sent = self.clock()
         try:
             async with asyncio.timeout(self.settings.fence_s / 2):
-                held = await self._acquire_or_renew()
+                held = await self._write_lease()
         except Conflict:
-            held = False  # somebody else was faster
+            held = False  # another candidate was faster
         except (KubeError, TimeoutError) as error:
-            log.warning("lease %s/%s: %s", self.settings.namespace, self.settings.name, error or "no answer in time")
+            log.warning(
+                "lease %s/%s: %s", self.settings.namespace, self.settings.name, error or "the request timed out"
+            )
             return False
         self._sent = sent if held else None
         return held
 
-    async def _acquire_or_renew(self) -> bool:
+    async def _write_lease(self) -> bool:
+        """Create or update the Lease if it may be held; whether it is held now."""
         lease = await self.client.find(kinds.LEASE, self.settings.namespace, self.settings.name)
         if lease is None:
             await self.client.create(self._lease(None))
@@ -127,7 +131,7 @@ class Leader:
         return True
 
     def _expired(self, lease: Object) -> bool:
-        """Whether we have watched the lease unchanged for its whole duration, on our own clock."""
+        """Whether the lease was seen unchanged for its whole duration, on our own clock."""
         version = lease["metadata"]["resourceVersion"]
         if self._seen is None or self._seen[0] != version:
             self._seen = (version, self.clock())
@@ -135,7 +139,7 @@ class Leader:
         return self.clock() >= self._seen[1] + duration
 
     def _lease(self, old: Object | None) -> Object:
-        """The Lease as held by us. The old resourceVersion in it makes the update fail if anybody wrote since."""
+        """The Lease as held by us. The old resourceVersion in it makes the update fail if another one wrote since."""
         spec = dict(old["spec"]) if old else {}
         ours = spec.get("holderIdentity") == self.identity
         now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
@@ -150,7 +154,7 @@ class Leader:
         return {"apiVersion": kinds.LEASE.api_version, "kind": kinds.LEASE.kind, "metadata": metadata, "spec": spec}
 
     async def _release(self) -> None:
-        """Give the lease back so that the next operator need not wait; on a failure it waits `lease_s`."""
+        """Release the lease so that the next operator need not wait; after a failure it waits `lease_s`."""
         if self._sent is None:
             return
         self._sent = None

@@ -1,4 +1,4 @@
-"""Logging: text for people, JSON for collectors; one line a decision, with the object's key."""
+"""Logging as text or JSON, one line per decision, with the object's key."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import json
 import logging
 import sys
 
-# Libraries that log every step of theirs at INFO.
+# Libraries that log every step at INFO.
 QUIET = ("kopf", "aiohttp", "asyncio", "kubernetes", "urllib3")
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time (UTC), level, logger, message, and the key when the record has one."""
+    """One JSON object per line: time (UTC), level, logger, message, and the key where the record has one."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -29,14 +29,14 @@ class JsonFormatter(logging.Formatter):
 
 
 def set_up(log_format: str, level: str) -> None:
-    """Send everything to standard error in the given format ("json" or "text")."""
+    """Log to standard error in the given format ("json" or "text")."""
     handler = logging.StreamHandler(sys.stderr)
     text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     handler.setFormatter(JsonFormatter() if log_format == "json" else text)
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for name in QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level)))
-    # kopf logs each failed try of a request as an error; the loss that matters shows in the watch's age.
+    # kopf logs each failed try of a request as an error; an outage that matters shows in the watch's age.
     logging.getLogger("kopf._cogs.clients.api").setLevel(logging.CRITICAL)
-    # It logs the same traceback three times when its watch ends; controller/watches.py logs why, and starts it again.
+    # It logs the same traceback three times when its watch ends; controller/watches.py logs the cause and restarts it.
     logging.getLogger("kopf._core.reactor").setLevel(logging.CRITICAL)

@@ -24,7 +24,7 @@ def gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
 
 
 class _Live(Collector):
-    """Gauges that are read when somebody asks, so that they cannot be stale."""
+    """Gauges that are computed at each scrape, so that they cannot be stale."""
 
     def __init__(self, read: Gauges) -> None:
         self._read = read
@@ -45,7 +45,7 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         self._wait = Histogram(
             f"{PREFIX}_queue_wait_seconds",
-            "How long a key waited for a worker",
+            "Time that a key waited for a worker",
             buckets=SECONDS,
             registry=self.registry,
         )
@@ -76,12 +76,12 @@ class Metrics:
         )
         self.missed = Counter(
             f"{PREFIX}_watch_missed",
-            "LLMDeployments whose change the watch had not told when the periodic list found it",
+            "Changes of LLMDeployments that the watch had missed when the periodic list found them",
             registry=self.registry,
         )
         self._reviews = Histogram(
             f"{PREFIX}_admission_seconds",
-            "How long the webhook took to answer, by result (allowed, warned, refused, unchecked, malformed)",
+            "Duration of an admission review, by result (allowed, warned, refused, unchecked, malformed)",
             ["result"],
             buckets=SECONDS,
             registry=self.registry,

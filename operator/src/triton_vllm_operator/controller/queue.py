@@ -1,8 +1,8 @@
-"""A queue of keys: coalescing, one worker a key, bounded concurrency, backoff with jitter, periodic resync.
+"""client-go's workqueue with deduplication: one worker per key, bounded concurrency, backoff with jitter, resync.
 
 A key that is added while it waits is one entry; a key that is added while it is worked on is worked on once more
-afterwards. So an event is never lost and one key never runs twice at a time. All times are seconds of the event
-loop's clock, so tests run it on a loop with a clock of their own.
+afterwards. So no event is lost, and no key is worked on twice at a time. All times are seconds of the event
+loop's clock, so tests run it on a loop with their own clock.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from triton_vllm_operator.kube.errors import NotLeader, Retry, Terminal
 
 log = logging.getLogger(__name__)
 
-NEWS_S = 1.0
+EVENT_RETRY_S = 1.0  # longest delay after a failed try during which an event came
 
 K = TypeVar("K", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one reconcile came to. `reason`: one CamelCase word for metrics and the log line.
+    """The result of one reconcile. `reason`: for metrics and the log line.
 
-    `after`: look again in that many seconds even if nothing happens (None: at the next resync). `gone`: the object
-    does not exist any more, forget the key.
+    `after`: seconds until the next reconcile, without an event (None: at the next resync). `gone`: the object does not
+    exist any more, and its key is dropped.
     """
 
     reason: str = "Done"
@@ -44,13 +44,13 @@ class QueueSettings:
 
     workers: int = 32
     first_s: float = 0.5
-    longest_s: float = 30.0  # an API outage of any length is over for every key this long after it ended
+    longest_s: float = 30.0  # so long after the end of an API outage of any length every key has been tried
     resync_s: float = 300.0
-    stuck_s: float = 120.0  # no reconcile may take longer: it is cancelled and tried again
+    stuck_s: float = 120.0  # a reconcile that takes longer is cancelled and tried again
 
 
 class Observer(Protocol):
-    """What the metrics want to know."""
+    """Receives measurements, for the metrics."""
 
     def waited(self, seconds: float) -> None: ...
     def worked(self, seconds: float, result: str, reason: str) -> None: ...
@@ -60,10 +60,10 @@ class Silent:
     """For a queue without metrics."""
 
     def waited(self, seconds: float) -> None:
-        """Nobody asks."""
+        """Ignored."""
 
     def worked(self, seconds: float, result: str, reason: str) -> None:
-        """Nobody asks."""
+        """Ignored."""
 
 
 @dataclass(slots=True)
@@ -91,7 +91,7 @@ class KeyedQueue(Generic[K]):
 
     @property
     def keys(self) -> set[K]:
-        """Every key that is known: waiting, worked on or scheduled."""
+        """Every known key: waiting, worked on or scheduled."""
         return {*self._waiting, *self._working, *self._states}
 
     @property
@@ -125,21 +125,21 @@ class KeyedQueue(Generic[K]):
         state.timer = asyncio.get_running_loop().call_later(seconds, self.add, key)
 
     def forget(self, key: K) -> None:
-        """Drop what is remembered of a key: its object is gone."""
+        """Drop the state of a key whose object does not exist any more."""
         self._stop_timer(key)
         self._states.pop(key, None)
 
     def close(self) -> None:
-        """Start nothing more: what is under way may finish."""
+        """Start no more work; running work may finish."""
         self._work = None
 
     async def drained(self, seconds: float) -> None:
-        """Wait until nothing is worked on, for `seconds` at most."""
+        """Wait until no work is running, for a maximum of `seconds`."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=seconds)
 
     async def run(self, work: Callable[[K], Awaitable[Result]]) -> None:
-        """Work until cancelled. Cancelling stops the pieces of work under way; their keys stay in the queue."""
+        """Work until cancelled. Cancelling stops running work; its keys stay in the queue."""
         self._work = work
         try:
             self._start_some()
@@ -172,7 +172,7 @@ class KeyedQueue(Generic[K]):
         self._again.clear()
 
     async def _work_on(self, key: K, work: Callable[[K], Awaitable[Result]]) -> None:
-        """One piece of work; every outcome ends in the next appointment of the key."""
+        """One piece of work. Whatever its result, the key is scheduled again."""
         began = self._now()
         try:
             async with asyncio.timeout(self.settings.stuck_s):
@@ -189,11 +189,11 @@ class KeyedQueue(Generic[K]):
             self._fail(key, self.settings.longest_s, f"{error}")
             outcome = ("terminal", type(error).__name__)
         except TimeoutError:
-            self._fail(key, None, f"given up after {self.settings.stuck_s:.0f} s")
+            self._fail(key, None, f"timed out after {self.settings.stuck_s:.0f} s")
             outcome = ("retry", "Timeout")
         except Exception as error:
             first = self._states.setdefault(key, _State()).failures == 0
-            log.error("%s: a defect of the operator; please report it", key, exc_info=first)
+            log.error("%s: internal error; please report it", key, exc_info=first)
             self._fail(key, None, f"{type(error).__name__}: {error}")
             outcome = ("defect", "Exception")
         self.observer.worked(self._now() - began, *outcome)
@@ -214,8 +214,8 @@ class KeyedQueue(Generic[K]):
         state.failures += 1
         seconds = self._spread(max(backoff, after or 0.0))
         if self._again.pop(key, None) is not None:
-            # News came during the failed try, perhaps the cure: soon, but a hot key that fails gets no free run.
-            seconds = min(seconds, NEWS_S)
+            # An event during the failed try may be the fix: try soon, but a hot key that fails must not spin.
+            seconds = min(seconds, EVENT_RETRY_S)
         log.warning("%s: %s; try %d, again in %.1f s", key, why, state.failures, seconds)
         self.add_after(key, seconds)
 

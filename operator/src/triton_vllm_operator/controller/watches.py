@@ -1,8 +1,8 @@
 """Where keys come from: kopf watches the LLMDeployments, reflectors watch their children.
 
-kopf runs in a thread with an event loop of its own, for two reasons. It ends for good on some errors (401, an ERROR
-event, a removed CRD) and has to be started again; and when it ends it cancels every task of its loop that it does not
-know. Its handler does nothing but hand over keys.
+kopf runs in a thread with its own event loop, for two reasons. It ends on some errors (401, an ERROR event, a deleted
+CRD) and has to be restarted; and when it ends it cancels every task of its loop that it does not know. Its handler only
+passes on keys.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ LONG_RUN_S = 60.0  # kopf that ran for so long starts again without a longer del
 
 @dataclass
 class KopfWatch:
-    """kopf in its thread, started again whenever it ends.
+    """kopf in its thread, restarted whenever it ends.
 
-    `found(key, version)` is called in the event loop that made this object, for every event about a CR.
+    `found(key, version)` is called in the event loop that called `start`, for every event about a CR.
     """
 
     settings: Settings
     found: Callable[[Key, int], None]
-    heard: float | None = None  # time.monotonic() of the last good answer to kopf, None before the first
+    heard: float | None = None  # time.monotonic() of the last response to kopf without an error, None before the first
     turned: float = field(default_factory=time.monotonic)  # ... of the last request that kopf began
     starts: int = 0
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -61,7 +61,7 @@ class KopfWatch:
         """End the running kopf; the next one lists everything again."""
         end = self._end
         if end is not None:
-            with contextlib.suppress(RuntimeError):  # its loop has just closed: then it starts again anyway
+            with contextlib.suppress(RuntimeError):  # its loop has just closed: it restarts anyway
                 end()
 
     async def stop(self) -> None:
@@ -78,9 +78,9 @@ class KopfWatch:
             try:
                 asyncio.run(self._watch())
             except Exception as error:
-                # Whatever took kopf down: the operator goes on, and this thread tries again.
+                # Whatever ended kopf: the operator continues, and this thread tries again.
                 log.warning("the watch of LLMDeployments ended: %s: %s", type(error).__name__, error)
-                log.debug("why", exc_info=True)
+                log.debug("traceback", exc_info=True)
             failures = 0 if time.monotonic() - began > LONG_RUN_S else failures + 1
             self.turned = time.monotonic()
             self._stop.wait(RESTART.delay_s(failures))
@@ -105,7 +105,7 @@ class KopfWatch:
         )
 
     async def _wait_for_crd(self, ended: asyncio.Event) -> None:
-        """kopf looks once which resources exist and serves nothing, silently, when the CRD is not there yet."""
+        """kopf lists the resources once and watches nothing, silently, where the CRD does not exist yet."""
         client = Client(await self._configuration())
         try:
             while not (ended.is_set() or self._stop.is_set()):
@@ -126,13 +126,13 @@ class KopfWatch:
         self._loop.call_soon_threadsafe(self.found, key, int(meta["resourceVersion"]))
 
     async def _login(self, **_: Any) -> kopf.AiohttpSession:
-        """A session with the credentials of the moment and a trace that tells us when kopf asks and hears."""
+        """A session with the current credentials, and a trace of kopf's requests and responses."""
         configuration = await self._configuration()
         rest: Any = RESTClientObject(configuration)
         headers = {auth["key"]: auth["value"] for auth in (await _auth(configuration)).values()}
         trace = aiohttp.TraceConfig()
-        trace.on_request_start.append(self._asks)
-        trace.on_request_end.append(self._hears)
+        trace.on_request_start.append(self._on_request)
+        trace.on_request_end.append(self._on_response)
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=rest.ssl_context), headers=headers, trace_configs=[trace]
         )
@@ -141,10 +141,10 @@ class KopfWatch:
     async def _configuration(self) -> Configuration:
         return await login.load(self.settings.kubeconfig, self.settings.context)
 
-    async def _asks(self, *_: Any) -> None:
+    async def _on_request(self, *_: Any) -> None:
         self.turned = time.monotonic()
 
-    async def _hears(self, _session: Any, _context: Any, params: aiohttp.TraceRequestEndParams) -> None:
+    async def _on_response(self, _session: Any, _context: Any, params: aiohttp.TraceRequestEndParams) -> None:
         if params.response.status < 400:
             self.heard = time.monotonic()
 

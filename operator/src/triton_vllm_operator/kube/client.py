@@ -1,7 +1,7 @@
 """A thin asynchronous client: plain dicts in and out, a timeout on every call, one field manager.
 
 It stands on `kubernetes.aio` for login, TLS and token refresh, and sends the requests itself: the generated,
-typed API classes cost about ten times the processor time of a plain JSON body and keep memory that nobody reads.
+typed API classes cost about ten times the processor time of a plain JSON body and keep unused memory.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ PAGE = 100  # objects in one page of a list: 0.5 MB of pods, ten times that once
 NOBODYS_VERSION = "1"  # etcd counts from 1, and its first write is 2
 CONNECT_S = 5.0
 READ_S = 20.0  # a list of a page may take seconds on a busy server
-# A write must be over (sent or given up) before another operator can take the lease: see controller/leader.py.
+# A write must have ended (sent or abandoned) before another operator can take the lease: see controller/leader.py.
 WRITE_S = 6.0
-# Writes that carry a resourceVersion of their own. The lease is what the fence stands on, and every replica, leader or
-# not, tells the API server the certificate of its webhook.
+# Writes that carry a resourceVersion of their own. The fence relies on the lease, and every replica, leader or not,
+# registers the certificate of its webhook.
 UNFENCED = frozenset({kinds.LEASE.kind, kinds.WEBHOOKS.kind})
 
 Fence = Callable[[], None]
@@ -52,7 +52,7 @@ class Page(NamedTuple):
 
 
 class FencedRequest(aiohttp.ClientRequest):
-    """Asks the fence once more when a connection is at hand, directly before the bytes go out.
+    """Checks the fence once more when there is a connection, directly before the bytes are sent.
 
     Without it a process that was stopped (SIGSTOP) while waiting for a connection would write under a lost lease.
     """
@@ -90,7 +90,7 @@ class Client:
         self._observe = observe
 
     def fence_with(self, fence: Fence) -> None:
-        """Set the fence when the lease that it asks is itself held through this client."""
+        """Set the fence; needed where the lease that it checks is itself held through this client."""
         self._fence = fence
 
     async def close(self) -> None:
@@ -99,11 +99,11 @@ class Client:
     # ------------------------------------------------------------------ reads
 
     async def get(self, kind: Kind, namespace: str | None, name: str) -> Object:
-        """One object; `NotFound` when it is not there."""
+        """One object. Raises `NotFound`."""
         return await self._json("get", kind, kind.path(namespace, name))
 
     async def find(self, kind: Kind, namespace: str | None, name: str) -> Object | None:
-        """One object, or None when it is not there."""
+        """One object, or None where it does not exist."""
         try:
             return await self.get(kind, namespace, name)
         except NotFound:
@@ -120,7 +120,7 @@ class Client:
     ) -> AsyncIterator[Page]:
         """The collection in pages of `PAGE` objects, each with the list's resourceVersion.
 
-        `metadata_only` asks the server for PartialObjectMetadata. `Expired` when the pages took too long to read.
+        `metadata_only` requests PartialObjectMetadata. Raises `Expired` when the pages took too long to read.
         """
         query = _query(labelSelector=label_selector, fieldSelector=field_selector, limit=str(PAGE))
         accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1" if metadata_only else None
@@ -148,31 +148,17 @@ class Client:
     async def events_of(self, namespace: str, uid: str) -> list[Object]:
         """Events (core/v1) about one object, selected on the server by its uid.
 
-        For objects that make no progress only: a pod's FailedMount is nowhere else.
+        For objects that make no progress only: a pod's FailedMount is reported nowhere else.
         """
         return await self.list_all(kinds.CORE_EVENT, namespace, field_selector=f"involvedObject.uid={uid}")
-
-    async def pod_log_tail(self, namespace: str, name: str, container: str, *, lines: int, previous: bool) -> str:
-        """The last lines of a container's log, or of its previous run; "" when there is no log."""
-        query = _query(container=container, tailLines=str(lines), limitBytes="65536")
-        if previous:
-            query["previous"] = "true"
-        path = kinds.POD.path(namespace, name, "log")
-        try:
-            body = await self._call("get", "Pod/log", "GET", path, query=query, limit_s=READ_S)
-        except KubeError as error:
-            if isinstance(error, Retry):
-                raise
-            return ""
-        return body.decode("utf-8", errors="replace")
 
     async def watch(
         self, kind: Kind, namespace: str | None, *, label_selector: str, since: str, server_s: int
     ) -> AsyncIterator[bytes]:
         """Lines of one watch request, which the server ends after `server_s` seconds.
 
-        The first line is empty and says that the stream is open. The request is given up 5 s after `server_s`, which
-        bounds the time that a half-open connection goes unnoticed.
+        The first line is empty: the stream is open. The request times out 5 s after `server_s`, which bounds the time
+        that a half-open connection goes unnoticed.
         """
         query = _query(
             labelSelector=label_selector,
@@ -197,9 +183,9 @@ class Client:
     # ----------------------------------------------------------------- writes
 
     async def apply(self, obj: Object, *, uid: str | None) -> Object:
-        """Server-side apply over the object with this uid: a namesake, or none at all, gives `Conflict`.
+        """Server-side apply over the object with this uid. Raises `Conflict` where it has another uid or is deleted.
 
-        None: the object is new, and `Conflict` says that one of its name exists. For this the precondition is a
+        None: the object is new, and `Conflict` means that one of its name exists. For this the precondition is a
         resourceVersion that no object has: the API server compares it with that of a live object only.
         """
         precondition = {"resourceVersion": NOBODYS_VERSION} if uid is None else {"uid": uid}
@@ -209,7 +195,7 @@ class Client:
         """Server-side apply of the status subresource: fields that are no longer sent disappear.
 
         `obj` holds apiVersion, kind, metadata and status. Its metadata.resourceVersion, when given, is a precondition:
-        a status that was computed from an older version of the object gives `Conflict` and is computed again.
+        a status that was computed from an older version of the object raises `Conflict`.
         """
         return await self._apply(obj, "status")
 
@@ -219,7 +205,7 @@ class Client:
         return await self._json("create", kind, path, "POST", body=obj, query={"fieldManager": FIELD_MANAGER})
 
     async def update(self, obj: Object) -> Object:
-        """Replace. metadata.resourceVersion is the precondition: `Conflict` when somebody wrote in between."""
+        """Replace. metadata.resourceVersion is the precondition: `Conflict` where the object was written meanwhile."""
         return await self._json("update", kinds.kind_of(obj), kinds.ref_of(obj).path, "PUT", body=obj)
 
     async def merge(self, ref: Ref, patch: Object) -> Object:
@@ -229,7 +215,7 @@ class Client:
         )
 
     async def delete(self, ref: Ref, *, propagation: str = "Background") -> None:
-        """Delete that very object (`ref.uid`, when given, is a precondition). Not there any more is success."""
+        """Delete that very object (`ref.uid`, when given, is a precondition). Success where it does not exist."""
         body: Object = {"propagationPolicy": propagation}
         if ref.uid is not None:
             body["preconditions"] = {"uid": ref.uid}
@@ -335,7 +321,7 @@ class _Fenced:
 
 
 class _Translated:
-    """Turns transport errors into `Retry`."""
+    """Raises transport errors as `Retry`."""
 
     def __init__(self, what: str) -> None:
         self._what = what
@@ -345,7 +331,7 @@ class _Translated:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, TimeoutError):
-            raise Retry(f"{self._what}: no answer from the API server in time") from error
+            raise Retry(f"{self._what}: the request to the API server timed out") from error
         if isinstance(error, (aiohttp.ClientError, OSError)):
             raise Retry(f"{self._what}: {type(error).__name__}: {error}") from error
 
@@ -365,7 +351,7 @@ def _failure(response: aiohttp.ClientResponse, raw: bytes, what: str) -> KubeErr
 
 
 def _retry_after(response: aiohttp.ClientResponse) -> float | None:
-    """Seconds of the Retry-After header; the HTTP-date form is not used by Kubernetes and counts as absent."""
+    """Seconds of the Retry-After header; the HTTP-date form, which Kubernetes does not use, counts as absent."""
     try:
         return max(0.0, float(response.headers["Retry-After"]))
     except (KeyError, ValueError):
@@ -373,7 +359,7 @@ def _retry_after(response: aiohttp.ClientResponse) -> float | None:
 
 
 async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """Whole lines of any length (aiohttp's own line reader refuses lines above its buffer limit)."""
+    """Whole lines of any length (aiohttp's own line reader rejects lines above its buffer limit)."""
     rest = b""
     async for chunk in content.iter_any():
         *whole, rest = (rest + chunk).split(b"\n")

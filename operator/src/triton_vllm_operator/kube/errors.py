@@ -1,4 +1,4 @@
-"""What can go wrong in a call, in the words that the reconcile loop acts on."""
+"""The errors of a call to the API server, by what the reconcile loop does about them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class KubeError(Exception):
 
 @dataclass(eq=False)
 class Retry(KubeError):
-    """Nobody's fault, try again. `after`: seconds that the server asked for, None for the queue's own backoff."""
+    """A transient error. `after`: seconds of the Retry-After header; None for the queue's own backoff."""
 
     after: float | None = None
 
@@ -29,47 +29,47 @@ class Unauthorized(Retry):
 
 @dataclass(eq=False)
 class Expired(Retry):
-    """410: the resourceVersion of a watch or of a page is too old; list again."""
+    """410: the resourceVersion of a watch or of a page is too old."""
 
 
 @dataclass(eq=False)
 class Conflict(Retry):
-    """409: somebody else wrote first, owns the field, or the precondition (uid, resourceVersion) does not hold."""
+    """409: another writer was first, owns the field, or the precondition (uid, resourceVersion) does not hold."""
 
 
 @dataclass(eq=False)
 class NotLeader(Retry):
-    """The lease is not ours, or was not renewed in time: the write was not sent."""
+    """The lease is not held, or was not renewed in time: the write was not sent."""
 
 
 @dataclass(eq=False)
 class Terminal(KubeError):
-    """The same request will fail again: a human or a new spec has to change something."""
+    """The same request will fail again, until a user or a new spec changes something."""
 
 
 @dataclass(eq=False)
 class NotFound(Terminal):
-    """404: the object or its kind is not there (any more)."""
+    """404: the object or its kind does not exist."""
 
 
 @dataclass(eq=False)
 class Invalid(Terminal):
-    """400, 405, 413, 415 or 422: the API server or a policy refused the content.
+    """400, 405, 413, 415 or 422: the API server or a policy rejected the content.
 
-    And the 500 with which it answers a server-side apply that it cannot merge, such as a list with a key twice, or
-    cannot read, such as a quantity that is none.
+    And the 500 for a server-side apply that it cannot merge, such as a list with a duplicate key, or cannot read, such
+    as an invalid quantity.
     """
 
 
 @dataclass(eq=False)
 class Forbidden(Retry):
-    """403: a missing permission or a quota; or an admission webhook that does not answer.
+    """403: a missing permission or a quota; or an admission webhook that does not respond.
 
-    Retried, because a role, a quota or a webhook is mended without telling us.
+    Retried, because no event tells when a role, a quota or a webhook is fixed.
     """
 
 
-# Of Kubernetes' own messages; there is no reason code to go by.
+# From Kubernetes' own messages: there is no reason code.
 _CONTENT = ("failed to create typed patch object", "unable to convert unstructured object")
 _WEBHOOK = "failed calling webhook"
 

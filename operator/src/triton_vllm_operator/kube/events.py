@@ -1,4 +1,4 @@
-"""Events (events.k8s.io/v1) that people read with `kubectl describe`: one for each thing, repeats are counted."""
+"""Events (events.k8s.io/v1) for `kubectl describe`: one per reason and message, repeats are counted."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from triton_vllm_operator.kube.errors import Conflict, KubeError, NotFound
 
 log = logging.getLogger(__name__)
 
-NOTE_LIMIT = 1000  # characters; the API server refuses more than 1,024
-REMEMBERED = 4096  # events whose repeats are counted in memory
-# The API server forgets events after an hour (--event-ttl), and a repeat within this time changes nothing that a
-# person would want to know: it is counted and written with the first repeat after it.
+NOTE_LIMIT = 1000  # characters; the API server rejects more than 1,024
+MAXIMUM_COUNTED = 4096  # events whose repeats are counted in memory
+# The API server deletes events after an hour (--event-ttl). A repeat within this time is only counted, and written with
+# the first repeat after it.
 QUIET_S = 600.0
 
 
@@ -33,7 +33,7 @@ class _Seen:
 class EventRecorder:
     """Posts events about LLMDeployments.
 
-    The name of an event is made from what it says, so that a restarted operator, or the next leader, counts on
+    The name of an event is a hash of its content, so that a restarted operator, or the next leader, continues its count
     instead of posting it again. A failure to post is logged and never fails the reconcile.
     """
 
@@ -64,33 +64,33 @@ class EventRecorder:
             try:
                 await self._client.create(event)
             except Conflict:
-                await self._count_on(event, 2)
+                await self._update_count(event, 2)
             return
         try:
-            await self._count_on(event, seen.count)
+            await self._update_count(event, seen.count)
         except NotFound:  # it has expired
             await self._client.create(event)
 
-    async def _count_on(self, event: Object, count: int) -> None:
+    async def _update_count(self, event: Object, count: int) -> None:
         series = {"count": max(count, 2), "lastObservedTime": event["eventTime"]}
         await self._client.merge(kinds.ref_of(event), {"series": series})
 
     def _remember(self, name: str, seen: _Seen) -> None:
         self._seen[name] = seen
         self._seen.move_to_end(name)
-        while len(self._seen) > REMEMBERED:
+        while len(self._seen) > MAXIMUM_COUNTED:
             self._seen.popitem(last=False)
 
 
 def _event(about: Object, kind: str, reason: str, action: str, note: str, instance: str) -> Object:
     meta = about["metadata"]
-    said = "\0".join((meta["uid"], kind, reason, action, note))
+    content = "\0".join((meta["uid"], kind, reason, action, note))
     return {
         "apiVersion": kinds.EVENT.api_version,
         "kind": kinds.EVENT.kind,
         "metadata": {
             "namespace": meta["namespace"],
-            "name": f"{meta['name'][:200]}.{hashlib.sha256(said.encode()).hexdigest()[:16]}",
+            "name": f"{meta['name'][:200]}.{hashlib.sha256(content.encode()).hexdigest()[:16]}",
         },
         "eventTime": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         "reportingController": FIELD_MANAGER,

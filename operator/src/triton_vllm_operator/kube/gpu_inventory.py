@@ -1,6 +1,6 @@
-"""The nodes with their GPUs, and who holds those: listed when somebody asks.
+"""The nodes with their GPUs, and the pods that hold those, listed on demand.
 
-Neither is watched: the heartbeats of nodes never end, and most pods of a cluster are none of ours.
+Neither is watched: the heartbeats of nodes never end, and most pods of a cluster do not belong to LLMDeployments.
 """
 
 from __future__ import annotations
@@ -18,14 +18,17 @@ from triton_vllm_operator.kube.errors import Forbidden, KubeError, NotFound
 
 log = logging.getLogger(__name__)
 
-# Selected on the server; what is over or waits for a node holds nothing.
+# Selected on the server: pods that have ended or wait for a node hold nothing.
 _HOLDING = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"
 
 
 async def nodes(client: Client) -> list[Object]:
-    """Every node, with the GPUs that it publishes by DRA. Errors: KubeError of the lists.
+    """Every node, with the GPUs that it publishes by DRA.
 
-    ResourceSlices that are not served (before Kubernetes 1.34) or may not be listed say nothing; labels still do.
+    ResourceSlices that are not served (before Kubernetes 1.34) or may not be listed are left out; labels still count.
+
+    Raises:
+        KubeError: of the list of nodes.
     """
     found = await client.list_all(kinds.NODE)
     slices: list[dra.SliceDevices] = []
@@ -33,7 +36,7 @@ async def nodes(client: Client) -> list[Object]:
         async for page in client.pages(kinds.RESOURCE_SLICE, field_selector=f"spec.driver={dra.DRIVER}"):
             slices += [one for item in page.items if (one := dra.read_slice(item)) is not None]
     except (NotFound, Forbidden) as error:
-        log.debug("GPUs that are published by DRA are not known: %s", error)
+        log.debug("ResourceSlices cannot be listed: %s", error)
     return dra.with_devices(found, slices)
 
 
@@ -46,10 +49,10 @@ class Held:
 
 
 async def held(client: Client, scopes: Iterable[str | None], label_selector: str = "") -> Held:
-    """The holders in some namespaces; None is all.
+    """The pods that hold GPUs in some namespaces; None is all.
 
-    Of each page only the holders are kept, so that the memory does not grow with what else the pods are. What cannot
-    be listed is left out, and the answer is not complete then: it only explains, and nothing waits for a better one.
+    Of each page only these pods' GPUs are kept, so that memory does not grow with the size of the pods. What cannot be
+    listed is left out, and the result is not complete then: it serves for explanations only.
     """
     found: list[GPUPod] = []
     complete = False
@@ -60,5 +63,5 @@ async def held(client: Client, scopes: Iterable[str | None], label_selector: str
                 found += gpu_pods(page.items)
             complete = complete or namespace is None
         except KubeError as error:
-            log.info("who holds GPUs is not known of all namespaces: %s", error)
+            log.info("the pods of a namespace cannot be listed: %s", error)
     return Held(tuple(found), complete)

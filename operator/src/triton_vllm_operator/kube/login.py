@@ -1,4 +1,4 @@
-"""Where the API server is and who we are: in-cluster service account or kubeconfig."""
+"""The address of the API server and the credentials: in-cluster service account or kubeconfig."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NoLogin: type[Exception] = config.ConfigException
 
 
 def namespace(kubeconfig: str | None = None, context: str | None = None) -> str:
-    """The namespace of the kubeconfig's context, as kubectl takes it; "default" where it names none."""
+    """The namespace of the kubeconfig's context, as kubectl reads it; "default" where none is set."""
     contexts, current = config.list_kube_config_contexts(config_file=kubeconfig)
     chosen = next((one for one in contexts if one["name"] == context), current)
     return str(chosen["context"].get("namespace") or "default")
@@ -26,7 +26,8 @@ async def load(kubeconfig: str | None = None, context: str | None = None) -> Con
 
     The proxy is that of the kubeconfig, else of HTTPS_PROXY and NO_PROXY.
 
-    Errors: `kubernetes.aio.config.ConfigException` when none of them is usable.
+    Raises:
+        NoLogin: when none of them is usable.
     """
     configuration = Configuration()
     in_cluster = "KUBERNETES_SERVICE_HOST" in os.environ and not os.environ.get("KUBECONFIG")
@@ -41,7 +42,7 @@ async def load(kubeconfig: str | None = None, context: str | None = None) -> Con
 
 
 def _proxy_of_environment(server: str) -> str | None:
-    """URL of the proxy that the environment names for this server. Read once: aiohttp's `trust_env` reads the
+    """URL of the proxy for this server in the environment. Read once: aiohttp's `trust_env` reads the
     environment and ~/.netrc again for every request, a quarter of the operator's processor time."""
     there = urlsplit(server)
     proxy = getproxies().get(there.scheme)

@@ -1,7 +1,7 @@
-"""Keeps a store equal to the cluster: list, then watch, for ever, whatever the API server does.
+"""Keeps a store equal to the cluster: list, then watch, without end, whatever the API server does.
 
-kopf's watches are not used for the children, because kopf does not say when it lists again: an object that was
-deleted while a watch was broken would stay in any cache fed by it (see docs/adr/ on watches).
+kopf's watches are not used for the children, because kopf does not report when it lists again: an object that was
+deleted while a watch was broken would stay in any cache fed by it (see docs/adr/0001-watches.md).
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from triton_vllm_operator.kube.store import Place, Store
 
 log = logging.getLogger(__name__)
 
-# The server ends a watch after this long and the client gives up 5 s later, so a connection that is open but dead is
-# noticed within 20 s. A new request costs the server next to nothing: it goes on from the last version.
+# The server ends a watch after this long and the client times out 5 s later, so a half-open connection is noticed
+# within 20 s. A new request costs the server next to nothing: it continues from the last version.
 WATCH_S = 15
-# Everything is listed again this often, +-20 %: whatever a watch may have failed to tell is known after that.
+# Everything is listed again this often, +-20 %: whatever a watch may have missed is known after that.
 RELIST_S = 450.0
 LONGEST_BLIND_S = 600.0  # RELIST_S at its longest, and one watch that is under way
 RETRY = Backoff(0.5, 10.0)
@@ -33,9 +33,9 @@ RETRY = Backoff(0.5, 10.0)
 
 @dataclass
 class Health:
-    """When the loop last did something, in seconds of the event loop's clock.
+    """When the loop was last active, in seconds of the event loop's clock.
 
-    `turned`: it started a request or read an event, so it is not stuck. `heard`: the server answered well.
+    `turned`: it started a request or read an event, so it is not stuck. `heard`: the server responded without an error.
     """
 
     turned: float

@@ -1,7 +1,7 @@
-"""What the watches have seen of one kind, replaced whole on every list.
+"""The objects of one kind as the watches have seen them, replaced as a whole on every list.
 
 Objects are kept as JSON bytes and parsed when read: a tenth of the memory of live dicts, and a reader can never
-change what another one sees. managedFields are dropped: nobody reads them and they are a third of an object.
+change what another one sees. managedFields are dropped: they are unused and a third of an object.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Store:
         return len(self._entries)
 
     def subscribe(self, changed: Changed) -> None:
-        """`changed` gets the owner of each object that appears, changes or goes."""
+        """`changed` gets the owner of each object that is added, changed or deleted."""
         self._listeners.append(changed)
 
     def get(self, namespace: str, name: str) -> Object | None:
@@ -74,12 +74,12 @@ class Store:
             yield json.loads(entry.body)
 
     def put(self, obj: Object) -> Place:
-        """Keep an object as seen in a watch or in the answer to our own write; an older one is ignored."""
+        """Keep an object from a watch or from the response to our own write; an older one is ignored."""
         place = _place(obj)
         new, old = self._entry(obj), self._entries.get(place)
         if old is None or new.version > old.version:
             self._set(place, new)
-            self._tell(old, new)
+            self._notify(old, new)
         return place
 
     def drop(self, obj: Object) -> None:
@@ -89,30 +89,30 @@ class Store:
         if old is None or old.version > _version(obj):
             return
         self._unset(place)
-        self._tell(old, None)
+        self._notify(old, None)
 
     def version_of(self, namespace: str, name: str) -> int:
-        """resourceVersion of what is known under a name; 0 when nothing is."""
+        """resourceVersion of the object of that name; 0 where there is none."""
         entry = self._entries.get((namespace, name))
         return entry.version if entry else 0
 
     def forget(self, namespace: str, name: str, version: int) -> None:
-        """Drop what the API server has just denied, unless news of that name came after `version`."""
+        """Drop an object that the API server does not have any more, unless it was seen again after `version`."""
         entry = self._entries.get((namespace, name))
         if entry is not None and entry.version == version:
             self._unset((namespace, name))
-            self._tell(entry, None)
+            self._notify(entry, None)
 
     def keep(self, listed: set[Place], list_version: str, namespace: str | None = None) -> None:
-        """End of a list (of one namespace, or of all) whose objects were put: what is not in it is gone.
+        """End of a list (of one namespace, or of all) whose objects were put: objects that are not in it are dropped.
 
-        Except what was written after the list was taken: its own watch event will tell.
+        Except those that were written after the list was taken: the watch has their events.
         """
         for place, entry in list(self._entries.items()):
             in_scope = namespace is None or place[0] == namespace
             if in_scope and place not in listed and entry.version <= int(list_version):
                 self._unset(place)
-                self._tell(entry, None)
+                self._notify(entry, None)
 
     def _entry(self, obj: Object) -> _Entry:
         body = self._trim(obj)
@@ -136,7 +136,7 @@ class Store:
         if not places:
             del self._by_owner[entry.owner]
 
-    def _tell(self, old: _Entry | None, new: _Entry | None) -> None:
+    def _notify(self, old: _Entry | None, new: _Entry | None) -> None:
         # A relabelled object concerns both its old and its new owner.
         owners = {entry.owner for entry in (old, new) if entry is not None and entry.owner is not None}
         for listener in self._listeners:

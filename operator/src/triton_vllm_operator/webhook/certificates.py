@@ -1,7 +1,7 @@
 """The webhook's certificate: self-signed, made in this process, its key never on a disk and never in the cluster.
 
-It signs nothing but itself. So what the API server is told to trust (`caBundle`) is this certificate alone, and there
-is no key of an authority that somebody could steal. See docs/adr/0003-webhook.md.
+It signs only itself. So the `caBundle` has this certificate alone, and there is no key of an authority that could be
+stolen. See docs/adr/0003-webhook.md.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 BACKDATED = timedelta(hours=1)  # the API server's clock may be behind ours
-MOST = 16  # certificates in a bundle: of replicas that are gone, the oldest are dropped first
+MAXIMUM = 16  # certificates in a bundle: of deleted replicas, the oldest are dropped first
 _PEM = serialization.Encoding.PEM
 _NAME_LENGTH = 64  # the longest text of a name in a certificate
 
@@ -38,12 +38,12 @@ def make(hosts: Sequence[str], holder: str, lifetime: timedelta, now: datetime) 
     """A new certificate for servers named `hosts` (DNS names or IP addresses).
 
     Args:
-        holder: the process that has the key; only certificates of the same holder are replaced by it.
-        now: with time zone.
+        holder: the process that has the key; it replaces certificates of the same holder only.
+        now: with a time zone.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     name = _name(holder)
-    # The old and the new one of a holder have one name: by these a client finds the right one in the bundle.
+    # The old and the new one of a holder have the same name: by these a client finds the right one in the bundle.
     own = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
     signer = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
     made = (
@@ -71,9 +71,9 @@ def make(hosts: Sequence[str], holder: str, lifetime: timedelta, now: datetime) 
 
 
 def present(context: ssl.SSLContext, certificate: Certificate) -> None:
-    """Show this certificate in every handshake from now on. Connections that are open go on.
+    """Present this certificate in every handshake from now on. Open connections continue.
 
-    OpenSSL reads files only; this one has no name and is in memory.
+    OpenSSL reads files only; this one is unnamed and in memory.
     """
     with os.fdopen(os.memfd_create("webhook"), "wb") as file:
         file.write(certificate.certificate + certificate.key)
@@ -82,15 +82,15 @@ def present(context: ssl.SSLContext, certificate: Certificate) -> None:
 
 
 def bundle(live: bytes, ours: Iterable[Certificate], holder: str, now: datetime) -> bytes:
-    """What the API server shall trust: our certificates, and those of other replicas that have not expired.
+    """The caBundle: our certificates, and those of other replicas that have not expired.
 
     Args:
-        live: what it trusts now, as PEM; anything that is no certificate is dropped.
-        ours: all that this holder presents or is about to; its others go.
+        live: the present caBundle, as PEM; anything that is not a certificate is dropped.
+        ours: all that this holder presents or is about to present; its others are dropped.
     """
     others = [one for one in _read(live) if one.expires_at > now and one.holder != _name(holder)]
     own = [one for mine in ours for one in _read(mine.certificate)]
-    newest = sorted(others, key=lambda one: one.begins_at, reverse=True)[: MOST - len(own)]
+    newest = sorted(others, key=lambda one: one.begins_at, reverse=True)[: MAXIMUM - len(own)]
     kept = sorted([*newest, *own], key=lambda one: (one.begins_at, one.pem))
     return b"".join(one.pem for one in kept)
 
@@ -104,7 +104,7 @@ class _Trusted:
 
 
 def _read(pem: bytes) -> list[_Trusted]:
-    """Everything of it is read here: a damaged certificate is noticed only when its fields are looked at."""
+    """The certificates of a PEM text. All fields are read here: a damaged certificate is detected only then."""
     try:
         return [
             _Trusted(one.subject, one.not_valid_before_utc, one.not_valid_after_utc, one.public_bytes(_PEM))
@@ -115,7 +115,7 @@ def _read(pem: bytes) -> list[_Trusted]:
 
 
 def _name(holder: str) -> x509.Name:
-    """The end of a pod's name is what tells it from its siblings."""
+    """The end of a pod's name, which differs between the pods of a Deployment."""
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, holder[-_NAME_LENGTH:])])
 
 

@@ -1,8 +1,8 @@
-"""The HTTPS server of the validating webhook, and its certificate: renewed in time, told to the API server first.
+"""The HTTPS server of the validating webhook, and its certificate: renewed in time, registered before it is presented.
 
 Each replica has its own certificate and adds it to the `caBundle` of the chart's ValidatingWebhookConfiguration. A new
-one is presented only after it has been there for a while, and the old one leaves the bundle only after that: at every
-moment the API server trusts what it is shown.
+one is presented only after it has been there for a while, and the old one leaves the bundle only after that: the API
+server trusts the presented certificate at every moment.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from triton_vllm_operator.webhook.settings import WebhookSettings
 log = logging.getLogger(__name__)
 
 RETRY_S = 4.0  # after the first failure; it doubles up to the time between two checks
-STOP_S = 3.0  # how long reviews under way may finish: the API server waits no longer
+STOP_S = 3.0  # how long running reviews may take to finish: the API server waits no longer
 
 
 class Api(Protocol):
-    """The part of the client that is used."""
+    """The part of the client that the webhook uses."""
 
     async def find(self, kind: Kind, namespace: str | None, name: str) -> Object | None:
-        """One object, or None."""
+        """One object, or None where it does not exist."""
 
     async def apply(self, obj: Object, *, uid: str | None) -> Object:
         """Server-side apply."""
@@ -53,7 +53,7 @@ class Webhook:
     """One replica's server.
 
     Attributes:
-        registered: whether the API server was told the presented certificate; None before the first try has ended.
+        registered: whether the presented certificate is in the caBundle; None before the first try has ended.
     """
 
     client: Api
@@ -64,15 +64,15 @@ class Webhook:
     _holder: str = ""
     _presented: Certificate = field(init=False)
     _next: Certificate | None = None
-    _next_since: datetime | None = None  # since when the API server knows the next one
+    _next_since: datetime | None = None  # when the next one was registered
     _context: ssl.SSLContext = field(init=False)
     _runner: web.AppRunner | None = None
 
     async def start(self) -> int:
-        """Listen; the port."""
+        """Start listening; returns the port."""
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.minimum_version = ssl.TLSVersion.TLSv1_2
-        # A restarted container of the same pod takes the place of the one before it.
+        # A restarted container of the same pod replaces the certificate of the one before it.
         self._holder = f"{socket.gethostname()}:{self.settings.port}"
         self._presented = self._make()
         certificates.present(self._context, self._presented)
@@ -82,31 +82,33 @@ class Webhook:
         return port
 
     async def stop(self) -> None:
-        """Finish the reviews under way and close the port."""
+        """Finish running reviews and close the port."""
         if self._runner is not None:
             await self._runner.cleanup()
 
     async def run(self) -> None:
-        """Keep the certificate young and known. Never returns; cancel it."""
+        """Keep the certificate valid and registered. Never returns; cancel it."""
         failures = 0
         while True:
             try:
-                known = await self.turn()
+                registered = await self.turn()
                 failures = 0
-                if not known and self.registered is not False:
-                    log.warning("there is no %s: nothing is validated", self.settings.configuration)
+                if not registered and self.registered is not False:
+                    log.warning(
+                        "ValidatingWebhookConfiguration %s not found: nothing is validated", self.settings.configuration
+                    )
             except KubeError as error:
-                known = False
+                registered = False
                 failures += 1
-                log.warning("the API server was not told the webhook's certificate: %s", error)
-            self.registered = known
+                log.warning("the webhook's certificate was not registered: %s", error)
+            self.registered = registered
             retry = Backoff(RETRY_S, self.settings.check_s)
             await asyncio.sleep(retry.delay_s(failures - 1) if failures else self.settings.check_s)
 
     async def turn(self) -> bool:
-        """Make a new certificate when it is time, tell all that count, and present what was told long enough ago.
+        """Make a new certificate in time, register it, and present it once it was registered long enough ago.
 
-        Whether the API server was told: False where the chart's configuration is not there (any more).
+        Returns whether they are registered: False where the chart's configuration does not exist.
         """
         now = self.clock()
         if self._next is None and now >= self._presented.renew_at:
@@ -131,7 +133,7 @@ class Webhook:
         return certificates.make(self.settings.hosts, self._holder, lifetime, self.clock())
 
     async def _register(self, now: datetime) -> bool:
-        """Bring the bundle to what it shall be; False where there is no configuration.
+        """Write the caBundle; returns False where there is no configuration.
 
         The resourceVersion makes the write fail when another replica wrote meanwhile; the next try sees both.
         """
