@@ -48,7 +48,7 @@ async def test_what_somebody_else_made_meanwhile_keeps_all_its_fields_and_gets_n
     reason, message = ready(world)
     assert reason == "NameTaken"
     assert "Service team/a" in message
-    assert "somebody else" in message
+    assert "another owner" in message
 
 
 async def test_our_own_child_without_the_label_that_is_watched_is_made_whole(world: World) -> None:

@@ -76,7 +76,7 @@ def test_children_of_a_former_namesake_go_first() -> None:
             "LLMDeployment b",
         ),
         ({"labels": {"app.kubernetes.io/managed-by": "Helm"}}, "Helm"),
-        ({}, "somebody else"),
+        ({}, "another owner"),
     ],
 )
 def test_a_foreign_object_is_told_with_its_owner(metadata: dict[str, Any], owner: str | None) -> None:

@@ -1,4 +1,4 @@
-"""Which writes bring the children of an LLMDeployment to what is wanted."""
+"""The writes that bring the children of an LLMDeployment to their desired state."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ Object = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Apply:
-    """Server-side apply of one child over the live one with this uid; None: none of that name is known to be ours."""
+    """Server-side apply of one child over the live one with this uid; None: no child of that name is known."""
 
     obj: dict[str, Any]
     uid: str | None
@@ -30,28 +30,28 @@ Action = Apply | Delete
 
 
 def actions(
-    wanted: Sequence[dict[str, Any]], live: Iterable[Object], owner_uid: str, in_use: frozenset[str]
+    desired: Sequence[dict[str, Any]], live: Iterable[Object], owner_uid: str, in_use: frozenset[str]
 ) -> list[Action]:
-    """The writes, in order: leftovers of a former namesake, then applies, then what is no longer wanted.
+    """The writes, in order: deletions of a former namesake's children, then applies, then other deletions.
 
     Args:
-        wanted: complete child objects, in the order in which they are to be applied.
+        desired: complete child objects, in the order in which they are to be applied.
         live: live objects with our labels.
         owner_uid: uid of the LLMDeployment.
-        in_use: names of the model repositories that pods mount or may yet mount; they stay.
+        in_use: names of the model repositories that pods mount or may still mount; they are not deleted.
     """
     former = [o for o in live if not _owned(o, owner_uid)]
     ours = {_identity(o): o for o in live if _owned(o, owner_uid)}
-    asked = {_identity(o) for o in wanted}
+    kept = {_identity(o) for o in desired}
     return [
         *(Delete(o, "belongs to a deleted LLMDeployment of the same name") for o in former if not _going(o)),
-        *(Apply(o, _uid(ours.get(_identity(o)))) for o in wanted if _needs_apply(o, ours.get(_identity(o)))),
-        *(Delete(o, "is no longer wanted") for key, o in ours.items() if key not in asked and _spare(o, in_use)),
+        *(Apply(o, _uid(ours.get(_identity(o)))) for o in desired if _needs_apply(o, ours.get(_identity(o)))),
+        *(Delete(o, "is not desired any more") for key, o in ours.items() if key not in kept and _spare(o, in_use)),
     ]
 
 
-def _needs_apply(wanted: dict[str, Any], live: Object | None) -> bool:
-    return live is None or not holds(live, wanted)
+def _needs_apply(desired: dict[str, Any], live: Object | None) -> bool:
+    return live is None or not holds(live, desired)
 
 
 def _uid(live: Object | None) -> str | None:
@@ -75,7 +75,7 @@ def _identity(obj: Object) -> tuple[str, str]:
 
 
 def foreign_owner(obj: Object, owner_uid: str) -> str | None:
-    """Whose a live object with a child's name is, when it is not ours: a phrase for a message, else None."""
+    """The owner of a live object with a child's name, as a phrase for a message; None where it is the LLMDeployment."""
     if _owned(obj, owner_uid):
         return None
     meta = obj["metadata"]
@@ -83,4 +83,4 @@ def foreign_owner(obj: Object, owner_uid: str) -> str | None:
     if owner is not None:
         return f"{owner['kind']} {owner['name']}"
     manager = meta.get("labels", {}).get(names.MANAGED_BY_LABEL)
-    return manager or "somebody else"
+    return manager or "another owner"

@@ -1,34 +1,34 @@
-"""Does a live object still hold everything that we want of it? Fields of other managers do not matter."""
+"""Whether a live object has drifted from its desired state. Fields of other managers do not count."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from triton_vllm_operator.api.quantity import parse
 
-# Below these keys texts are quantities, which the API server writes in its own canonical form.
+# Below these keys strings are quantities, which the API server writes in its own canonical form.
 _QUANTITY_PARENTS = {"requests", "limits"}
 _QUANTITY_KEYS = {"sizeLimit"}
-# Maps that belong to one manager as a whole: one more key in a selector and it selects nothing.
+# Maps that belong to one manager as a whole: with one more key a selector selects nothing.
 _WHOLE = {"selector"}
 
 
-def holds(live: Any, wanted: Any, *, quantity: bool = False) -> bool:
-    """True when every field of `wanted` is in `live` with the same value.
+def holds(live: Any, desired: Any, *, quantity: bool = False) -> bool:
+    """Whether every field of `desired` is in `live` with the same value.
 
     Args:
         live: as the API server returns it.
-        wanted: what was or would be applied.
-        quantity: texts at this place are quantities.
+        desired: as it was or would be applied.
+        quantity: strings at this place are quantities.
     """
-    if isinstance(wanted, Mapping):
+    if isinstance(desired, Mapping):
         return isinstance(live, Mapping) and all(
-            _same_field(live, key, value, quantity=quantity) for key, value in wanted.items()
+            _same_field(live, key, value, quantity=quantity) for key, value in desired.items()
         )
-    if isinstance(wanted, Sequence) and not isinstance(wanted, str):
-        return isinstance(live, Sequence) and _list_holds(live, wanted)
+    if isinstance(desired, Sequence) and not isinstance(desired, str):
+        return isinstance(live, Sequence) and _list_holds(live, desired)
     if quantity:
-        return _same_quantity(live, wanted)
-    return bool(live == wanted)
+        return _same_quantity(live, desired)
+    return bool(live == desired)
 
 
 def _same_field(live: Mapping[str, Any], key: str, value: Any, *, quantity: bool) -> bool:
@@ -40,15 +40,15 @@ def _same_field(live: Mapping[str, Any], key: str, value: Any, *, quantity: bool
     return holds(live[key], value, quantity=below or key in _QUANTITY_KEYS)
 
 
-def _list_holds(live: Sequence[Any], wanted: Sequence[Any]) -> bool:
-    if all(isinstance(item, Mapping) for item in wanted):
+def _list_holds(live: Sequence[Any], desired: Sequence[Any]) -> bool:
+    if all(isinstance(item, Mapping) for item in desired):
         # Lists of objects are merged: other managers may add items (an injected sidecar), in any order.
-        return all(any(holds(candidate, item) for candidate in live) for item in wanted)
-    return list(live) == list(wanted)
+        return all(any(holds(candidate, item) for candidate in live) for item in desired)
+    return list(live) == list(desired)
 
 
-def _same_quantity(live: Any, wanted: Any) -> bool:
+def _same_quantity(live: Any, desired: Any) -> bool:
     try:
-        return parse(live) == parse(wanted)
+        return parse(live) == parse(desired)
     except ValueError:
-        return bool(live == wanted)
+        return bool(live == desired)

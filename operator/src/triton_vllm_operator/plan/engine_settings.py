@@ -1,4 +1,4 @@
-"""From the ``engine`` block of an LLMDeployment to the planner's settings: every argument that moves the plan."""
+"""The planner's settings from `spec.engine` of an LLMDeployment: every argument that changes the plan."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from triton_vllm_operator.capacity.memory.engine_settings import Speculation
 from triton_vllm_operator.catalog.argument_table import Argument, JSONType
 from triton_vllm_operator.catalog.argument_values import has_valid_type, type_names, violated_bound
 
-#: Fields of ``spec.engine`` that the planner takes under the same name.
+# Fields of `spec.engine` that the planner takes under the same name.
 _FIELDS = (
     "pipeline_parallel_size", "max_model_len", "gpu_memory_utilization", "max_num_batched_tokens", "max_num_seqs",
     "block_size", "quantization", "enable_prefix_caching", "enable_chunked_prefill",
 )  # fmt: skip
-#: Arguments of ``spec.engine.extraArgs`` that the planner takes under the same name, with their type.
+# Arguments of `spec.engine.extraArgs` that the planner takes under the same name, with their type.
 _EXTRA: dict[str, JSONType] = {
     "enable_expert_parallel": "bool", "kv_cache_memory_bytes": "int", "num_gpu_blocks_override": "int",
     "disable_hybrid_kv_cache_manager": "bool", "async_scheduling": "bool", "max_cudagraph_capture_size": "int",
@@ -27,7 +27,11 @@ _METHODS: dict[str, Speculation] = {"ngram": "ngram", "eagle": "eagle", "eagle3"
 
 
 def engine_settings(engine: EngineSpec, engine_version: str) -> EngineSettings:
-    """The planner's settings. Raises :class:`ShapeError` for an argument of the wrong type."""
+    """The planner's settings.
+
+    Raises:
+        ShapeError: for an argument of the wrong type.
+    """
     values: dict[str, Any] = {name: getattr(engine, name) for name in _FIELDS}
     values |= {name: _typed(name, value, _EXTRA[name]) for name, value in engine.extra_args.items() if name in _EXTRA}
     return EngineSettings(
@@ -50,7 +54,7 @@ def _typed(name: str, value: Any, expected: JSONType) -> Any:
 
 
 def _speculation(given: Any) -> dict[str, Any]:
-    """``speculative_config`` of the engine: the method, and how many tokens it proposes."""
+    """The planner's fields of `speculative_config`: the method, and the number of tokens that it proposes."""
     if given is None:
         return {}
     if not isinstance(given, Mapping):

@@ -1,4 +1,4 @@
-"""Who holds the GPUs on which a pod of an LLMDeployment may land, and whose priority would have to give way."""
+"""Which pods hold the GPUs that a pod of an LLMDeployment may use, and which priority would preempt enough of them."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from triton_vllm_operator.plan.gpu_selection import schedulable_nodes
 def gpu_use(
     llm: LLMDeployment, nodes: Sequence[Mapping[str, Any]], holders: Iterable[GPUPod], *, complete: bool
 ) -> GPUUse:
-    """Count the GPUs of each class, the free ones, and who holds the rest.
+    """The GPUs of each class, the free ones, and the pods that hold the others.
 
     Args:
         nodes: Node objects of the cluster.
         holders: pods on these nodes.
-        complete: whether that is all of them.
+        complete: whether these are all of them.
     """
     resource = llm.spec.resources.gpu.resource_name
-    there = schedulable_nodes(llm, nodes)
-    uses = usage_by_class(there, holders, resource)
+    schedulable = schedulable_nodes(llm, nodes)
+    uses = usage_by_class(schedulable, holders, resource)
     return GPUUse(
         resource=resource,
         offered=sum(allocatable_gpus(node, resource) for node in nodes),
-        largest_node=max((allocatable_gpus(node, resource) for node in there), default=0),
-        classes=[_told(use) for use in uses],
-        yields=min((at for use in uses if (at := _yields(llm, use)) is not None), default=None),
-        by_dra=sum(allocatable_gpus(node, resource) for node in there if is_dra_only(node, resource)),
+        largest_node=max((allocatable_gpus(node, resource) for node in schedulable), default=0),
+        classes=[_class_of_gpus(use) for use in uses],
+        yields=min((at for use in uses if (at := _preemptible_priority(llm, use)) is not None), default=None),
+        by_dra=sum(allocatable_gpus(node, resource) for node in schedulable if is_dra_only(node, resource)),
         complete=complete,
     )
 
 
-def _told(use: ClassUsage) -> ClassOfGPUs:
+def _class_of_gpus(use: ClassUsage) -> ClassOfGPUs:
     held: Counter[tuple[str, str, str, int]] = Counter()
     for one in use.pods:
         kind, name = ("LLMDeployment", one.deployment) if one.deployment else ("pod", one.pod)
@@ -55,10 +55,10 @@ def _told(use: ClassUsage) -> ClassOfGPUs:
     )
 
 
-def _yields(llm: LLMDeployment, use: ClassUsage) -> int | None:
+def _preemptible_priority(llm: LLMDeployment, use: ClassUsage) -> int | None:
     """The lowest priority such that one node has room for a pod without the pods of this priority and lower ones.
 
-    Pods of the same LLMDeployment do not count: they would only change places.
+    Pods of the same LLMDeployment do not count: preempting them would not help.
     """
     own = (llm.namespace, llm.name)
     room = {name: free - llm.gpus_per_pod for name, free in use.free.items()}
