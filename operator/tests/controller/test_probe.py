@@ -138,6 +138,6 @@ async def test_a_token_proves_a_pod_and_an_endless_answer_does_not(monkeypatch: 
     async with asking(answer(b'{"num_output_tokens": 1}'), monkeypatch) as pods:
         assert await pods.ask("127.0.0.1", "m") == ""
     async with asking(without_end, monkeypatch) as pods:
-        assert (await pods.ask("127.0.0.1", "m")).startswith("an answer without num_output_tokens")
+        assert (await pods.ask("127.0.0.1", "m")).startswith("a response without num_output_tokens")
     async with asking(silence, monkeypatch) as pods:
         assert (await pods.ask("127.0.0.1", "m")).startswith("no response within")
