@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from triton_vllm_operator.api import kinds, names
@@ -13,11 +12,10 @@ from triton_vllm_operator.api.kinds import Object
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.cli.common import cluster
 from triton_vllm_operator.cli.common.errors import InputError
-from triton_vllm_operator.desired import pod, repository
-from triton_vllm_operator.kube import gpu_inventory, login
+from triton_vllm_operator.kube import gpu_inventory, login, observe
 from triton_vllm_operator.kube.client import Client
 from triton_vllm_operator.kube.errors import Forbidden
-from triton_vllm_operator.observed import findings, needs, pods
+from triton_vllm_operator.observed import findings
 from triton_vllm_operator.observed.gpu_shortage import GPUUse
 from triton_vllm_operator.observed.observation import Observation
 from triton_vllm_operator.plan.autoconfig import recorded
@@ -146,14 +144,7 @@ async def _observe(client: Client, llm: LLMDeployment) -> Observation:
     selector = f"{names.INSTANCE_LABEL}={llm.name}"
     live = await client.list_all(kinds.POD, llm.namespace, label_selector=selector)
     deployment = await client.find(kinds.DEPLOYMENT, llm.namespace, llm.name)
-    states = pods.read_all(live, pod.CONTAINER)
-    seen = Observation(llm, deployment, states, repository.content_hash(llm))
-    if needs.waits_for_gpu(seen):
-        seen = replace(seen, gpu_use=await _gpu_use(client, llm))
-    waiting = needs.pods_in_creation(seen)
-    events_by_pod = await asyncio.gather(*(client.events_of(llm.namespace, one.uid) for one in waiting))
-    errors = {one.name: needs.mount_error(events) for one, events in zip(waiting, events_by_pod, strict=True)}
-    return replace(seen, mount_errors=errors)
+    return await observe.observation(client, llm, deployment, live, lambda: _gpu_use(client, llm))
 
 
 async def _gpu_use(client: Client, llm: LLMDeployment) -> GPUUse | None:

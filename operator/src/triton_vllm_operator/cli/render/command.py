@@ -14,7 +14,8 @@ from triton_vllm_operator.cli.common import deployments, manifests
 from triton_vllm_operator.cli.common.errors import InputError
 from triton_vllm_operator.cli.common.options import HubModel, ModelDir, ServingImage, ShapeFile, failure
 from triton_vllm_operator.cli.common.shape_options import ShapeOptions
-from triton_vllm_operator.cli.render.objects import ModelAndGPU, OperatorSettings, objects
+from triton_vllm_operator.cli.render.objects import ModelAndGPU, objects
+from triton_vllm_operator.desired.pod_settings import PodSettings
 
 
 def render(
@@ -45,9 +46,9 @@ def render(
             if gpu is None:
                 raise InputError("give --gpu PRODUCT with the model")
             cluster = ModelAndGPU(given.read(), replace(gpu_by_product(gpu), per_node=gpus))
-        operator = OperatorSettings(namespace, serving_image, operator_image)
+        settings = PodSettings(serving_image=serving_image, operator_image=operator_image)
         today = datetime.now(UTC).date()
-        found = [obj for llm in deployments.read(filename) for obj in objects(llm, operator, cluster, today)]
+        found = [obj for llm in deployments.read(filename) for obj in objects(llm, namespace, settings, cluster, today)]
     except (InputError, ShapeError) as error:
         raise failure(error) from None
     typer.echo(manifests.to_yaml(found), nl=False)

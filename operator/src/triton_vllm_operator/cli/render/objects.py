@@ -13,20 +13,12 @@ from triton_vllm_operator.capacity import GPUClass, ModelShape
 from triton_vllm_operator.cli.common.deployments import PlanRequest, decide, node, validated
 from triton_vllm_operator.cli.common.errors import DoesNotFitError
 from triton_vllm_operator.desired.children import children
-from triton_vllm_operator.desired.inputs import Defaults
 from triton_vllm_operator.desired.inspect_pod import inspect_pod
+from triton_vllm_operator.desired.pod_settings import PodSettings
 from triton_vllm_operator.plan import inspection, verdict
 from triton_vllm_operator.plan.autoconfig import empty_autoconfig
+from triton_vllm_operator.plan.model_resolution import planning_disabled
 from triton_vllm_operator.plan.validation import ValidatedSpec
-
-
-@dataclass(frozen=True, slots=True)
-class OperatorSettings:
-    """Settings of the operator that change the objects, as the chart sets them."""
-
-    namespace: str = "default"
-    serving_image: str | None = None
-    operator_image: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +30,27 @@ class ModelAndGPU:
 
 
 def objects(
-    obj: Mapping[str, Any], operator: OperatorSettings, cluster: ModelAndGPU | None, today: date
+    obj: Mapping[str, Any], namespace: str, settings: PodSettings, cluster: ModelAndGPU | None, today: date
 ) -> list[dict[str, Any]]:
     """The inspection pod, where the operator would create one, and the children of one LLMDeployment.
 
-    Without `cluster`, nothing is chosen that the spec leaves open.
+    Args:
+        namespace: of a manifest that does not set one.
+        settings: of the operator.
+        cluster: without it, nothing is chosen that the spec leaves open.
 
     Raises:
         InputError: the operator would reject the LLMDeployment, or apply nothing because it does not fit.
     """
-    spec = validated(obj, operator.namespace, operator.serving_image, today)
+    spec = validated(obj, namespace, settings.serving_image, today)
     llm = spec.llm.with_chosen(_chosen(spec, obj.get("status"), cluster))
-    return [*_inspection(spec.llm, operator), *children(llm, spec.image, Defaults())]
+    return [*_inspection(spec.llm, settings), *children(llm, spec.image, settings.defaults)]
 
 
-def _inspection(llm: LLMDeployment, operator: OperatorSettings) -> Iterator[dict[str, Any]]:
-    if operator.operator_image is not None and llm.spec.planning.mode != "Off":
-        yield inspection.with_attempt(inspect_pod(llm, operator.operator_image, "", Defaults()), 0)
+def _inspection(llm: LLMDeployment, settings: PodSettings) -> Iterator[dict[str, Any]]:
+    if settings.operator_image is not None and planning_disabled(llm, settings.operator_image) is None:
+        pod = inspect_pod(llm, settings.operator_image, settings.operator_image_pull_policy, settings.defaults)
+        yield inspection.with_attempt(pod, 0)
 
 
 def _chosen(spec: ValidatedSpec, status: object, cluster: ModelAndGPU | None) -> Chosen:
