@@ -174,7 +174,7 @@ def test_a_breach_of_the_style_is_found_in_documents_and_docstrings(tmp_path: Pa
 
 def test_plain_english_and_code_in_documents_are_not_breaches(tmp_path: Path) -> None:
     text = "There is no pod. It is no longer used. Most of the pods start a pod. At most 8 tokens per request.\n"
-    assert found_in(tmp_path, "page.md", f"{text}`said`\n\n``\nis no model\n``\n") == []
+    assert found_in(tmp_path, "page.md", f"{text}`said`\n\n```\nis no model\n```\n") == []
     assert found_in(tmp_path, "module.py", f'"""{text}"""\n') == []
 
 
