@@ -17,7 +17,6 @@ API = "operator/src/triton_vllm_operator/api/"
 ALLOWED = {
     "initialize execute finalize auto_complete_config": "called by Triton's Python backend",
     "do_GET do_HEAD log_message protocol_version": "called by http.server",
-    "Process": "called by Python's forkserver",
     "triton_vllm_spent": "called through vLLM's collective_rpc",
     "kv_cache_tokens concurrency_at_max_model_len": "fields of the engine report, written by their names",
     "pytest_collection_modifyitems pytest_runtest_makereport pytestmark": "called by pytest",

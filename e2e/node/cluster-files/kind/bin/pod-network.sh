@@ -1,7 +1,7 @@
 #!/bin/bash
 # Give the node's pods a bridge on the node's own podCIDR. The kubelet starts no pod before this file exists, and it
 # is written only once kube-proxy has programmed the kubernetes Service: a pod that starts earlier (CoreDNS) sends its
-# first packets to an address that nobody translates yet, and hangs half a minute.
+# first packets to an address that is not translated yet, and hangs half a minute.
 set -u
 target=/etc/cni/net.d/10-bridge.conflist
 [ -e "$target" ] && exit 0
