@@ -23,7 +23,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if .Values.image.digest }}{{ .Values.image.repository }}@{{ .Values.image.digest }}{{ else }}{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}{{ end }}
 {{- end }}
 
-{{- /* What the operator does with the objects of the namespaces that it serves. Each rule with its reason. */ -}}
+{{- /* Rules for the namespaces that the operator serves, each with its reason. */ -}}
 {{- define "operator.rules" -}}
 # The custom resources: read; only their status is written.
 - apiGroups: [serving.triton-vllm.dev]
@@ -32,21 +32,21 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - apiGroups: [serving.triton-vllm.dev]
   resources: [llmdeployments/status]
   verbs: [patch]
-# The children: made and kept by server-side apply (create and patch), deleted when no longer wanted; get looks
-# whether an object of another owner has a child's name.
+# The children: created and updated by server-side apply (create and patch), deleted when the spec no longer has them.
+# get checks whether another object has the name of a child.
 {{ include "operator.childRules" . }}
-# The serving pods: why they do not run. And, while one of them finds no GPU, which pods hold those.
+# The serving pods: why they do not run. While one of them waits for a GPU, also which pods use the GPUs.
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch]
 {{- if .Values.planning.enabled }}
-# The short pods that read a model before serving pods may hold GPUs: made whole, deleted when read, never changed. This
-# is no more than the right to create and delete Deployments, above, already gives in the same namespaces: whoever may
-# make pods there may mount the Secrets there. Without it (planning.enabled: false) nothing is planned.
+# Inspection pods, which read a model before serving pods are created: created, and deleted when they have ended, never
+# updated. This grants no more than the right to create and delete Deployments, above, in the same namespaces: who may
+# create pods there can mount the Secrets there. Without it (planning.enabled: false) nothing is planned.
 - apiGroups: [""]
   resources: [pods]
   verbs: [create, delete]
-# Whether the claim of a pvc:// model has a volume: such a pod must not be the first one to use it.
+# Whether the claim of a pvc:// model is bound: an inspection pod must not be the first to use it.
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   verbs: [get]

@@ -182,7 +182,7 @@ def test_kubectl_explains_the_fields_of_requests(plane: ControlPlane) -> None:
     for words in ("apiKeySecretRef", "bearer token", "enabled", "port 9000", "extraArgs", "tool_call_parser"):
         assert words in output
     output = " ".join(plane.kubectl("explain", "llmdeployments.spec.sampling.defaults.temperature").split())
-    assert "0 always takes the most likely one" in output
+    assert "0 is greedy: always the most likely token." in output
 
 
 def test_the_crd_is_established_without_complaint(plane: ControlPlane) -> None:

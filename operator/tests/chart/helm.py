@@ -24,7 +24,7 @@ class Helm:
     home: Path
 
     def run(self, *arguments: str, values: Mapping[str, Any] | None = None) -> subprocess.CompletedProcess[str]:
-        """helm, with a values file made of `values` if there are any; its exit code and what it said."""
+        """Run helm, with a values file made of `values` if there are any; its exit code and output."""
         file = self.home / "values.json"
         if values is not None:
             file.write_text(json.dumps(values))

@@ -75,7 +75,7 @@ def test_every_inspection_pod_is_admitted(plane: ControlPlane, restricted: str, 
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"hostNetwork": True}, "hostNetwork=true"),
         ({"securityContext": {"runAsNonRoot": False}}, "runAsNonRoot != true"),
@@ -83,11 +83,11 @@ def test_every_inspection_pod_is_admitted(plane: ControlPlane, restricted: str, 
     ],
 )
 def test_the_namespace_does_refuse_a_pod_with_more_rights(
-    plane: ControlPlane, restricted: str, helm: Helm, change: Object, said: str
+    plane: ControlPlane, restricted: str, helm: Helm, change: Object, message: str
 ) -> None:
     pod = copy.deepcopy(helm.template(namespace=restricted).pod)
     pod["spec"].update(change)
     with pytest.raises(subprocess.CalledProcessError) as refused:
         admitted(plane, restricted, pod)
     assert 'violates PodSecurity "restricted' in refused.value.stderr
-    assert said in refused.value.stderr
+    assert message in refused.value.stderr

@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class Stuck(Exception):
-    """Nothing is scheduled and nobody can wake anybody."""
+    """Nothing is scheduled, and no task can wake another."""
 
 
 class JumpingSelector(selectors.SelectSelector):

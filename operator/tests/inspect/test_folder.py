@@ -29,9 +29,9 @@ def inspected(folder: Path, *more: str) -> InspectionResult:
     message = folder.parent / "termination-log"
     options = [f"--folder={folder}", "--told-as=pvc://models/llama", f"--message-file={message}", *more]
     status = main(options)
-    said = message.read_text()
-    assert len(said.encode()) <= MESSAGE_BYTES
-    outcome = decode_result(said)
+    text = message.read_text()
+    assert len(text.encode()) <= MESSAGE_BYTES
+    outcome = decode_result(text)
     assert (status == 0) == isinstance(outcome, InspectedModel)
     return outcome
 
