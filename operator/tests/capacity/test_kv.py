@@ -57,7 +57,6 @@ def test_llama_by_hand() -> None:
     # 32 layers x 8 heads x (128 + 128) x 2 bytes = 131,072 bytes a token; 16 tokens a block
     result = fill(samples.LLAMA_3_8B, 10 * GIB, max_model_len=8192)
     assert result.blocks == 10 * GIB // (131072 * 16)
-    assert result.blocks_per_request == 512
     assert result.concurrency == result.blocks / 512
     assert result.tokens == int(result.concurrency * 8192)
 
@@ -120,7 +119,7 @@ def test_an_mtp_layer_widens_the_groups_and_adds_state_blocks() -> None:
     plan = layout(shape.layers, settings, shape.draft_layers)
     result = capacity(plan, settings, int(24.05 * GIB))
     assert plan.block_size == 4192
-    assert result.blocks_per_request == 72
+    assert request_blocks(plan, settings, 262144) == 72
     assert result.concurrency == pytest.approx(6.4167, rel=0.003)
 
 

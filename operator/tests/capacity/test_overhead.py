@@ -8,7 +8,7 @@ import pytest
 
 from triton_vllm_operator.capacity import EngineSettings, ModelShape, gpu_by_product, plan, shape_from_config
 from triton_vllm_operator.capacity.memory.engine_settings import resolve
-from triton_vllm_operator.capacity.memory.overhead import Overhead, capture_sizes
+from triton_vllm_operator.capacity.memory.overhead import Interval, Overhead, baseline, capture_sizes
 
 from . import samples
 
@@ -114,3 +114,19 @@ def test_graphs_on_hopper_grow_with_layers_heads_and_captured_sizes() -> None:
 def test_tokens_cut_over_ranks_leave_no_more_logits_than_one_rank_has() -> None:
     eager: dict[str, Any] = {"enforce_eager": True, "max_num_batched_tokens": 2048}
     assert spent(tensor_parallel_size=2, **eager).activation.expected <= spent(**eager).activation.expected
+
+
+GIBIBYTES = {
+    1: ((0.05, 0.22, 0.45), (0.20, 0.51, 0.60)),
+    2: ((0.20, 0.54, 1.30), (0.40, 1.47, 1.60)),
+    8: ((0.20, 0.54, 1.30), (0.40, 1.47, 1.60)),
+}
+"""Ranks -> non-torch memory and CUDA context, each low, expected and high: measured on H100 and H200."""
+
+
+@pytest.mark.parametrize("ranks", GIBIBYTES)
+def test_memory_beside_torch_is_what_was_measured(ranks: int) -> None:
+    for field in ("tensor_parallel_size", "pipeline_parallel_size"):
+        settings = EngineSettings(**{field: ranks})  # type: ignore[arg-type]
+        found = plan(LLAMA, settings, H200).overhead.non_torch, baseline(settings)
+        assert found == tuple(Interval(*(int(gib * GIB) for gib in one)) for one in GIBIBYTES[ranks])

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.capacity.results import kv_high
 from triton_vllm_operator.capacity import (
     EngineSettings,
     Plan,
@@ -45,12 +46,12 @@ def test_weights_larger_than_the_card_do_not_fit() -> None:
 def test_a_cache_smaller_than_one_request_does_not_fit_and_names_the_length_that_would() -> None:
     answer = planned(samples.LLAMA_31_8B, 24)
     assert (answer.verdict, answer.reason) == ("DoesNotFit", "KVCacheTooSmall")
-    assert f"maxModelLen {answer.kv_high.estimated_max_len}" in answer.message
+    assert f"maxModelLen {kv_high(answer).estimated_max_len}" in answer.message
 
 
 def test_what_the_overhead_decides_is_tight_and_says_what_settles_it() -> None:
     roomy = planned(samples.LLAMA_31_8B, 24)
-    length = (roomy.kv_low.estimated_max_len + roomy.kv_high.estimated_max_len) // 2
+    length = (roomy.kv_low.estimated_max_len + kv_high(roomy).estimated_max_len) // 2
     answer = planned(samples.LLAMA_31_8B, 24, max_model_len=length)
     assert (answer.verdict, answer.reason) == ("Tight", "DecidedByOverhead")
     assert "maxModelLen" in answer.message
@@ -95,7 +96,7 @@ def test_state_models_need_a_block_for_each_sequence() -> None:
 def test_a_given_cache_size_is_taken_exactly() -> None:
     answer = planned(samples.LLAMA_31_8B, 80, kv_cache_memory_bytes=20 * GIB)
     assert answer.kv_bytes.low == answer.kv_bytes.high == 20 * GIB
-    assert answer.kv_low == answer.kv_high
+    assert answer.kv_low == answer.kv == kv_high(answer)
 
 
 def test_terms_add_up_to_what_is_requested() -> None:

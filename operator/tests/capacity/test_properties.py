@@ -78,7 +78,8 @@ def test_the_interval_is_ordered_and_fits_promises_its_worst_end(
     shape: ModelShape, engine: EngineSettings, gib: float
 ) -> None:
     answer = planned(shape, engine, gib)
-    assert answer.kv_low.blocks <= answer.kv.blocks <= answer.kv_high.blocks
+    assert answer.kv_bytes.low <= answer.kv_bytes.expected <= answer.kv_bytes.high
+    assert answer.kv_low.blocks <= answer.kv.blocks
     if answer.verdict == "Fits":
         assert answer.kv_low.fits_one_request
         assert answer.kv_low.concurrency >= 1

@@ -13,6 +13,7 @@ from triton_vllm_operator.capacity import (
     parse_header,
     shape_from_config,
 )
+from triton_vllm_operator.capacity.dtypes import SAFETENSORS_BITS
 from triton_vllm_operator.capacity.model.safetensors import MAX_HEADER_BYTES
 
 from .samples import LLAMA_3_8B, entry, header
@@ -87,3 +88,24 @@ def test_bytes_by_dtype_are_the_files_own() -> None:
     shape = shape_from_config({**LLAMA_3_8B, "num_hidden_layers": 1}, tensors)
     assert dict(shape.bytes_by_dtype) == {"BF16": 80, "F8_E4M3": 24}
     assert shape.weights_source == "safetensors"
+
+
+BITS = {
+    4: ["F4"],
+    6: ["F6_E2M3", "F6_E3M2"],
+    8: ["BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0"],
+    16: ["I16", "U16", "F16", "BF16"],
+    32: ["I32", "U32", "F32"],
+    64: ["I64", "U64", "F64"],
+}
+"""Bits per element: https://github.com/huggingface/safetensors, enum `Dtype`."""
+
+
+def test_every_dtype_of_the_format_has_its_size() -> None:
+    assert {dtype: bits for bits, dtypes in BITS.items() for dtype in dtypes} == SAFETENSORS_BITS
+
+
+@pytest.mark.parametrize(("bits", "dtypes"), BITS.items())
+def test_the_bytes_of_a_tensor_follow_from_its_dtype(bits: int, dtypes: list[str]) -> None:
+    for dtype in dtypes:
+        assert TensorInfo("w", dtype, (4, 6)).size_bytes == 24 * bits // 8

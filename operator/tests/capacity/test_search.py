@@ -19,6 +19,7 @@ from triton_vllm_operator.capacity import (
     shape_from_config,
     with_suggestions,
 )
+from triton_vllm_operator.capacity.memory import suggestions
 
 from . import samples
 
@@ -140,3 +141,46 @@ def test_without_any_fit_the_plan_says_why() -> None:
     card = replace(gpu_by_product("Tesla-T4"), per_node=1)
     chosen = choose(LARGE, EngineSettings(), card)
     assert plan(LARGE, chosen, card).verdict == "DoesNotFit"
+
+
+def share_suggested(shape: ModelShape, settings: EngineSettings, gpu: GPUClass) -> Any:
+    """The suggested gpuMemoryUtilization, or None."""
+    changes = [dict(one.changes) for one in with_suggestions(shape, settings, gpu).suggestions]
+    return next((one["engine.gpuMemoryUtilization"] for one in changes if "engine.gpuMemoryUtilization" in one), None)
+
+
+def longest_with(share: float, shape: ModelShape, gpu: GPUClass) -> int:
+    """The longest request that fits for certain with this share of the GPU."""
+    return plan(shape, EngineSettings(gpu_memory_utilization=share), gpu).kv_low.estimated_max_len
+
+
+@pytest.mark.parametrize(
+    ("shape", "gib", "share"), [(LARGE, 160, 0.95), (LARGE, 160, 0.96), (LARGE, 160, 0.97), (LLAMA, 20, 0.96)]
+)
+def test_the_lowest_share_that_fits_is_suggested(shape: ModelShape, gib: float, share: float) -> None:
+    gpu = gpu_of_memory(gib, (9, 0))
+    settings = EngineSettings(max_model_len=longest_with(share, shape, gpu))
+    assert share_suggested(shape, settings, gpu) == share
+
+
+@pytest.mark.parametrize(("shape", "gib", "highest"), [(LARGE, 160, 0.97), (LLAMA, 20, 0.96)])
+def test_no_share_is_suggested_beyond_97_percent_or_into_the_memory_of_the_context(
+    shape: ModelShape, gib: float, highest: float
+) -> None:
+    gpu = gpu_of_memory(gib, (9, 0))
+    settings = EngineSettings(max_model_len=longest_with(highest, shape, gpu) + 16)
+    assert plan(shape, replace(settings, gpu_memory_utilization=highest + 0.01), gpu).kv_low.fits_one_request
+    assert share_suggested(shape, settings, gpu) is None
+
+
+def test_a_suggestion_is_planned_once_per_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    planned: list[tuple[EngineSettings, GPUClass]] = []
+
+    def counting(shape: ModelShape, settings: EngineSettings, gpu: GPUClass) -> Any:
+        planned.append((settings, gpu))
+        return plan(shape, settings, gpu)
+
+    monkeypatch.setattr(suggestions, "plan", counting)
+    with_suggestions(LARGE, EngineSettings(max_model_len=32768), L40S, [L40S, H100])
+    unchanged = [one for one in planned if one == (EngineSettings(max_model_len=32768), L40S)]
+    assert len(unchanged) == 2  # itself, and with weights in FP8

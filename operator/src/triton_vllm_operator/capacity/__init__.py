@@ -14,7 +14,7 @@ from triton_vllm_operator.capacity.gpus.usage import ClassUsage, GPUPod, gpu_pod
 from triton_vllm_operator.capacity.memory.engine_settings import EngineSettings, Resolved, resolve
 from triton_vllm_operator.capacity.memory.overhead import Interval, Overhead
 from triton_vllm_operator.capacity.memory.planner import Plan, Suggestion, plan
-from triton_vllm_operator.capacity.memory.suggestions import choose, suggest, with_suggestions
+from triton_vllm_operator.capacity.memory.suggestions import choose, with_suggestions
 from triton_vllm_operator.capacity.model.from_config import shape_from_config
 from triton_vllm_operator.capacity.model.json_reader import parse_json_object
 from triton_vllm_operator.capacity.model.safetensors import TensorInfo, header_length, parse_header
@@ -48,7 +48,6 @@ __all__ = [
     "plan",
     "resolve",
     "shape_from_config",
-    "suggest",
     "usage_by_class",
     "with_suggestions",
 ]

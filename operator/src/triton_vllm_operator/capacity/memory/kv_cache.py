@@ -100,7 +100,6 @@ class KVResult:
     blocks: int
     tokens: int
     concurrency: float
-    blocks_per_request: int
     fits_one_request: bool
     needed_bytes: int
     estimated_max_len: int
@@ -327,7 +326,7 @@ def request_blocks(plan: KVLayout, settings: KVSettings, length: int) -> int:
 def capacity(plan: KVLayout, settings: KVSettings, available_bytes: Sequence[int] | int) -> KVResult:
     """Blocks, tokens and concurrency for the bytes available (one figure, or one per pipeline stage)."""
     if not plan.groups:
-        return KVResult(1, 0, 0.0, 0, True, 0, settings.max_model_len)
+        return KVResult(1, 0, 0.0, True, 0, settings.max_model_len)
     per_stage = _per_stage(available_bytes, len(plan.stage_block_bytes))
     if settings.blocks_override is not None:
         per_stage = [settings.blocks_override * size for size in plan.stage_block_bytes]
@@ -342,7 +341,6 @@ def capacity(plan: KVLayout, settings: KVSettings, available_bytes: Sequence[int
         blocks=blocks,
         tokens=_logged_tokens(plan, settings, blocks, concurrency),
         concurrency=concurrency,
-        blocks_per_request=needed,
         fits_one_request=usable > 0 and needed <= usable,
         needed_bytes=(needed + held_back) * plan.block_bytes,
         estimated_max_len=longest,

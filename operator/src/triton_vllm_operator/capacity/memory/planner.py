@@ -1,27 +1,33 @@
-"""The plan: what one GPU of a replica spends its memory on, and whether the model fits."""
+"""Plans one replica: what a GPU spends its memory on, and whether the model fits."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import ceil
-from typing import Any, Literal
+from typing import Any
 
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.capacity.gpus.products import GPUClass
 from triton_vllm_operator.capacity.memory.constraints import Refusal, refusal, uneven_pages
 from triton_vllm_operator.capacity.memory.engine_settings import EngineSettings, Resolved, resolve
+from triton_vllm_operator.capacity.memory.fit_checks import Budget, Verdict, judge
 from triton_vllm_operator.capacity.memory.kv_cache import KVLayout, KVResult, capacity, layout
-from triton_vllm_operator.capacity.memory.overhead import GIB, Interval, Overhead, baseline, overhead, weight_rounding
+from triton_vllm_operator.capacity.memory.overhead import Interval, Overhead, overhead, weight_rounding
 from triton_vllm_operator.capacity.memory.weights import Parallelism, stage_weights
 from triton_vllm_operator.capacity.model.shape import LayerShape, ModelShape
-
-Verdict = Literal["Fits", "Tight", "DoesNotFit"]
 
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """A change of settings, itself planned and proven to fit. ``changes`` are spec fields and their new values."""
+    """A change of settings that was itself planned and fits.
+
+    Attributes:
+        changes: fields of the spec with their new values.
+        message: the change in words.
+        verdict: of the plan with the change.
+        concurrency: requests of `max_model_len` tokens at once, with the change.
+    """
 
     changes: tuple[tuple[str, str | int | float], ...]
     message: str
@@ -29,7 +35,7 @@ class Suggestion:
     concurrency: float
 
     def to_json(self) -> dict[str, Any]:
-        """Plain form for a status."""
+        """Return the form that `status.plan.suggestions` holds."""
         return {
             "changes": dict(self.changes),
             "message": self.message,
@@ -40,7 +46,20 @@ class Suggestion:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The answer for one model, one set of settings and one GPU class. Bytes are per GPU, on the fullest rank."""
+    """The answer for one model, one set of settings and one GPU class.
+
+    Bytes are per GPU, on the rank with the most weights.
+
+    Attributes:
+        gpu: product of the GPU class.
+        total_bytes: memory of the GPU.
+        requested_bytes: `total_bytes` times `gpu_memory_utilization`.
+        kv_bytes: left for the KV cache; negative where weights and overhead take more than is requested.
+        resolved: the settings with the engine's defaults filled in.
+        layout: groups of the KV cache.
+        kv: what the expected `kv_bytes` give.
+        kv_low: what the low end of `kv_bytes` gives.
+    """
 
     verdict: Verdict
     reason: Reason
@@ -57,11 +76,10 @@ class Plan:
     layout: KVLayout
     kv: KVResult
     kv_low: KVResult
-    kv_high: KVResult
     suggestions: tuple[Suggestion, ...] = field(default=())
 
     def to_json(self) -> dict[str, Any]:
-        """Exactly what ``status.plan`` holds."""
+        """Return what `status.plan` holds."""
         return {
             "verdict": self.verdict,
             "reason": str(self.reason),
@@ -88,7 +106,13 @@ class Plan:
 
 
 def plan(shape: ModelShape, settings: EngineSettings, gpu: GPUClass) -> Plan:
-    """Plan one replica on GPUs of one class. Rules the engine would refuse on come back as the plan's reason."""
+    """Plan one replica on GPUs of one class.
+
+    Settings on which the engine would not start give a plan with the verdict DoesNotFit and the rule as its reason.
+
+    Raises:
+        ShapeError: the engine version is not known.
+    """
     resolved = resolve(shape, settings, gpu)
     refused = refusal(shape, settings, gpu, resolved)
     requested = ceil(gpu.memory_bytes * resolved.gpu_memory_utilization)
@@ -101,9 +125,12 @@ def plan(shape: ModelShape, settings: EngineSettings, gpu: GPUClass) -> Plan:
     weights = _weights(shape, settings, resolved)
     spent = overhead(shape, settings, resolved, gpu)
     available = _available(settings, requested, max(weights), spent.total, weight_rounding(shape, settings))
-    low, expected, high = (_capacity(kv_layout, resolved, settings, weights, bytes_, max(weights))
-                           for bytes_ in (available.low, available.expected, available.high))  # fmt: skip
-    verdict, reason, message = _judge(shape, settings, gpu, resolved, requested, available, (low, expected, high))
+    low, expected, high = (
+        _capacity(kv_layout, resolved, settings, weights, free)
+        for free in (available.low, available.expected, available.high)
+    )
+    budget = Budget(shape, settings, gpu, resolved, requested, available, low, expected, high)
+    verdict, reason, message = judge(budget)
     return Plan(
         verdict=verdict,
         reason=reason,
@@ -120,12 +147,11 @@ def plan(shape: ModelShape, settings: EngineSettings, gpu: GPUClass) -> Plan:
         layout=kv_layout,
         kv=expected,
         kv_low=low,
-        kv_high=high,
     )
 
 
 def draft_layers(shape: ModelShape, settings: EngineSettings) -> tuple[LayerShape, ...]:
-    """Layers that speculative decoding adds to the KV cache."""
+    """Return the layers that speculative decoding adds to the KV cache."""
     if settings.speculation == "mtp":
         return shape.draft_layers[:1] if shape.draft_layers else ()
     if settings.speculation in {"eagle", "draft_model"} and settings.draft_attention_layers:
@@ -144,8 +170,8 @@ def _weights(shape: ModelShape, settings: EngineSettings, resolved: Resolved) ->
     sizes = list(stage_weights(shape, parallel))
     sizes[-1] += settings.draft_weight_bytes
     if settings.speculation == "mtp":
-        sizes[-1] += sum(part.size_bytes // settings.tensor_parallel_size
-                         for layer in shape.draft_layers for part in layer.weights)  # fmt: skip
+        parts = (part for layer in shape.draft_layers for part in layer.weights)
+        sizes[-1] += sum(part.size_bytes // settings.tensor_parallel_size for part in parts)
     wide = resolved.dtype == "float32" and shape.quantization is None  # shapes hold weights in 16 bits
     return tuple(2 * size if wide else size for size in sizes)
 
@@ -164,115 +190,16 @@ def _capacity(
     settings: EngineSettings,
     weights: Sequence[int],
     available: int,
-    largest: int,
 ) -> KVResult:
+    """Return what `available` bytes on the rank with the most weights give; ranks with fewer have more left."""
     if settings.kv_cache_memory_bytes is not None:
         return capacity(kv_layout, resolved.kv, available)
-    return capacity(kv_layout, resolved.kv, [available + largest - size for size in weights])
-
-
-def _judge(
-    shape: ModelShape,
-    settings: EngineSettings,
-    gpu: GPUClass,
-    resolved: Resolved,
-    requested: int,
-    available: Interval,
-    results: tuple[KVResult, KVResult, KVResult],
-) -> tuple[Verdict, Reason, str]:
-    low, expected, high = results
-    start = _start_memory(settings, gpu, requested)
-    if start is not None and start[0] == "DoesNotFit":
-        return start
-    if available.high <= 0:
-        return _no_memory(shape, available, requested)
-    if not high.fits_one_request:
-        return _too_small(resolved, available, high)
-    states = _state_blocks(shape, resolved, expected)
-    if states is not None:
-        return states
-    if not low.fits_one_request:
-        return (
-            "Tight",
-            Reason.DECIDED_BY_OVERHEAD,
-            f"one request of {resolved.max_model_len} tokens fits only if the engine's start-up peak stays small: the "
-            f"KV cache gets {available.low / GIB:.2f} to {available.high / GIB:.2f} GiB and needs "
-            f"{expected.needed_bytes / GIB:.2f}; a lower maxModelLen or maxNumBatchedTokens settles it",
-        )
-    if start is not None:
-        return start
-    if settings.speculation in {"eagle", "draft_model"} and not settings.draft_weight_bytes:
-        return (
-            "Tight",
-            Reason.DRAFT_MODEL_UNKNOWN,
-            f"it fits without the weights of the {settings.speculation} model, whose size is not known here; "
-            "compare them with the KV cache that is left",
-        )
-    if shape.weights_incomplete:
-        return (
-            "Tight",
-            Reason.WEIGHTS_ESTIMATED,
-            f"it fits by the weights that config.json tells, but {shape.weights_incomplete}; "
-            "the safetensors headers of the checkpoint settle it",
-        )
-    return (
-        "Fits",
-        Reason.FITS,
-        f"{expected.tokens} tokens of KV cache: {expected.concurrency:.2f} requests of {resolved.max_model_len} tokens "
-        "at once before queueing",
-    )
-
-
-def _start_memory(settings: EngineSettings, gpu: GPUClass, requested: int) -> tuple[Verdict, Reason, str] | None:
-    if settings.device == "cpu" or settings.kv_cache_memory_bytes is not None:
-        return None
-    beside, context = gpu.memory_bytes - requested, baseline(settings)
-    if beside >= context.high:
-        return None
-    verdict: Verdict = "DoesNotFit" if beside < context.low else "Tight"
-    highest = 1 - (context.high / GIB + 0.05) / gpu.memory_gib
-    advice = f"use gpuMemoryUtilization {highest:.2f} or less" if highest >= 0.01 else "use a larger GPU"
-    return (
-        verdict,
-        Reason.UTILIZATION_TOO_HIGH,
-        f"the engine asks for {requested / GIB:.2f} of {gpu.memory_gib:.2f} GiB, but the CUDA context needs about "
-        f"{context.expected / GIB:.2f} GiB beside it; {advice}",
-    )
-
-
-def _no_memory(shape: ModelShape, available: Interval, requested: int) -> tuple[Verdict, Reason, str]:
-    return (
-        "DoesNotFit",
-        Reason.NO_KV_CACHE_MEMORY,
-        f"weights and start-up peak leave no memory for the KV cache ({-available.high / GIB:.2f} GiB short of "
-        f"{requested / GIB:.2f}); use more GPUs (tensorParallelSize), a quantized variant or a larger GPU",
-    )
-
-
-def _too_small(resolved: Resolved, available: Interval, high: KVResult) -> tuple[Verdict, Reason, str]:
-    return (
-        "DoesNotFit",
-        Reason.KV_CACHE_TOO_SMALL,
-        f"one request of {resolved.max_model_len} tokens needs {high.needed_bytes / GIB:.2f} GiB of KV cache and at "
-        f"most {available.high / GIB:.2f} GiB are left; maxModelLen {high.estimated_max_len} would fit at best",
-    )
-
-
-def _state_blocks(shape: ModelShape, resolved: Resolved, result: KVResult) -> tuple[Verdict, Reason, str] | None:
-    hybrid = shape.is_hybrid or shape.is_attention_free
-    if not hybrid or result.blocks >= resolved.max_num_seqs:
-        return None
-    return (
-        "DoesNotFit",
-        Reason.TOO_FEW_STATE_BLOCKS,
-        f"the model keeps one state block per request: maxNumSeqs {resolved.max_num_seqs} is more than the "
-        f"{result.blocks} blocks there are; use maxNumSeqs {max(result.blocks * 9 // 10, 1)} or less",
-    )
+    return capacity(kv_layout, resolved.kv, [available + max(weights) - size for size in weights])
 
 
 def _refused(refused: Refusal, settings: EngineSettings, gpu: GPUClass, resolved: Resolved, requested: int) -> Plan:
     nothing = Interval(0, 0, 0)
-    empty = KVResult(0, 0, 0.0, 0, False, 0, 0)
+    empty = KVResult(0, 0, 0.0, False, 0, 0)
     return Plan(
         verdict="DoesNotFit",
         reason=refused.reason,
@@ -289,5 +216,4 @@ def _refused(refused: Refusal, settings: EngineSettings, gpu: GPUClass, resolved
         layout=KVLayout((), (), resolved.block_size),
         kv=empty,
         kv_low=empty,
-        kv_high=empty,
     )
