@@ -1,5 +1,15 @@
+{{- define "operator.chart" -}}
+{{ .Values.nameOverride | default .Chart.Name }}
+{{- end }}
+
 {{- define "operator.name" -}}
-{{- if contains .Chart.Name .Release.Name }}{{ .Release.Name | trunc 53 | trimSuffix "-" }}{{ else }}{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 53 | trimSuffix "-" }}{{ end }}
+{{- $chart := include "operator.chart" . }}
+{{- if .Values.fullnameOverride }}{{ .Values.fullnameOverride | trunc 53 | trimSuffix "-" }}{{ else if contains $chart .Release.Name }}{{ .Release.Name | trunc 53 | trimSuffix "-" }}{{ else }}{{ printf "%s-%s" .Release.Name $chart | trunc 53 | trimSuffix "-" }}{{ end }}
+{{- end }}
+
+{{- /* Name of objects of the whole cluster. Releases that serve some namespaces may have one name in several. */ -}}
+{{- define "operator.clusterName" -}}
+{{- if .Values.namespaces }}{{ printf "%s-%s" .Release.Namespace (include "operator.name" .) }}{{ else }}{{ include "operator.name" . }}{{ end }}
 {{- end }}
 
 {{- /* Name of the webhook's Service; the certificate is for NAME.NAMESPACE.svc. */ -}}
@@ -8,7 +18,7 @@
 {{- end }}
 
 {{- define "operator.selector" -}}
-app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/name: {{ include "operator.chart" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
@@ -17,6 +27,29 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- /* The pods' security context: on OpenShift without the user and group, which its SCC assigns. */ -}}
+{{- define "operator.podSecurityContext" -}}
+{{- if .Capabilities.APIVersions.Has "security.openshift.io/v1" }}
+{{- toYaml (omit .Values.podSecurityContext "runAsUser" "runAsGroup" "fsGroup") }}
+{{- else }}
+{{- toYaml .Values.podSecurityContext }}
+{{- end }}
+{{- end }}
+
+{{- /* Wrong combinations of values, before anything is installed. */ -}}
+{{- define "operator.validate" -}}
+{{- if and .Values.rbac.create (not .Values.rbac.clusterRole) }}
+{{- if not .Values.namespaces }}{{ fail "rbac.clusterRole=false needs namespaces: list the namespaces to serve in the value namespaces." }}{{ end }}
+{{- if .Values.webhook.enabled }}{{ fail "rbac.clusterRole=false cannot be used with the webhook, whose configuration belongs to the whole cluster: set webhook.enabled=false." }}{{ end }}
+{{- if .Values.crds.enabled }}{{ fail "rbac.clusterRole=false cannot be used with the CRD, which belongs to the whole cluster: set crds.enabled=false and have it installed by a cluster administrator." }}{{ end }}
+{{- end }}
+{{- if and .Values.metrics.serviceMonitor.enabled (not .Values.metrics.service) }}{{ fail "metrics.serviceMonitor.enabled needs metrics.service: set metrics.service=true." }}{{ end }}
+{{- if and .Values.webhook.enabled (eq (int .Values.webhook.port) (int .Values.metrics.port)) }}{{ fail "webhook.port and metrics.port are the same: change one of them." }}{{ end }}
 {{- end }}
 
 {{- define "operator.image" -}}

@@ -40,7 +40,8 @@ def rendered(*values: str, kinds: Collection[str] = tuple(PLURALS), everywhere: 
     helm = binaries.build(binaries.HELM)["helm"]
     command = [str(helm), "template", RELEASE, str(CHART), "--namespace", SPACE]
     scope = () if everywhere else (f"namespaces={{{SPACE}}}",)
-    command += [word for value in (*scope, *values) for word in ("--set", value)]
+    own = ("rbac.aggregate=false",)  # those roles are for users
+    command += [word for value in (*scope, *own, *values) for word in ("--set", value)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     found = [obj for obj in yaml.load_all(done.stdout, yaml.CSafeLoader) if obj and obj["kind"] in kinds]
     return json.dumps(found)

@@ -47,7 +47,8 @@ def test_pods_are_made_and_deleted_but_never_changed_or_entered() -> None:
 def test_of_webhooks_only_the_charts_own_is_read_and_patched() -> None:
     rules = [rule for obj in json.loads(rights.rendered()) for rule in obj.get("rules", [])]
     [rule] = [rule for rule in rules if "validatingwebhookconfigurations" in rule["resources"]]
-    assert (rule["resourceNames"], rule["verbs"]) == ([f"{rights.RELEASE}-triton-vllm-operator"], ["get", "patch"])
+    configuration = f"{rights.SPACE}-{rights.RELEASE}-triton-vllm-operator"
+    assert (rule["resourceNames"], rule["verbs"]) == ([configuration], ["get", "patch"])
     assert "validatingwebhookconfigurations" not in {
         right.resource for right in rights.granted("webhook.enabled=false")
     }

@@ -54,8 +54,7 @@ def answers(hook: Installed, started: OperatorProcess) -> None:
 
 
 def post(hook: Installed, name: str, query: str = "", **spec: Any) -> Answer:
-    namespace = hook.name.removesuffix("-triton-vllm-operator")
-    return send(hook.plane, "POST", f"{kinds.LLM_DEPLOYMENT.path(namespace)}{query}", llm(name, **spec))
+    return send(hook.plane, "POST", f"{kinds.LLM_DEPLOYMENT.path(hook.namespace)}{query}", llm(name, **spec))
 
 
 def patch(view: View, name: str, change: Object, subresource: str | None = None) -> Answer:

@@ -25,6 +25,7 @@ class Installed:
 
     plane: ControlPlane
     name: str
+    namespace: str
     port: int
 
     @property
@@ -65,7 +66,7 @@ def installed(plane: ControlPlane, namespace: str) -> Iterator[Installed]:
     hook["clientConfig"] = {"url": f"https://127.0.0.1:{port}{PATH}"}
     code, answer = plane.request("POST", kinds.WEBHOOKS.path(), obj)
     assert code == 201, answer
-    made = Installed(plane, obj["metadata"]["name"], port)
+    made = Installed(plane, obj["metadata"]["name"], namespace, port)
     yield made
     plane.request("DELETE", made.path)
 

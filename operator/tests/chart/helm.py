@@ -70,6 +70,14 @@ class Rendered:
         return found
 
     @property
+    def cluster_role(self) -> Object:
+        """The operator's own ClusterRole; the others are aggregated to those of users."""
+        (found,) = [
+            role for role in self.of("ClusterRole") if not role["metadata"]["name"].endswith(("-view", "-edit"))
+        ]
+        return found
+
+    @property
     def pod(self) -> Object:
         """Template of the operator's pods."""
         template: Object = self.one("Deployment")["spec"]["template"]

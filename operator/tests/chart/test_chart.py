@@ -41,8 +41,34 @@ EVERY_VALUE: dict[str, Any] = {
     "priorityClassName": "system-cluster-critical",
     "podLabels": {"team": "platform"},
     "podAnnotations": {"upgraded": "once"},
-    "metrics": {"service": False},
+    "metrics": {"service": False, "port": 8088, "podMonitor": {"enabled": True, "labels": {"release": "prometheus"}}},
+    "rbac": {"create": True, "clusterRole": True, "aggregate": False},
+    "nameOverride": "llm",
+    "fullnameOverride": "llm-operator",
+    "commonLabels": {"cost-center": "42"},
+    "podSecurityContext": {"runAsUser": 1234},
+    "securityContext": {"privileged": False},
+    "extraArgs": ["--no-leader-election"],
+    "extraEnv": [{"name": "NO_PROXY", "value": "10.0.0.0/8"}],
+    "extraVolumes": [{"name": "ca", "configMap": {"name": "ca"}}],
+    "extraVolumeMounts": [{"name": "ca", "mountPath": "/etc/ssl/own", "readOnly": True}],
+    "hostNetwork": True,
+    "dnsPolicy": "Default",
+    "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}],
+    "podDisruptionBudget": {"enabled": True, "maxUnavailable": "50%"},
+    "networkPolicy": {"enabled": True, "apiServerPorts": [8443]},
+    "services": {"ipFamilyPolicy": "PreferDualStack"},
+    "test": {"generateURL": "http://qwen:8000/v2/models/qwen/generate"},
 }
+NEEDS: dict[str, dict[str, Any]] = {
+    "rbac.create": {"rbac": {"create": False}},
+    "rbac.clusterRole": {
+        "rbac": {"clusterRole": False}, "namespaces": ["a"], "webhook": {"enabled": False}, "crds": {"enabled": False},
+    },
+    "podDisruptionBudget.maxUnavailable": {"podDisruptionBudget": {"enabled": True, "maxUnavailable": "50%"}},
+    "networkPolicy.apiServerPorts": {"networkPolicy": {"enabled": True, "apiServerPorts": [8443]}},
+}  # fmt: skip
+"""Values that change something only together with others."""
 
 
 def test_lint_has_nothing_to_say(helm: Helm) -> None:
@@ -54,8 +80,8 @@ def test_lint_has_nothing_to_say(helm: Helm) -> None:
 def test_every_object_is_in_the_releases_namespace_or_has_none(helm: Helm) -> None:
     rendered = helm.template()
     assert sorted(obj["kind"] for obj in rendered.objects) == [
-        "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "Deployment", "Role", "RoleBinding", "Service",
-        "Service", "ServiceAccount", "ValidatingWebhookConfiguration",
+        "ClusterRole", "ClusterRole", "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "Deployment",
+        "Pod", "Role", "RoleBinding", "Service", "Service", "ServiceAccount", "ValidatingWebhookConfiguration",
     ]  # fmt: skip
     assert {obj["metadata"].get("namespace", NAMESPACE) for obj in rendered.objects} == {NAMESPACE}
 
@@ -63,7 +89,7 @@ def test_every_object_is_in_the_releases_namespace_or_has_none(helm: Helm) -> No
 def test_every_object_carries_the_releases_labels(helm: Helm) -> None:
     wanted = {"app.kubernetes.io/name": "triton-vllm-operator", "app.kubernetes.io/managed-by": "Helm"}
     for obj in helm.template().objects:
-        if obj["kind"] != "CustomResourceDefinition":
+        if obj["kind"] not in ("CustomResourceDefinition", "Pod"):
             assert wanted.items() <= obj["metadata"]["labels"].items(), obj["kind"]
 
 
@@ -118,7 +144,7 @@ def test_the_webhooks_certificate_is_for_the_name_by_which_it_is_called_and_left
 
 def test_the_operator_may_write_no_webhook_configuration_but_its_own(helm: Helm) -> None:
     def rights(values: dict[str, Any]) -> list[dict[str, Any]]:
-        rules = helm.template(values).one("ClusterRole")["rules"]
+        rules = helm.template(values).cluster_role["rules"]
         return [rule for rule in rules if rule["apiGroups"] == ["admissionregistration.k8s.io"]]
 
     (rule,) = rights({})
@@ -172,6 +198,7 @@ def test_every_value_changes_something(helm: Helm) -> None:
             continue
         for key, inner in value.items():
             given = {name: {key: inner}} if isinstance(inner, (dict, str, bool, list)) else {name: value}
+            given = NEEDS.get(f"{name}.{key}", given)
             assert helm.template(given).objects != default, f"{name}.{key}"
     documented = yaml.safe_load((CHART / "values.yaml").read_text())
     assert set(documented) == set(EVERY_VALUE)
@@ -188,7 +215,7 @@ def test_the_operator_understands_its_arguments(helm: Helm) -> None:
     arguments = helm.template(EVERY_VALUE).container["args"]
     settings = Settings.from_arguments(arguments)
     assert settings.namespaces == ("team-a", "team-b")
-    assert (settings.log_format, settings.log_level, settings.lease_name) == ("text", "DEBUG", "triton-vllm-operator")
+    assert (settings.log_format, settings.log_level, settings.lease_name) == ("text", "DEBUG", "llm-operator")
     defaults = settings.pods.defaults
     assert defaults.env == EVERY_VALUE["serving"]["env"]
     assert defaults.image_pull_policy == "Always"
@@ -278,7 +305,7 @@ def test_the_operator_may_do_with_every_child_what_it_does(helm: Helm, values: d
 
 def test_for_some_namespaces_only_nodes_and_their_gpus_are_read_of_the_whole_cluster(helm: Helm) -> None:
     rendered = helm.template({"namespaces": ["team-a", "team-b"], "webhook": {"enabled": False}})
-    assert rendered.one("ClusterRole")["rules"] == [
+    assert rendered.cluster_role["rules"] == [
         {"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]},
         {"apiGroups": ["resource.k8s.io"], "resources": ["resourceslices"], "verbs": ["list"]},
     ]

@@ -26,6 +26,7 @@ async def test_an_upgrade_keeps_the_webhooks_certificates_and_an_uninstall_leave
     """By server-side apply, as Helm 4 does, and by the patch of Helm 3."""
     where = (f"--kubeconfig={plane.kubeconfig}", f"--namespace={namespace}")
     release = f"{namespace}-triton-vllm-operator"
+    configuration = f"{namespace}-{release}"
 
     async def run(verb: str, **values: Any) -> None:
         given = {"crds": {"enabled": False}, "namespaces": [namespace], **values}
@@ -34,12 +35,12 @@ async def test_an_upgrade_keeps_the_webhooks_certificates_and_an_uninstall_leave
         assert done.returncode == 0, done.stderr
 
     async def bundle() -> bytes:
-        found = await client.get(kinds.WEBHOOKS, None, release)
+        found = await client.get(kinds.WEBHOOKS, None, configuration)
         return base64.b64decode(found["webhooks"][0]["clientConfig"].get("caBundle", ""))
 
     await run("install")
     assert await bundle() == b""
-    settings = WebhookSettings(release, ("hook.svc",), "127.0.0.1", free_ports(1)[0])
+    settings = WebhookSettings(configuration, ("hook.svc",), "127.0.0.1", free_ports(1)[0])
     webhook = Webhook(client, settings, web.Application())
     await webhook.start()
     await webhook.turn()
@@ -51,4 +52,4 @@ async def test_an_upgrade_keeps_the_webhooks_certificates_and_an_uninstall_leave
         assert await bundle() == told
     await webhook.stop()
     assert (await asyncio.to_thread(helm.run, "uninstall", release, *where)).returncode == 0
-    assert await client.find(kinds.WEBHOOKS, None, release) is None
+    assert await client.find(kinds.WEBHOOKS, None, configuration) is None

@@ -1,0 +1,186 @@
+"""Installations that platforms ask for: sub-charts, OpenShift, host network, namespaces only, monitors."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.chart.helm import CHART, NAMESPACE, Helm, Rendered
+from triton_vllm_operator.api import names
+
+NAMESPACED: dict[str, Any] = {
+    "namespaces": ["team-a"],
+    "rbac": {"clusterRole": False},
+    "webhook": {"enabled": False},
+    "crds": {"enabled": False},
+}
+CLUSTER_WIDE = {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "ValidatingWebhookConfiguration"}
+
+
+def test_a_parent_chart_may_switch_it_on_with_a_condition(helm: Helm) -> None:
+    assert helm.template({"enabled": True}).objects == helm.template().objects
+
+
+def test_a_namespaced_installation_has_nothing_outside_of_namespaces(helm: Helm) -> None:
+    rendered = helm.template(NAMESPACED)
+    assert not CLUSTER_WIDE & {obj["kind"] for obj in rendered.objects}
+    assert {role["metadata"]["namespace"] for role in rendered.of("Role")} == {"team-a", NAMESPACE}
+
+
+@pytest.mark.parametrize(
+    ("change", "advice"),
+    [
+        ({"namespaces": []}, "list the namespaces"),
+        ({"webhook": {"enabled": True}}, "set webhook.enabled=false"),
+        ({"crds": {"enabled": True}}, "set crds.enabled=false"),
+        ({"metrics": {"service": False, "serviceMonitor": {"enabled": True}}}, "set metrics.service=true"),
+        ({"webhook": {"enabled": True, "port": 8080}, "rbac": {}}, "change one of them"),
+    ],
+)
+def test_values_that_contradict_each_other_are_rejected_with_what_to_set(
+    helm: Helm, change: dict[str, Any], advice: str
+) -> None:
+    assert advice in helm.refusal({**NAMESPACED, **change})
+
+
+def test_releases_of_one_name_in_two_namespaces_share_no_object(helm: Helm) -> None:
+    def outside(namespace: str) -> set[tuple[str, str]]:
+        values = {"namespaces": [f"of-{namespace}"], "crds": {"enabled": False}}
+        objects = helm.template(values, namespace=namespace).objects
+        return {(obj["kind"], obj["metadata"]["name"]) for obj in objects if obj["kind"] in CLUSTER_WIDE}
+
+    assert len(outside("a")) == 5
+    assert outside("a").isdisjoint(outside("b"))
+
+
+def test_on_openshift_the_user_and_group_are_left_to_its_scc(helm: Helm) -> None:
+    rendered = helm.template({}, "--api-versions=security.openshift.io/v1")
+    for pod in (rendered.pod["spec"], rendered.one("Pod")["spec"]):
+        assert not {"runAsUser", "runAsGroup", "fsGroup"} & set(pod["securityContext"])
+        assert pod["securityContext"]["runAsNonRoot"] is True
+
+
+def test_in_the_host_network_names_of_services_are_still_found(helm: Helm) -> None:
+    pod = helm.template({"hostNetwork": True}).pod["spec"]
+    assert (pod["hostNetwork"], pod["dnsPolicy"]) == (True, "ClusterFirstWithHostNet")
+    assert not {"hostNetwork", "dnsPolicy"} & set(helm.template().pod["spec"])
+
+
+def test_users_with_the_clusters_roles_can_work_with_llmdeployments(helm: Helm) -> None:
+    def verbs(role: str) -> set[str]:
+        label = f"rbac.authorization.k8s.io/aggregate-to-{role}"
+        roles = [one for one in helm.template().of("ClusterRole") if one["metadata"]["labels"].get(label) == "true"]
+        rules = [rule for one in roles for rule in one["rules"] if names.PLURAL in rule["resources"]]
+        return {verb for rule in rules for verb in rule["verbs"]}
+
+    assert verbs("view") == {"get", "list", "watch"}
+    assert (
+        verbs("edit") == verbs("admin") == verbs("view") | {"create", "update", "patch", "delete", "deletecollection"}
+    )
+
+
+def test_the_network_policy_names_ports_that_the_pods_have(helm: Helm) -> None:
+    rendered = helm.template({"networkPolicy": {"enabled": True}})
+    policy = rendered.one("NetworkPolicy")["spec"]
+    assert policy["podSelector"]["matchLabels"].items() <= rendered.pod["metadata"]["labels"].items()
+    opened = {port["port"] for rule in policy["ingress"] for port in rule["ports"]}
+    assert opened == {port["name"] for port in rendered.container["ports"]}
+    (models,) = [rule for rule in policy["egress"] if "to" in rule]
+    (peer,) = models["to"]
+    assert peer["podSelector"]["matchLabels"].items() <= names.labels("a").items()
+
+
+def test_the_monitors_select_the_operators_service_and_the_serving_pods(helm: Helm) -> None:
+    rendered = helm.template({"metrics": {"serviceMonitor": {"enabled": True}, "podMonitor": {"enabled": True}}})
+    selected = rendered.one("ServiceMonitor")["spec"]["selector"]["matchLabels"].items()
+    (found,) = [one for one in rendered.of("Service") if selected <= one["metadata"]["labels"].items()]
+    assert found["spec"]["ports"][0]["name"] == rendered.one("ServiceMonitor")["spec"]["endpoints"][0]["port"]
+    models = rendered.one("PodMonitor")["spec"]["selector"]
+    assert models["matchLabels"].items() <= names.labels("a").items()
+    assert {one["key"] for one in models["matchExpressions"]} <= set(names.labels("a"))
+    assert not {one["key"] for one in models["matchExpressions"]} & set(names.inspection_labels("a", "x"))
+
+
+class Answers(BaseHTTPRequestHandler):
+    """The operator's readiness and a model: its answer is the class attribute."""
+
+    text = "tokens"
+
+    def do_GET(self) -> None:
+        self._answer(b"ok")
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        assert body["text_input"]
+        self._answer(json.dumps({"text_output": self.text}).encode())
+
+    def _answer(self, body: bytes) -> None:
+        self.send_response(200 if self.path in ("/readyz", "/generate") else 503)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Do not log."""
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+def run_helm_test(rendered: Rendered, ready: str, generate: str) -> subprocess.CompletedProcess[str]:
+    """The program of the test pod as `helm test` runs it."""
+    (container,) = rendered.one("Pod")["spec"]["containers"]
+    (program,) = container["args"]
+    environment = {**os.environ, "READY_URL": ready, "GENERATE_URL": generate}
+    return subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_helm_test_asks_for_readiness_and_a_token(helm: Helm, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rendered = helm.template({"test": {"generateURL": "http://qwen:8000/v2/models/qwen/generate"}})
+    done = run_helm_test(rendered, f"{address}/readyz", f"{address}/generate")
+    assert done.returncode == 0, done.stderr
+    assert "'tokens'" in done.stdout
+    assert run_helm_test(rendered, f"{address}/healthz", "").returncode != 0, "the operator is not ready"
+    monkeypatch.setattr(Answers, "text", "")
+    empty = run_helm_test(rendered, "", f"{address}/generate")
+    assert empty.returncode != 0
+    assert "answered without text" in empty.stderr
+
+
+def test_helm_test_asks_the_operators_own_service(helm: Helm) -> None:
+    rendered = helm.template({"metrics": {"port": 8088}})
+    (container,) = rendered.one("Pod")["spec"]["containers"]
+    url = next(one["value"] for one in container["env"] if one["name"] == "READY_URL")
+    (service,) = [one for one in rendered.of("Service") if one["metadata"]["name"].endswith("-metrics")]
+    assert url == f"http://{service['metadata']['name']}.{NAMESPACE}:{service['spec']['ports'][0]['port']}/readyz"
+    assert helm.template({"metrics": {"service": False}}).of("Pod") == []
+
+
+def test_the_names_can_be_chosen(helm: Helm) -> None:
+    assert helm.template({"fullnameOverride": "llm"}).one("Deployment")["metadata"]["name"] == "llm"
+    named = helm.template({"nameOverride": "models"})
+    assert named.one("Deployment")["metadata"]["name"] == "triton-vllm-operator-models"
+    done = helm.run("template", "x" * 53, str(CHART), "--set=nameOverride=" + "y" * 53, "--namespace=n")
+    assert all(
+        len(obj["metadata"]["name"]) <= 63
+        for obj in yaml.safe_load_all(done.stdout)
+        if obj and obj["kind"] == "Service"
+    )
