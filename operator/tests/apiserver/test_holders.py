@@ -75,6 +75,6 @@ async def test_more_pods_than_a_page_holds_are_all_counted(view: View, others: V
         hold(others, f"p{number}", view.namespace, 1)
     found = await held(client, [None])
     assert found.complete
-    assert sum(holder.gpus for holder in found.holders if holder.node == view.namespace) == PAGE + 1
+    assert sum(holder.gpus for holder in found.pods if holder.node == view.namespace) == PAGE + 1
     labelled = await held(client, [others.namespace], "!serving.triton-vllm.dev/llmdeployment")
-    assert len(labelled.holders) == PAGE + 1
+    assert len(labelled.pods) == PAGE + 1

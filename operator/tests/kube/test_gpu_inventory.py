@@ -83,23 +83,23 @@ def test_a_list_of_slices_that_fails_is_tried_again() -> None:
 def test_the_pages_of_the_whole_cluster_are_the_whole_answer() -> None:
     api = Lists({None: [[pod("a", "n", 1), pod("none", "n", 0)], [pod("b", "n", 2)]]})
     found = listed(api, None)
-    assert [(one.pod, one.gpus) for one in found.holders] == [("a", 1), ("b", 2)]
+    assert [(one.pod, one.gpus) for one in found.pods] == [("a", 1), ("b", 2)]
     assert found.complete
     assert api.selectors == [("!ours", "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed")]
 
 
 def test_some_namespaces_are_never_all() -> None:
     found = listed(Lists({"x": [[pod("a", "n", 1)]], "y": [[pod("b", "n", 1)]]}), "x", "y")
-    assert ([one.pod for one in found.holders], found.complete) == (["a", "b"], False)
+    assert ([one.pod for one in found.pods], found.complete) == (["a", "b"], False)
 
 
 @pytest.mark.parametrize("error", [Forbidden("no"), Expired("the pages took too long")])
 def test_what_cannot_be_listed_is_left_out_and_the_answer_is_not_complete(error: KubeError) -> None:
     assert listed(Lists({None: [error]}), None) == Held((), complete=False)
     cut = listed(Lists({None: [[pod("a", "n", 1)], error]}), None)
-    assert ([one.pod for one in cut.holders], cut.complete) == (["a"], False)
+    assert ([one.pod for one in cut.pods], cut.complete) == (["a"], False)
     beside = listed(Lists({"x": [error], "y": [[pod("b", "n", 1)]]}), "x", "y")
-    assert [one.pod for one in beside.holders] == ["b"]
+    assert [one.pod for one in beside.pods] == ["b"]
 
 
 def test_ten_thousand_pods_leave_little_behind() -> None:
@@ -114,6 +114,6 @@ def test_ten_thousand_pods_leave_little_behind() -> None:
         kept, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert len(found.holders) == 10_000
+    assert len(found.pods) == 10_000
     assert kept < 6 * 2**20
     assert most < 12 * 2**20

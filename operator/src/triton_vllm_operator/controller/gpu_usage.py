@@ -34,8 +34,8 @@ class GPUUsage:
             self._lists, self._results = lists, {}
         key = _cache_key(llm, lists[2])
         if key not in self._results:
-            holders = [*lists[2], *lists[1].holders]
-            self._results[key] = gpu_use(llm, nodes, holders, complete=lists[1].complete)
+            pods = [*lists[2], *lists[1].pods]
+            self._results[key] = gpu_use(llm, nodes, pods, complete=lists[1].complete)
         return self._results[key]
 
 

@@ -1,4 +1,4 @@
-"""What the kubelet and Prometheus are told of the process: liveness, readiness and gauges."""
+"""Liveness and readiness of the process for the kubelet, and its gauges for Prometheus."""
 
 from __future__ import annotations
 

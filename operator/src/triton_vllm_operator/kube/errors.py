@@ -65,7 +65,7 @@ class Invalid(Terminal):
 class Forbidden(Retry):
     """403: a missing permission or a quota; or an admission webhook that does not respond.
 
-    Retried, because no event tells when a role, a quota or a webhook is fixed.
+    Retried, because there is no event when a role, a quota or a webhook is fixed.
     """
 
 

@@ -44,7 +44,7 @@ async def nodes(client: Client) -> list[Object]:
 class Held:
     """Pods that hold extended resources; `complete`: of all namespaces."""
 
-    holders: tuple[GPUPod, ...]
+    pods: tuple[GPUPod, ...]
     complete: bool
 
 

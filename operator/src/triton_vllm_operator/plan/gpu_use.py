@@ -14,18 +14,18 @@ from triton_vllm_operator.plan.gpu_selection import schedulable_nodes
 
 
 def gpu_use(
-    llm: LLMDeployment, nodes: Sequence[Mapping[str, Any]], holders: Iterable[GPUPod], *, complete: bool
+    llm: LLMDeployment, nodes: Sequence[Mapping[str, Any]], gpu_pods: Iterable[GPUPod], *, complete: bool
 ) -> GPUUse:
     """The GPUs of each class, the free ones, and the pods that hold the others.
 
     Args:
         nodes: Node objects of the cluster.
-        holders: pods on these nodes.
+        gpu_pods: pods on these nodes that hold GPUs.
         complete: whether these are all of them.
     """
     resource = llm.spec.resources.gpu.resource_name
     schedulable = schedulable_nodes(llm, nodes)
-    uses = usage_by_class(schedulable, holders, resource)
+    uses = usage_by_class(schedulable, gpu_pods, resource)
     return GPUUse(
         resource=resource,
         offered=sum(allocatable_gpus(node, resource) for node in nodes),

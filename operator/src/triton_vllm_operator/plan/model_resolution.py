@@ -22,7 +22,7 @@ MODEL_RESOLVED: Final = ConditionType.MODEL_RESOLVED
 WAIT_S: Final = 60.0
 """How long serving pods wait for the inspection pod's result."""
 
-_RETRY_CREATE_S: Final = 15.0  # no event tells when a claim, a quota or a policy changes
+_RETRY_CREATE_S: Final = 15.0  # there is no event when a claim, a quota or a policy changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class ModelResolution:
         model: None where it was not read.
         not_planned: why there is no plan, where the model was not read.
         hold: why no pods are made until the model is read, or None.
-        after: seconds until the next look.
+        after: seconds until the next reconcile.
     """
 
     condition: Condition

@@ -7,7 +7,7 @@ from triton_vllm_operator.api.reasons import Reason
 
 @dataclass(frozen=True, slots=True)
 class NotPlanned:
-    """No plan can be made: the reason, and a message that says what would allow one."""
+    """No plan can be made: the reason, and a message with what would allow one."""
 
     reason: Reason
     message: str

@@ -67,7 +67,7 @@ _UNPLANNED = frozenset(
         "task",
     }
 )
-# Reasons that no other engine setting helps against: the message says what does.
+# Reasons that no other engine setting helps against: the message has what does.
 _OF_NODES = frozenset({Reason.DRIVER_TOO_OLD, Reason.DRIVER_TOO_OLD_FOR_GPU, Reason.QUANTIZATION_NOT_ON_GPU})
 # Products for which NVIDIA does not support the compatibility package of its images.
 _NOT_FOR_DATA_CENTERS = re.compile(r"GeForce|TITAN|Quadro|RTX", re.IGNORECASE)

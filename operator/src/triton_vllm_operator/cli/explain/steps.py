@@ -156,4 +156,4 @@ async def _gpu_use(client: Client, llm: LLMDeployment) -> GPUUse | None:
     held = await gpu_inventory.held(client, [None])
     if not held.complete:
         held = await gpu_inventory.held(client, [llm.namespace])
-    return gpu_use(llm, nodes, held.holders, complete=held.complete)
+    return gpu_use(llm, nodes, held.pods, complete=held.complete)

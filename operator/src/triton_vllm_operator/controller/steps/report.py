@@ -30,7 +30,7 @@ _RETRIED = "It is tried again, with growing delays."
 async def report_rejected(cluster: ClusterView, obj: Object, rejected: Rejected, now: str) -> Result:
     """The spec is rejected; the children stay as they are."""
     await _write(cluster, obj, _builder(obj, now).rejected(rejected.reason, rejected.message))
-    # An object of others is not watched, so no event tells that it is deleted.
+    # An object of others is not watched, so there is no event when it is deleted.
     return Result(rejected.reason, after=5.0 if rejected.reason == Reason.NAME_TAKEN else 30.0)
 
 
@@ -98,11 +98,11 @@ async def _write(cluster: ClusterView, obj: Object, fresh: dict[str, Any]) -> No
 
 
 def _look_again_s(observation: Observation, finding: Finding | None) -> float | None:
-    """Seconds until the next reconcile where no watch event tells of a change; None leaves it to the resync."""
+    """Seconds until the next reconcile where there is no watch event for a change; None leaves it to the resync."""
     if finding is None:
         return None
     if finding.reason == Reason.NO_TOKEN:
         return 2.0
     if needs.pods_in_creation(observation):
-        return 4.0  # an event of the pod, which is not watched, tells of a volume that cannot be mounted
+        return 4.0  # a volume that cannot be mounted is an event of the pod, and events are not watched
     return 30.0 if finding.reason == Reason.INSUFFICIENT_GPUS else None
