@@ -78,3 +78,12 @@ def test_the_page_of_metrics_is_complete() -> None:
     page = (ROOT / "operator/docs/monitoring.md").read_text()
     section = page.partition("## Metrics of the operator")[2].partition("\n## ")[0]
     assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == operator_metrics()
+
+
+@pytest.mark.parametrize("document", ["operator/docs/recipes.md", "operator/docs/architecture.md"])
+def test_files_that_a_page_names_exist(document: str) -> None:
+    folders = (ROOT / "operator/src/triton_vllm_operator", ROOT / "operator", ROOT)
+    text = (ROOT / document).read_text()
+    paths = [path for path in re.findall(r"`([\w.-]+/[\w./-]*)`", text) if "NAME" not in path]
+    assert paths
+    assert [path for path in paths if not any((folder / path).exists() for folder in folders)] == []
