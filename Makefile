@@ -81,7 +81,7 @@ test-oracle: $(VENV) ## the planner against vLLM's own code
 check-cuda: $(VENV) ## what the image for GPUs is made of, checked without a GPU: 8 GB of packages and ten minutes, once
 	@$(VENV) -m pytest -q -n 2 --dist worksteal -m cuda images
 
-bench-capacity: $(VENV) ## measure the planner's figures and write them into operator/docs/capacity.md
+bench-capacity: $(VENV) ## measure the planner's figures and write them into operator/docs/accuracy.md
 	@PYTHONPATH=operator:operator/src $(VENV) -m tests.capacity.figures
 
 bench-gpu: ## start engines on this host's GPUs, where PYTHON has vLLM, and print plan beside measured (ARGS="--help")

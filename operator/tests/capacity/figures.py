@@ -1,4 +1,4 @@
-"""The figures of ``docs/capacity.md``, measured and written between its markers: ``make bench-capacity``."""
+"""Measures the figures of `docs/accuracy.md` and writes them between its markers: `make bench-capacity`."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def main() -> None:
         gpu_rows(),
         "Processor time:\n", times(),
     ]  # fmt: skip
-    write(DOCS / "capacity.md", "make bench-capacity", "\n".join(parts))
+    write(DOCS / "accuracy.md", "make bench-capacity", "\n".join(parts))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Rows that other people's engines logged: facts to compare with, never to fit a constant on.
 
-``logged_rows.csv`` holds the rows with their sources. ``MODELS`` gives the published shape of each scored row, and
+`logged_rows.csv` holds the rows with their sources. `MODELS` gives the published shape of each scored row, and
 what its source leaves open: the version, where it is not printed, and the bytes of the image encoder, whose
 configuration is not printed: the logged weights less those of the text model.
 """
@@ -50,7 +50,7 @@ MODELS = {
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A row with its plan. ``error`` is (planned - logged) / logged of the available KV cache."""
+    """A row with its plan. `error` is (planned - logged) / logged of the available KV cache."""
 
     name: str
     model: str

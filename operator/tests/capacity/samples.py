@@ -9,7 +9,7 @@ Config = dict[str, Any]
 
 
 def config(architecture: str, model_type: str, **fields: Any) -> Config:
-    """A ``config.json`` with the fields that every family has."""
+    """A `config.json` with the fields that every family has."""
     return {"architectures": [architecture], "model_type": model_type, "torch_dtype": "bfloat16", **fields}
 
 
@@ -17,7 +17,7 @@ def decoder(
     architecture: str, model_type: str, hidden: int, inner: int, layers: int, heads: int, kv: int, vocab: int,
     length: int, **fields: Any,
 ) -> Config:  # fmt: skip
-    """A decoder's ``config.json``."""
+    """A decoder's `config.json`."""
     return config(
         architecture, model_type, hidden_size=hidden, intermediate_size=inner, num_hidden_layers=layers,
         num_attention_heads=heads, num_key_value_heads=kv, vocab_size=vocab, max_position_embeddings=length,

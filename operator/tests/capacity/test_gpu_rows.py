@@ -1,4 +1,4 @@
-"""The plan against starts of vLLM 0.25.1 on one NVIDIA H100 80GB HBM3 (two for one row), made by ``tests/gpu``."""
+"""The plan against starts of vLLM 0.25.1 on one NVIDIA H100 80GB HBM3 (two for one row), made by `tests/gpu`."""
 
 from __future__ import annotations
 

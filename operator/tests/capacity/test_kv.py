@@ -32,7 +32,7 @@ def settings_for(config: Config, **changes: object) -> tuple[ModelShape, KVSetti
 
 
 def fill(config: Config, available: int, **changes: object) -> KVResult:
-    """What ``available`` bytes give."""
+    """What `available` bytes give."""
     shape, settings = settings_for(config, **changes)
     return capacity(layout(shape.layers, settings), settings, available)
 

@@ -26,7 +26,7 @@ LLAMA = shape_from_config(samples.LLAMA_31_8B)
 
 
 def planned(config: Config, memory_gib: float, **settings: object) -> Plan:
-    """The plan on a card of ``memory_gib``."""
+    """The plan on a card of `memory_gib`."""
     return plan(shape_from_config(config), EngineSettings(**settings), gpu_of_memory(memory_gib))  # type: ignore[arg-type]
 
 

@@ -45,7 +45,7 @@ engines = st.builds(
 
 
 def planned(shape: ModelShape, engine: EngineSettings, gib: float) -> Plan:
-    """The plan on a recent card of ``gib``."""
+    """The plan on a recent card of `gib`."""
     return plan(shape, engine, gpu_of_memory(gib, (9, 0)))
 
 

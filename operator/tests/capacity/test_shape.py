@@ -1,4 +1,4 @@
-"""``config.json`` to a shape: what each family keeps per layer, and the lengths the engine derives."""
+"""`config.json` to a shape: what each family keeps per layer, and the lengths the engine derives."""
 
 from __future__ import annotations
 

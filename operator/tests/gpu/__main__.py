@@ -1,4 +1,4 @@
-"""Start the cases on this host's GPUs, one process a GPU, and print plan beside measured: ``make bench-gpu``."""
+"""Start the cases on this host's GPUs, one process a GPU, and print plan beside measured: `make bench-gpu`."""
 
 from __future__ import annotations
 

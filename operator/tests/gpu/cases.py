@@ -10,9 +10,9 @@ Settings = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One start. ``settings`` are vLLM engine arguments; ``runner`` forces a model runner; ``graphs`` captures graphs.
+    """One start. `settings` are vLLM engine arguments; `runner` forces a model runner; `graphs` captures graphs.
 
-    ``warm_after`` names the case whose compile cache this one finds; other cases start with an empty one.
+    `warm_after` names the case whose compile cache this one finds; other cases start with an empty one.
     """
 
     name: str

@@ -42,7 +42,7 @@ def environment(scratch: Path) -> None:
 
 
 def run(case: Case, scratch: Path, rows: Path, until: float, about: Row) -> Row:
-    """Start one case in a child process and return its row, which is also appended to ``rows``."""
+    """Start one case in a child process and return its row, which is also appended to `rows`."""
     folder = scratch / case.name
     folder.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
@@ -358,7 +358,7 @@ def _claim(case: Case, scratch: Path) -> bool:
 
 
 def main() -> None:
-    """``ROWS SCRATCH SECONDS [CASE ...]``: cases that nobody took yet, until the time is up."""
+    """`ROWS SCRATCH SECONDS [CASE ...]`: cases that nobody took yet, until the time is up."""
     rows, scratch, until = Path(sys.argv[1]), Path(sys.argv[2]), time.monotonic() + float(sys.argv[3])
     named = {case.name: case for case in CASES}
     chosen = [named[name] for name in sys.argv[4:]] or [case for case in CASES if case.set == "main"]

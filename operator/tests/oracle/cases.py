@@ -63,7 +63,7 @@ def _case(draw: random.Random, family: str, config: Config, name: str) -> dict[s
 
 
 def kv_cases(count: int, seed: int = 20261124) -> Iterator[dict[str, Any]]:
-    """``count`` models with :data:`QUESTIONS` settings each, over all families in turn."""
+    """`count` models with `QUESTIONS` settings each, over all families in turn."""
     draw = random.Random(seed)
     names = list(FAMILIES)
     for number in range(count):
@@ -72,7 +72,7 @@ def kv_cases(count: int, seed: int = 20261124) -> Iterator[dict[str, Any]]:
 
 
 def weight_cases(seed: int = 20261124) -> Iterator[dict[str, Any]]:
-    """Each architecture that :func:`kv_cases` does not draw, at four ways of spreading it."""
+    """Each architecture that `kv_cases` does not draw, at four ways of spreading it."""
     draw = random.Random(seed)
     for name, write in MORE_ARCHITECTURES.items():
         config = write(draw)

@@ -40,12 +40,12 @@ def ask_engine(python: str, cases: Sequence[dict[str, Any]], timeout_seconds: fl
 
 
 def our_weights(case: dict[str, Any]) -> list[int]:
-    """Bytes per stage by our rules, from ``config.json`` alone."""
+    """Bytes per stage by our rules, from `config.json` alone."""
     return list(stage_weights(shape_from_config(case["config"]), Parallelism(case["tp"], case["pp"])))
 
 
 def our_weights_of_tensors(case: dict[str, Any], tensors: list[list[Any]]) -> list[int]:
-    """Bytes per stage by our rules, from ``config.json`` and the checkpoint's tensors."""
+    """Bytes per stage by our rules, from `config.json` and the checkpoint's tensors."""
     infos = [TensorInfo(name, dtype, tuple(shape)) for name, dtype, shape in tensors]
     return list(stage_weights(shape_from_config(case["config"], infos), Parallelism(case["tp"], case["pp"])))
 

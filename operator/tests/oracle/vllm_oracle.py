@@ -85,7 +85,7 @@ class FakeGroup:
 
 @contextlib.contextmanager
 def world(tp: int, pp: int, stage: int) -> Iterator[None]:
-    """One rank's view of a world of ``tp`` x ``pp`` ranks."""
+    """One rank's view of a world of `tp` x `pp` ranks."""
     groups = {"_TP": FakeGroup(tp, 0), "_PP": FakeGroup(pp, stage), "_WORLD": FakeGroup(tp * pp, stage * tp)}
     groups.update({name: FakeGroup(1, 0) for name in ("_DP", "_DCP", "_PCP", "_EP", "_EPLB")})
     with contextlib.ExitStack() as stack:

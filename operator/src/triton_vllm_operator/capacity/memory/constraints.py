@@ -1,7 +1,7 @@
 """What the engine refuses before it loads anything, as an ordered chain of checks with the fix in each message.
 
-Sources (vLLM 0.25 to 0.32): ``config/model.py: verify_with_parallel_config``, ``layers/linear.py``,
-``vocab_parallel_embedding.py``, ``platforms/cuda.py``.
+Sources (vLLM 0.25 to 0.32): `config/model.py: verify_with_parallel_config`, `layers/linear.py`,
+`vocab_parallel_embedding.py`, `platforms/cuda.py`.
 """
 
 from __future__ import annotations

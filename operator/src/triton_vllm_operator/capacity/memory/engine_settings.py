@@ -20,9 +20,9 @@ Speculation = Literal["none", "mtp", "eagle", "ngram", "draft_model"]
 class EngineSettings:
     """vLLM engine arguments that move the plan; None means "as the engine would choose". Names are vLLM's own.
 
-    ``usage`` is the engine's usage context: Triton's backend and the API server use ``api_server``.
-    ``draft_attention_layers``: KV layers of a separate EAGLE or draft model, alike the target's attention layers.
-    ``draft_weight_bytes``: bytes of that model per rank. ``compile_cache_warm``: the compile cache survives restarts.
+    `usage` is the engine's usage context: Triton's backend and the API server use `api_server`.
+    `draft_attention_layers`: KV layers of a separate EAGLE or draft model, alike the target's attention layers.
+    `draft_weight_bytes`: bytes of that model per rank. `compile_cache_warm`: the compile cache survives restarts.
     """
 
     engine_version: str = "0.25.1"
@@ -80,7 +80,7 @@ class Resolved:
 
 
 def resolve(shape: ModelShape, settings: EngineSettings, gpu: GPUClass) -> Resolved:
-    """Fill in what the engine would (``vllm/engine/arg_utils.py``, ``vllm/config``)."""
+    """Fill in what the engine would (`vllm/engine/arg_utils.py`, `vllm/config`)."""
     rules = rules_of(settings)
     length = settings.max_model_len or shape.default_max_len or shape.max_position
     batched, seqs = batch_limits(shape, settings, gpu, rules, length)
@@ -134,7 +134,7 @@ def rules_of(settings: EngineSettings) -> EngineRules:
 def batch_limits(
     shape: ModelShape, settings: EngineSettings, gpu: GPUClass, rules: EngineRules, length: int
 ) -> tuple[int, int]:
-    """(max_num_batched_tokens, max_num_seqs), by GPU class and usage context (``EngineArgs.get_batch_defaults``)."""
+    """(max_num_batched_tokens, max_num_seqs), by GPU class and usage context (`EngineArgs.get_batch_defaults`)."""
     default_tokens, default_seqs = _batch_defaults(settings, gpu, rules)
     seqs = settings.max_num_seqs or default_seqs
     tokens = settings.max_num_batched_tokens
@@ -216,7 +216,7 @@ def uses_v2_runner(shape: ModelShape, settings: EngineSettings, rules: EngineRul
 
 
 def batches_in_flight(settings: EngineSettings, rules: EngineRules, v2: bool) -> int:
-    """Batches scheduled but not settled (``VllmConfig.max_concurrent_batches``)."""
+    """Batches scheduled but not settled (`VllmConfig.max_concurrent_batches`)."""
     stages = settings.pipeline_parallel_size
     asynchronous = settings.async_scheduling
     if asynchronous is None:

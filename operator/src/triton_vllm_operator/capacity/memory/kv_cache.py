@@ -1,8 +1,8 @@
 """From bytes available for the KV cache to blocks, tokens and concurrency, as vLLM computes them.
 
-Sources: ``vllm/v1/core/kv_cache_utils.py`` and ``vllm/v1/kv_cache_interface.py`` (grouping, block counts, per-request
-cost), ``vllm/platforms/interface.py`` (block size of hybrid models). The rules differ between versions; what differs
-is data (:mod:`.versions`), what does not is here. ``tests/oracle`` compares this module with the engine's own code.
+Sources: `vllm/v1/core/kv_cache_utils.py` and `vllm/v1/kv_cache_interface.py` (grouping, block counts, per-request
+cost), `vllm/platforms/interface.py` (block size of hybrid models). The rules differ between versions; what differs
+is data (`catalog.engine_rules`), what does not is here. `tests/oracle` compares this module with the engine's own code.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ def _placed_caches(
 
 
 def stage_layers(layers: int, stages: int, partition: Sequence[int] = ()) -> tuple[int, ...]:
-    """Decoder layers per pipeline stage (``vllm/distributed/utils.py: get_pp_indices``)."""
+    """Decoder layers per pipeline stage (`vllm/distributed/utils.py: get_pp_indices`)."""
     if partition:
         return tuple(partition)
     counts = [layers // stages] * stages
@@ -215,7 +215,7 @@ def _state_spec(cache: CacheShape, settings: KVSettings, block_size: int) -> Lay
 
 
 def group_specs(specs: Sequence[LayerSpec], settings: KVSettings) -> tuple[Group, ...]:
-    """Split layers into groups (``get_kv_cache_groups``)."""
+    """Split layers into groups (`get_kv_cache_groups`)."""
     if not specs:
         return ()
     specs = _pad_states(specs)
@@ -301,7 +301,7 @@ def _mergeable(one: LayerSpec, other: LayerSpec) -> bool:
 
 
 def blocks_per_request(group: Group, settings: KVSettings, length: int) -> int:
-    """Blocks of ``group`` that one request of ``length`` tokens holds at most."""
+    """Blocks of `group` that one request of `length` tokens holds at most."""
     return max(_spec_blocks(spec, settings, length) for spec in group.distinct)
 
 
@@ -319,7 +319,7 @@ def _spec_blocks(spec: LayerSpec, settings: KVSettings, length: int) -> int:
 
 
 def request_blocks(plan: KVLayout, settings: KVSettings, length: int) -> int:
-    """Blocks of the shared pool that one request of ``length`` tokens takes over all groups."""
+    """Blocks of the shared pool that one request of `length` tokens takes over all groups."""
     return sum(blocks_per_request(group, settings, length) for group in plan.groups)
 
 
@@ -359,7 +359,7 @@ def _logged_tokens(plan: KVLayout, settings: KVSettings, blocks: int, concurrenc
 
 
 def longest_request(plan: KVLayout, settings: KVSettings, usable_blocks: int) -> int:
-    """Longest single request (at most ``max_model_len``) that fits ``usable_blocks``; 0 when none does."""
+    """Longest single request (at most `max_model_len`) that fits `usable_blocks`; 0 when none does."""
     if request_blocks(plan, settings, 1) > usable_blocks:
         return 0
     low, high = 1, settings.max_model_len

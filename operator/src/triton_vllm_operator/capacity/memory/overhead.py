@@ -1,7 +1,7 @@
 """The terms of the memory budget that cannot be known exactly, each with an interval and the mechanism behind it.
 
-vLLM measures them at start-up: it runs one batch of ``max_num_batched_tokens`` tokens and the sampler on
-``max_num_seqs`` rows, and takes the peak. What is live at the peak follows from the model's widths; how well the
+vLLM measures them at start-up: it runs one batch of `max_num_batched_tokens` tokens and the sampler on
+`max_num_seqs` rows, and takes the peak. What is live at the peak follows from the model's widths; how well the
 allocator and the compiler reuse memory does not, so each term is low, expected and high.
 """
 
@@ -43,7 +43,7 @@ _MLA_WORKSPACE_TOKENS = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """Bytes: the least that is plausible, what is expected, and what is promised not to be exceeded."""
+    """Bytes: the plausible minimum, what is expected, and what is not exceeded."""
 
     low: int
     expected: int
@@ -93,7 +93,7 @@ def baseline(settings: EngineSettings) -> Interval:
 
 
 def weight_rounding(shape: ModelShape, settings: EngineSettings) -> int:
-    """Most that torch's allocator adds to the weights: up to 1 MiB for each large tensor, about four in a layer."""
+    """Maximum that torch's allocator adds to the weights: up to 1 MiB per large tensor, about four per layer."""
     if settings.device == "cpu":
         return 0
     return 4 * MIB * -(-len(shape.layers) // settings.pipeline_parallel_size)
@@ -151,7 +151,7 @@ def _state_width(shape: ModelShape, tp: int) -> int:
 
 
 def expert_workspace(shape: ModelShape, settings: EngineSettings, resolved: Resolved) -> int:
-    """Two buffers for the rows that tokens send to their experts (``workspace_shapes`` of the fused MoE kernels).
+    """Two buffers for the rows that tokens send to their experts (`workspace_shapes` of the fused MoE kernels).
 
     The kernels for MXFP4 weights take theirs from the allocator instead, and less of it.
     """
@@ -205,7 +205,7 @@ def benchmark_bytes(shape: ModelShape, settings: EngineSettings, resolved: Resol
 
 
 def capture_sizes(settings: EngineSettings, resolved: Resolved, shape: ModelShape) -> tuple[int, ...]:
-    """Batch sizes that CUDA graphs are captured for (``vllm/config/vllm.py``)."""
+    """Batch sizes that CUDA graphs are captured for (`vllm/config/vllm.py`)."""
     default = family_of(shape.model_type).engine.largest_capture_size
     decode = 1 + settings.num_speculative_tokens
     largest = settings.max_cudagraph_capture_size or min(2 * resolved.max_num_seqs * decode, default)
@@ -214,7 +214,7 @@ def capture_sizes(settings: EngineSettings, resolved: Resolved, shape: ModelShap
 
 
 def graph_estimate(shape: ModelShape, settings: EngineSettings, resolved: Resolved, gpu: GPUClass) -> Interval:
-    """The estimate that the engine subtracts; 0 where it subtracts none. It is noisy: see ``docs/capacity.md``."""
+    """The estimate that the engine subtracts; 0 where it subtracts none. It is noisy: see `docs/accuracy.md`."""
     rules = resolved.rules
     subtracts = rules.graph_estimate_subtracted and (rules.v2_estimates_graphs or not resolved.v2_runner)
     if settings.enforce_eager or not subtracts:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from triton_vllm_operator.capacity.memory.kv_cache import ceil_div, stage_layers
 from triton_vllm_operator.capacity.model.shape import LayerShape, ModelShape, VocabTable, WeightPart
 
-#: Vocabularies are padded to a multiple of this before they are cut (``vocab_parallel_embedding.py``).
+#: Vocabularies are padded to a multiple of this before they are cut (`vocab_parallel_embedding.py`).
 VOCAB_PADDING = 64
 
 

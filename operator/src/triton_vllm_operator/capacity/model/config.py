@@ -1,7 +1,7 @@
-"""Reading ``config.json``: the names one thing has in different model families, and the lengths the engine derives.
+"""Reading `config.json`: the names one thing has in different model families, and the lengths the engine derives.
 
-Sources: ``vllm/transformers_utils/model_arch_config_convertor.py`` (heads, head size, derived length) and
-``vllm/config/model.py`` (``_get_and_verify_max_len``, ``_resolve_auto_dtype``) of vLLM 0.25 to 0.32.
+Sources: `vllm/transformers_utils/model_arch_config_convertor.py` (heads, head size, derived length) and
+`vllm/config/model.py` (`_get_and_verify_max_len`, `_resolve_auto_dtype`) of vLLM 0.25 to 0.32.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class ModelConfig:
 
     @property
     def architecture(self) -> str:
-        """The first of ``architectures``; the engine looks models up by it."""
+        """The first of `architectures`; the engine looks models up by it."""
         names = self.top.texts("architectures") or self.text.texts("architectures")
         if not names:
             raise ShapeError(
@@ -92,7 +92,7 @@ class ModelConfig:
 
     @property
     def model_type(self) -> str:
-        """The text model's type (``llama``, ``gemma3_text``), falling back to the top level's."""
+        """The text model's type (`llama`, `gemma3_text`), falling back to the top level's."""
         return self.text.text("model_type") or self.top.text("model_type")
 
     @property
@@ -170,7 +170,7 @@ class ModelConfig:
 
     @property
     def dtype(self) -> str:
-        """The checkpoint's dtype as the engine reads it: ``bfloat16``, ``float16`` or ``float32``."""
+        """The checkpoint's dtype as the engine reads it: `bfloat16`, `float16` or `float32`."""
         for source in (self.top, self.text):
             key = source.first("dtype", "torch_dtype")
             if key:
@@ -202,7 +202,7 @@ class ModelConfig:
         return min(int(min(lengths) * factor), MAX_DIMENSION)
 
     def default_max_len(self) -> int | None:
-        """The length the engine takes when none is given, where it differs from :meth:`max_position`."""
+        """The length the engine takes when none is given, where it differs from `max_position`."""
         if any(kind == "longrope" for kind, _ in self._ropes()):
             return self.text.optional_integer("original_max_position_embeddings")
         return None
@@ -219,7 +219,7 @@ class ModelConfig:
         return found
 
     def rope_rows(self) -> int:
-        """Rows of the engine's cos/sin table: positions it is built for (``layers/rotary_embedding``)."""
+        """Rows of the engine's cos/sin table: positions it is built for (`layers/rotary_embedding`)."""
         base = self.text.integer("max_position_embeddings", 0, low=0) if self.text.has("max_position_embeddings") else 0
         for kind, rope in self._ropes():
             if kind in {"linear", "dynamic"}:

@@ -1,4 +1,4 @@
-"""Bytes of an image or audio encoder from its block of ``config.json``, for when no headers are at hand.
+"""Bytes of an image or audio encoder from its block of `config.json`, for when no headers are at hand.
 
 An estimate: a transformer of the block's width and depth, its patch and position tables, and the projection to the
 text model. What a family adds (extra mergers, adapters, a pooling head) is left out, so plans that use it stay Tight.
@@ -15,7 +15,7 @@ _ITEM_BYTES = 2
 
 
 def encoder_bytes(config: ModelConfig) -> int:
-    """Bytes of the encoders that ``config.json`` describes, in 16 bits; 0 when it describes none."""
+    """Bytes of the encoders that `config.json` describes, in 16 bits; 0 when it describes none."""
     parts: tuple[tuple[str, Callable[[Reader, int], int]], ...] = (("vision_config", _vision), ("audio_config", _audio))
     found = ((config.top.nested(key), elements) for key, elements in parts)
     return sum(elements(block, config.hidden_size) * _ITEM_BYTES for block, elements in found if block is not None)

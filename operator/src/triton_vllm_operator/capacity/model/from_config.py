@@ -182,7 +182,7 @@ def _ends(view: ModelConfig, engine_class: EngineClass, tensors: SortedTensors) 
 
 
 def _rotary(view: ModelConfig, engine_class: EngineClass) -> tuple[WeightPart, ...]:
-    """Cos/sin tables, which a stage holds when it has a layer that uses them (see :func:`~.weights.held_by`)."""
+    """Cos/sin tables, which a stage holds when it has a layer that uses them (see `weights.held_by`)."""
     width, sets = view.rotary_size(), engine_class.rotary_sets
     if engine_class.rotary == "none" or not view.attention_heads or not width:
         return ()

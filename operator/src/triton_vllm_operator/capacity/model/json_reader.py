@@ -1,8 +1,8 @@
 """Checked reads from untrusted JSON: every value has a type and a range, every structure a bounded size.
 
-``config.json`` and safetensors headers come from whoever wrote the model repository. Nothing here trusts them:
-a number outside its range, a wrong type, nesting beyond ``MAX_DEPTH`` or more than ``MAX_NODES`` values is a
-:class:`ShapeError`, raised in time proportional to what was read.
+`config.json` and safetensors headers come from whoever wrote the model repository. Nothing here trusts them:
+a number outside its range, a wrong type, nesting beyond `MAX_DEPTH` or more than `MAX_NODES` values is a
+`ShapeError`, raised in time proportional to what was read.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MAX_LAYERS = 4096
 
 
 def parse_json_object(text: str | bytes, what: str) -> dict[str, Any]:
-    """Parse ``text`` as one JSON object within the size, depth and number limits of this module."""
+    """Parse `text` as one JSON object within the size, depth and number limits of this module."""
     if len(text) > MAX_TEXT_BYTES:
         raise ShapeError(Reason.CONFIG_TOO_LARGE, f"{what} has {len(text)} bytes; at most {MAX_TEXT_BYTES} are read")
     try:
@@ -93,11 +93,11 @@ class Reader:
         return tuple(self._object)
 
     def first(self, *keys: str) -> str | None:
-        """The first of ``keys`` that has a value."""
+        """The first of `keys` that has a value."""
         return next((key for key in keys if self.has(key)), None)
 
     def integer(self, key: str, default: int | None = None, *, low: int = 1, high: int = MAX_DIMENSION) -> int:
-        """A whole number in [low, high]; ``default`` when the key is absent or null."""
+        """A whole number in [low, high]; `default` when the key is absent or null."""
         value = self._object.get(key)
         if value is None:
             if default is None:
@@ -116,7 +116,7 @@ class Reader:
         return self.integer(key, low=low, high=high) if self.has(key) else None
 
     def number(self, key: str, default: float, *, low: float = 0.0, high: float = 1e9) -> float:
-        """A number in [low, high]; ``default`` when absent."""
+        """A number in [low, high]; `default` when absent."""
         value = self._object.get(key)
         if value is None:
             return default
@@ -127,7 +127,7 @@ class Reader:
         return float(value)
 
     def boolean(self, key: str, default: bool) -> bool:
-        """True or false; ``default`` when absent."""
+        """True or false; `default` when absent."""
         value = self._object.get(key)
         if value is None:
             return default
@@ -136,7 +136,7 @@ class Reader:
         return value
 
     def text(self, key: str, default: str = "") -> str:
-        """A short string; ``default`` when absent."""
+        """A short string; `default` when absent."""
         value = self._object.get(key)
         if value is None:
             return default
@@ -145,7 +145,7 @@ class Reader:
         return value
 
     def nested(self, key: str) -> Reader | None:
-        """The object under ``key``, or None when absent."""
+        """The object under `key`, or None when absent."""
         value = self._object.get(key)
         if value is None:
             return None

@@ -23,7 +23,7 @@ MAX_RANK = 8
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """One stored tensor: its name, safetensors dtype name (such as ``BF16``) and shape."""
+    """One stored tensor: its name, safetensors dtype name (such as `BF16`) and shape."""
 
     name: str
     dtype: str
@@ -51,7 +51,7 @@ def header_length(first_bytes: bytes) -> int:
 def parse_header(data: bytes, *, what: str = "safetensors header") -> tuple[TensorInfo, ...]:
     """Tensors described by a safetensors file's beginning (length prefix and JSON header).
 
-    Raises :class:`ShapeError` for a truncated or malformed header.
+    Raises `ShapeError` for a truncated or malformed header.
     """
     length = header_length(data)
     if len(data) < 8 + length:
@@ -72,7 +72,7 @@ def _tensor(name: str, entry: Any, what: str) -> TensorInfo:
 
 
 def checked_tensor(name: Any, dtype: Any, shape: Any, what: str) -> TensorInfo:
-    """A :class:`TensorInfo` from untrusted values."""
+    """A `TensorInfo` from untrusted values."""
     if not isinstance(name, str) or not 0 < len(name) <= 512:
         raise ShapeError(
             Reason.SAFETENSORS_HEADER_INVALID, f"{what}: a tensor name must be a string of 1 to 512 characters"
@@ -92,7 +92,7 @@ def checked_tensor(name: Any, dtype: Any, shape: Any, what: str) -> TensorInfo:
 
 
 def bounded(tensors: Iterable[TensorInfo]) -> tuple[TensorInfo, ...]:
-    """The tensors of all shards as one tuple; refuses more than ``MAX_TENSORS``."""
+    """The tensors of all shards as one tuple; refuses more than `MAX_TENSORS`."""
     kept: list[TensorInfo] = []
     for tensor in tensors:
         if len(kept) >= MAX_TENSORS:

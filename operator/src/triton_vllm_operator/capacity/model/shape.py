@@ -1,8 +1,8 @@
 """What a model is made of, as far as memory is concerned, and the documented JSON form of it.
 
-A :class:`ModelShape` is what the planner needs to know of a model: per layer the caches it keeps for each request and
-the bytes of weights with the way they are cut over ranks. It is built from ``config.json`` and safetensors headers by
-`from_config.shape_from_config` and round-trips through :meth:`ModelShape.to_json`.
+A `ModelShape` is what the planner needs to know of a model: per layer the caches it keeps for each request and
+the bytes of weights with the way they are cut over ranks. It is built from `config.json` and safetensors headers by
+`from_config.shape_from_config` and round-trips through `ModelShape.to_json`.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ CACHE_KINDS: tuple[CacheKind, ...] = get_args(CacheKind)
 class StateShape:
     """Recurrent state of one Mamba, Gated DeltaNet, linear-attention or short-convolution layer.
 
-    The convolution keeps ``conv_taps - 1`` columns of ``conv_width + groups * group_width`` elements in the model's
-    dtype (plus one column per speculative token where ``grows_with_speculation``); the recurrence keeps
-    ``state_elements`` elements in ``state_dtype`` (``auto``: as the convolution). Both are divided by the tensor
+    The convolution keeps `conv_taps - 1` columns of `conv_width + groups * group_width` elements in the model's
+    dtype (plus one column per speculative token where `grows_with_speculation`); the recurrence keeps
+    `state_elements` elements in `state_dtype` (`auto`: as the convolution). Both are divided by the tensor
     parallel size; groups are replicated when the size does not divide them.
     """
 
@@ -46,10 +46,10 @@ class StateShape:
 
 @dataclass(frozen=True, slots=True)
 class CacheShape:
-    """What one attention (or state) layer keeps per request. ``kv_heads`` is the model's total, before any split.
+    """What one attention (or state) layer keeps per request. `kv_heads` is the model's total, before any split.
 
-    ``window``: tokens a sliding layer sees, or the chunk of a chunked-local layer. For MLA ``head_size`` is the latent
-    width (kv_lora_rank + qk_rope_head_dim) and ``head_size_v`` is 0.
+    `window`: tokens a sliding layer sees, or the chunk of a chunked-local layer. For MLA `head_size` is the latent
+    width (kv_lora_rank + qk_rope_head_dim) and `head_size_v` is 0.
     """
 
     kind: CacheKind
@@ -64,8 +64,8 @@ class CacheShape:
 class WeightPart:
     """Bytes of some of a layer's parameters and how ranks share them.
 
-    ``shards`` is the largest number of distinct pieces: 0 means any (each rank holds ``bytes / tp``), 1 means
-    replicated on every rank, n means cut into at most n pieces (K and V projections: n KV heads). ``expert`` marks
+    `shards` is the largest number of distinct pieces: 0 means any (each rank holds `bytes / tp`), 1 means
+    replicated on every rank, n means cut into at most n pieces (K and V projections: n KV heads). `expert` marks
     routed experts, which expert parallelism distributes whole.
     """
 
@@ -85,7 +85,7 @@ class LayerShape:
 
 @dataclass(frozen=True, slots=True)
 class VocabTable:
-    """An embedding or output table: ``rows`` (the vocabulary, before padding) of ``row_bytes`` bytes."""
+    """An embedding or output table: `rows` (the vocabulary, before padding) of `row_bytes` bytes."""
 
     rows: int
     row_bytes: int
@@ -95,7 +95,7 @@ class VocabTable:
 class Quantization:
     """The checkpoint's quantization: vLLM's method name, bits of a weight, and the sizes that parallel cuts must keep.
 
-    ``group_size`` 0 means none; ``block`` is (output, input) of FP8 block quantization, (0, 0) when not blocked.
+    `group_size` 0 means none; `block` is (output, input) of FP8 block quantization, (0, 0) when not blocked.
     """
 
     method: str
@@ -118,7 +118,7 @@ class ExpertShape:
 class ModelShape:
     """A model as the planner sees it. Sizes in elements unless the name says bytes; lengths in tokens.
 
-    ``tables_on_every_stage``: the engine's class builds the embedding and output tables on every pipeline stage.
+    `tables_on_every_stage`: the engine's class builds the embedding and output tables on every pipeline stage.
     """
 
     architecture: str
@@ -191,7 +191,7 @@ class ModelShape:
         return any(cache.kind == "cross" for layer in self.layers for cache in layer.caches)
 
     def to_json(self) -> dict[str, Any]:
-        """The documented JSON form (``docs/capacity.md``): plain types, equal neighbouring layers written once."""
+        """The documented JSON form (`docs/capacity.md`): plain types, equal neighbouring layers written once."""
         body = {key: value for key, value in asdict(self).items() if key not in {"layers", "draft_layers"}}
         body["bytes_by_dtype"] = dict(self.bytes_by_dtype)
         return {
@@ -203,7 +203,7 @@ class ModelShape:
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> ModelShape:
-        """Read what :meth:`to_json` wrote; raises :class:`ShapeError` for anything else."""
+        """Read what `to_json` wrote; raises `ShapeError` for anything else."""
         check_size(value, "model shape")
         reader = Reader(value, "model shape")
         if reader.text("format") != FORMAT:
@@ -309,7 +309,7 @@ def _read_state(reader: Reader) -> StateShape:
 
 
 def state_dtype(reader: Reader, key: str, default: str) -> str:
-    """The dtype of a recurrent state: one of ``STATE_DTYPES``."""
+    """The dtype of a recurrent state: one of `STATE_DTYPES`."""
     found = reader.text(key, default)
     if found not in STATE_DTYPES:
         raise ShapeError(

@@ -1,7 +1,7 @@
 """How vLLM cuts each tensor of a checkpoint over tensor-parallel ranks, by the tensor's name.
 
-Sources (vLLM 0.25 to 0.32): ``model_executor/layers/linear.py`` (column and row parallel, ``QKVParallelLinear``),
-``vocab_parallel_embedding.py`` (vocabulary padded to a multiple of 64), ``layers/fused_moe`` (experts) and the model
+Sources (vLLM 0.25 to 0.32): `model_executor/layers/linear.py` (column and row parallel, `QKVParallelLinear`),
+`vocab_parallel_embedding.py` (vocabulary padded to a multiple of 64), `layers/fused_moe` (experts) and the model
 files (what stays replicated: norms, routers, MLA down-projections).
 """
 
@@ -92,7 +92,7 @@ _OUTPUT = frozenset(["lm_head", "embed_out", "output"])
 
 @dataclass(frozen=True, slots=True)
 class HeadLayout:
-    """Head counts that decide how K and V (and Mamba groups) are cut; ``router_bytes`` 0: as the checkpoint's."""
+    """Head counts that decide how K and V (and Mamba groups) are cut; `router_bytes` 0: as the checkpoint's."""
 
     attention_heads: int
     kv_heads: int
@@ -187,7 +187,7 @@ def _is_side_model(name: str) -> bool:
 
 
 def _module(name: str) -> tuple[str, str]:
-    """(module, parameter): ``a.b.q_proj.weight`` -> (``q_proj``, ``weight``); bare parameters keep their own name."""
+    """(module, parameter): `a.b.q_proj.weight` -> (`q_proj`, `weight`); bare parameters keep their own name."""
     parts = name.split(".")
     if len(parts) > 1 and parts[-1] in _PARAMETER_SUFFIXES:
         return parts[-2], parts[-1]
