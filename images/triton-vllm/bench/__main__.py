@@ -223,7 +223,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, help="about how long one measurement takes")
     parser.add_argument("--save", type=Path, help="a file for all that was measured; what it has already counts too")
     parser.add_argument("--only-tell", action="store_true", help="measure nothing: tell what --save has")
-    parser.add_argument("--write", action="store_true", help="write the figures into operator/docs/serving.md")
+    parser.add_argument("--write", action="store_true", help="write the figures into operator/docs/performance.md")
     return parser.parse_args(arguments)
 
 
@@ -310,7 +310,7 @@ def tell(
     missed, equal = words.count(figures.MISSED), words.count(figures.EQUAL)
     say(f"verdict: {len(verdicts) - missed} of {len(verdicts)} promises kept, {equal} of them as {figures.EQUAL}")
     if block is not None:
-        documents.write(documents.DOCS / "serving.md", block, figures.document(measured, verdicts, host, promises))
+        documents.write(documents.DOCS / "performance.md", block, figures.document(measured, verdicts, host, promises))
     return 1 if missed or not verdicts else 0
 
 

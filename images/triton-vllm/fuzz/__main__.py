@@ -31,7 +31,7 @@ CLIENTS = 6
 LOOK_SECONDS = 5.0
 # Memory may grow until the allocators have seen the largest requests at once; then it must not.
 GROWTH_BYTES = 700 << 20
-# What tritonserver 2.51 says with a 5xx status before the backend sees the request; operator/docs/serving.md tells it.
+# What tritonserver 2.51 says with a 5xx status before the backend sees the request: see operator/docs/serving.md.
 KNOWN = (
     "generate expects model to produce exactly 1 response",
     "failed to parse the request JSON buffer",

@@ -41,7 +41,7 @@ TRITON_PATHS = (
 )
 # An image of one point, for models that look at images.
 PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
-# Not `triton_grpc_error`: operator/docs/serving.md tells what it does to tritonserver 2.51.
+# Not `triton_grpc_error`: see operator/docs/serving.md for what it does to tritonserver 2.51.
 METADATA = (
     *("authorization", "triton-grpc-protocol-x", "triton-grpc-protocol-trace", "triton-request-id", "traceparent"),
     *("x-forwarded-for", "x-b-bin"),

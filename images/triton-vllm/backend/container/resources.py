@@ -96,7 +96,7 @@ def prepare(arguments: dict[str, Any], environment: MutableMapping[str, str]) ->
 
     On a GPU the engine's processes begin as new ones (spawn), as with ``vllm serve`` and as vLLM itself wants it on a
     CPU, and not as copies of this one: each step there is paced by Python, which is 8 % slower in a copy. On an H200 a
-    prefill took 41 ms instead of 34 (operator/docs/serving.md).
+    prefill took 41 ms instead of 34 (operator/docs/performance.md).
     """
     if on_cpu(environment):
         prepare_cpu(arguments, read_limits(), environment)
