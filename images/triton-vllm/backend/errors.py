@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class RequestError(Exception):
-    """A request that cannot be served. ``code`` is the name of a TRITONSERVER_Error code (HTTP status beside it)."""
+    """A request that cannot be served. `code` is the name of a TRITONSERVER_Error code (HTTP status beside it)."""
 
     code = "INTERNAL"  # 500
 

@@ -1,8 +1,8 @@
-"""The files beside a model's config.pbtxt: what the engine and the front ends are told.
+"""The files beside a model's config.pbtxt: settings of the engine and of the front ends.
 
-``model.json`` holds vLLM's engine arguments. Optional files: ``multi_lora.json`` (name -> path), ``sampling.json``
-(defaults and profiles), ``openai.json`` (the OpenAI server's arguments; its presence turns the server on) and
-``limits.json`` (what one request may ask for).
+`model.json` holds vLLM's engine arguments. Optional files: `multi_lora.json` (name -> path), `sampling.json`
+(defaults and profiles), `openai.json` (the OpenAI server's arguments; its presence turns the server on) and
+`limits.json` (what one request may ask for).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class ModelSettings:
 
 
 def read_model(folder: Path) -> ModelSettings:
-    """Read the version folder of a model (``<repository>/<model>/<version>``). Raises BadModel."""
+    """Read the version folder of a model (`<repository>/<model>/<version>`). Raises BadModel."""
     arguments = read_object(folder / files.ENGINE)
     if arguments is None:
         raise BadModel(f"'{files.ENGINE}' containing vllm engine args must be provided in '{folder}'")
@@ -91,7 +91,7 @@ def _only_known(file: str, values: Mapping[str, Any], known: tuple[str, ...]) ->
 
 
 def closest(name: str, known: set[str]) -> str:
-    """`` (did you mean 'x'?)``, or nothing."""
+    """` (did you mean 'x'?)`, or nothing."""
     found = difflib.get_close_matches(name, known, n=1)
     return f" (did you mean '{found[0]}'?)" if found else ""
 

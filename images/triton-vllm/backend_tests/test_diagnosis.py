@@ -33,7 +33,7 @@ LOGS = {
     ),
     "no memory for the KV cache": (
         ["(EngineCore pid=12) ValueError: No available memory for the cache blocks. Try increasing"],
-        "no memory is left for the KV cache beside the weights",
+        "no memory is left for the KV cache after the weights",
     ),
     "out of GPU memory": (
         ["(EngineCore pid=12) torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."],
@@ -129,14 +129,14 @@ LOGS = {
             "assert triggered",
             "engine given up: the engine has died",
         ],
-        "a kernel on the GPU failed: device-side assert triggered",
+        "a GPU kernel failed: device-side assert triggered",
     ),
     "illegal memory access": (
         [
             "(EngineCore pid=12) ERROR 11-30 10:12:00 [core.py:1512] torch.AcceleratorError: CUDA error: an illegal "
             "memory access was encountered",
         ],
-        "a kernel on the GPU failed: an illegal memory access was encountered",
+        "a GPU kernel failed: an illegal memory access was encountered",
     ),
     "abort over shared memory": (
         [
@@ -144,7 +144,7 @@ LOGS = {
             "terminate called after throwing an instance of 'boost::interprocess::lock_exception'",
             "  what():  boost::interprocess::lock_exception",
         ],
-        "tritonserver aborted over the memory that it shares with the process of the backend "
+        "tritonserver aborted over the memory that it shares with the backend process "
         "(boost::interprocess::lock_exception)",
     ),
     "configuration that Triton refuses": (

@@ -208,7 +208,7 @@ def test_without_a_fork_server_the_launcher_goes_on_and_says_so(
     environment = dict(GPU)
     assert serve.start_engines(command(tmp_path, {}), environment, 5) is None
     assert environment == GPU
-    assert "each by itself: no fork server: no descriptors" in capfd.readouterr().err
+    assert "no fork server, so each process of the engine imports vLLM itself: no descriptors" in capfd.readouterr().err
 
 
 @pytest.fixture
@@ -319,7 +319,7 @@ def test_a_process_is_a_copy_or_a_new_one_where_the_fork_server_has_ended(
     process.name, process._environment = "EngineCore", {"THREADS": "3"}
     assert process._Popen(process) == ("a copy" if error is None else "a new process")
     assert process._environment == ({"THREADS": "3"} if error is None else None)
-    told = [] if error is None else [f"EngineCore imports vLLM by itself: the fork server has ended: {error}"]
+    told = [] if error is None else [f"EngineCore imports vLLM itself: the fork server has ended: {error}"]
     assert caplog.messages == told
 
 
@@ -466,7 +466,7 @@ def test_the_engine_core_is_a_copy_with_the_backends_environment_and_its_gpus(
         server.wait_exit(60)
         assert server.processes("") == []
         assert list(temporary.glob("forkserver-*")) == []
-        assert "imports vLLM by itself" not in server.log
+        assert "imports vLLM itself" not in server.log
 
 
 @pytest.mark.engine
@@ -477,7 +477,7 @@ def test_a_fork_server_that_is_killed_while_the_server_loads_is_done_without(tmp
         wait_until(lambda: server.processes("backend.engine.preload"))
         os.kill(server.processes("backend.engine.preload")[0], signal.SIGKILL)
         server.wait_ready()
-        assert "EngineCore imports vLLM by itself: the fork server has ended: " in server.log
+        assert "EngineCore imports vLLM itself: the fork server has ended: " in server.log
         assert parent_of(named(server, "VLLM::EngineCor")) == named(server, "triton_python_b")
         assert server.generate(max_tokens=2).status == 200
         server.process.send_signal(signal.SIGTERM)
@@ -507,7 +507,7 @@ def test_a_fork_server_that_cannot_be_copied_is_done_without(tmp_path: Path) -> 
 
     with running(tmp_path, served(tmp_path), prepare=not_copyable) as server:
         assert "NotCopyable: a module that is imported in advance has initialized CUDA" in server.log
-        assert "EngineCore imports vLLM by itself: the fork server has ended: " in server.log
+        assert "EngineCore imports vLLM itself: the fork server has ended: " in server.log
         assert server.generate(max_tokens=2).status == 200
 
 

@@ -61,7 +61,7 @@ def test_kept_findings_can_be_read() -> None:
     [
         ("all is well", 0),
         ("Traceback (most recent call last):", 1),
-        ("response not sent\nTraceback", 2),
+        ("failed to send a response\nTraceback", 2),
         ("(EngineCore pid=7) ERROR Traceback", 0),
         (f"(EngineCore pid=7) ERROR {mark(7, 12)}", 1),
         (mark(8, 12), 0),

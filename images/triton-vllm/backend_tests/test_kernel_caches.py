@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from backend.launcher.kernel_caches import KERNEL_CACHES, give_triton_kernels, keep_together
+from backend.launcher.kernel_caches import KERNEL_CACHES, copy_triton_kernels, set_cache_folders
 from backend.patches.modelinfo_cache import cache_root
 
 
 def test_every_cache_of_kernels_lies_below_the_folder_for_caches(tmp_path: Path) -> None:
     environment = {"HOME": str(tmp_path), "XDG_CACHE_HOME": "/cache/xdg"}
-    assert keep_together(environment) == Path("/cache/xdg")
+    assert set_cache_folders(environment) == Path("/cache/xdg")
     assert environment["XDG_CACHE_HOME"] == "/cache/xdg"
     assert environment["HOME"] == str(tmp_path)
     assert {environment[name] for name in KERNEL_CACHES} == {f"/cache/xdg/{name}" for name in KERNEL_CACHES.values()}
@@ -25,28 +25,28 @@ def test_every_cache_of_kernels_lies_below_the_folder_for_caches(tmp_path: Path)
 
 def test_without_any_variable_it_is_below_the_home_folder(tmp_path: Path) -> None:
     environment = {"HOME": str(tmp_path), "XDG_CACHE_HOME": ""}
-    assert keep_together(environment) == tmp_path / ".cache"
+    assert set_cache_folders(environment) == tmp_path / ".cache"
     assert environment["FLASHINFER_WORKSPACE_BASE"] == str(tmp_path / ".cache/flashinfer")
 
 
 @pytest.mark.parametrize("home", [None, "", "/nonexistent"])
 def test_a_home_folder_that_cannot_be_written_is_replaced(home: str | None) -> None:
     environment = {} if home is None else {"HOME": home}
-    assert keep_together(environment) == Path(tempfile.gettempdir()) / ".cache"
+    assert set_cache_folders(environment) == Path(tempfile.gettempdir()) / ".cache"
     assert environment["HOME"] == tempfile.gettempdir()
 
 
 def test_what_the_user_set_stays(tmp_path: Path) -> None:
     theirs = {"HOME": str(tmp_path), "TRITON_CACHE_DIR": "/mine", "LOGNAME": "me"}
     environment = dict(theirs)
-    keep_together(environment)
+    set_cache_folders(environment)
     assert {name: environment[name] for name in theirs} == theirs
     assert "USER" not in environment
 
 
 def test_a_user_without_a_name_gets_one(tmp_path: Path) -> None:
     environment = {"HOME": str(tmp_path)}
-    keep_together(environment)
+    set_cache_folders(environment)
     assert environment["USER"].startswith("uid-")
 
 
@@ -72,7 +72,7 @@ BOTH = {f"{name}/kernel.{end}": name for name in ("ABC", "DEF") for end in ("cub
 
 def test_kernels_of_the_image_are_copied_to_tritons_cache(tmp_path: Path, kernels: Path) -> None:
     cache = tmp_path / "cache/deep"
-    assert give_triton_kernels({"TRITON_CACHE_DIR": str(cache)}, kernels) == 2
+    assert copy_triton_kernels({"TRITON_CACHE_DIR": str(cache)}, kernels) == 2
     assert contents(cache) == BOTH
     assert {path.name for path in cache.iterdir()} == {"ABC", "DEF"}
     # Another user's pod reads it, and Triton may write beside.
@@ -84,7 +84,7 @@ def test_a_kernel_that_is_there_stays(tmp_path: Path, kernels: Path) -> None:
     cache = tmp_path / "cache"
     (cache / "ABC").mkdir(parents=True)
     (cache / "ABC/own.cubin").write_text("own")
-    assert give_triton_kernels({"TRITON_CACHE_DIR": str(cache)}, kernels) == 2
+    assert copy_triton_kernels({"TRITON_CACHE_DIR": str(cache)}, kernels) == 2
     assert contents(cache) == {"ABC/own.cubin": "own", **{key: one for key, one in BOTH.items() if one == "DEF"}}
 
 
@@ -101,10 +101,10 @@ def test_a_kernel_is_in_the_cache_whole_or_not_at_all(
         return copy(source, target)
 
     monkeypatch.setattr(shutil, "copyfile", until_the_disk_is_full)
-    assert give_triton_kernels({"TRITON_CACHE_DIR": str(cache)}, kernels) == 1
+    assert copy_triton_kernels({"TRITON_CACHE_DIR": str(cache)}, kernels) == 1
     (whole,) = {path.name for path in cache.iterdir()}
     assert len(list((cache / whole).iterdir())) == 2
-    assert f"kernels of the image were not written to {cache}: " in capfd.readouterr().err
+    assert f"failed to copy the image's kernels to {cache}: " in capfd.readouterr().err
 
 
 def test_two_pods_that_copy_into_one_cache_do_not_disturb_each_other(
@@ -114,11 +114,11 @@ def test_two_pods_that_copy_into_one_cache_do_not_disturb_each_other(
 
     def other_is_faster(source: str, target: str) -> str:
         monkeypatch.setattr(shutil, "copyfile", copy)
-        assert give_triton_kernels({"TRITON_CACHE_DIR": str(cache)}, kernels) == 2
+        assert copy_triton_kernels({"TRITON_CACHE_DIR": str(cache)}, kernels) == 2
         return copy(source, target)
 
     monkeypatch.setattr(shutil, "copyfile", other_is_faster)
-    assert give_triton_kernels({"TRITON_CACHE_DIR": str(cache)}, kernels) == 2
+    assert copy_triton_kernels({"TRITON_CACHE_DIR": str(cache)}, kernels) == 2
     assert {path.name for path in cache.iterdir()} == {"ABC", "DEF"}
     assert contents(cache) == BOTH
     assert capfd.readouterr().err == ""
@@ -128,12 +128,12 @@ def test_a_cache_that_cannot_be_written_is_told_and_no_more(
     tmp_path: Path, kernels: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "cache").write_text("a file")
-    assert give_triton_kernels({"TRITON_CACHE_DIR": str(tmp_path / "cache")}, kernels) == 0
-    assert f"kernels of the image were not written to {tmp_path / 'cache'}" in capfd.readouterr().err
+    assert copy_triton_kernels({"TRITON_CACHE_DIR": str(tmp_path / "cache")}, kernels) == 0
+    assert f"failed to copy the image's kernels to {tmp_path / 'cache'}" in capfd.readouterr().err
 
 
 def test_without_a_cache_or_without_kernels_nothing_is_written(tmp_path: Path, kernels: Path) -> None:
     before = sorted(os.listdir(tmp_path))
-    assert give_triton_kernels({}, kernels) == 0
-    assert give_triton_kernels({"TRITON_CACHE_DIR": str(tmp_path / "cache")}, tmp_path / "nothing") == 0
+    assert copy_triton_kernels({}, kernels) == 0
+    assert copy_triton_kernels({"TRITON_CACHE_DIR": str(tmp_path / "cache")}, tmp_path / "nothing") == 0
     assert sorted(os.listdir(tmp_path)) == before

@@ -6,7 +6,7 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
-from backend.engine.memory import EXTENSION, fullest, measured, measured_by, spent_by
+from backend.engine.memory import EXTENSION, fullest, measured, measured_terms, phase_seconds
 from backend.engine.worker_extension import PhasedWorker
 
 # Llama 3.1 8B on an H100 with vLLM 0.25.1, V1 runner: rows of operator/tests/capacity/gpu_rows.jsonl.
@@ -79,17 +79,17 @@ class Engine:
 
 def test_the_method_is_asked_by_its_name_and_a_refusal_fails_no_start() -> None:
     engine = Engine([TERMS])
-    assert asyncio.run(measured_by(engine)) == TERMS
+    assert asyncio.run(measured_terms(engine)) == TERMS
     assert callable(getattr(PhasedWorker, engine.asked))
     assert f"{PhasedWorker.__module__}.{PhasedWorker.__name__}" == EXTENSION
-    assert asyncio.run(measured_by(Engine(AttributeError("no such method")))) == {}
+    assert asyncio.run(measured_terms(Engine(AttributeError("no such method")))) == {}
 
 
 def test_the_slowest_rank_speaks_for_a_phase() -> None:
     engine = Engine([{"KVCache": 2.0, "Warmup": 1.0}, {"KVCache": 1.0, "Warmup": 3.0}])
-    assert asyncio.run(spent_by(engine)) == {"KVCache": 2.0, "Warmup": 3.0}
+    assert asyncio.run(phase_seconds(engine)) == {"KVCache": 2.0, "Warmup": 3.0}
     assert callable(getattr(PhasedWorker, engine.asked))
-    assert asyncio.run(spent_by(Engine(AttributeError("no such method")))) == {}
+    assert asyncio.run(phase_seconds(Engine(AttributeError("no such method")))) == {}
 
 
 def test_a_worker_that_took_the_size_of_an_earlier_start_tells_the_terms_of_that_start() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from backend.engine.sampling_parameters import SamplingRules
 from backend.errors import BadRequest
-from backend.openai.middleware import CHAT, COMPLETIONS, RESPONSES, BodyRules, Gate
+from backend.openai.middleware import CHAT, COMPLETIONS, RESPONSES, BodyRules, OpenAIMiddleware
 from backend.settings import SamplingSettings
 from contract.limits import RequestLimits
 
@@ -146,7 +146,7 @@ Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 def through(application: Application, client: Client, seconds: float = 0, *, admitted: bool = True) -> None:
     limits = RequestLimits(max_body_bytes=1000, request_timeout_seconds=seconds)
-    gate = Gate(application, RULES, limits, lambda _: admitted)
+    gate = OpenAIMiddleware(application, RULES, limits, lambda _: admitted)
     scope = {"type": "http", "method": "POST", "path": CHAT, "headers": [(b"content-length", b"1"), (b"a", b"b")]}
     asyncio.run(gate(scope, client.receive, client.send))
 
@@ -209,7 +209,7 @@ def test_a_large_body_is_refused_before_it_is_whole() -> None:
     client = Client(b"a" * 600, b"a" * 600, b"a" * 600)
     through(echo, client)
     assert client.status == 413
-    assert json.loads(client.body)["error"]["message"] == "the body has more than 1000 bytes"
+    assert json.loads(client.body)["error"]["message"] == "the body is larger than 1000 bytes"
     assert len(client._messages) == 1
 
 
@@ -243,7 +243,7 @@ def test_requests_that_are_ended_are_told_why(application: Application, seconds:
     client = Client(b"{}")
 
     async def run() -> None:
-        gate = Gate(application, RULES, RequestLimits(request_timeout_seconds=seconds), lambda _: True)
+        gate = OpenAIMiddleware(application, RULES, RequestLimits(request_timeout_seconds=seconds), lambda _: True)
         scope = {"type": "http", "method": "POST", "path": CHAT, "headers": []}
         running = asyncio.ensure_future(gate(scope, client.receive, client.send))
         await asyncio.sleep(0.05)
@@ -260,7 +260,7 @@ def test_a_request_that_is_cancelled_otherwise_is_not_answered() -> None:
     client = Client(b"{}")
 
     async def run() -> None:
-        gate = Gate(stubborn, RULES, RequestLimits(), lambda _: True)
+        gate = OpenAIMiddleware(stubborn, RULES, RequestLimits(), lambda _: True)
         scope = {"type": "http", "method": "POST", "path": CHAT, "headers": []}
         running = asyncio.ensure_future(gate(scope, client.receive, client.send))
         await asyncio.sleep(0.05)

@@ -32,7 +32,7 @@ TOOLS: Any = [
 
 APPLICATION = """
 import gc, os
-from backend.engine.async_llm import settle
+from backend.engine.async_llm import finish_start
 from backend.openai.application import make_application
 from vllm import envs
 from vllm.entrypoints.launchers.app import build_app
@@ -41,7 +41,7 @@ from vllm.utils.argparse_utils import FlexibleArgumentParser
 
 arguments = make_arg_parser(FlexibleArgumentParser()).parse_args([])
 plain, ours = (build(arguments, ("generate",), None) for build in (build_app, make_application))
-settle()
+finish_start()
 os.environ["VLLM_LOG_STATS_INTERVAL"] = "77"
 for application in (plain, ours):
     print(*(one.cls.__name__ for one in application.user_middleware))

@@ -175,8 +175,8 @@ def test_what_cannot_be_imported_is_told_and_left_out(tmp_path: Path, monkeypatc
     (tmp_path / "imported_in_advance.py").write_text("")
     monkeypatch.syspath_prepend(tmp_path)
     told = import_all(["raises_at_import", "no_such_module_at_all", "imported_in_advance"])
-    assert told[0] == "raises_at_import is not imported in advance: OSError: no GPU"
-    assert told[1].startswith("no_such_module_at_all is not imported in advance: ModuleNotFoundError: ")
+    assert told[0] == "raises_at_import is not preloaded: OSError: no GPU"
+    assert told[1].startswith("no_such_module_at_all is not preloaded: ModuleNotFoundError: ")
     assert len(told) == 2
     assert "imported_in_advance" in sys.modules
 
@@ -232,7 +232,7 @@ def test_preload_imports_and_gets_ready_to_be_copied(
     assert stand_in_engine == ["ForkServer", "collected", "frozen"]
     # The engine core, a copy, starts its workers as copies too.
     assert isinstance(sys.modules["vllm.utils.system_utils"].get_mp_context(), ForkServerContext)
-    assert "no_such_module_at_all is not imported in advance" in capsys.readouterr().err
+    assert "no_such_module_at_all is not preloaded" in capsys.readouterr().err
     assert sys.modules["vllm.utils.flashinfer"].has_flashinfer() == (device == "cpu")
 
 
@@ -262,5 +262,5 @@ print("threads", threading.active_count(), "cuda", sys.modules["torch"].cuda.is_
 @pytest.mark.parametrize("variant", ["cpu", "cpu-previous"])
 def test_every_module_is_there_and_starts_no_thread(tmp_path: Path, variant: str) -> None:
     *problems, last = script_lines(tmp_path, EVERY_MODULE, variant=variant)
-    assert [line for line in problems if "in advance" in line] == []
+    assert [line for line in problems if "is not preloaded" in line] == []
     assert last == "threads 1 cuda False"

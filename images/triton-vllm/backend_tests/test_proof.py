@@ -155,7 +155,7 @@ async def test_an_engine_that_dies_fails_the_proof(kind: str) -> None:
 
 async def test_a_request_that_the_engine_gave_up_is_refused() -> None:
     proved = await prove(failing("top-p", "error"), PROMPT, {})
-    assert proved.refused == {"top-p": "the engine gave the request up"}
+    assert proved.refused == {"top-p": "the engine failed the request"}
 
 
 async def test_a_model_that_generates_nothing_is_not_asked() -> None:

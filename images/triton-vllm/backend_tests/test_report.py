@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from backend.container import report
-from backend.openai.http_server import Front
+from backend.openai.http_server import HTTPApplication
 from contract import paths
 
 
@@ -53,7 +53,7 @@ async def test_the_front_answers_with_the_report_of_the_moment() -> None:
     def now() -> dict[str, Any]:
         return {"model": "llm", "startup": report.phases()}
 
-    front, sent = Front(str, now), list[Mapping[str, Any]]()
+    front, sent = HTTPApplication(str, now), list[Mapping[str, Any]]()
 
     async def send(message: Mapping[str, Any]) -> None:
         sent.append(message)

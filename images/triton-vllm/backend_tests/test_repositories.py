@@ -101,7 +101,7 @@ def test_embeddings_by_openais_client_are_the_same(server: Server) -> None:
         ({"embedding_request": "{}"}, "'input' must be text or a list of token ids"),
         ({"embedding_request": '{"input": [1.5]}'}, "'input' must be text or a list of token ids"),
         ({"embedding_request": "x"}, "embedding_request is not JSON"),
-        ({}, "this model generates no text: use embedding_request"),
+        ({}, "the model does not generate text: use embedding_request"),
     ],
 )
 def test_bad_embedding_requests(server: Server, body: dict[str, Any], words: str) -> None:

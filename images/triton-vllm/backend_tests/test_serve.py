@@ -28,8 +28,8 @@ sys.exit(serve.Supervisor(Command.parse(sys.argv[1:]), sys.argv[1:], None, os.pi
 """
 WAIT_FOR_A_CHILD = "import subprocess; subprocess.run(['sleep', '4'])"
 SHARED = "boost::interprocess::lock_exception"
-ABORTED = "the memory that it shares with the process of the backend"
-GIVEN_UP = "tritonserver gave up the load: the process of the backend gave no sign of life for a second"
+ABORTED = "the memory that it shares with the backend process"
+GIVEN_UP = "tritonserver gave up the load: the backend process did not respond for a second"
 
 
 def supervised(folder: Path, script: str, *arguments: str) -> tuple[int, str | None]:
@@ -79,9 +79,9 @@ wait
 @pytest.mark.parametrize(
     ("end", "cause"),
     [
-        ("os.kill(os.getpid(), signal.SIGKILL)", "the process of the backend was killed by signal 9"),
-        ("os.kill(os.getpid(), signal.SIGSEGV)", "the process of the backend was killed by signal 11"),
-        ("sys.exit(3)", "the process of the backend has died"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "the backend process was killed by signal 9"),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "the backend process was killed by signal 11"),
+        ("sys.exit(3)", "the backend process has died"),
     ],
 )
 def test_how_the_process_of_the_backend_ended_is_told(tmp_path: Path, end: str, cause: str) -> None:

@@ -67,7 +67,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], dict[str, str], str, str]] = {
         "model.json: unexpected engine argument 'max_modle_len' (did you mean 'max_model_len'?)",
         "AsyncEngineArgs",
     ),
-    "no such path": ({"model": "/no/such/model"}, {}, "there is no model at /no/such/model", "mount"),
+    "no such path": ({"model": "/no/such/model"}, {}, "model not found at /no/such/model", "mount"),
     "cache not writable": ({"model": "/"}, {"HF_HOME": "/dev/null/hf"}, "HF_HOME=/dev/null/hf is not writable", "uid"),
     "missing library": (
         {"model": "/"},
@@ -184,7 +184,7 @@ def test_argument_names_are_the_engines(monkeypatch: pytest.MonkeyPatch, tmp_pat
 def test_engines_refusal_is_the_termination_message(tmp_path: Path) -> None:
     server = failed_start(tmp_path, {**TINY_ENGINE, "model": str(tiny_model()), "max_model_len": 10**6})
     message = server.termination_message
-    assert message["cause"].startswith("the engine refuses its arguments: User-specified max_model_len (1000000)")
+    assert message["cause"].startswith("the engine rejected its arguments: User-specified max_model_len (1000000)")
     assert "Value error, User-specified" in message["engineLine"]
     assert message["hint"]
 
@@ -200,7 +200,7 @@ def test_engines_refusal_is_the_termination_message(tmp_path: Path) -> None:
         (
             "sampling",
             {"profiles": {"odd": {"temperature": -1}}},
-            "sampling.json: profile 'odd': sampling parameters refused",
+            "sampling.json: profile 'odd': invalid sampling parameters",
         ),
     ],
 )
@@ -217,13 +217,13 @@ def test_dead_stub_does_not_leave_the_server_waiting(tmp_path: Path) -> None:
     try:
         assert server.wait_exit(60) == 1
         assert server.processes("") == []
-        assert server.termination_message["cause"] == "the process of the backend was killed by signal 9"
+        assert server.termination_message["cause"] == "the backend process was killed by signal 9"
     finally:
         server.stop()
 
 
 def test_load_that_tritonserver_has_given_up_ends(tmp_path: Path) -> None:
-    """tritonserver 2.51 waits for ever when the process of the backend was paused for a second during the load."""
+    """tritonserver 2.51 waits for ever when the backend process was paused for a second during the load."""
     write_model(tmp_path / "models", "llm", {"model": "org/model"})
     server = Server.start(tmp_path, tmp_path / "models", prepare=load_for_ever)
     try:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from backend.triton.stream_pacing import RESPONSES_PER_CORE, Pace
+from backend.triton.stream_pacing import RESPONSES_PER_CORE, StreamPacer
 
 ONE = 1 / RESPONSES_PER_CORE
 
@@ -45,7 +45,7 @@ class Clock:
 def sent(*times: float, threads: int = 1) -> list[str]:
     async def run() -> list[str]:
         clock = Clock()
-        return [piece.text async for piece in Pace(threads, clock.now).keep(clock.tokens(*times))]
+        return [piece.text async for piece in StreamPacer(threads, clock.now).keep(clock.tokens(*times))]
 
     return asyncio.run(run())
 
@@ -69,7 +69,7 @@ def test_more_cores_take_more_responses() -> None:
 def test_more_streams_keep_a_larger_distance(others: int, pieces: list[str]) -> None:
     async def run() -> list[str]:
         clock = Clock()
-        pace = Pace(1, clock.now)
+        pace = StreamPacer(1, clock.now)
         waiting = [pace.keep(clock.tokens(0, end=False)) for _ in range(9)]  # in the queue: they do not stream yet
         running = [pace.keep(clock.tokens(0, end=False)) for _ in range(others)]
         for one in running:
@@ -91,7 +91,7 @@ def test_a_stream_that_is_over_counts_no_more(how: str) -> None:
         raise ValueError
 
     async def run() -> list[str]:
-        pace = Pace(1, clock.now)
+        pace = StreamPacer(1, clock.now)
         other = pace.keep(failing() if how == "fails" else clock.tokens(0, 0))
         await anext(other)
         with contextlib.suppress(ValueError):

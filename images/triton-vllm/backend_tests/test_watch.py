@@ -100,7 +100,7 @@ async def test_stopped_idle_engine_is_unready_within_15_seconds_and_given_up_wit
     assert bench.probes == 1
     while not (reason := await bench.step(0.5)):
         pass
-    assert reason == f"it has given nothing for {GIVE_UP_SECONDS:.0f} seconds; the engine core does not run"
+    assert reason == f"it has not responded for {GIVE_UP_SECONDS:.0f} seconds; the engine core does not run"
     assert bench.now <= 60
 
 
@@ -133,7 +133,7 @@ async def test_frozen_busy_engine_counts_from_its_last_message() -> None:
     await bench.message()
     await bench.step(1.0)
     await bench.step(STALL_SECONDS)
-    assert "has given nothing for" in bench.watch.problem()
+    assert "has not responded for" in bench.watch.problem()
     await bench.message()
     assert bench.watch.problem() == ""
 

@@ -133,7 +133,7 @@ def in_log(log: str, seed: int) -> list[str]:
     """What must not be in the log of a server that cases of this seed were sent to."""
     # The engine's own process tells a grammar that does not compile with a traceback.
     ours = "\n".join(line for line in log.splitlines() if not line.startswith(ENGINE_LINE))
-    words = [(word, ours) for word in ("request failed", "response not sent", "Traceback")]
+    words = [(word, ours) for word in ("request failed", "failed to send a response", "Traceback")]
     texts = [*words, (mark(seed, 0)[:-3], log)]
     return [f"the log has '{word}':\n{_around(text, word)}" for word, text in texts if word in text]
 

@@ -37,7 +37,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="cases or groups, in this order")
     parser.add_argument("--list", action="store_true", help="print the names of the cases, run nothing")
     parser.add_argument("--rows", type=Path, default=Path("gpu_rows.jsonl"), help="where a row for each case is added")
-    parser.add_argument("--write", type=Path, metavar="ROWS", help="only write kept rows into operator/docs/performance.md")
+    parser.add_argument(
+        "--write", type=Path, metavar="ROWS", help="only write kept rows into operator/docs/performance.md"
+    )
     parser.add_argument("--seconds", type=float, default=3600, help="what is not done after this time is not run")
     parser.add_argument("--variant", default="cuda", choices=engine_env.VARIANTS, help="the engine's environment")
     parser.add_argument("--logs", type=Path, help="where the logs of the cases are kept")

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from backend.launcher.kernel_caches import KERNEL_CACHES, keep_together
+from backend.launcher.kernel_caches import KERNEL_CACHES, set_cache_folders
 from imagecheck.calls import Recorder
 
 HERE = Path(__file__).resolve().parent
@@ -111,7 +111,7 @@ def environment(folder: Path) -> dict[str, str]:
         "XDG_CACHE_HOME": str(folder / "cache"),
     }
     found.pop("PYTHONPYCACHEPREFIX", None)
-    keep_together(found)
+    set_cache_folders(found)
     return found
 
 

@@ -1,4 +1,4 @@
-"""What the kernel says of processes."""
+"""Processes of the container, as `/proc` has them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 _HALTED = frozenset("TtZX")
 # Names as the kernel has them, cut at 15 characters -> what they are.
 TITLES = {
-    "triton_python_b": "the process of the backend",
+    "triton_python_b": "the backend process",
     "VLLM::EngineCor": "the engine core",
     "VLLM::ForkServe": "the engine's fork server",
     "VLLM::Worker_TP": "a worker of the engine",
@@ -29,7 +29,7 @@ def processes() -> Iterator[tuple[int, int, str, str]]:
 
 
 def below(ancestor: int) -> frozenset[int]:
-    """Ids of the processes that ``ancestor`` started, and those that they started."""
+    """Return the ids of all descendants of the process `ancestor`."""
     parents = {pid: parent for pid, parent, _, _ in processes()}
     found: set[int] = {ancestor}
     while more := {pid for pid, parent in parents.items() if parent in found} - found:
@@ -38,29 +38,29 @@ def below(ancestor: int) -> frozenset[int]:
 
 
 def halted(pids: Iterable[int]) -> frozenset[int]:
-    """Those that do not run on: stopped, or ended."""
+    """Return those that do not run: stopped, or ended."""
     return frozenset(pid for pid in pids if (found := _read(pid)) is None or found[2] in _HALTED)
 
 
 def stopped(pids: Iterable[int]) -> frozenset[int]:
-    """Those that somebody has stopped (SIGSTOP), and not a debugger."""
+    """Return those that are stopped by a signal (SIGSTOP), not by a debugger."""
     return frozenset(pid for pid in pids if (found := _read(pid)) is not None and found[2] == "T")
 
 
 def name_of(pid: int) -> str:
-    """What the process calls itself, at most 15 characters; its number when it has gone."""
+    """Return the name of a process, at most 15 characters; its id when it has ended."""
     found = _read(pid)
     return f"process {pid}" if found is None else found[3]
 
 
 def titles(pids: Iterable[int]) -> str:
-    """What processes are, in words."""
+    """Return a description of processes, for messages."""
     names = sorted({name_of(pid) for pid in pids})
     return ", ".join(TITLES.get(name, name) for name in names)
 
 
 def signal_that_ended(pid: int) -> int | None:
-    """The signal that ended a process that nobody has collected yet; None when it ended by itself or is not known."""
+    """Return the signal that ended a zombie process; None when it ended by itself or is not known."""
     fields = _text(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
     # The last field, as wait() gives it.
     status = int(fields[-1]) if fields else 0
@@ -68,7 +68,7 @@ def signal_that_ended(pid: int) -> int | None:
 
 
 def name_thread(name: str) -> None:
-    """Give the calling thread a name that ``top -H`` shows; at most 15 characters."""
+    """Give the calling thread a name that `top -H` shows; at most 15 characters."""
     _prctl(_SET_NAME, name.encode())
 
 
@@ -82,7 +82,7 @@ def _prctl(option: int, value: int | bytes) -> None:
 
 
 def waits_for_a_child(pid: int) -> bool:
-    """Whether a thread of the process sleeps until a child ends. False where the kernel does not tell."""
+    """Whether a thread of the process sleeps until a child ends. False where the kernel does not report it."""
     return any(_text(path).startswith("do_wait") for path in Path(f"/proc/{pid}/task").glob("*/wchan"))
 
 
@@ -90,7 +90,7 @@ def _text(path: Path) -> str:
     try:
         return path.read_text()
     except OSError:
-        return ""  # it has ended, or it is not ours to look at
+        return ""  # it has ended, or belongs to another user
 
 
 def _read(pid: int) -> tuple[int, int, str, str] | None:

@@ -1,4 +1,4 @@
-"""The start-up report: one JSON line a phase, and on failure one JSON line that is also the termination message."""
+"""The start-up report: one JSON line per phase, and on failure one JSON line that is also the termination message."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from contract.report import CAUSE, ENGINE_LINE, HINT
 PREFIX = "STARTUP "
 # Kubernetes keeps at most 4096 bytes of a termination message.
 TERMINATION_BYTES = 4096
-# Where the kubelet reads the message, and where the processes of one server tell each other when the start began.
+# Where the kubelet reads the message, and where the processes of one server share when the start began.
 TERMINATION_VARIABLE = "TRITON_VLLM_TERMINATION_LOG"
 STARTED_VARIABLE = "TRITON_VLLM_STARTED"
 DEFAULT_TERMINATION_LOG = "/dev/termination-log"
@@ -33,7 +33,7 @@ def begin() -> None:
 
 
 def phase(name: str, seconds: float | None = None, **facts: Any) -> None:
-    """Write the line of a finished phase. ``seconds``: how long it took."""
+    """Write the line of a finished phase. `seconds`: how long it took."""
     line: dict[str, Any] = {"phase": name, "elapsed": round(elapsed(), 2)}
     if seconds is not None:
         line["seconds"] = round(seconds, 2)
@@ -42,7 +42,7 @@ def phase(name: str, seconds: float | None = None, **facts: Any) -> None:
 
 
 def note(line: dict[str, Any]) -> None:
-    """Keep the name and the times of a phase that was written elsewhere, for ``phases``."""
+    """Keep the name and the times of a phase that was written elsewhere, for `phases`."""
     _phases.append(line)
 
 
@@ -81,4 +81,4 @@ def write_termination_message(text: str) -> None:
     try:
         path.write_bytes(text.encode()[:TERMINATION_BYTES])
     except OSError as error:
-        os.write(2, f"termination message not written to {path}: {error}\n".encode())
+        os.write(2, f"failed to write the termination message to {path}: {error}\n".encode())

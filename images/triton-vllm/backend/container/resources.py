@@ -1,4 +1,4 @@
-"""What the container may use, read from its control group (v1 or v2), and what vLLM on CPU is told about it."""
+"""What the container may use, read from its control group (v1 or v2), and vLLM's settings that follow from it."""
 
 from __future__ import annotations
 
@@ -76,9 +76,9 @@ def _text(path: Path) -> str | None:
 
 
 def kv_cache_bytes(limits: Limits, utilization: float, weight_bytes: int, workers: int, *, alone: bool) -> int:
-    """KV cache in bytes for each worker: the share ``utilization`` of the limit, less everything else that runs.
+    """KV cache in bytes for each worker: the share `utilization` of the limit, less everything else that runs.
 
-    ``alone``: the only worker runs in the engine core's process.
+    `alone`: the only worker runs in the engine core's process.
     """
     if limits.memory_bytes is None:
         return UNLIMITED_KV_BYTES // workers
@@ -92,9 +92,9 @@ def on_cpu(environment: Mapping[str, str]) -> bool:
 
 
 def prepare(arguments: dict[str, Any], environment: MutableMapping[str, str]) -> None:
-    """Make ``environment`` and ``arguments`` (engine arguments) right for the device. What the user set stays as it is.
+    """Make `environment` and `arguments` (engine arguments) right for the device. What the user set stays as it is.
 
-    On a GPU the engine's processes begin as new ones (spawn), as with ``vllm serve`` and as vLLM itself wants it on a
+    On a GPU the engine's processes begin as new ones (spawn), as with `vllm serve` and as vLLM itself wants it on a
     CPU, and not as copies of this one: each step there is paced by Python, which is 8 % slower in a copy. On an H200 a
     prefill took 41 ms instead of 34 (operator/docs/performance.md).
     """
@@ -108,7 +108,7 @@ def prepare(arguments: dict[str, Any], environment: MutableMapping[str, str]) ->
 def prepare_cpu(arguments: dict[str, Any], limits: Limits, environment: MutableMapping[str, str]) -> None:
     """Give vLLM on CPU its threads and KV cache from the container's limits. What the user set stays as it is.
 
-    Changes ``environment`` (before vLLM is imported) and ``arguments`` (engine arguments).
+    Changes `environment` (before vLLM is imported) and `arguments` (engine arguments).
     """
     workers = _workers(arguments)
     alone = in_one_process(arguments, environment)
@@ -133,7 +133,7 @@ def in_one_process(arguments: Mapping[str, Any], environment: Mapping[str, str])
 
 
 def hide_gpus(environment: Mapping[str, str]) -> dict[str, str]:
-    """``environment`` for tritonserver, in which no GPU can be seen; ``show_gpus`` undoes it in the backend's process.
+    """`environment` for tritonserver, in which no GPU can be seen; `show_gpus` undoes it in the backend's process.
 
     tritonserver would make a CUDA context on each GPU, 0.57 GiB on an H200, which the KV cache can use. The engine's
     tensors never pass through it.
@@ -142,7 +142,7 @@ def hide_gpus(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def show_gpus(environment: MutableMapping[str, str]) -> None:
-    """Undo ``hide_gpus``. To be called before anything of CUDA is loaded."""
+    """Undo `hide_gpus`. To be called before anything of CUDA is loaded."""
     given = environment.pop(HIDDEN_GPUS, None)
     if given == EVERY_GPU:
         del environment[GPUS]
@@ -151,7 +151,7 @@ def show_gpus(environment: MutableMapping[str, str]) -> None:
 
 
 def keep_to_loopback(environment: MutableMapping[str, str]) -> None:
-    """Have the engine's processes, which all run in this container, listen for each other where nobody else can reach.
+    """Have the engine's processes, which all run in this container, listen on the loopback interface only.
 
     Left alone, every process group of torch (gloo) opens a port on the address of the pod, for whoever connects.
     """
@@ -169,7 +169,7 @@ def _keep_in_one_process(arguments: dict[str, Any], limits: Limits, environment:
     container; without the process a start takes two thirds of the time, and no step waits for a message between two.
     """
     arguments["distributed_executor_backend"] = "uni"
-    environment["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # else vLLM puts the argument back; it does nothing besides
+    environment["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # else vLLM resets the argument; it has no other effect
     environment[BIND] = "nobind"
     environment.setdefault("OMP_NUM_THREADS", str(limits.threads))
 

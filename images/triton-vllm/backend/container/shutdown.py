@@ -1,6 +1,6 @@
-"""How the backend learns that the server is told to end: a pipe from the supervisor, which closes its side then.
+"""Shutdown: the supervisor closes its side of a pipe when the server receives a signal to stop.
 
-tritonserver first waits for its connections, as long as it may, and only then tells its backends.
+tritonserver first waits for its connections, as long as it may, and only then notifies its backends.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ DRAIN_VARIABLE = "TRITON_VLLM_DRAIN_SECONDS"
 END_VARIABLE = "TRITON_VLLM_END_FD"
 
 
-def when_ended(environment: Mapping[str, str], act: Callable[[], None]) -> None:
-    """Call ``act`` in the running loop when the supervisor has been told to end the server."""
+def on_shutdown(environment: Mapping[str, str], act: Callable[[], None]) -> None:
+    """Call `act` in the running loop when the supervisor has received a signal to stop the server."""
     if (number := environment.get(END_VARIABLE)) is None:
         return  # tritonserver runs without a supervisor
     loop, pipe = asyncio.get_running_loop(), int(number)

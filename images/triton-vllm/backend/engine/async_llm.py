@@ -74,7 +74,7 @@ def vllm_version() -> str:
 async def start_engine(arguments: Any, *, chats: bool = False) -> Any:
     """Build the engine's configuration and start its processes; returns when it is warm.
 
-    ``chats``: whether vLLM's OpenAI server will be asked for as well.
+    `chats`: whether vLLM's OpenAI server will be asked for as well.
     """
     from vllm.usage.usage_lib import UsageContext
     from vllm.v1.engine.async_llm import AsyncLLM
@@ -93,7 +93,7 @@ async def start_engine(arguments: Any, *, chats: bool = False) -> Any:
             enable_log_requests=arguments.enable_log_requests,
             disable_log_stats=arguments.disable_log_stats,
         )
-    spent = await memory.spent_by(engine)
+    spent = await memory.phase_seconds(engine)
     for name in ("Download", "WeightsLoaded"):
         if name in spent:  # written by the worker itself, at once
             report.note({"phase": name, "seconds": round(spent[name], 2)})
@@ -104,11 +104,11 @@ async def start_engine(arguments: Any, *, chats: bool = False) -> Any:
     return engine
 
 
-def settle() -> None:
-    """Spare the requests what the start has settled; the last step of a start.
+def finish_start() -> None:
+    """Freeze what the start has made; the last step of a start.
 
-    What it has made is taken out of the garbage collector's sight, as ``vllm serve`` does. vLLM's environment variables
-    are read for the last time: its engine does so, but in the process of the front ends it parses one anew for each
+    What it has made is taken out of the garbage collector's sight, as `vllm serve` does. vLLM's environment variables
+    are read for the last time: its engine does so, but in the process of the front ends it parses one again for each
     request of each step, 15 % of what they do for full answers and 6 % for streams.
     """
     from vllm.envs import enable_envs_cache
@@ -119,7 +119,7 @@ def settle() -> None:
 
 
 def cause_of_death(engine: Any, environment: Mapping[str, str] = MappingProxyType({})) -> str:
-    """Why an engine has died: the signal that ended its core, or the fork server of ``environment``, if one did."""
+    """Why an engine has died: the signal that ended its core, or the fork server of `environment`, if one did."""
     manager = getattr(engine.engine_core.resources, "engine_manager", None)
     for process in getattr(manager, "processes", ()):
         if process.exitcode is not None and process.exitcode < 0:
@@ -130,10 +130,10 @@ def cause_of_death(engine: Any, environment: Mapping[str, str] = MappingProxyTyp
     return "the engine has died"
 
 
-async def tell_statistics(engine: Any) -> None:
-    """Have the engine log its throughput every ten seconds in which it works, as ``vllm serve`` does; never ends.
+async def log_statistics(engine: Any) -> None:
+    """Have the engine log its throughput every ten seconds in which it works, as `vllm serve` does; never ends.
 
-    What vLLM keeps for these lines, with speculative decoding four entries a step, it drops only when it logs them.
+    What vLLM keeps for these lines, with speculative decoding four entries per step, it drops only when it logs them.
     """
     from vllm import envs
 
@@ -169,7 +169,7 @@ def engine_report(engine: Any) -> EngineReport:
 
 
 async def first_token(engine: Any, tasks: tuple[str, ...], request_id: str = "first-token") -> None:
-    """Have the engine answer the shortest request that there is."""
+    """Have the engine generate one token."""
     prompt: Any = {"prompt_token_ids": [_any_token(engine)]}
     if "generate" in tasks:
         from vllm import SamplingParams
@@ -196,7 +196,7 @@ async def prove_all(engine: Any, tasks: tuple[str, ...], adapters: Mapping[str, 
 
 
 def _any_token(engine: Any) -> int:
-    """A token that every vocabulary has and that is no end of sequence."""
+    """A token that every vocabulary has and that does not end a sequence."""
     eos = getattr(engine.model_config.hf_text_config, "eos_token_id", None)
     ends = set(eos) if isinstance(eos, list) else {eos}
     return next(token for token in range(3, 64) if token not in ends)

@@ -1,4 +1,4 @@
-"""The engine's processes as copies of one process that has imported vLLM (Python's ``forkserver`` start method).
+"""The engine's processes as copies of one process that has imported vLLM (Python's `forkserver` start method).
 
 vLLM starts its engine core, and with several GPUs each worker, as a new process that imports torch and vLLM again: 8 to
 12 seconds each time, one after another. The launcher starts a fork server instead, which imports them while
@@ -36,7 +36,7 @@ VARIABLE = "TRITON_VLLM_FORK_SERVER"
 METHOD_VARIABLE = "VLLM_WORKER_MULTIPROC_METHOD"
 # What vLLM calls the process of the engine core.
 CORE = "EngineCore"
-# The exit code that Python gives a copy when the fork server has ended before it: nobody knows how the copy ended.
+# The exit code that Python gives a copy when the fork server has ended before it: how the copy ended is not known.
 UNKNOWN_EXIT = 255
 _PROGRAM = """
 from multiprocessing.forkserver import main
@@ -84,9 +84,9 @@ def binds(arguments: Mapping[str, Any]) -> bool:
 
 
 def start(environment: Mapping[str, str], output: int) -> Address:
-    """Start the fork server, which writes to the descriptor ``output``.
+    """Start the fork server, which writes to the descriptor `output`.
 
-    It ends when the last process that has inherited ``Address.alive`` has ended. Raises OSError.
+    It ends when the last process that has inherited `Address.alive` has ended. Raises OSError.
     """
     folder = tempfile.mkdtemp(prefix="forkserver-")
     path = os.path.join(folder, "socket")
@@ -103,7 +103,7 @@ def start(environment: Mapping[str, str], output: int) -> Address:
 
 
 def _run(environment: Mapping[str, str], output: int, path: str, alive: int) -> int:
-    """Start the process that listens at ``path``; its id."""
+    """Start the process that listens at `path`; its id."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         listener.listen()
@@ -113,7 +113,7 @@ def _run(environment: Mapping[str, str], output: int, path: str, alive: int) -> 
             stdout=output,
             stderr=output,
             # Without it torch looks for GPUs in a way after which copies of the process cannot use them.
-            # Humming builds a helper in a process of its own when it is imported, also where nobody will use it.
+            # Humming builds a helper in a process of its own when it is imported, also where it is not used.
             env={**environment, "PYTORCH_NVML_BASED_CUDA_CHECK": "1", "HUMMING_DISABLE_PARALLEL_BUILD": "1"},
             pass_fds=(listener.fileno(), alive),
         ).pid
@@ -145,7 +145,7 @@ class ForkedProcess(multiprocessing.context.ForkServerProcess):
         try:
             return multiprocessing.context.ForkServerProcess._Popen(process_obj)
         except (OSError, EOFError) as error:
-            logger.warning("%s imports vLLM by itself: the fork server has ended: %s", process_obj.name, error)
+            logger.warning("%s imports vLLM itself: the fork server has ended: %s", process_obj.name, error)
             # A new process has it already, and what vLLM adds when it is imported; without that it gets no title.
             process_obj._environment = None
             return multiprocessing.context.SpawnProcess._Popen(process_obj)
@@ -179,7 +179,7 @@ def _take_threads(environment: Mapping[str, str]) -> None:
 def attach(environment: Mapping[str, str], arguments: Mapping[str, Any] = MappingProxyType({})) -> bool:
     """Have vLLM in this process start its processes by the fork server; False when it starts them as new ones.
 
-    ``arguments``: those of the engine.
+    `arguments`: those of the engine.
     """
     address = Address.of(environment)
     if address is None or binds(arguments):

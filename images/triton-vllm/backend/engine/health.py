@@ -1,8 +1,8 @@
-"""Whether the engine gives tokens.
+"""Whether the engine generates tokens.
 
 Every message of the engine core proves it, so a working engine is never asked. When none came for a while, a request
-for one token asks. An engine from which something is wanted and nothing comes is not ready, and after a longer while
-it is given up: only a restart helps then.
+for one token asks. If requests wait and no message comes, the engine is not ready, and after a longer
+time it is given up: then only a restart helps.
 """
 
 from __future__ import annotations
@@ -28,33 +28,33 @@ GAVE_UP = "engine given up: "
 
 @dataclass(slots=True)
 class Progress:
-    """When the engine last said something, and since when something has been wanted from it (seconds of one clock)."""
+    """When the engine sent its last message, and since when a request waits for it (seconds of one clock)."""
 
-    heard: float
-    wanted: float | None = None
+    last_message: float
+    waiting_since: float | None = None
 
-    def look(self, now: float, busy: bool) -> None:
-        """Note whether anything is wanted now."""
+    def note_busy(self, now: float, busy: bool) -> None:
+        """Note whether a request waits for the engine now."""
         if not busy:
-            self.wanted = None
-        elif self.wanted is None:
-            self.wanted = now
+            self.waiting_since = None
+        elif self.waiting_since is None:
+            self.waiting_since = now
 
     def stalled(self, now: float) -> float:
-        """Seconds for which something was wanted and nothing came; 0 when nothing is wanted."""
-        return 0.0 if self.wanted is None else max(0.0, now - max(self.heard, self.wanted))
+        """Return seconds for which a request waited without a message of the engine; 0 when none waits."""
+        return 0.0 if self.waiting_since is None else max(0.0, now - max(self.last_message, self.waiting_since))
 
     def silent(self, now: float) -> float:
-        """Seconds since the engine last said something."""
-        return now - self.heard
+        """Return seconds since the last message of the engine."""
+        return now - self.last_message
 
 
 @dataclass(slots=True)
 class EngineWatch:
     """Watches one engine from the loop in which it lives.
 
-    ``probe`` asks for one token; ``busy`` says whether requests wait for the engine; ``give_up`` ends the process,
-    with the reason; ``halted`` returns the engine's processes that are stopped or gone.
+    `probe` asks for one token; `busy` says whether requests wait for the engine; `give_up` ends the process,
+    with the reason; `halted` returns the engine's processes that are stopped or gone.
     """
 
     engine: Any
@@ -75,7 +75,7 @@ class EngineWatch:
 
     def __post_init__(self) -> None:
         self._progress = Progress(self.clock())
-        engine_heartbeat.install(self.engine.engine_core, self._heard)
+        engine_heartbeat.install(self.engine.engine_core, self._note_message)
 
     def problem(self) -> str:
         """Why the engine is not ready; empty when it is."""
@@ -83,12 +83,12 @@ class EngineWatch:
             return "the engine has died"
         stalled = self._progress.stalled(self.clock())
         if stalled >= STALL_SECONDS:
-            return f"the engine has given nothing for {stalled:.0f} seconds{who(self.halted())}"
+            return f"the engine has not responded for {stalled:.0f} seconds{who(self.halted())}"
         return self._failure or self.obstacle()
 
     async def run(self) -> None:
         """Watch until the engine is given up or the task is cancelled."""
-        while not (reason := self._step()):  # noqa: ASYNC110 - no event tells that nothing happens
+        while not (reason := self._step()):  # noqa: ASYNC110 - there is no event for silence
             await asyncio.sleep(TICK_SECONDS)
         await self.give_up(reason)
 
@@ -103,16 +103,16 @@ class EngineWatch:
         if self._asking is None and (halted - self._spared or self._progress.silent(now) >= PROBE_AFTER_SECONDS):
             self._missing = halted
             self._asking = asyncio.ensure_future(self.probe())
-        self._progress.look(now, self._asking is not None or self.busy())
+        self._progress.note_busy(now, self._asking is not None or self.busy())
         stalled = self._progress.stalled(now)
-        return f"it has given nothing for {stalled:.0f} seconds{who(halted)}" if stalled >= GIVE_UP_SECONDS else ""
+        return f"it has not responded for {stalled:.0f} seconds{who(halted)}" if stalled >= GIVE_UP_SECONDS else ""
 
-    def _heard(self) -> None:
-        self._progress.heard = self.clock()
+    def _note_message(self) -> None:
+        self._progress.last_message = self.clock()
 
 
 def who(halted: frozenset[int]) -> str:
-    """``; NAMES do not run`` for processes that are stopped or gone; empty without any."""
+    """`; NAMES do not run` for processes that are stopped or gone; empty without any."""
     return f"; {titles(halted)} does not run" if halted else ""
 
 
@@ -120,5 +120,5 @@ def _outcome(asked: asyncio.Task[None]) -> str:
     error = None if asked.cancelled() else asked.exception()
     if error is None:
         return ""
-    logger.error("the engine refused a request for one token", exc_info=error)
-    return f"the engine refused a request for one token: {error}"
+    logger.error("the engine rejected a request for one token", exc_info=error)
+    return f"the engine rejected a request for one token: {error}"

@@ -18,7 +18,7 @@ SECONDS = 20.0
 
 
 class MeasuringWorker:
-    """What vLLM's worker gets besides (``worker_extension_cls``)."""
+    """The methods that vLLM adds to its worker (`worker_extension_cls`)."""
 
     def triton_vllm_measured(self) -> dict[str, int]:
         """The terms of this rank; those that the engine did not measure are absent."""
@@ -30,11 +30,11 @@ class MeasuringWorker:
 def measured(worker: Any, *, graphs_count: bool) -> dict[str, int]:
     """The terms of a worker's budget.
 
-    ``requestedBytes - weightsBytes - nonTorchBytes - activationBytes - cudaGraphBytes = kvCacheBytes``. With a KV cache
+    `requestedBytes - weightsBytes - nonTorchBytes - activationBytes - cudaGraphBytes = kvCacheBytes`. With a KV cache
     of a given size the engine measures no more than the weights, and on a CPU not even these. With the size that an
     earlier start measured the terms are those of that start.
 
-    ``graphs_count``: whether vLLM takes its estimate of the CUDA graphs from the budget.
+    `graphs_count`: whether vLLM takes its estimate of the CUDA graphs from the budget.
     """
     if kept := getattr(worker, startup_plan.TERMS, None):
         return dict(kept)
@@ -73,23 +73,23 @@ def fullest(ranks: Sequence[Mapping[str, int]]) -> dict[str, int]:
     return dict(least)
 
 
-async def measured_by(engine: Any) -> dict[str, int]:
+async def measured_terms(engine: Any) -> dict[str, int]:
     """The terms of the fullest rank of a running engine; {} when its workers do not say."""
-    return fullest(await ask(engine, MeasuringWorker.triton_vllm_measured.__name__))
+    return fullest(await call_workers(engine, MeasuringWorker.triton_vllm_measured.__name__))
 
 
-async def spent_by(engine: Any) -> dict[str, float]:
+async def phase_seconds(engine: Any) -> dict[str, float]:
     """Seconds of the start by phase, of the slowest rank in each; {} when the workers do not say."""
-    ranks = await ask(engine, "triton_vllm_spent")
+    ranks = await call_workers(engine, "triton_vllm_spent")
     return {name: max(rank.get(name, 0.0) for rank in ranks) for rank in ranks for name in rank}
 
 
-async def ask(engine: Any, method: str) -> list[dict[str, Any]]:
-    """What each rank answers; nothing when they do not: that fails no start."""
+async def call_workers(engine: Any, method: str) -> list[dict[str, Any]]:
+    """Call a method of each worker and return their results; [] on failure, which does not fail the start."""
     try:
         async with asyncio.timeout(SECONDS):
             answers: list[dict[str, Any]] = await engine.collective_rpc(method)
             return answers
     except Exception as error:  # noqa: BLE001 - it serves all the same
-        logger.warning("the engine's workers do not say what they measured: %s: %s", type(error).__name__, error)
+        logger.warning("failed to read what the engine's workers measured: %s: %s", type(error).__name__, error)
         return []

@@ -1,8 +1,8 @@
 """The engine's metrics on tritonserver's port, under vLLM's own names.
 
-vLLM keeps them in this process, in prometheus_client's registry, at the cost that it has in ``vllm serve``. From there
+vLLM keeps them in this process, in prometheus_client's registry, at the cost that it has in `vllm serve`. From there
 they are copied, every now and then, to Triton's custom metrics: only what has changed. A copy is exact: histograms go
-over as their ``_bucket``, ``_sum`` and ``_count`` series, which Prometheus reads like any histogram's.
+over as their `_bucket`, `_sum` and `_count` series, which Prometheus reads like any histogram's.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Sample:
 
 
 class Series(Protocol):
-    """A series on the other side (``pb_utils.Metric`` in the server)."""
+    """A series on the other side (`pb_utils.Metric` in the server)."""
 
     def set(self, value: float) -> None: ...
 
@@ -60,7 +60,7 @@ class Reader:
         return samples
 
     def gauges(self) -> list[Sample]:
-        """The gauges that ``everything`` found last; nothing else is even looked at."""
+        """The gauges that `everything` found last; nothing else is even looked at."""
         return list(_read(self._registry.restricted_registry(self._gauges)))
 
 
@@ -129,7 +129,7 @@ class Copier:
             try:
                 self._mirror.copy(self._reader.everything() if everything else self._reader.gauges())
             except Exception:
-                logger.exception("metrics are not copied any more")
+                logger.exception("metrics are no longer copied")
                 return
             if stopping:
                 return

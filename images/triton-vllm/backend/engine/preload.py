@@ -1,6 +1,6 @@
 """Imports what every process of the engine imports. The fork server does so once, for all of them.
 
-``images/triton-vllm/import-engine.py`` imports the same modules when the image is built, for their bytecode.
+`images/triton-vllm/import-engine.py` imports the same modules when the image is built, for their bytecode.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def import_all(names: Iterable[str]) -> list[str]:
         try:
             importlib.import_module(name)
         except Exception as error:  # noqa: BLE001 - whatever a module raises
-            problems.append(f"{name} is not imported in advance: {type(error).__name__}: {error}")
+            problems.append(f"{name} is not preloaded: {type(error).__name__}: {error}")
     return problems
 
 

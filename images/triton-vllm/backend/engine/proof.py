@@ -1,7 +1,7 @@
 """The proof that an engine can do what requests may ask of it, made once, before the model is ready.
 
-Which kernels a request needs depends on what it asks for. Most are compiled or loaded when the first request asks: an
-engine that answers a greedy request can die of the first one with ``top_p``.
+Which kernels a request needs depends on its parameters. Many are compiled or loaded for the first such request: an
+engine that answers a greedy request can die of the first one with `top_p`.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ async def prove(engine: Any, prompt: Any, adapters: Mapping[str, str]) -> Proof:
     """Ask for every kind, one after another, and for as many greedy answers at once as the longest batch with a CUDA
     graph has. The grammar is compiled meanwhile.
 
-    ``prompt``: any; ``adapters``: name -> path. Raises the engine's error when one of them ends the engine or fails for
+    `prompt`: any; `adapters`: name -> path. Raises the engine's error when one of them ends the engine or fails for
     another reason than that the engine does not offer it.
     """
     proof = Proof(batch=longest_batch(engine.vllm_config))
@@ -123,4 +123,4 @@ async def _ask(engine: Any, prompt: Any, request: Request, request_id: str) -> N
     )
     async for output in engine.generate(prompt, params, request_id, lora_request=request.adapter):
         if any(completion.finish_reason == "error" for completion in output.outputs):
-            raise ValueError("the engine gave the request up")
+            raise ValueError("the engine failed the request")

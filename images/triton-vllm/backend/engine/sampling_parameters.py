@@ -1,7 +1,7 @@
-"""Sampling parameters: from what a request says to vLLM's SamplingParams.
+"""Sampling parameters: from the values of a request to vLLM's SamplingParams.
 
 The names and types are read from vLLM's own class, never from a list of ours. Two doors lead here: the tensor
-``sampling_parameters`` (JSON text) and Triton's request parameters (strings, integers, booleans and floats only, so
+`sampling_parameters` (JSON text) and Triton's request parameters (strings, integers, booleans and floats only, so
 that a list arrives as JSON text there).
 """
 
@@ -45,7 +45,7 @@ class Sampling:
 class SamplingRules:
     """Builds the parameters of a request: its own values, then its profile, then defaults, then the model's own.
 
-    ``settings``: of the right types already, see ``typed_settings``.
+    `settings`: of the right types already, see `typed_settings`.
     """
 
     fields: Mapping[str, Any]
@@ -54,7 +54,7 @@ class SamplingRules:
     model_defaults: Mapping[str, Any] = field(default_factory=dict)
 
     def build(self, requested: Mapping[str, Any], *, as_text: bool = False) -> Sampling:
-        """Values for SamplingParams, each of its field's type. ``as_text``: lists may come as JSON text.
+        """Values for SamplingParams, each of its field's type. `as_text`: lists may come as JSON text.
 
         Raises BadRequest, naming the parameter and what is allowed.
         """
@@ -69,7 +69,7 @@ class SamplingRules:
         return Sampling(values, lora_name)
 
     def profile_name(self, value: Any) -> str | None:
-        """What a request gives as its profile. Raises BadRequest when it is no text."""
+        """What a request gives as its profile. Raises BadRequest when it is not a string."""
         return _optional_text("profile", value)
 
     def profile(self, name: str | None) -> Mapping[str, Any]:
@@ -102,7 +102,7 @@ def typed(values: Mapping[str, Any], fields: Mapping[str, Any], *, as_text: bool
             allowed = ", ".join(sorted([*fields, *EXTRA_NAMES]))
             raise BadRequest(f"unknown sampling parameter '{given[:80]}'; allowed: {allowed}")
         if name in found:
-            raise BadRequest(f"sampling parameters '{given}' and '{name}' mean the same: give one of them")
+            raise BadRequest(f"sampling parameters '{given}' and '{name}' mean the same: set only one of them")
         found[name] = coerce(name, value, fields[name], as_text=as_text)
     return found
 
@@ -135,7 +135,7 @@ def _is_plain(hint: Any) -> bool:
 
 
 def from_json_text(text: str, what: str = "sampling_parameters") -> dict[str, Any]:
-    """The JSON object in ``text``; raises BadRequest when it is not one."""
+    """The JSON object in `text`; raises BadRequest when it is not one."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -152,7 +152,7 @@ def from_request_parameters(text: str) -> dict[str, Any]:
 
 
 def coerce(name: str, value: Any, hint: Any, *, as_text: bool = False) -> Any:
-    """``value`` as the type ``hint``; numbers and booleans may come as text. Raises BadRequest."""
+    """`value` as the type `hint`; numbers and booleans may come as text. Raises BadRequest."""
     try:
         return _coerce(value, hint, as_text)
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
@@ -246,7 +246,7 @@ def _as_int(value: Any) -> int:
     if number != (float(value) if isinstance(value, str) else value):
         raise ValueError
     if not -(2**63) <= number < 2**63:
-        raise ValueError("64 bits at most")
+        raise ValueError("at most 64 bits")
     return number
 
 

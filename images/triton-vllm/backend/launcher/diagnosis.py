@@ -1,4 +1,4 @@
-"""From the end of a server's log to the cause of its death, in plain words, with a fix."""
+"""Find the cause of a failed server in the end of its log, with a hint what to do."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Diagnosis:
     hint: str
 
 
-# What helps when tritonserver has failed by chance.
-MORE_CPU = "the container starts again; when this repeats, raise the pod's CPU limit or move it to a node with more CPU"
+# Hint for transient failures of tritonserver.
+MORE_CPU = "the container restarts; if this repeats, raise the pod's CPU limit or move it to a node with more CPU"
 # How Python writes an exception.
 _EXCEPTION = r"(?:\w+\.)*\w*(?:Error|Exception): "
-# Begins what it writes of an exception that nobody can catch.
+# Begins what it writes of an exception that cannot be caught.
 _IGNORED = "Exception ignored in"
 # (pattern, cause, hint): the first that any line matches speaks; groups of the pattern fill the cause. What explains
 # most comes first: a line that is only an effect of another cause stands below that cause.
@@ -30,7 +30,7 @@ _KNOWN: tuple[tuple[str, str, str], ...] = (
     (
         r"error while loading shared libraries: (\S+?):",
         "the shared library {0} is missing in the image",
-        "use the image as it is built, or install the package that holds the library",
+        "use the image unchanged, or install the package that contains the library",
     ),
     (
         r"BadModel: ((?:(?!\\n).)*)",
@@ -44,13 +44,13 @@ _KNOWN: tuple[tuple[str, str, str], ...] = (
     ),
     (
         r"No available memory for the cache blocks",
-        "no memory is left for the KV cache beside the weights",
+        "no memory is left for the KV cache after the weights",
         "raise gpu_memory_utilization, or give the pod more or larger GPUs",
     ),
     (
         r"Free memory on device.*is less than desired GPU memory utilization",
         "another process holds memory of this GPU",
-        "stop what else runs on the GPU, or lower gpu_memory_utilization",
+        "stop other processes on the GPU, or lower gpu_memory_utilization",
     ),
     (
         r"(?:CUDA|HIP) out of memory|OutOfMemoryError",
@@ -65,12 +65,12 @@ _KNOWN: tuple[tuple[str, str, str], ...] = (
     (
         r"GatedRepoError|[Aa]ccess to model .* is restricted|is a gated repo",
         "the model is gated and no token with access was given",
-        "accept the model's licence and give a token in HF_TOKEN",
+        "accept the model's license and set a token in HF_TOKEN",
     ),
     (
         r"401 Client Error|Invalid user token",
-        "the model hub refused the token",
-        "give a valid token in HF_TOKEN",
+        "the model hub rejected the token",
+        "set a valid token in HF_TOKEN",
     ),
     (
         r"RepositoryNotFoundError|is not a local folder and is not a valid model identifier|Invalid repository ID",
@@ -85,78 +85,78 @@ _KNOWN: tuple[tuple[str, str, str], ...] = (
     (
         # pydantic's way to say it; tritonserver writes the line breaks as \\n.
         r"Value error, ((?:(?!\\n| \[type=).)*)",
-        "the engine refuses its arguments: {0}",
+        "the engine rejected its arguments: {0}",
         "correct model.json",
     ),
     (
         # What other processes say afterwards is an effect.
         r"Worker proc (\S+) died unexpectedly \(exit code: -(9|11)\)",
         "the engine's worker {0} was killed by signal {1}",
-        "when nobody killed it, look for want of memory on the node; the container starts again",
+        "unless you killed it, check the node for memory pressure (OOM); the container restarts",
     ),
     (
-        # vLLM looks before the kernel has told.
+        # vLLM checks before the kernel reports the exit code.
         r"Worker proc (\S+) died unexpectedly \(exit code: None\)",
         "the engine's worker {0} has died",
-        "when nobody killed it, look for want of memory on the node; the container starts again",
+        "unless you killed it, check the node for memory pressure (OOM); the container restarts",
     ),
     (
         r"([Dd]evice-side assert triggered|an illegal memory access was encountered)",
-        "a kernel on the GPU failed: {0}",
-        "the container starts again; when this repeats, look for Xid errors of the node's driver (dmesg)",
+        "a GPU kernel failed: {0}",
+        "the container restarts; if this repeats, check the node's driver for Xid errors (dmesg)",
     ),
     (
         re.escape(GAVE_UP) + r"(.*)",
         "the engine was given up: {0}",
-        "look at the lines of the engine above; the container starts again",
+        "see the engine's log lines above; the container restarts",
     ),
     (
         # The exception of a worker, or of a process that did not become one; the engine core only says that it ended.
         r"(?:\(Worker[^)]*\) .*?|^)(" + _EXCEPTION + r"(?!.*root cause).*)",
         "the engine failed: {0}",
-        "see the engine's lines in the log",
+        "see the engine's log lines",
     ),
     (
         r"EngineCore.*?(" + _EXCEPTION + r".*)",
         "the engine failed: {0}",
-        "see the engine's lines in the log",
+        "see the engine's log lines",
     ),
     (
         # A fault of tritonserver that comes by chance: triton-inference-server/server issue 8882.
         r"(boost::interprocess::lock_exception)",
-        "tritonserver aborted over the memory that it shares with the process of the backend ({0})",
+        "tritonserver aborted over the memory that it shares with the backend process ({0})",
         MORE_CPU,
     ),
     (
         r"failed to load '[^']+' version \d+: \w+: ((?:(?!\\n).)*)",
         "the model did not load: {0}",
-        "see the lines of the log above",
+        "see the log above",
     ),
     (
         r"^(?:error: |E\d{4} \S+ \d+ \S+\] )(.*)",
         "tritonserver failed: {0}",
-        "see the lines of the log above",
+        "see the log above",
     ),
 )
 _PATTERNS = tuple((re.compile(pattern), cause, hint) for pattern, cause, hint in _KNOWN)
 # tritonserver writes the first three at every start without a GPU. What vLLM only warns of, it goes on without, also
-# when the line tells an exception.
+# when the line has an exception.
 _HARMLESS = re.compile(
     r"CudaDriverHelper has not been initialized|Failed to initialize NVML|pinned_memory_manager"
     r"|^(?:\([^)]*\) )?(?:DEBUG|INFO|WARNING) \d\d-\d\d "
 )
-# What a process of the engine itself said of its end.
+# What a process of the engine logged about its own end.
 _RAISED = re.compile(r"^\((?:Worker|EngineCore)[^)]*\) ERROR .*?" + _EXCEPTION + r"(?!.*root cause)")
 
 
 def diagnose(lines: Sequence[str]) -> Diagnosis | None:
-    """The cause that the log tells, None when it tells none."""
-    told = [line for line in _counting(lines) if not _HARMLESS.search(line)]
+    """Return the cause that the log shows, None when it shows none."""
+    relevant = [line for line in _counting(lines) if not _HARMLESS.search(line)]
     for pattern, cause, hint in _PATTERNS:
-        for line in told:
+        for line in relevant:
             if found := pattern.search(line):
-                said = line if GAVE_UP not in line else next(filter(_RAISED.search, told), line)
-                return Diagnosis(cause.format(*found.groups()), said.strip(), hint)
+                shown = line if GAVE_UP not in line else next(filter(_RAISED.search, relevant), line)
+                return Diagnosis(cause.format(*found.groups()), shown.strip(), hint)
     return None
 
 

@@ -36,7 +36,7 @@ KERNEL_CACHES = {
 USER_NAMES = ("LOGNAME", "USER", "LNAME", "USERNAME")
 
 
-def keep_together(environment: MutableMapping[str, str]) -> Path:
+def set_cache_folders(environment: MutableMapping[str, str]) -> Path:
     """Give every library that compiles kernels a folder of its own below one that can be written; returns that one.
 
     It is XDG_CACHE_HOME, where that is set. What the user set stays as it is, but for a home folder that cannot be
@@ -59,10 +59,11 @@ def _writable(folder: str | None) -> bool:
     return bool(folder) and os.access(str(folder), os.W_OK | os.X_OK)
 
 
-def give_triton_kernels(environment: Mapping[str, str], known: Path = TRITON_KERNELS) -> int:
+def copy_triton_kernels(environment: Mapping[str, str], known: Path = TRITON_KERNELS) -> int:
     """Copy the Triton kernels that were compiled when the image was built to Triton's cache; returns how many.
 
-    A folder that is there already stays as it is. A cache that cannot be written costs time alone, and is told.
+    A folder that is there already stays as it is. A cache that cannot be written costs only time: the error is written
+    to standard error.
     """
     folder = environment.get("TRITON_CACHE_DIR")
     if not folder or not known.is_dir():
@@ -75,7 +76,7 @@ def give_triton_kernels(environment: Mapping[str, str], known: Path = TRITON_KER
                 _copy_whole(kernel, target)
             count += 1
     except OSError as error:
-        os.write(2, f"kernels of the image were not written to {folder}: {error}\n".encode())
+        os.write(2, f"failed to copy the image's kernels to {folder}: {error}\n".encode())
     return count
 
 

@@ -1,4 +1,4 @@
-"""What would hang or die obscurely later, found before the server starts, in less than two seconds.
+"""Checks before the server starts, for what would hang or fail obscurely later; they take less than two seconds.
 
 Nothing of the engine is imported here: that alone takes longer.
 """
@@ -57,7 +57,7 @@ class Command:
 
     @classmethod
     def parse(cls, arguments: Sequence[str]) -> Command:
-        """Both spellings of a flag: ``--name=value`` and ``--name value``."""
+        """Both spellings of a flag: `--name=value` and `--name value`."""
         repositories = [*flag_values(arguments, "--model-repository"), *flag_values(arguments, "--model-store")]
         backends = flag_values(arguments, "--backend-directory")
         later = [mode for mode in flag_values(arguments, "--model-control-mode") if mode != "none"]
@@ -105,7 +105,7 @@ def check(command: Command, environment: Mapping[str, str], shared_memory: Path 
     return _shared_memory(shared_memory, workers)
 
 
-_LAYOUT_HINT = 'give --model-repository a folder with MODEL/config.pbtxt (backend: "vllm") and MODEL/1/model.json'
+_LAYOUT_HINT = 'set --model-repository to a folder with MODEL/config.pbtxt (backend: "vllm") and MODEL/1/model.json'
 
 
 def _libraries(command: Command) -> Problem | None:
@@ -114,21 +114,21 @@ def _libraries(command: Command) -> Problem | None:
         return Problem("tritonserver is not in PATH", "use the image's own PATH")
     stub = command.backends / STUB
     if not stub.exists():
-        return Problem(f"there is no {stub}", "give --backend-directory a folder with the python backend")
+        return Problem(f"{stub} not found", "set --backend-directory to a folder with the python backend")
     for program in (Path(server), stub):
         if missing := [name for name, path in _needed(program) if path is None]:
             return Problem(
                 f"{program.name} needs the shared library {missing[0]}, which is missing",
-                "install the package that holds it, or put its folder into LD_LIBRARY_PATH",
+                "install the package that contains it, or add its folder to LD_LIBRARY_PATH",
             )
     return None
 
 
 def _needed(program: Path) -> Iterator[tuple[str, str | None]]:
-    """(library, where it is or None), as the dynamic loader tells."""
+    """(library, where it is or None), as the dynamic loader reports them."""
     environment = {**os.environ, "LD_TRACE_LOADED_OBJECTS": "1"}
-    told = subprocess.run([str(program)], env=environment, capture_output=True, text=True, check=False, timeout=10)
-    for line in told.stdout.splitlines():
+    traced = subprocess.run([str(program)], env=environment, capture_output=True, text=True, check=False, timeout=10)
+    for line in traced.stdout.splitlines():
         if found := re.match(r"\s*(\S+) => (not found|\S+)", line):
             yield found.group(1), None if found.group(2) == "not found" else found.group(2)
 
@@ -155,7 +155,7 @@ def _driver(environment: Mapping[str, str]) -> Problem | None:
     except OSError:
         return Problem(
             f"no GPU can be used: NVIDIA's driver is not in the container ({DRIVER})",
-            "ask for nvidia.com/gpu (docker run --gpus all) on a node with the driver and NVIDIA's container toolkit as"
+            "request nvidia.com/gpu (docker run --gpus all) on a node with the driver and NVIDIA's container toolkit as"
             " its runtime (runtimeClassName: nvidia), or use the image for CPUs",
         )
     return None
@@ -173,7 +173,7 @@ def _caches(environment: Mapping[str, str]) -> Problem | None:
 
 
 def engine_arguments_of(command: Command) -> Iterator[dict[str, Any]]:
-    """The engine arguments of each model of ours that can be read now; ``check`` reports the others."""
+    """The engine arguments of each model of ours that can be read now; `check` reports the others."""
     for folder in _model_folders(command):
         with contextlib.suppress(BadModel):
             yield read_model(folder).engine_arguments
@@ -232,7 +232,7 @@ def _model_path(arguments: Mapping[str, Any]) -> Problem | None:
     if not isinstance(model, str) or not model.startswith(("/", "./", "../")):
         return None
     if not Path(model).exists():
-        return Problem(f"there is no model at {model}", "correct `model` in model.json, or mount the model's volume")
+        return Problem(f"model not found at {model}", "correct `model` in model.json, or mount the model's volume")
     return None
 
 

@@ -1,8 +1,8 @@
-"""The image's entry point: ``python -m backend.launcher.serve [tritonserver] FLAGS``.
+"""The image's entry point: `python -m backend.launcher.serve [tritonserver] FLAGS`.
 
-Checks what would hang later, runs tritonserver, passes its output and the signals on, and stays beside it for what
-tritonserver cannot tell: a python backend whose process has died leaves it waiting for ever. When the server ends, the
-cause goes to the container's termination message, and no process or shared memory of it is left.
+Checks what would hang later, runs tritonserver, passes its output and the signals on, and watches for what tritonserver
+does not report: a python backend whose process has died leaves it waiting forever. When the server ends, the cause goes
+to the container's termination message, and no process or shared memory of it is left.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ from backend.container.shutdown import DRAIN_VARIABLE, END_VARIABLE
 from backend.engine import forkserver
 from backend.engine.health import GAVE_UP
 from backend.launcher.diagnosis import MORE_CPU, diagnose
-from backend.launcher.kernel_caches import give_triton_kernels, keep_together
+from backend.launcher.kernel_caches import copy_triton_kernels, set_cache_folders
 from backend.launcher.preflight import SHARED_MEMORY, Command, check, engine_arguments_of, flag_values, serves_others
 from backend.patches import modelinfo_cache
 from contract.timing import CLOSE_SECONDS, DEFAULT_DRAIN_SECONDS
 
 STUB_NAME = "triton_python_b"  # the kernel cuts names at 15 characters
-LOOK_SECONDS = 0.5
-# A process that somebody has stopped answers nobody, and nothing but its end helps: a container is never debugged.
+POLL_SECONDS = 0.5
+# A stopped process answers no request, and only its end helps: a container is not debugged.
 STOPPED_SECONDS = 30.0
 # tritonserver collects its stubs at once when they end as they should.
 DEAD_STUB_SECONDS = 2.0
 # While it loads, tritonserver waits for processes that end: those that it has asked to, for a second or two.
 GIVEN_UP_SECONDS = 15.0
 KEPT_LINES = 400
-# So many lines that tell a cause are kept, from the last so many.
+# How many lines with a cause are kept, out of how many last lines.
 KEPT_CAUSES, EFFECTS = 20, 5000
 CAUSE = re.compile(rb"died unexpectedly|device-side assert|illegal memory access|CUDA out of memory|OutOfMemoryError")
 # What tritonserver, torch and vLLM leave in /dev/shm when they are killed.
@@ -60,12 +60,12 @@ SEGMENTS = re.compile(r"triton_\w+_shm_region_|psm_|torch_|sem\.mp-|vllm")
 # tritonserver 2.51 puts a request's body on the stack of a thread, twice, and dies when it does not fit: at 4 MiB with
 # the usual stacks of 8 MiB. With these it takes bodies of 120 MiB. Only address space is used until then.
 STACK_BYTES = 256 << 20
-SEGMENT_LOOKS, SEGMENT_SECONDS = 2, 0.1
-_DEAD_STUB = "the process of the backend has died"
-_DEAD_STUB_HINT = "see the lines of the log above; a process that was killed without a word often used too much memory"
-_STOPPED_HINT = "find out what stops processes of this container; the container starts again"
-_GIVEN_UP = "tritonserver gave up the load: the process of the backend gave no sign of life for a second"
-# APIs that no client of a model needs: through them a server writes files, maps memory and tells what it does.
+SEGMENT_CHECKS, SEGMENT_SECONDS = 2, 0.1
+_DEAD_STUB = "the backend process has died"
+_DEAD_STUB_HINT = "see the log above; a process that was killed without a message often used too much memory"
+_STOPPED_HINT = "find out what stops processes of this container; the container restarts"
+_GIVEN_UP = "tritonserver gave up the load: the backend process did not respond for a second"
+# APIs that no client of a model needs: through them a server writes files, maps memory and exposes its log settings.
 CLOSED_APIS = ("logging", "shared-memory", "trace")
 EXIT_FLAG = "--exit-timeout-secs"
 RESTRICTING_FLAGS = ("--http-restricted-api", "--grpc-restricted-protocol")
@@ -76,7 +76,7 @@ class Tail:
 
     def __init__(self, pipe: IO[bytes]) -> None:
         self._lines: collections.deque[bytes] = collections.deque(maxlen=KEPT_LINES)
-        # Lines that tell a cause, with their numbers: its effects may say more than is kept, a traceback per request.
+        # Lines with a cause, with their numbers: its effects may say more than is kept, a traceback per request.
         self._causes: collections.deque[tuple[int, bytes]] = collections.deque(maxlen=KEPT_CAUSES)
         self._count = 0
         self._pipe = pipe
@@ -104,7 +104,7 @@ class Tail:
 
 
 class Supervisor:
-    """One tritonserver and all processes of this container. ``output``: the pipe that they write to."""
+    """One tritonserver and all processes of this container. `output`: the pipe that they write to."""
 
     def __init__(
         self,
@@ -113,8 +113,8 @@ class Supervisor:
         engines: forkserver.Address | None,
         output: tuple[int, int],
     ) -> None:
-        # tritonserver tells a backend of its end only when nobody waits for an answer any more.
-        told, self._end = os.pipe()
+        # tritonserver notifies a backend of its end only when no client waits any more.
+        end_read, self._end = os.pipe()
         reading, writing = output
         own = os.environ if serves_others(command) else hide_gpus(os.environ)
         self._server = subprocess.Popen(
@@ -125,12 +125,12 @@ class Supervisor:
             env={
                 **own,
                 DRAIN_VARIABLE: drain_seconds(arguments),
-                END_VARIABLE: str(told),
+                END_VARIABLE: str(end_read),
                 report.PHASES_VARIABLE: json.dumps(report.phases()),
             },
-            pass_fds=[told] if engines is None else [told, engines.alive],
+            pass_fds=[end_read] if engines is None else [end_read, engines.alive],
         )
-        os.close(told)
+        os.close(end_read)
         os.close(writing)
         self._tail = Tail(os.fdopen(reading, "rb"))
         self._stopping = False
@@ -153,7 +153,7 @@ class Supervisor:
                 self._server.kill()
                 self._server.wait()
                 break
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
         end_descendants()
         code = self._server.returncode
         lines = self._tail.lines()
@@ -162,12 +162,12 @@ class Supervisor:
             ended_for = _DEAD_STUB, _DEAD_STUB_HINT
         if ended_for or (code != 0 and not self._stopping):
             killed = ended_for is None and code == -signal.SIGKILL
-            _explain([] if killed else lines, ended_for or _told(code))
+            _report_failure([] if killed else lines, ended_for or _exit_cause(code))
         return 1 if ended_for else code if code >= 0 else 128 - code
 
     def _lost(self) -> tuple[str, str] | None:
         """Why only the server's end helps, and what to do; None when it gets on."""
-        # A python backend's process has ended and nobody has collected it for a while.
+        # A python backend's process is a zombie for a while.
         dead = list(zombies(self._server.pid, STUB_NAME))
         if self._stub_dead.seen(bool(dead)):
             return dead_stub(dead[0]), _DEAD_STUB_HINT
@@ -176,7 +176,7 @@ class Supervisor:
             return stopped_for(halted), _STOPPED_HINT
         # A model loads, and every second tritonserver looks for a sign of life of the backend's process. When none has
         # come (a paused machine or a starved container is enough) it waits for the end of a process that goes on
-        # loading, without a word, for ever. Once its port is open nothing is loaded any more, and nobody looks.
+        # loading, without a word, for ever. Once its port is open nothing is loaded any more, and it no longer checks.
         if self._door is not None and _answers(self._door):
             self._door = None
         if self._door is None or not self._given_up.seen(waits_for_a_child(self._server.pid)):
@@ -187,16 +187,16 @@ class Supervisor:
 def dead_stub(pid: int) -> str:
     """The cause when the backend's process has ended; it is a zombie."""
     number = signal_that_ended(pid)
-    return _DEAD_STUB if number is None else f"the process of the backend was killed by signal {number}"
+    return _DEAD_STUB if number is None else f"the backend process was killed by signal {number}"
 
 
 def stopped_for(pids: Iterable[int]) -> str:
-    """The cause when processes have been stopped for ``STOPPED_SECONDS``."""
+    """The cause when processes have been stopped for `STOPPED_SECONDS`."""
     return f"{titles(pids)} was stopped (SIGSTOP) for {STOPPED_SECONDS:.0f} seconds"
 
 
 class Lasting:
-    """Something that may be for a while, but not for ``seconds`` without a break."""
+    """Something that may be for a while, but not for `seconds` without a break."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -212,7 +212,7 @@ class Lasting:
 
 
 def drain_seconds(arguments: Sequence[str]) -> str:
-    """How long tritonserver waits for requests when it is told to end."""
+    """Return how long tritonserver waits for requests when it stops."""
     return [str(DEFAULT_DRAIN_SECONDS), *flag_values(arguments, EXIT_FLAG)][-1]
 
 
@@ -223,7 +223,7 @@ def time_to_close(arguments: Sequence[str]) -> list[str]:
 
 
 def restrictions(arguments: Sequence[str]) -> list[str]:
-    """Flags that close ``CLOSED_APIS`` with a key that nobody knows; not those that ``arguments`` restrict."""
+    """Flags that close `CLOSED_APIS` with a random key; not those that `arguments` restrict."""
     found = []
     for flag in RESTRICTING_FLAGS:
         theirs = {api for value in flag_values(arguments, flag) for api in value.split(":")[0].split(",")}
@@ -240,15 +240,18 @@ def _answers(door: tuple[str, int]) -> bool:
     return True
 
 
-def _told(code: int) -> tuple[str, str]:
+def _exit_cause(code: int) -> tuple[str, str]:
     if code == -signal.SIGKILL:  # what its children say of that is an effect, not the cause
-        return "tritonserver ended with signal 9", "something outside killed it: look for want of memory on the node"
-    told = f"signal {-code}" if code < 0 else f"code {code}"
-    return f"tritonserver ended with {told}", "see the lines of the log above"
+        return (
+            "tritonserver ended with signal 9",
+            "killed from outside the container; check the node for memory pressure (OOM)",
+        )
+    how = f"signal {-code}" if code < 0 else f"code {code}"
+    return f"tritonserver ended with {how}", "see the log above"
 
 
-def _explain(lines: list[str], otherwise: tuple[str, str]) -> None:
-    """Report why the server ended, from the end of its log; ``otherwise``: the cause and the fix if that tells none."""
+def _report_failure(lines: list[str], otherwise: tuple[str, str]) -> None:
+    """Report why the server ended, from the end of its log; `otherwise`: the cause and the hint if it shows none."""
     if found := diagnose(lines):
         report.failure(found.cause, hint=found.hint, engine_line=found.line)
     else:
@@ -257,14 +260,14 @@ def _explain(lines: list[str], otherwise: tuple[str, str]) -> None:
 
 
 def raise_stack_limit() -> None:
-    """Give the threads of the processes that are started from here stacks of ``STACK_BYTES``, if that is allowed."""
+    """Give the threads of the processes that are started from here stacks of `STACK_BYTES`, if that is allowed."""
     _, most = resource.getrlimit(resource.RLIMIT_STACK)
     wanted = STACK_BYTES if most == resource.RLIM_INFINITY else min(STACK_BYTES, most)
     resource.setrlimit(resource.RLIMIT_STACK, (wanted, most))
 
 
 def zombies(parent: int, name: str) -> Iterator[int]:
-    """Ended children of ``parent`` that it has not collected."""
+    """Ended children of `parent` that it has not collected."""
     return (pid for pid, above, state, found in processes() if above == parent and state == "Z" and found == name)
 
 
@@ -287,7 +290,7 @@ def remove_segments(folder: Path = SHARED_MEMORY) -> int:
     A segment is mapped a moment after it is made: what is not mapped is looked at again before it goes.
     """
     left = {inode: path for path in folder.iterdir() if SEGMENTS.match(path.name) and (inode := _own_inode(path))}
-    for _ in range(SEGMENT_LOOKS):
+    for _ in range(SEGMENT_CHECKS):
         if not left:
             return 0
         time.sleep(SEGMENT_SECONDS)
@@ -299,7 +302,7 @@ def remove_segments(folder: Path = SHARED_MEMORY) -> int:
 
 
 def _own_inode(path: Path) -> int:
-    """The file's number; 0 when it is somebody else's or has just gone."""
+    """The file's number; 0 when it belongs to another user or has just been removed."""
     try:
         found = path.stat()
     except FileNotFoundError:
@@ -308,7 +311,7 @@ def _own_inode(path: Path) -> int:
 
 
 def _mapped(maps: Path, folder: Path) -> list[int]:
-    """Numbers of the files of ``folder`` that a process has mapped.
+    """Numbers of the files of `folder` that a process has mapped.
 
     Not their names: a semaphore is mapped under a name for the moment and gets its own by a link.
     """
@@ -330,7 +333,7 @@ def start_engines(command: Command, environment: MutableMapping[str, str], outpu
     try:
         address = forkserver.start(own, output)
     except OSError as error:
-        os.write(2, f"the engine's processes import vLLM each by itself: no fork server: {error}\n".encode())
+        os.write(2, f"no fork server, so each process of the engine imports vLLM itself: {error}\n".encode())
         return None
     environment[forkserver.VARIABLE] = str(address)
     return address
@@ -344,7 +347,7 @@ def main(arguments: list[str]) -> int:
         arguments = arguments[1:]
     adopt_orphans()  # which can then be ended
     raise_stack_limit()
-    keep_together(os.environ)
+    set_cache_folders(os.environ)
     command = Command.parse(arguments)
     reading, writing = os.pipe()
     engines = start_engines(command, os.environ, writing)
@@ -364,13 +367,13 @@ def run(
     output: tuple[int, int],
     begun: float,
 ) -> int:
-    """Check, then serve; the exit code. ``begun``: when the start began (seconds of the monotonic clock)."""
+    """Check, then serve; the exit code. `begun`: when the start began (seconds of the monotonic clock)."""
     removed = remove_segments()
     if problem := check(command, os.environ):
         report.failure(problem.cause, hint=problem.hint, phase_name="Preflight")
         return 1
     modelinfo_cache.install(os.environ)
-    give_triton_kernels(os.environ)
+    copy_triton_kernels(os.environ)
     report.phase("Preflight", time.monotonic() - begun, **({"removedSegments": removed} if removed else {}))
     supervisor = Supervisor(command, arguments, engines, output)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

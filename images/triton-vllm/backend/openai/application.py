@@ -1,7 +1,7 @@
 """vLLM's own OpenAI server over the engine of this process.
 
-It is on when the model's folder has ``openai.json``, whose keys are the arguments of vLLM's server
-(``tool_call_parser``, ``chat_template``, ...). An API key comes from the environment: ``VLLM_API_KEY``.
+It is on when the model's folder has `openai.json`, whose keys are the arguments of vLLM's server
+(`tool_call_parser`, `chat_template`, ...). An API key comes from the environment: `VLLM_API_KEY`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from backend.engine.sampling_parameters import SamplingRules
 from backend.openai import client_errors
-from backend.openai.middleware import CHAT, COMPLETIONS, RESPONSES, BodyRules, Gate
+from backend.openai.middleware import CHAT, COMPLETIONS, RESPONSES, BodyRules, OpenAIMiddleware
 from backend.patches import direct_routes, middleware_stack
 from backend.settings import BadModel, ModelSettings, closest
 from contract import files
@@ -42,8 +42,8 @@ async def build_application(
     settings: ModelSettings,
     tasks: tuple[str, ...],
     rules: SamplingRules,
-) -> Gate:
-    """The ASGI application. ``arguments``: the engine's; ``namespace``: what ``server_arguments`` made."""
+) -> OpenAIMiddleware:
+    """The ASGI application. `arguments`: the engine's; `namespace`: what `server_arguments` made."""
     from vllm.entrypoints.launchers.api_server.app_state import init_app_state
 
     # The engine's start has written into its arguments; what model.json has as an object is still one there.
@@ -55,12 +55,12 @@ async def build_application(
     bodies = BodyRules(_request_fields(), rules, settings.sampling)
     for path in bodies.names:
         if left_out := bodies.left_out(path):
-            logger.warning("requests of %s have no %s: %s does not hold for them", path, left_out, files.SAMPLING)
-    return Gate(application, bodies, settings.limits, _admits(namespace))
+            logger.warning("requests of %s have no field %s: %s does not apply to them", path, left_out, files.SAMPLING)
+    return OpenAIMiddleware(application, bodies, settings.limits, _admits(namespace))
 
 
 def make_application(namespace: argparse.Namespace, tasks: tuple[str, ...], model_config: Any) -> Any:
-    """vLLM's application without what nobody reads here; the caller still has its stack of middleware built."""
+    """vLLM's application without its unused middleware; the caller still has its stack of middleware built."""
     from vllm.entrypoints.launchers.app import build_app
 
     application = build_app(namespace, tasks, model_config)
@@ -99,9 +99,9 @@ def _admits(namespace: argparse.Namespace) -> Callable[[Mapping[str, Any]], bool
 def server_arguments(
     arguments: Any, settings: Mapping[str, Any], name: str, loras: Mapping[str, str]
 ) -> argparse.Namespace:
-    """Arguments as vLLM's own command line makes them: its defaults, the engine's values, then ``settings``.
+    """Arguments as vLLM's own command line makes them: its defaults, the engine's values, then `settings`.
 
-    ``arguments``: the engine's; ``name``: the served model's. Raises BadModel.
+    `arguments`: the engine's; `name`: the served model's. Raises BadModel.
     """
     from vllm.entrypoints.launchers.cli_args import FrontendArgs, make_arg_parser, validate_parsed_serve_args
     from vllm.entrypoints.openai.models.protocol import LoRAModulePath

@@ -2,7 +2,7 @@
 
 vLLM checks a body of OpenAI's protocol with code that takes the types of its parts for granted, puts images into a
 prompt with code that asserts that there are places for them, and sends the result to the engine with code that cannot
-encode every number and every string. None of these raises a validation error; the function that raised tells whether
+encode every number and every string. None of these raises a validation error; the function that raised shows whether
 the request was at fault.
 """
 

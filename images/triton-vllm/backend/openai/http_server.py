@@ -22,11 +22,11 @@ Receive = Callable[[], Any]
 Send = Callable[[Mapping[str, Any]], Any]
 
 
-class Front:
-    """Answers ``/health/ready`` (200, or 503 with the reason), ``/health/live`` (200 while the loop turns) and
-    ``/report`` with what ``report`` returns: what the engine runs with, what it got, and the phases of its start.
+class HTTPApplication:
+    """Answers `/health/ready` (200, or 503 with the reason), `/health/live` (200 while the loop turns) and
+    `/report` with what `report` returns: what the engine runs with, what it got, and the phases of its start.
 
-    ``application`` answers the paths of OpenAI's protocol, None: they are off.
+    `application` answers the paths of OpenAI's protocol, None: they are off.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Front:
             return 200, dict(self._report())
         if path != paths.READY:
             known = [paths.READY, paths.LIVE, paths.REPORT, *(sorted(PATHS) if self._application is not None else ())]
-            return 404, {"error": f"no such path; there are {', '.join(known)}"}
+            return 404, {"error": f"path not found; paths are {', '.join(known)}"}
         problem = self._problem()
         return (503, {"ready": False, "reason": problem}) if problem else (200, {"ready": True})
 

@@ -1,4 +1,4 @@
-"""What a request for vLLM's OpenAI server passes first: the key, the limits, sampling defaults and profiles, its time.
+"""ASGI middleware before vLLM's OpenAI server: API key, limits, sampling defaults and profiles, timeout.
 
 vLLM's own server knows neither profiles nor limits, takes six kinds of defaults from generation_config and its key
 does not guard every path.
@@ -37,7 +37,7 @@ _OTHER_MEANING = {CHAT: frozenset({"logprobs"})}
 LEAVE_SECONDS = 1.0
 
 
-class TooLarge(Exception):
+class BodyTooLarge(Exception):
     """The body is larger than the limit."""
 
 
@@ -45,7 +45,7 @@ class TooLarge(Exception):
 class BodyRules:
     """What happens to the body of a request.
 
-    ``names``: path -> the fields that vLLM's request of that path has. ``sampling``: as sampling.json has it.
+    `names`: path -> the fields that vLLM's request of that path has. `sampling`: as sampling.json has it.
     """
 
     names: Mapping[str, frozenset[str]]
@@ -55,7 +55,7 @@ class BodyRules:
     def apply(self, path: str, body: bytes) -> bytes:
         """The body with what it leaves to its profile and the defaults. Raises BadRequest.
 
-        What is no JSON object is left as it is: vLLM says what is wrong with it.
+        A body that is not a JSON object is returned unchanged: vLLM rejects it.
         """
         if path not in self.names:
             return body
@@ -122,10 +122,10 @@ def _texts(request: Mapping[str, Any]) -> Iterator[str]:
             waiting += [value.get("content"), value.get("text")]
 
 
-class Gate:
+class OpenAIMiddleware:
     """The ASGI application before vLLM's own.
 
-    ``admits``: whether the key of a request is right.
+    `admits`: whether the key of a request is right.
     """
 
     def __init__(
@@ -135,15 +135,15 @@ class Gate:
         self._rules = rules
         self._limits = limits
         self._admits = admits
-        self._passages: set[Passage] = set()
+        self._passages: set[PendingRequest] = set()
 
     def end(self, why: str) -> None:
-        """End the requests that run; their clients are told why. Only from the loop."""
+        """Cancel the running requests; their clients receive the reason `why`. Only from the loop."""
         for passage in self._passages:
             passage.end(why)
 
     def runs_in(self, server: Any) -> None:
-        """Tell vLLM's application its server, as vLLM's own does: its code relies on that."""
+        """Set the server of vLLM's application, as vLLM's own does: its code relies on it."""
         self._application.state.server = server
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -157,9 +157,9 @@ class Gate:
         try:
             given = await _read(receive, self._limits.max_body_bytes)
             body = given if given is None else self._rules.apply(str(scope["path"]), given)
-        except TooLarge:
-            told = f"the body has more than {self._limits.max_body_bytes} bytes"
-            await _answer(send, 413, _error(told, 413))
+        except BodyTooLarge:
+            message = f"the body is larger than {self._limits.max_body_bytes} bytes"
+            await _answer(send, 413, _error(message, 413))
             return
         except BadRequest as error:
             await _answer(send, 400, _error(str(error), 400))
@@ -167,7 +167,7 @@ class Gate:
         if body is None:
             return
         scope = scope if body is given else _with_length(scope, body)
-        passage = Passage(body, receive, send)
+        passage = PendingRequest(body, receive, send)
         self._passages.add(passage)
         try:
             await passage.through(self._application, scope, self._limits.request_timeout_seconds)
@@ -175,7 +175,7 @@ class Gate:
             self._passages.discard(passage)
 
 
-class Passage:
+class PendingRequest:
     """One request's way through vLLM's application, which learns of the end of its time as of a client that leaves."""
 
     def __init__(self, body: bytes, receive: Receive, send: Send) -> None:
@@ -190,7 +190,7 @@ class Passage:
         self._heard: asyncio.Future[Message] | None = None
 
     async def through(self, application: Any, scope: Scope, seconds: float) -> None:
-        """Returns when the request is answered. ``seconds``: how long it may take, 0 for ever."""
+        """Returns when the request is answered. `seconds`: how long it may take, 0 for ever."""
         self._task = asyncio.current_task()
         try:
             await self._answered(application, scope, seconds)
@@ -201,7 +201,7 @@ class Passage:
             await self._tell(self._ended, 503)
 
     def end(self, why: str) -> None:
-        """Answer with ``why`` instead of the application, which learns of it as of a client that leaves."""
+        """Answer with `why` instead of the application, which learns of it as of a client that leaves."""
         self._ended = why
         self._part()
         if self._task is not None:
@@ -265,7 +265,7 @@ class Passage:
 
 
 async def _read(receive: Receive, most: int) -> bytes | None:
-    """The whole body, None when the client has left. Raises TooLarge."""
+    """The whole body, None when the client has left. Raises BodyTooLarge."""
     parts: list[bytes] = []
     size, more = 0, True
     while more:
@@ -275,7 +275,7 @@ async def _read(receive: Receive, most: int) -> bytes | None:
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > most:
-            raise TooLarge
+            raise BodyTooLarge
         more = message.get("more_body", False)
     return b"".join(parts)
 

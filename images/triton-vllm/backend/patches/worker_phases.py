@@ -3,7 +3,7 @@
 Changes: wraps `load_model`, `determine_available_memory`, `initialize_from_config` and `compile_or_warm_up_model` of
 vLLM's worker classes, and `download_weights_from_hf` where a model loader imported it.
 
-Why: the start-up report tells how long each phase took, and vLLM only logs them.
+Why: the start-up report has the duration of each phase, and vLLM only logs them.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ class _Item:
     sent: asyncio.Future[None]
 
 
-class Outbox:
+class ResponseSender:
     """Sends responses from a thread; whole batches cross between the thread and the loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -135,7 +135,7 @@ class Outbox:
         try:
             item.job.send(item.tensors, item.error, item.final)
         except Exception as error:
-            logger.exception("response not sent")
+            logger.exception("failed to send a response")
             return error
         return None
 

@@ -21,8 +21,8 @@ TensorReader = Callable[[str], "Any | None"]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """The extra outputs that a request asks for."""
+class RequestedOutputs:
+    """The optional outputs that a request asks for."""
 
     finish_reason: bool = False
     cumulative_logprob: bool = False
@@ -41,7 +41,7 @@ class Inputs:
     prepend_input: bool
     sampling: dict[str, Any]
     sampling_as_text: bool
-    wanted: Wanted
+    requested: RequestedOutputs
 
 
 def read_inputs(read: TensorReader, request_parameters: str, limits: RequestLimits) -> Inputs:
@@ -55,7 +55,7 @@ def read_inputs(read: TensorReader, request_parameters: str, limits: RequestLimi
         prepend_input=_prepend_input(read, stream),
         sampling=sampling,
         sampling_as_text=as_text,
-        wanted=Wanted(
+        requested=RequestedOutputs(
             finish_reason=_flag(read, "return_finish_reason", False),
             cumulative_logprob=_flag(read, "return_cumulative_logprob", False),
             logprobs=_flag(read, "return_logprobs", False),
@@ -81,9 +81,9 @@ def read_text(read: TensorReader, name: str) -> str | None:
 def _prompt(read: TensorReader, limits: RequestLimits) -> str:
     text = read_text(read, "text_input")
     if text is None:
-        raise BadRequest("input 'text_input' is missing: give the prompt as text")
+        raise BadRequest("input 'text_input' is missing: set it to the prompt")
     if not text:
-        raise BadRequest("input 'text_input' is empty: a prompt of at least one token is needed")
+        raise BadRequest("input 'text_input' is empty: a prompt of at least one token is required")
     size = len(text.encode("utf-8", "surrogatepass"))
     if size > limits.max_prompt_bytes:
         raise BadRequest(f"input 'text_input' has {size} bytes; at most {limits.max_prompt_bytes}")
@@ -124,7 +124,7 @@ def _images(read: TensorReader, limits: RequestLimits) -> tuple[bytes, ...]:
 
 
 def open_images(images: tuple[bytes, ...]) -> list[Image]:
-    """Decode images to RGB. Raises BadRequest when one is no image, or has too many pixels."""
+    """Decode images to RGB. Raises BadRequest when one is not an image, or has too many pixels."""
     from PIL import Image
 
     try:

@@ -14,18 +14,18 @@ from typing import Any
 from backend.container import report
 from backend.container.processes import below, halted, stopped
 from backend.container.resources import keep_to_loopback, on_cpu, prepare, read_limits, show_gpus
-from backend.container.shutdown import DRAIN_VARIABLE, when_ended
+from backend.container.shutdown import DRAIN_VARIABLE, on_shutdown
 from backend.engine import forkserver, memory
 from backend.engine.async_llm import (
     EngineLoop,
     cause_of_death,
     engine_arguments,
     engine_report,
+    finish_start,
     first_token,
+    log_statistics,
     prove_all,
-    settle,
     start_engine,
-    tell_statistics,
 )
 from backend.engine.health import GAVE_UP, EngineWatch
 from backend.engine.metrics import Copier, Mirror, Reader
@@ -80,15 +80,15 @@ class TritonPythonModel:
         begun_proof = time.monotonic()
         facts = self._loop.call(prove_all(self._engine, self._tasks, self._settings.loras))
         report.phase("Proof", time.monotonic() - begun_proof, **facts)
-        self._outbox = bridge.Outbox(self._loop.loop)
+        self._outbox = bridge.ResponseSender(self._loop.loop)
         self._rules = sampling_rules(self._engine, self._settings)
         threads = read_limits().threads
         self._service = Service(self._engine, self._rules, self._settings, self._outbox, self._tasks, threads)
         self._metrics = self._copy_metrics(config, args)
         got = {MODEL: args["model_name"], **engine_report(self._engine).to_json()}
-        got[PER_GPU] = self._loop.call(memory.measured_by(self._engine))
+        got[PER_GPU] = self._loop.call(memory.measured_terms(self._engine))
         self._loop.call(self._watch(self._loop.call(self._openai(arguments, frontend)), got))
-        settle()
+        finish_start()
         report.phase("Serving", time.monotonic() - begun, **got)
 
     async def _openai(self, arguments: Any, frontend: Any | None) -> Any | None:
@@ -113,12 +113,12 @@ class TritonPythonModel:
             death=lambda: cause_of_death(self._engine, os.environ),
             obstacle=lambda: "tritonserver is stopped" if stopped([server]) else "",
         )
-        lasting = (watch.run(), self._watch_cancellation(), tell_statistics(self._engine))
+        lasting = (watch.run(), self._watch_cancellation(), log_statistics(self._engine))
         self._watching = [asyncio.ensure_future(each) for each in lasting]
-        when_ended(os.environ, self._expect_the_end)
+        on_shutdown(os.environ, self._start_drain)
         try:
             self._front, self._front_task = await http_server.serve(
-                http_server.Front(watch.problem, lambda: {**got, STARTUP: report.phases()}, application)
+                http_server.HTTPApplication(watch.problem, lambda: {**got, STARTUP: report.phases()}, application)
             )
             if application is not None:
                 application.runs_in(self._front)
@@ -126,10 +126,10 @@ class TritonPythonModel:
             if error.errno != errno.EADDRINUSE:
                 raise
             # Several models in one server share its ports: the first of them has this one.
-            logger.warning("the health of this model is not served on a port of its own: %s", error)
+            logger.warning("the health of this model has no port of its own: %s", error)
 
     async def _give_up(self, reason: str) -> None:
-        """Answer who waits, then end this process: the supervisor ends the rest, and the container starts again."""
+        """Answer who waits, then end this process: the supervisor ends the rest, and the container restarts."""
         logger.error("%s%s", GAVE_UP, reason)
         await self._service.fail_all(Unavailable(UNHEALTHY))
         await asyncio.sleep(FAREWELL_SECONDS)
@@ -162,7 +162,7 @@ class TritonPythonModel:
         self._loop.stop()
 
     async def _drain(self) -> None:
-        self._expect_the_end()  # where nothing has told of it
+        self._start_drain()  # where no supervisor has notified it
         await self._service.drain()
         if self._front is not None:
             # Ends when the requests that it has taken are answered.
@@ -171,8 +171,8 @@ class TritonPythonModel:
         for task in self._watching:
             task.cancel()
 
-    def _expect_the_end(self) -> None:
-        """The server is told to end: requests may run for so long. Only from the loop."""
+    def _start_drain(self) -> None:
+        """Start the drain: requests may run until its end. Only from the loop."""
         if self._ending:
             return
         self._ending = True

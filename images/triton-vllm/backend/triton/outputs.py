@@ -1,6 +1,6 @@
 """What the engine gave, as the output tensors of a response.
 
-In a stream the engine gives deltas (``RequestOutputKind.DELTA``), otherwise one final output (``FINAL_ONLY``), so that
+In a stream the engine gives deltas (`RequestOutputKind.DELTA`), otherwise one final output (`FINAL_ONLY`), so that
 nothing here keeps state: text, logprobs and token counts are those of this response.
 """
 
@@ -12,39 +12,39 @@ from typing import Any
 
 import numpy as np
 
-from backend.triton.inputs import Wanted
+from backend.triton.inputs import RequestedOutputs
 
 Tensors = dict[str, Any]
 
 
-def build_tensors(output: Any, sequences: int, wanted: Wanted, prepend: str = "") -> Tensors:
-    """Output name -> array, one element per sequence. ``output`` is vLLM's RequestOutput.
+def build_tensors(output: Any, sequences: int, requested: RequestedOutputs, prepend: str = "") -> Tensors:
+    """Output name -> array, one element per sequence. `output` is vLLM's RequestOutput.
 
-    ``sequences`` is ``n``: a delta may hold some of the sequences only, the others then have empty text.
+    `sequences` is `n`: a delta may hold some of the sequences only, the others then have empty text.
     """
     completions: list[Any | None] = [None] * sequences
     for completion in output.outputs:
         completions[completion.index] = completion
     tensors: Tensors = {"text_output": _texts([prepend + c.text if c else "" for c in completions])}
-    if wanted.finish_reason:
+    if requested.finish_reason:
         tensors["finish_reason"] = _texts([str(c.finish_reason) if c else "None" for c in completions])
-    if wanted.cumulative_logprob:
+    if requested.cumulative_logprob:
         tensors["cumulative_logprob"] = np.array([_logprob_sum(c) for c in completions], dtype=np.float32)
-    if wanted.logprobs:
+    if requested.logprobs:
         tensors["logprobs"] = _texts([_logprobs_json(c.logprobs) if c else "null" for c in completions])
-    if wanted.num_input_tokens:
+    if requested.num_input_tokens:
         tensors["num_input_tokens"] = np.array([len(output.prompt_token_ids or ())], dtype=np.uint32)
-    if wanted.num_output_tokens:
+    if requested.num_output_tokens:
         tensors["num_output_tokens"] = np.array([len(c.token_ids) if c else 0 for c in completions], dtype=np.uint32)
     return tensors
 
 
-def build_embedding_tensors(embedding: Sequence[float], prompt_tokens: int, wanted: Wanted) -> Tensors:
+def build_embedding_tensors(embedding: Sequence[float], prompt_tokens: int, requested: RequestedOutputs) -> Tensors:
     """The answer to an embedding request: the vector as JSON text."""
     tensors: Tensors = {"text_output": _texts([json.dumps(list(embedding))])}
-    if wanted.num_input_tokens:
+    if requested.num_input_tokens:
         tensors["num_input_tokens"] = np.array([prompt_tokens], dtype=np.uint32)
-    if wanted.num_output_tokens:
+    if requested.num_output_tokens:
         tensors["num_output_tokens"] = np.array([0], dtype=np.uint32)
     return tensors
 
@@ -61,7 +61,7 @@ def _logprob_sum(completion: Any | None) -> float:
 
 
 def _logprobs_json(logprobs: Sequence[Mapping[int, Any]] | None) -> str:
-    """One object per token: token id (text) -> logprob, rank and decoded token; ``null`` when none were asked for."""
+    """One object per token: token id (text) -> logprob, rank and decoded token; `null` when none were asked for."""
     if logprobs is None:
         return "null"
     return json.dumps(

@@ -13,17 +13,17 @@ from backend.openai.client_errors import GRAMMAR_MESSAGE, unreadable_request
 from backend.settings import BadModel, ModelSettings
 from backend.triton.inputs import Inputs, open_images, read_inputs, read_text
 from backend.triton.outputs import build_embedding_tensors, build_tensors
-from backend.triton.stream_pacing import Pace
+from backend.triton.stream_pacing import StreamPacer
 from contract import files
 
 logger = logging.getLogger("triton_vllm")
 STOPPING = "Model is unavailable: it is being unloaded"
-EXPIRED = "Model is unavailable: the server stops, and the time to finish requests is over"
+EXPIRED = "Model is unavailable: the server is stopping, and the time to finish requests is over"
 UNHEALTHY = "Model is unavailable due to unhealthy vLLM engine"
 
 
 class Job(Protocol):
-    """One request (``bridge.Job`` in the server)."""
+    """One request (`bridge.Job` in the server)."""
 
     task: asyncio.Task[None] | None
 
@@ -33,7 +33,7 @@ class Job(Protocol):
 
 
 class Sender(Protocol):
-    """Where responses go (``bridge.Outbox`` in the server)."""
+    """Where responses go (`bridge.ResponseSender` in the server)."""
 
     def send(
         self, job: Any, tensors: Any = None, *, error: RequestError | None = None, final: bool
@@ -41,7 +41,7 @@ class Sender(Protocol):
 
 
 class Service:
-    """Answers the requests of one model. ``threads``: that the container can run at once."""
+    """Answers the requests of one model. `threads`: that the container can run at once."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Service:
         threads: int,
     ) -> None:
         self.engine = engine
-        self._pace = Pace(threads)
+        self._pacer = StreamPacer(threads)
         self._tasks = tasks
         # What requests get that come too late, and what those get that are ended.
         self._closed: RequestError | None = None
@@ -78,7 +78,7 @@ class Service:
             job.task.cancel()
 
     async def fail_all(self, error: RequestError) -> None:
-        """Answer every request with ``error``, those that come later too. Returns when the answers are sent."""
+        """Answer every request with `error`, those that come later too. Returns when the answers are sent."""
         self._closed = self._failure = error
         tasks = [job.task for job in self.active]
         for task in tasks:
@@ -116,11 +116,16 @@ class Service:
     async def _serve(self, job: Any) -> None:
         if (embedding := read_text(job.read, "embedding_request")) is not None:
             if "embed" not in self._tasks:
-                raise BadRequest("embedding_request: this model makes no embeddings; it does " + ", ".join(self._tasks))
+                raise BadRequest(
+                    "embedding_request: the model does not support embeddings; supported tasks: "
+                    + ", ".join(self._tasks)
+                )
             await self._embed(job, from_json_text(embedding, "embedding_request"))
             return
         if "generate" not in self._tasks:
-            raise BadRequest("this model generates no text: use embedding_request; it does " + ", ".join(self._tasks))
+            raise BadRequest(
+                "the model does not generate text: use embedding_request; supported tasks: " + ", ".join(self._tasks)
+            )
         inputs = read_inputs(job.read, job.parameters(), self._settings.limits)
         sampling = self._rules.build(inputs.sampling, as_text=inputs.sampling_as_text)
         await self._generate(job, inputs, sampling)
@@ -131,12 +136,12 @@ class Service:
             _prompt(inputs), params, self._request_id(), lora_request=self._lora_request(sampling.lora_name)
         )
         if inputs.stream:
-            outputs = self._pace.keep(outputs)
+            outputs = self._pacer.keep(outputs)
         prepend = inputs.text if inputs.prepend_input else ""
         async for output in outputs:
             if any(completion.finish_reason == "error" for completion in output.outputs):
                 raise _given_up(params)
-            tensors = build_tensors(output, params.n, inputs.wanted, prepend)
+            tensors = build_tensors(output, params.n, inputs.requested, prepend)
             await self._outbox.send(job, tensors, final=output.finished)
 
     async def _embed(self, job: Any, request: dict[str, Any]) -> None:
@@ -146,7 +151,7 @@ class Service:
         outputs = self.engine.encode(_embedding_prompt(request), _pooling_params(request), self._request_id())
         async for output in outputs:
             vector = EmbeddingRequestOutput.from_base(output)
-            tensors = build_embedding_tensors(vector.outputs.embedding, len(output.prompt_token_ids), inputs.wanted)
+            tensors = build_embedding_tensors(vector.outputs.embedding, len(output.prompt_token_ids), inputs.requested)
             await self._outbox.send(job, tensors, final=True)
 
     def _request_id(self) -> str:
@@ -202,7 +207,7 @@ def _sampling_params(sampling: Sampling, stream: bool) -> Any:
         return SamplingParams(**sampling.values, output_kind=kind, skip_clone=True)
     except Exception as error:
         if isinstance(error, TypeError) or _is_clients_fault(error):
-            raise BadRequest(f"sampling parameters refused: {error}") from None
+            raise BadRequest(f"invalid sampling parameters: {error}") from None
         raise
 
 
@@ -210,7 +215,7 @@ def _given_up(params: Any) -> RequestError:
     """Why the engine ended a request without a word: a grammar that its check took and its compiler refuses."""
     if params.structured_outputs is not None:
         return BadRequest(GRAMMAR_MESSAGE)
-    return RequestError("the engine gave the request up; see its lines in the log")
+    return RequestError("the engine failed the request; see its log lines")
 
 
 def _embedding_prompt(request: dict[str, Any]) -> Any:
@@ -232,7 +237,7 @@ def _pooling_params(request: dict[str, Any]) -> Any:
 
 
 def as_request_error(error: Exception) -> RequestError:
-    """What a client is told about an exception. Only a fault of ours or the engine's is logged."""
+    """Return the error that a client receives for an exception. Only a fault of ours or the engine's is logged."""
     from vllm.v1.engine.exceptions import EngineDeadError
 
     if isinstance(error, RequestError):

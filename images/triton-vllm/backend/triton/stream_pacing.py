@@ -15,8 +15,8 @@ from typing import Any
 RESPONSES_PER_CORE = 500
 
 
-class Pace:
-    """The pace of all streams. ``threads``: that the container can run at once."""
+class StreamPacer:
+    """The pace of all streams. `threads`: that the container can run at once."""
 
     def __init__(self, threads: int, now: Callable[[], float] = time.monotonic) -> None:
         # Between two responses of a stream, for each stream that runs.
