@@ -47,7 +47,7 @@ def stored(name: str, config: Object, **spec: Any) -> Object:
     obj = llm(name, **spec)
     obj["metadata"] |= {"namespace": cluster.NAMESPACE, "uid": f"uid-of-{name}"}
     read = InspectedModel("c" * 40, shape_from_config(config))
-    return {**obj, "status": {"model": model_status(LLMDeployment.parse(obj), read)}}
+    return {**obj, "status": {"model": model_status(LLMDeployment.parse(obj), read).to_json()}}
 
 
 def review(new: Object, old: Object | None = None) -> bytes:

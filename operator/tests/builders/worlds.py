@@ -33,7 +33,7 @@ async def planning_world(config: Object, driver: str = "", **more: Any) -> World
     world.with_operator_image("registry.example/operator:1")
     world.api.create({"apiVersion": "v1", "kind": "Node", **node(H100, driver=driver)}, "cluster")
     llm = LLMDeployment.parse(stored(world))
-    model = model_status(llm, InspectedModel(COMMIT, shape_from_config(config)))
+    model = model_status(llm, InspectedModel(COMMIT, shape_from_config(config))).to_json()
     place = (kinds.LLM_DEPLOYMENT, "team", "a")
     world.api.change(place, "operator", lambda obj: obj["status"].update(model=model))
     return world

@@ -143,7 +143,7 @@ def test_a_file_that_says_everything_leaves_nothing_open(tmp_path: Path, large: 
 def test_what_was_read_and_chosen_before_stands(tmp_path: Path) -> None:
     obj = resource("a", {"model": {"uri": "pvc://models/large"}})
     llm = LLMDeployment.parse(obj)
-    model = model_status(llm, InspectedModel("", shape_from_config(LLAMA_70B)))
+    model = model_status(llm, InspectedModel("", shape_from_config(LLAMA_70B))).to_json()
     first = planned("-f", written(tmp_path, obj | {"status": {"model": model}}), *ON_H100)
     assert first["gpusPerReplica"] == 4
     kept = {**first["chosen"], "tensorParallelSize": 8}

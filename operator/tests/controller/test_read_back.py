@@ -76,7 +76,8 @@ def run(work: Callable[[Pods, Ask], Awaitable[None]], **answers: Any) -> Pods:
 
 
 def actual(found: ReadBack) -> dict[str, Any]:
-    return dict(found.facts["actual"])
+    assert found.actual is not None
+    return found.actual.to_json()
 
 
 def test_a_pod_is_asked_once_for_each_run() -> None:
@@ -122,7 +123,7 @@ def test_pods_that_have_not_served_or_run_something_else_are_not_asked() -> None
     async def work(source: Pods, ask: Ask) -> None:
         found = await ask(pod(ready=False), pod("old", config_hash="other"))
         assert (found.condition.status, found.condition.reason) == ("Unknown", "NotServing")
-        assert dict(found.facts) == {}
+        assert found.actual is None
         assert source.asked == []
 
     run(work)
@@ -161,7 +162,7 @@ def test_who_does_not_answer_is_asked_again_later_and_later() -> None:
         begun, times = asyncio.get_running_loop().time(), []
         for _ in range(9):
             found = await ask(pod())
-            assert (found.condition.reason, dict(found.facts)) == ("ReportUnreachable", {})
+            assert (found.condition.reason, found.actual) == ("ReportUnreachable", None)
             assert found.condition.message == "There is no report of the engine of pod p: no answer within 2 s."
             assert found.after is not None
             await ask(pod())  # an event meanwhile asks nobody

@@ -208,8 +208,8 @@ def test_openai_is_published_only_where_it_is_on() -> None:
     assert files(on) == {"openai.json": {}}
     [port] = [port for port in child("Service", on)["spec"]["ports"] if port["name"] == "openai"]
     assert (port["port"], port["targetPort"]) == (9000, "health")
-    assert endpoints(llm(on))["openAI"] == "http://llama.team.svc:9000/v1"
-    assert "openAI" not in endpoints(llm(SHORTEST))
+    assert endpoints(llm(on)).open_ai == "http://llama.team.svc:9000/v1"
+    assert endpoints(llm(SHORTEST)).open_ai is None
 
 
 def test_the_key_of_openai_comes_from_the_users_secret_and_only_where_it_is_asked_for() -> None:

@@ -10,6 +10,7 @@ from tests.desired.build import llm
 from triton_vllm_operator.api.conditions import Condition, ConditionType, find
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import LLMDeployment
+from triton_vllm_operator.api.status import LLMDeploymentStatus
 from triton_vllm_operator.desired import repository
 from triton_vllm_operator.observed import needs, pods, status
 from triton_vllm_operator.observed.findings import first_finding
@@ -243,8 +244,8 @@ def test_a_refused_spec_keeps_what_serves() -> None:
 
 def test_the_status_is_the_same_for_the_same_look() -> None:
     seen = look(pod(ready=True), ready=1, answers={"uid-p/0": ""})
-    once = StatusBuilder({}, 3, "t1").observed(seen, None, [SAFE], {"release": "r"})
-    assert StatusBuilder(once, 3, "t2").observed(seen, None, [SAFE], {"release": "r"}) == once
+    once = StatusBuilder({}, 3, "t1").observed(seen, None, [SAFE], LLMDeploymentStatus(release="r"))
+    assert StatusBuilder(once, 3, "t2").observed(seen, None, [SAFE], LLMDeploymentStatus(release="r")) == once
 
 
 def test_the_trouble_of_a_pod_that_is_being_replaced_is_not_told() -> None:

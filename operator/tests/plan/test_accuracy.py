@@ -15,8 +15,10 @@ from tests.builders.gpu_rows import STARTED, name
 from tests.gpu.compare import Compared
 from tests.inspect.files import shape as tiny
 from triton_vllm_operator.api.conditions import Condition
+from triton_vllm_operator.api.status import PlanStatus
 from triton_vllm_operator.capacity import (
     EngineSettings,
+    ModelShape,
     gpu_by_product,
     gpu_of_memory,
     plan,
@@ -47,7 +49,7 @@ def started(one: Compared) -> Report:
 
 
 def judged(one: Compared, report: Report) -> Condition:
-    return accuracy.condition(one.answer.to_json(), report, "p", LLM, tiny())
+    return accuracy.condition(one.answer.to_status(), report, "p", LLM, tiny())
 
 
 @pytest.mark.parametrize("one", STARTED, ids=name)
@@ -71,7 +73,7 @@ def test_what_the_serving_image_said_on_an_h200_was_as_planned(row: dict[str, An
     said = engine_report.read(json.dumps(row["report"]).encode())
     settings = EngineSettings(engine_version=said.engine_version, max_model_len=said.max_model_len)
     planned = plan(shape_from_config(row["shape"]), settings, gpu_by_product(row["gpu"]))
-    found = accuracy.condition(planned.to_json(), said, "p", LLM, tiny())
+    found = accuracy.condition(planned.to_status(), said, "p", LLM, tiny())
     assert (found.status, found.reason) == ("True", "AsPlanned"), found.message
     spent, memory = planned.overhead, said.memory
     for got, interval in (
@@ -154,24 +156,25 @@ def on_cpu(kv_cache: int | None = 64 << 20, **changes: Any) -> Report:
     return replace(Report("0.32.0+cpu", "cpu", *figures, MemoryTerms(kv_cache=kv_cache)), **changes)
 
 
-def planned_for_a_gpu() -> dict[str, Any]:
+def planned_for_a_gpu() -> PlanStatus:
     settings = EngineSettings(engine_version="0.32.0", max_model_len=1024, max_num_seqs=16, max_num_batched_tokens=2048)
-    return plan(tiny(), settings, gpu_of_memory(80)).to_json()
+    return plan(tiny(), settings, gpu_of_memory(80)).to_status()
 
 
 def test_on_a_cpu_the_cache_that_it_has_is_planned_anew() -> None:
     report = on_cpu()
     assert report.block_size == 128
-    assert report.tokens < planned_for_a_gpu()["kvCacheTokens"] / 100
+    assert report.tokens < planned_for_a_gpu().kv_cache_tokens / 100
     found = accuracy.condition(planned_for_a_gpu(), report, "p", LLM, tiny())
     assert (found.status, found.reason) == ("True", "AsPlanned"), found.message
-    assert "It runs on a CPU, with 0.06 GiB of KV cache" in found.message
+    assert "It runs on a CPU: the plan is for its 0.06 GiB of KV cache" in found.message
     off = accuracy.condition(planned_for_a_gpu(), replace(report, tokens=report.tokens // 2), "p", LLM, tiny())
     assert (off.status, off.reason) == ("False", "KVCacheLayoutDiffers")
 
 
 def test_what_cannot_be_compared_is_unknown_and_still_told() -> None:
-    for planned, shape in ((None, tiny()), (planned_for_a_gpu(), None)):
+    cases: list[tuple[PlanStatus | None, ModelShape | None]] = [(None, tiny()), (planned_for_a_gpu(), None)]
+    for planned, shape in cases:
         found = accuracy.condition(planned, on_cpu(), "p", LLM, shape)
         assert (found.status, found.reason) == ("Unknown", "NotPlanned")
         assert "tokens of KV cache" in found.message

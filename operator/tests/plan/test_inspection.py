@@ -233,7 +233,7 @@ def test_a_pod_that_ends_without_an_answer_holds_nothing_back(status: dict[str, 
 def test_what_was_read_is_found_again_for_the_same_model_only() -> None:
     read = InspectedModel("c" * 40, shape())
     asked = llm(model={"uri": "hf://org/model@v1"})
-    model = model_status(asked, read)
+    model = model_status(asked, read).to_json()
     assert model_from_status(asked, model) == read
     assert model_from_status(llm(model={"uri": "hf://org/model", "revision": "v1"}), model) == read
     assert model_from_status(llm(model={"uri": "hf://org/model@v2"}), model) is None

@@ -97,10 +97,10 @@ def test_status_plan_promises_no_more_than_the_smallest_gpu_on_which_it_fits(
     config: dict[str, Any], cards: list[Any], spec: dict[str, Any], shown: Any
 ) -> None:
     found = decided(config, *(node(card, name=f"n{number}") for number, card in enumerate(cards)), **spec)
-    assert found.plan["gpu"] == shown[0]
+    assert found.plan.gpu == shown[0]
     alone = decided(config, node(shown), **spec)
-    tokens = found.plan["kvCacheTokens"]
-    assert tokens == alone.plan["kvCacheTokens"]
+    tokens = found.plan.kv_cache_tokens
+    assert tokens == alone.plan.kv_cache_tokens
 
 
 @pytest.mark.parametrize(

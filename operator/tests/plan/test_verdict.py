@@ -60,7 +60,7 @@ def test_a_large_model_does_not_fit_and_the_smallest_change_is_named_and_planned
     assert (told.status, told.reason) == ("False", "DoesNotFit")
     assert found.forbids
     assert "The smallest change that fits: set engine.tensorParallelSize: " in told.message
-    change = found.plan["suggestions"][0]["changes"]
+    change = found.plan.suggestions[0].changes
     size = change["engine.tensorParallelSize"]
     assert not decided(LLAMA_70B, node(H100), engine={"maxModelLen": 8192, "tensorParallelSize": size}).forbids
 
@@ -73,7 +73,7 @@ def test_a_driver_that_cannot_run_the_image_makes_no_pods() -> None:
     assert "Driver 550.54.15 on nodes with NVIDIA-H100-80GB-HBM3 cannot run CUDA 13.0" in told.message
     assert "Upgrade the driver to 580.65" in told.message
     assert "change that fits" not in told.message
-    assert PlanStatus.model_validate(dict(found.plan)).model_dump(by_alias=True) == dict(found.plan)
+    assert PlanStatus.recorded(found.plan.to_json()) == found.plan
 
 
 def test_the_oldest_driver_of_a_class_counts_and_one_that_is_new_enough_is_not_mentioned() -> None:
@@ -124,7 +124,7 @@ def test_gpus_on_which_the_driver_does_not_run_the_image_are_not_offered() -> No
         nodes = [node(T4), node(H100, name="m", driver=driver)]
         found = verdict.decide(wanted, shape, VERSION, nodes, row=row)
         assert isinstance(found, Decision)
-        return {"resources.gpu.product": H100[0]} in [one["changes"] for one in found.plan["suggestions"]]
+        return {"resources.gpu.product": H100[0]} in [one.changes for one in found.plan.suggestions]
 
     assert offered("580.95.05")
     assert not offered("550.54.15")
@@ -161,10 +161,11 @@ def test_a_quantization_without_kernels_for_the_gpu_in_this_engine_makes_no_pods
 
 def test_the_plan_is_what_the_schema_of_the_status_holds() -> None:
     for found in (decided(LLAMA_8B, node(H100)), decided(LLAMA_70B, node(A10, gpus=2))):
-        plan = dict(found.plan)
+        plan = found.plan.to_json()
         assert json.loads(json.dumps(plan)) == plan
-        kept = PlanStatus.model_validate(plan).model_dump(by_alias=True)
-        assert kept == plan, "the API server would drop or add fields, and the status would be written for ever"
+        kept = PlanStatus.recorded(plan)
+        assert kept is not None
+        assert kept.to_json() == plan, "the API server would change it, and each reconcile would write it again"
 
 
 @pytest.mark.parametrize("tp", [1, 4, 7])
@@ -172,7 +173,7 @@ def test_status_plan_has_the_keys_that_the_command_line_prints(tp: int, tmp_path
     (tmp_path / "shape.json").write_text(json.dumps(shape_from_config(LLAMA_70B).to_json()))
     options = [f"--shape={tmp_path / 'shape.json'}", f"--gpu={H100[0]}", f"--set=engine.tensorParallelSize={tp}"]
     printed = CliRunner().invoke(app, ["plan", *options, f"--engine-version={VERSION}", "-o", "json"])
-    told = dict(decided(LLAMA_70B, node(H100), engine={"tensorParallelSize": tp}).plan)
+    told = decided(LLAMA_70B, node(H100), engine={"tensorParallelSize": tp}).plan.to_json()
     assert _keys(json.loads(printed.stdout)) == _keys(told)
 
 
@@ -182,8 +183,8 @@ def _keys(value: Any) -> Any:
 
 
 def test_a_tight_plan_is_neither_true_nor_forbidding() -> None:
-    plan = {"verdict": "Tight", "reason": "DecidedByOverhead", "message": "m.", "suggestions": []}
-    tight = Decision(plan, empty_autoconfig(llm()))
+    changes = {"verdict": "Tight", "reason": "DecidedByOverhead", "message": "m.", "suggestions": []}
+    tight = Decision(decided(LLAMA_8B, node(H100)).plan.model_copy(update=changes), empty_autoconfig(llm()))
     told = verdict.condition(tight)
     assert (told.status, told.reason) == ("Unknown", "Tight")
     assert not tight.forbids
@@ -200,23 +201,23 @@ def test_a_pod_that_may_land_on_a_gpu_without_room_is_told_which_to_name() -> No
     assert "A pod may land on Tesla-T4, where the model does not fit" in told.message
     assert "set resources.gpu.product: NVIDIA-H100-80GB-HBM3" in told.message
     named = decided(LLAMA_8B, node(H100), node(T4), resources={"gpu": {"product": H100[0]}})
-    assert named.plan["verdict"] == "Fits"
+    assert named.plan.verdict == "Fits"
 
 
 def test_nodes_that_the_selector_excludes_do_not_count() -> None:
     nodes = node(H100, name="a", pool="big"), node(T4, name="b", pool="small")
-    assert decided(LLAMA_8B, *nodes, scheduling={"nodeSelector": {"pool": "big"}}).plan["verdict"] == "Fits"
+    assert decided(LLAMA_8B, *nodes, scheduling={"nodeSelector": {"pool": "big"}}).plan.verdict == "Fits"
     assert decided(LLAMA_70B, *nodes, scheduling={"nodeSelector": {"pool": "small"}}).forbids
 
 
 def test_nodes_with_too_few_gpus_for_a_pod_do_not_count() -> None:
     nodes = node(H100, name="a"), node(T4, gpus=1, name="b")
-    assert decided(LLAMA_8B, *nodes, engine={"tensorParallelSize": 2}).plan["verdict"] == "Fits"
+    assert decided(LLAMA_8B, *nodes, engine={"tensorParallelSize": 2}).plan.verdict == "Fits"
 
 
 def test_a_product_that_no_node_has_yet_is_planned_by_the_table() -> None:
     found = decided(LLAMA_8B, resources={"gpu": {"product": "NVIDIA-H100-80GB-HBM3"}})
-    assert (found.plan["verdict"], found.plan["gpu"]) == ("Fits", "NVIDIA-H100-80GB-HBM3")
+    assert (found.plan.verdict, found.plan.gpu) == ("Fits", "NVIDIA-H100-80GB-HBM3")
 
 
 def test_stated_memory_wins_over_labels_and_needs_no_node() -> None:
@@ -236,7 +237,7 @@ def test_a_slice_of_a_card_is_planned_with_the_memory_of_the_slice() -> None:
     wanted = {"gpu": {"resourceName": "nvidia.com/mig-1g.10gb", "product": H100[0]}}
     found = decided(LLAMA_8B, slices, resources=wanted, engine={"tensorParallelSize": 1})
     assert found.forbids
-    assert found.plan["perGPU"]["totalBytes"] < 10 * 2**30
+    assert found.plan.per_gpu.total_bytes < 10 * 2**30
 
 
 def by_dra(count: int) -> dict[str, Any]:
@@ -250,7 +251,7 @@ def by_dra(count: int) -> dict[str, Any]:
 
 def test_gpus_that_a_node_publishes_by_dra_are_planned_without_labels() -> None:
     found = decided(LLAMA_8B, by_dra(4), engine={"tensorParallelSize": 1})
-    assert (found.plan["verdict"], found.plan["gpu"]) == ("Fits", "NVIDIA-L40S")
+    assert (found.plan.verdict, found.plan.gpu) == ("Fits", "NVIDIA-L40S")
     assert decided(LLAMA_70B, by_dra(4)).chosen.tensor_parallel_size == 4
     assert decided(LLAMA_70B, by_dra(2), engine={"tensorParallelSize": 2, "maxModelLen": 4096}).forbids
 
@@ -259,8 +260,8 @@ def test_a_product_is_not_named_that_no_label_tells() -> None:
     told = unknown(by_dra(4), resources={"gpu": {"product": "NVIDIA-L40S-48Q"}})
     assert told.reason == "GPUMemoryUnknown", "the pods would ask for the label, which the node does not have"
     tight = decided(LLAMA_8B, by_dra(4), node(T4))
-    assert tight.plan["reason"] == "DependsOnGPU"
-    assert "resources.gpu.product" not in json.dumps(tight.plan["suggestions"])
+    assert tight.plan.reason == "DependsOnGPU"
+    assert "resources.gpu.product" not in json.dumps(tight.plan.suggestions)
 
 
 # -------------------------------------------------------------------------------------------------- unknown
@@ -285,7 +286,7 @@ def test_shared_gpus_are_unknown_until_the_part_is_stated() -> None:
     shared = node(H100)
     shared["metadata"]["labels"]["nvidia.com/gpu.sharing-strategy"] = "time-slicing"
     assert unknown(shared).reason == "GPUsShared"
-    assert decided(LLAMA_8B, shared, resources={"gpu": {"memoryGiB": 40}}).plan["verdict"] == "Fits"
+    assert decided(LLAMA_8B, shared, resources={"gpu": {"memoryGiB": 40}}).plan.verdict == "Fits"
 
 
 @pytest.mark.parametrize(
@@ -314,7 +315,7 @@ def test_weights_that_are_converted_while_they_load_are_not_planned() -> None:
 
 def test_what_a_draft_model_needs_is_never_said_to_fit() -> None:
     drafts = {"speculative_config": {"method": "eagle3", "model": "x", "num_speculative_tokens": 3}}
-    assert decided(LLAMA_8B, node(H100), engine={"extraArgs": drafts}).plan["reason"] == "DraftModelUnknown"
+    assert decided(LLAMA_8B, node(H100), engine={"extraArgs": drafts}).plan.reason == "DraftModelUnknown"
     drafts = {"speculative_config": {"method": "suffix"}}
     assert unknown(node(H100), engine={"extraArgs": drafts}).reason == "EngineArgumentInvalid"
 
@@ -345,11 +346,11 @@ def test_every_suggestion_fits_once_it_is_written_into_the_spec(
 ) -> None:
     config = config | {"max_position_embeddings": 131072}
     found = decided(config, *nodes, **spec)
-    for suggestion in found.plan["suggestions"]:
-        if "model.variant" not in suggestion["changes"]:
-            again = decided(config, *nodes, **_changed(spec, suggestion["changes"]))
-            assert again.plan["verdict"] == "Fits", suggestion
-            assert again.plan["gpusPerReplica"] <= 8
+    for suggestion in found.plan.suggestions:
+        if "model.variant" not in suggestion.changes:
+            again = decided(config, *nodes, **_changed(spec, suggestion.changes))
+            assert again.plan.verdict == "Fits", suggestion
+            assert again.plan.gpus_per_replica <= 8
 
 
 def _changed(spec: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -366,17 +367,17 @@ def _changed(spec: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 def test_a_gpu_that_the_cluster_has_is_named_to_who_asked_for_another() -> None:
     found = decided(LLAMA_70B, *LARGE_CLUSTER, resources={"gpu": {"product": T4[0]}}, engine={"tensorParallelSize": 4})
     assert found.forbids
-    changes = [suggestion["changes"] for suggestion in found.plan["suggestions"]]
+    changes = [suggestion.changes for suggestion in found.plan.suggestions]
     assert {"resources.gpu.product": H100[0]} in changes
-    assert not any("free" in suggestion["message"] for suggestion in found.plan["suggestions"])
+    assert not any("free" in suggestion.message for suggestion in found.plan.suggestions)
 
 
 def test_a_pod_is_never_told_to_want_more_gpus_than_a_node_has() -> None:
     found = decided(
         LLAMA_70B, node(H100), engine={"pipelineParallelSize": 8, "maxModelLen": 131072, "maxNumSeqs": 4096}
     )
-    for suggestion in found.plan["suggestions"]:
-        assert suggestion["changes"].get("engine.tensorParallelSize", 1) == 1
+    for suggestion in found.plan.suggestions:
+        assert suggestion.changes.get("engine.tensorParallelSize", 1) == 1
 
 
 # ------------------------------------------------------------------------------------------ what is left open
@@ -387,8 +388,8 @@ def test_what_the_spec_leaves_open_is_chosen_and_what_it_says_is_not() -> None:
     assert found.chosen.values == {
         "tensor_parallel_size": 4, "max_model_len": 131072, "max_num_batched_tokens": 8192, "max_num_seqs": 1024,
     }  # fmt: skip
-    assert found.plan["gpusPerReplica"] == 4
-    assert (found.plan["verdict"], found.plan["maxModelLen"]) == ("Fits", 131072)
+    assert found.plan.gpus_per_replica == 4
+    assert (found.plan.verdict, found.plan.max_model_len) == ("Fits", 131072)
     said = {"tensorParallelSize": 8, "maxModelLen": 4096, "maxNumSeqs": 16, "maxNumBatchedTokens": 512}
     assert decided(LLAMA_70B, node(H100), engine=said).chosen.values == {}
     some = decided(LLAMA_70B, node(H100), engine={"tensorParallelSize": 8, "maxNumSeqs": 16})
@@ -400,19 +401,19 @@ def test_the_context_is_shortened_where_no_node_has_the_gpus_for_all_of_it() -> 
     length = found.chosen.max_model_len
     assert length is not None
     assert 2048 <= length < 131072
-    assert (found.plan["verdict"], found.plan["maxModelLen"]) == ("Fits", length)
-    assert found.plan["concurrencyAtMaxModelLen"] >= 1
+    assert (found.plan.verdict, found.plan.max_model_len) == ("Fits", length)
+    assert found.plan.concurrency_at_max_model_len >= 1
 
 
 def test_a_length_that_the_user_wants_is_never_shortened() -> None:
     found = decided(LLAMA_8B | {"max_position_embeddings": 131072}, node(A10, gpus=1), engine={"maxModelLen": 131072})
     assert found.forbids
-    assert found.plan["maxModelLen"] == 131072
+    assert found.plan.max_model_len == 131072
 
 
 def test_both_parallel_sizes_together_stay_on_one_node() -> None:
     found = decided(LLAMA_70B, node(H100, gpus=4), engine={"pipelineParallelSize": 2})
-    assert (found.chosen.tensor_parallel_size, found.plan["gpusPerReplica"]) == (2, 4)
+    assert (found.chosen.tensor_parallel_size, found.plan.gpus_per_replica) == (2, 4)
 
 
 def test_the_choice_is_made_for_the_gpus_that_serve_most_with_the_fewest() -> None:
@@ -423,7 +424,7 @@ def test_the_choice_is_made_for_the_gpus_that_serve_most_with_the_fewest() -> No
 def test_without_headers_the_size_is_chosen_by_what_config_json_tells() -> None:
     awq = LLAMA_70B | {"quantization_config": {"quant_method": "awq", "bits": 4, "group_size": 128}}
     found = decided(awq | {"torch_dtype": "float16"}, node(A10))
-    assert found.plan["reason"] == "WeightsEstimated"
+    assert found.plan.reason == "WeightsEstimated"
     assert (found.chosen.tensor_parallel_size or 0) > 1
 
 
@@ -469,16 +470,24 @@ def test_a_choice_stands_when_the_cluster_changes_and_the_plan_says_what_it_come
         again = verdict.decide(llm(), shape_from_config(LLAMA_70B), VERSION, nodes, chosen)
         assert isinstance(again, Decision)
         assert again.chosen == chosen
-        assert again.plan["gpusPerReplica"] == 4
+        assert again.plan.gpus_per_replica == 4
 
 
 def test_a_plan_is_kept_for_the_same_choice_and_engine() -> None:
     found = decided(LLAMA_8B, node(H100))
-    status = {"plan": dict(found.plan), "chosen": found.chosen.to_json()}
+    status = {"plan": found.plan.to_json(), "chosen": found.chosen.to_json()}
     assert verdict.kept_decision(status, VERSION, found.chosen) == found
     assert verdict.kept_decision(status, "0.33.0", found.chosen) is None
     assert verdict.kept_decision(status, VERSION, empty_autoconfig(llm())) is None
     assert verdict.kept_decision({}, VERSION, found.chosen) is None
+
+
+@pytest.mark.parametrize("plan", [{}, {"verdict": "Fits", "engineVersion": VERSION}, {"fieldOfTheFuture": 1}, None])
+def test_a_plan_of_another_version_of_the_operator_is_made_again(plan: Any) -> None:
+    found = decided(LLAMA_8B, node(H100))
+    before = {**found.plan.to_json(), **plan} if plan and "fieldOfTheFuture" in plan else plan
+    status = {"plan": before, "chosen": found.chosen.to_json()}
+    assert verdict.kept_decision(status, VERSION, found.chosen) is None
 
 
 @pytest.mark.parametrize("text", [None, "", "{", "[]", "null", "{}", '{"basis": 3}', '{"tensorParallelSize": 2}', {}])

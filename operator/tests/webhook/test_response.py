@@ -181,7 +181,7 @@ def test_a_model_that_did_not_fit_before_may_be_changed() -> None:
 
 
 def test_a_tight_plan_warns_and_one_that_fits_or_is_unknown_says_nothing() -> None:
-    tight = verdict.Decision({**TOO_LARGE.plan, "verdict": "Tight"}, TOO_LARGE.chosen)
+    tight = verdict.Decision(TOO_LARGE.plan.model_copy(update={"verdict": "Tight"}), TOO_LARGE.chosen)
     assert [(one.reason, one.rejects) for one in planned(tight)] == [("Tight", False)]
     assert planned(decided(LLAMA_8B, node(H100))) == []
     assert planned(NotPlanned(Reason.GPU_MEMORY_UNKNOWN, "No node.")) == []

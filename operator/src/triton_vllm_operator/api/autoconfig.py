@@ -24,8 +24,3 @@ class Chosen(Model):
         """The chosen values, by field of `spec.engine`."""
         found: dict[str, Any] = self.model_dump(exclude={"basis"}, exclude_none=True)
         return found
-
-    def to_json(self) -> dict[str, Any]:
-        """The form in `status.chosen` and in the Deployment's annotation."""
-        found: dict[str, Any] = self.model_dump(by_alias=True, exclude_none=True)
-        return found

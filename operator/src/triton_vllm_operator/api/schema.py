@@ -31,6 +31,11 @@ class Model(BaseModel):
         alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, use_attribute_docstrings=True
     )
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form, as the API server stores it: absent fields are left out."""
+        found: dict[str, Any] = self.model_dump(by_alias=True, exclude_none=True)
+        return found
+
 
 def cel(*rules: tuple[str, str], **more: Any) -> dict[str, Any]:
     """The schema extension for CEL rules, given as (rule, message) pairs."""

@@ -1,12 +1,24 @@
 """The typed `status` of an LLMDeployment: the source of its part of the CRD."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from triton_vllm_operator.api.autoconfig import Chosen
 from triton_vllm_operator.api.conditions import ConditionType
 from triton_vllm_operator.api.schema import Model, field
+
+
+class _Recorded(Model):
+    """A part of the status that the operator reads again."""
+
+    @classmethod
+    def recorded(cls, part: object) -> Self | None:
+        """Return the part that a status holds; None if it has none, or one of another version of the operator."""
+        try:
+            return cls.model_validate(part)
+        except ValidationError:
+            return None
 
 
 class ConditionStatus(Model):
@@ -36,7 +48,7 @@ class EndpointsStatus(Model):
     open_ai: str | None = field(alias="openAI", description="Base URL of the OpenAI API, if it is enabled.")
 
 
-class ModelStatus(Model):
+class ModelStatus(_Recorded):
     """What the inspection pod read of the model. It is not read again for the same `uri` and `revision`."""
 
     uri: str = Field(description="spec.model.uri that was read, without a revision.")
@@ -94,7 +106,7 @@ class SuggestionStatus(Model):
     )
 
 
-class PlanStatus(Model):
+class PlanStatus(_Recorded):
     """The memory plan that was made before pods were created, as `kubectl llm plan -o json` prints it."""
 
     verdict: Literal["Fits", "Tight", "DoesNotFit"] = Field(

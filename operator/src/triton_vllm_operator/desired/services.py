@@ -5,6 +5,7 @@ from typing import Any
 from contract import ports as pod_ports
 from triton_vllm_operator.api import kinds, names
 from triton_vllm_operator.api.spec import LLMDeployment
+from triton_vllm_operator.api.status import EndpointsStatus
 from triton_vllm_operator.desired.objects import child
 
 
@@ -22,18 +23,15 @@ def headless_service(llm: LLMDeployment) -> dict[str, Any]:
     return child(llm, kinds.SERVICE, names.headless(llm.name)) | {"spec": spec}
 
 
-def endpoints(llm: LLMDeployment) -> dict[str, str]:
-    """Addresses inside the cluster, as in `status.endpoints`."""
-    host = f"{llm.name}.{llm.namespace}.svc"
-    ports = llm.spec.service.ports
-    found = {"http": f"http://{host}:{pod_ports.HTTP}"}
-    if ports.grpc:
-        found["grpc"] = f"{host}:{pod_ports.GRPC}"
-    if ports.metrics:
-        found["metrics"] = f"http://{host}:{pod_ports.METRICS}/metrics"
-    if llm.spec.server.open_ai.enabled:
-        found["openAI"] = f"http://{host}:{pod_ports.HEALTH}/v1"
-    return found
+def endpoints(llm: LLMDeployment) -> EndpointsStatus:
+    """Return `status.endpoints`: addresses inside the cluster."""
+    host, ports = f"{llm.name}.{llm.namespace}.svc", llm.spec.service.ports
+    return EndpointsStatus(
+        http=f"http://{host}:{pod_ports.HTTP}",
+        grpc=f"{host}:{pod_ports.GRPC}" if ports.grpc else None,
+        metrics=f"http://{host}:{pod_ports.METRICS}/metrics" if ports.metrics else None,
+        open_ai=f"http://{host}:{pod_ports.HEALTH}/v1" if llm.spec.server.open_ai.enabled else None,
+    )
 
 
 def _ports(llm: LLMDeployment) -> list[dict[str, Any]]:

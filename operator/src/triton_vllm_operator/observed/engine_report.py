@@ -9,6 +9,8 @@ from typing import Any, cast
 
 from contract import report as keys
 from contract.report import DEVICES, MEMORY_KEYS, Device, MemoryTerms
+from triton_vllm_operator.api.status import ActualStatus, PerGPUActual
+from triton_vllm_operator.observed.pods import PodState
 
 _LONGEST_TEXT = 64
 # A bound for every number of bytes, tokens and blocks: the API server and its clients keep 63 bits, JavaScript 53.
@@ -64,19 +66,21 @@ def recorded(status: Any) -> Report | None:
         return None
 
 
-def to_status(report: Report) -> dict[str, Any]:
-    """The figures in status.actual."""
+def to_status(report: Report, pod: PodState) -> ActualStatus:
+    """Return `status.actual` for the report of a pod."""
     memory = report.memory.to_json()
-    return {
-        "engineVersion": report.engine_version,
-        keys.DEVICE: report.device,
-        **({keys.PER_GPU: memory} if memory else {}),
-        keys.BLOCK_SIZE: report.block_size,
-        keys.BLOCKS: report.blocks,
-        keys.KV_CACHE_TOKENS: report.tokens,
-        keys.MAX_MODEL_LEN: report.max_model_len,
-        keys.CONCURRENCY: report.concurrency,
-    }
+    return ActualStatus(
+        pod=pod.name,
+        restarts=pod.restarts,
+        engine_version=report.engine_version,
+        device=report.device,
+        per_gpu=PerGPUActual.model_validate(memory) if memory else None,
+        block_size=report.block_size,
+        blocks=report.blocks,
+        kv_cache_tokens=report.tokens,
+        max_model_len=report.max_model_len,
+        concurrency_at_max_model_len=report.concurrency,
+    )
 
 
 def least(reports: Iterable[tuple[str, Report]], preferred: str) -> tuple[str, Report] | None:

@@ -7,6 +7,7 @@ from typing import Any
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.conditions import Condition, ConditionType, Outcome, find, merge
 from triton_vllm_operator.api.reasons import Reason
+from triton_vllm_operator.api.status import LLMDeploymentStatus
 from triton_vllm_operator.observed.findings import Finding
 from triton_vllm_operator.observed.observation import Observation
 
@@ -33,7 +34,7 @@ class StatusBuilder:
         observation: Observation,
         finding: Finding | None,
         conditions: Sequence[Condition],
-        facts: Mapping[str, Any],
+        facts: LLMDeploymentStatus,
     ) -> dict[str, Any]:
         """Return the status after the children were applied and read; nothing of the previous one stays.
 
@@ -42,17 +43,17 @@ class StatusBuilder:
             conditions: those that the image, the model, the plan and the engine decide.
             facts: release, image, endpoints, model, plan, chosen and actual, as far as they are known.
         """
-        return {
-            "observedGeneration": self.generation,
-            "conditions": self._conditions(Outcome.OBSERVED, [*pod_conditions(observation, finding), *conditions]),
-            "replicas": len(observation.live_pods),
-            "readyReplicas": len([pod for pod in observation.live_pods if pod.ready]),
-            "updatedReplicas": len(observation.current_pods),
-            "selector": ",".join(f"{key}={value}" for key, value in names.selector(observation.llm.name).items()),
-            "modelName": observation.llm.model_name,
-            "gpusPerReplica": observation.llm.gpus_per_pod,
-            **facts,
-        }
+        figures = LLMDeploymentStatus(
+            observed_generation=self.generation,
+            replicas=len(observation.live_pods),
+            ready_replicas=len([pod for pod in observation.live_pods if pod.ready]),
+            updated_replicas=len(observation.current_pods),
+            selector=",".join(f"{key}={value}" for key, value in names.selector(observation.llm.name).items()),
+            model_name=observation.llm.model_name,
+            gpus_per_replica=observation.llm.gpus_per_pod,
+        )
+        computed = self._conditions(Outcome.OBSERVED, [*pod_conditions(observation, finding), *conditions])
+        return {**_json(figures), "conditions": computed, **_json(facts)}
 
     def rejected(self, reason: Reason, message: str) -> dict[str, Any]:
         """Return the status with a rejected spec: what was deployed before continues to serve."""
@@ -68,7 +69,7 @@ class StatusBuilder:
         serves = ready.get("status") == "True" and ready.get("observedGeneration") == self.generation
         return self._unchanged(Outcome.BLOCKED, [*([] if serves else [_not_ready(cause)]), *_progress(cause)])
 
-    def held(self, cause: Finding, conditions: Sequence[Condition], facts: Mapping[str, Any]) -> dict[str, Any]:
+    def held(self, cause: Finding, conditions: Sequence[Condition], facts: LLMDeploymentStatus) -> dict[str, Any]:
         """Return the status while no pods are created; the children stay as they are.
 
         Args:
@@ -76,7 +77,7 @@ class StatusBuilder:
             facts: model and plan, as far as they are known; nothing is chosen yet.
         """
         status = self._unchanged(Outcome.HELD, [_not_ready(cause), *_progress(cause), *conditions])
-        return {**{key: value for key, value in status.items() if key not in _PLANNED}, **facts}
+        return {**{key: value for key, value in status.items() if key not in _PLANNED}, **_json(facts)}
 
     def _unchanged(self, outcome: Outcome, conditions: Sequence[Condition]) -> dict[str, Any]:
         changed = {"observedGeneration": self.generation, "conditions": self._conditions(outcome, conditions)}
@@ -84,6 +85,12 @@ class StatusBuilder:
 
     def _conditions(self, outcome: Outcome, conditions: Sequence[Condition]) -> list[dict[str, Any]]:
         return merge(self.previous.get("conditions", []), conditions, outcome, self.generation, self.now)
+
+
+def _json(status: LLMDeploymentStatus) -> dict[str, Any]:
+    """Return the JSON form of the fields that were set, without those that are absent."""
+    found: dict[str, Any] = status.model_dump(by_alias=True, exclude_none=True, include=status.model_fields_set)
+    return found
 
 
 def pod_conditions(observation: Observation, finding: Finding | None) -> list[Condition]:

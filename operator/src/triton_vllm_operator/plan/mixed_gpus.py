@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from triton_vllm_operator.api.reasons import Reason
+from triton_vllm_operator.api.status import SuggestionStatus
 from triton_vllm_operator.capacity import EngineSettings, GPUClass, ModelShape, Plan, plan
 
 FITS: Final = "Fits"
@@ -26,7 +27,7 @@ def representative(plans: ClassPlans) -> tuple[GPUClass, Plan]:
     return max(plans, key=lambda pair: pair[0].memory_bytes)
 
 
-def combined_verdict(plans: ClassPlans, shown: GPUClass) -> dict[str, Any]:
+def combined_verdict(plans: ClassPlans, shown: GPUClass) -> Mapping[str, str]:
     """`verdict`, `reason` and `message` where the classes differ: a pod may land where the model does not fit."""
     if len({result.verdict for _, result in plans}) == 1:
         return {}
@@ -44,7 +45,7 @@ def combined_verdict(plans: ClassPlans, shown: GPUClass) -> dict[str, Any]:
 
 def suggestions_for_all(
     shape: ModelShape, settings: EngineSettings, plans: ClassPlans, gpu: GPUClass, *, selectable: bool
-) -> list[dict[str, Any]]:
+) -> list[SuggestionStatus]:
     """Changes of the spec that fit on every GPU that a pod may land on after them.
 
     Args:
@@ -56,14 +57,15 @@ def suggestions_for_all(
     if all(result.verdict == FITS for _, result in plans):
         return []
     if shown.verdict == FITS:
-        only = {"message": "set", "verdict": FITS, "concurrencyAtMaxModelLen": round(shown.kv.concurrency, 2)}
-        return [_on_product({"changes": {}, **only}, gpu)] if selectable else []
-    everywhere: list[dict[str, Any]] = []
-    on_shown: list[dict[str, Any]] = []
-    for one in (suggestion.to_json() for suggestion in shown.suggestions):
-        (everywhere if _fits_on_all(shape, settings, others, one["changes"]) else on_shown).append(one)
-    narrowed = [_on_product({**one, "message": f"{one['message']} and"}, gpu) for one in on_shown if selectable]
-    return [*everywhere, *narrowed]
+        concurrency = round(shown.kv.concurrency, 2)
+        only = SuggestionStatus(changes={}, message="set", verdict=FITS, concurrency_at_max_model_len=concurrency)
+        return [_on_product(only, gpu)] if selectable else []
+    everywhere: list[SuggestionStatus] = []
+    on_shown: list[SuggestionStatus] = []
+    for one in (suggestion.to_status() for suggestion in shown.suggestions):
+        (everywhere if _fits_on_all(shape, settings, others, one.changes) else on_shown).append(one)
+    joined = [one.model_copy(update={"message": f"{one.message} and"}) for one in on_shown if selectable]
+    return [*everywhere, *(_on_product(one, gpu) for one in joined)]
 
 
 def sentence(text: str) -> str:
@@ -90,9 +92,10 @@ def _snake(name: str) -> str:
     return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
 
 
-def _on_product(suggestion: dict[str, Any], gpu: GPUClass) -> dict[str, Any]:
-    changes = {**suggestion["changes"], _PRODUCT_FIELD: gpu.product}
-    return {**suggestion, "changes": changes, "message": f"{suggestion['message']} {_PRODUCT_FIELD}: {gpu.product}"}
+def _on_product(suggestion: SuggestionStatus, gpu: GPUClass) -> SuggestionStatus:
+    changes = {**suggestion.changes, _PRODUCT_FIELD: gpu.product}
+    message = f"{suggestion.message} {_PRODUCT_FIELD}: {gpu.product}"
+    return suggestion.model_copy(update={"changes": changes, "message": message})
 
 
 def _tight_message(plans: ClassPlans) -> str:

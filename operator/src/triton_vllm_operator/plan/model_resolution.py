@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.conditions import Condition, ConditionType, find
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import LLMDeployment
+from triton_vllm_operator.api.status import ModelStatus
 from triton_vllm_operator.observed import findings, pods
 from triton_vllm_operator.observed.findings import Finding
 from triton_vllm_operator.observed.observation import Observation
@@ -31,7 +32,7 @@ class ModelResolution:
 
     Attributes:
         condition: ModelResolved.
-        facts: `status.model`, where there is one.
+        status: `status.model`, if there is one.
         model: None where it was not read.
         not_planned: why there is no plan, where the model was not read.
         hold: why no pods are made until the model is read, or None.
@@ -39,7 +40,7 @@ class ModelResolution:
     """
 
     condition: Condition
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    status: ModelStatus | None = None
     model: InspectedModel | None = None
     not_planned: NotPlanned | None = None
     hold: Finding | None = None
@@ -63,14 +64,14 @@ def disabled(why: NotPlanned) -> ModelResolution:
     return ModelResolution(_unknown(why.reason, why.message), not_planned=why)
 
 
-def resolved(model: InspectedModel, facts: Mapping[str, Any]) -> ModelResolution:
-    """The model was read. `facts`: `status.model`."""
+def resolved(model: InspectedModel, status: ModelStatus) -> ModelResolution:
+    """The model was read. `status`: `status.model`."""
     shape = model.shape
-    size = f"{facts['weightsBytes'] / 2**30:.2f} GiB of weights" if "weightsBytes" in facts else "no safetensors files"
+    size = f"{status.weights_bytes / 2**30:.2f} GiB of weights" if status.weights_bytes else "no safetensors files"
     commit = f" Commit {model.commit}." if model.commit else ""
     message = f"{shape.architecture}, {len(shape.layers)} layers, {size}.{commit}"
     condition = Condition(MODEL_RESOLVED, "True", Reason.RESOLVED, message)
-    return ModelResolution(condition, {"model": dict(facts)}, model)
+    return ModelResolution(condition, status, model)
 
 
 def not_created(why: NotPlanned) -> ModelResolution:

@@ -15,6 +15,7 @@ from triton_vllm_operator.api.autoconfig import Chosen
 from triton_vllm_operator.api.conditions import Condition, ConditionType
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import LLMDeployment
+from triton_vllm_operator.api.status import PlanStatus
 from triton_vllm_operator.capacity import (
     EngineSettings,
     GPUClass,
@@ -77,13 +78,13 @@ _NOT_FOR_DATA_CENTERS = re.compile(r"GeForce|TITAN|Quadro|RTX", re.IGNORECASE)
 class Decision:
     """`status.plan` as it is to be written, and the automatic configuration that it was made with."""
 
-    plan: Mapping[str, Any]
+    plan: PlanStatus
     chosen: Chosen
 
     @property
     def forbids(self) -> bool:
         """Whether the model does not fit."""
-        return bool(self.plan["verdict"] == DOES_NOT_FIT)
+        return self.plan.verdict == DOES_NOT_FIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,30 +106,31 @@ def condition(decision: Decision | NotPlanned) -> Condition:
     if isinstance(decision, NotPlanned):
         return Condition(ConditionType.FITS, "Unknown", decision.reason, decision.message)
     plan = decision.plan
-    message = f"{plan['message']}{_advice(plan)}"
-    if plan["verdict"] == DOES_NOT_FIT:
-        reason = next((one for one in _OF_NODES if one == plan["reason"]), Reason.DOES_NOT_FIT)
+    message = f"{plan.message}{_advice(plan)}"
+    if plan.verdict == DOES_NOT_FIT:
+        reason = next((one for one in _OF_NODES if one == plan.reason), Reason.DOES_NOT_FIT)
         return Condition(ConditionType.FITS, "False", reason, message)
-    if plan["verdict"] == TIGHT:
+    if plan.verdict == TIGHT:
         return Condition(ConditionType.FITS, "Unknown", Reason.TIGHT, message)
     return Condition(ConditionType.FITS, "True", Reason.FITS, message)
 
 
-def _advice(plan: Mapping[str, Any]) -> str:
-    if plan["verdict"] == FITS:
+def _advice(plan: PlanStatus) -> str:
+    if plan.verdict == FITS:
         return ""
-    if plan["suggestions"]:
-        return f" The smallest change that fits: {plan['suggestions'][0]['message']}."
-    if plan["reason"] in _OF_NODES:
+    if plan.suggestions:
+        return f" The smallest change that fits: {plan.suggestions[0].message}."
+    if plan.reason in _OF_NODES:
         return ""
     return " No single change of the spec was found that fits on the GPUs of this cluster."
 
 
 def kept_decision(status: Mapping[str, Any], engine_version: str, config: Chosen) -> Decision | None:
     """The plan in the status, if it was made with the same configuration for the same engine; else None."""
-    planned = status.get("plan", {})
-    same = status.get("chosen") == config.to_json() and planned.get("engineVersion") == engine_version
-    return Decision(planned, config) if same else None
+    plan = PlanStatus.recorded(status.get("plan"))
+    if plan is None or status.get("chosen") != config.to_json() or plan.engine_version != engine_version:
+        return None
+    return Decision(plan, config)
 
 
 def decide(
@@ -186,12 +188,12 @@ def _decide(
     gpu, shown = representative(plans)
     problem = problems[gpu]
     warning = f" {problem.message}" if problem is not None and not problem.rejects else ""
-    result = {**shown.to_json(), "message": f"On {gpu.product}: {sentence(shown.message)}{warning}"}
+    changes: dict[str, Any] = {"message": f"On {gpu.product}: {sentence(shown.message)}{warning}"}
     if len(plans) > 1:
         selectable = any(gpu.product == other.product for other in selection.others)
         suggestions = suggestions_for_all(shape, configured, plans, gpu, selectable=selectable)
-        result |= combined_verdict(plans, gpu) | {"suggestions": suggestions}
-    return Decision(result, config)
+        changes |= {**combined_verdict(plans, gpu), "suggestions": suggestions}
+    return Decision(shown.to_status().model_copy(update=changes), config)
 
 
 def _driver_problem(gpu: GPUClass, row: Release | None) -> Violation | None:

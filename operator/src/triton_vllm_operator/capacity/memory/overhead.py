@@ -52,10 +52,6 @@ class Interval:
     def __add__(self, other: Interval) -> Interval:
         return Interval(self.low + other.low, self.expected + other.expected, self.high + other.high)
 
-    def to_json(self) -> dict[str, int]:
-        """Plain form for a status."""
-        return {"low": self.low, "expected": self.expected, "high": self.high}
-
 
 @dataclass(frozen=True, slots=True)
 class Overhead:

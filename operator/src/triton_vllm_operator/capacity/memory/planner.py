@@ -8,6 +8,7 @@ from math import ceil
 from typing import Any
 
 from triton_vllm_operator.api.reasons import Reason
+from triton_vllm_operator.api.status import IntervalStatus, PerGPUStatus, PlanStatus, SuggestionStatus
 from triton_vllm_operator.capacity.gpus.products import GPUClass
 from triton_vllm_operator.capacity.memory.constraints import Refusal, refusal, uneven_pages
 from triton_vllm_operator.capacity.memory.engine_settings import EngineSettings, Resolved, resolve
@@ -34,14 +35,14 @@ class Suggestion:
     verdict: Verdict
     concurrency: float
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the form that `status.plan.suggestions` holds."""
-        return {
-            "changes": dict(self.changes),
-            "message": self.message,
-            "verdict": self.verdict,
-            "concurrencyAtMaxModelLen": round(self.concurrency, 2),
-        }
+    def to_status(self) -> SuggestionStatus:
+        """Return the suggestion as `status.plan` holds it."""
+        return SuggestionStatus(
+            changes=dict(self.changes),
+            message=self.message,
+            verdict=self.verdict,
+            concurrency_at_max_model_len=round(self.concurrency, 2),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,31 +79,39 @@ class Plan:
     kv_low: KVResult
     suggestions: tuple[Suggestion, ...] = field(default=())
 
+    def to_status(self) -> PlanStatus:
+        """Return the plan as `status.plan` holds it."""
+        return PlanStatus(
+            verdict=self.verdict,
+            reason=str(self.reason),
+            message=self.message,
+            gpu=self.gpu,
+            engine_version=self.engine_version,
+            gpus_per_replica=self.gpus_per_replica,
+            per_gpu=PerGPUStatus(
+                total_bytes=self.total_bytes,
+                requested_bytes=self.requested_bytes,
+                weights_bytes=self.weights_bytes,
+                non_torch_bytes=_interval(self.overhead.non_torch),
+                activation_bytes=_interval(self.overhead.activation),
+                cuda_graph_bytes=_interval(self.overhead.cuda_graph),
+                kv_cache_bytes=_interval(self.kv_bytes),
+            ),
+            block_size=self.layout.block_size,
+            blocks=self.kv.blocks,
+            kv_cache_tokens=self.kv.tokens,
+            max_model_len=self.resolved.max_model_len,
+            concurrency_at_max_model_len=round(self.kv.concurrency, 4),
+            suggestions=[suggestion.to_status() for suggestion in self.suggestions],
+        )
+
     def to_json(self) -> dict[str, Any]:
-        """Return what `status.plan` holds."""
-        return {
-            "verdict": self.verdict,
-            "reason": str(self.reason),
-            "message": self.message,
-            "gpu": self.gpu,
-            "engineVersion": self.engine_version,
-            "gpusPerReplica": self.gpus_per_replica,
-            "perGPU": {
-                "totalBytes": self.total_bytes,
-                "requestedBytes": self.requested_bytes,
-                "weightsBytes": self.weights_bytes,
-                "nonTorchBytes": self.overhead.non_torch.to_json(),
-                "activationBytes": self.overhead.activation.to_json(),
-                "cudaGraphBytes": self.overhead.cuda_graph.to_json(),
-                "kvCacheBytes": self.kv_bytes.to_json(),
-            },
-            "blockSize": self.layout.block_size,
-            "blocks": self.kv.blocks,
-            "kvCacheTokens": self.kv.tokens,
-            "maxModelLen": self.resolved.max_model_len,
-            "concurrencyAtMaxModelLen": round(self.kv.concurrency, 4),
-            "suggestions": [suggestion.to_json() for suggestion in self.suggestions],
-        }
+        """Return the JSON form of `to_status`."""
+        return self.to_status().to_json()
+
+
+def _interval(bytes_: Interval) -> IntervalStatus:
+    return IntervalStatus(low=bytes_.low, expected=bytes_.expected, high=bytes_.high)
 
 
 def plan(shape: ModelShape, settings: EngineSettings, gpu: GPUClass) -> Plan:

@@ -57,7 +57,7 @@ def plan_as_operator(
     planner_inputs.check_gpus(request.llm.spec.engine, options)
     nodes = _nodes(request, options, cluster)
     decided = deployments.decide(request, _shape(given, request, of_file=file is not None), nodes)
-    return {**decided.plan, "chosen": decided.chosen.to_json()}
+    return {**decided.plan.to_json(), "chosen": decided.chosen.to_json()}
 
 
 def _of_options(options: PlanOptions) -> PlanRequest:

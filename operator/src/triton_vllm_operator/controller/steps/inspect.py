@@ -12,13 +12,14 @@ from triton_vllm_operator.api import kinds
 from triton_vllm_operator.api.kinds import Key
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import LLMDeployment
+from triton_vllm_operator.api.status import ModelStatus
 from triton_vllm_operator.controller.cluster import ClusterView
 from triton_vllm_operator.desired.inspect_pod import inspect_pod
 from triton_vllm_operator.desired.pod_settings import PodSettings
 from triton_vllm_operator.kube.errors import Conflict, Forbidden, Invalid
 from triton_vllm_operator.plan import inspection, model_resolution
 from triton_vllm_operator.plan.model_resolution import ModelResolution
-from triton_vllm_operator.plan.model_status import model_from_status
+from triton_vllm_operator.plan.model_status import model_from_status, model_status
 from triton_vllm_operator.plan.not_planned import NotPlanned
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,8 @@ class Inspector:
             return model_resolution.disabled(why)
         if model := model_from_status(llm, status.get("model", {})):
             await _delete(cluster, inspection.not_deleting(live))  # their result is in the status
-            return model_resolution.resolved(model, status["model"])
+            recorded = ModelStatus.recorded(status["model"])
+            return model_resolution.resolved(model, recorded or model_status(llm, model))
         step = inspection.next_step(self._pod(llm), live, llm.uid, self.now())
         await _delete(cluster, step.delete)
         if step.create is not None and (not_created := await _create(cluster, llm, step.create)):

@@ -12,6 +12,7 @@ from triton_vllm_operator.api.conditions import Condition
 from triton_vllm_operator.api.kinds import Object
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import LLMDeployment
+from triton_vllm_operator.api.status import LLMDeploymentStatus
 from triton_vllm_operator.capacity import ModelShape
 from triton_vllm_operator.controller import ttl_cache
 from triton_vllm_operator.controller.cluster import ClusterView
@@ -41,7 +42,7 @@ class Planned:
     Attributes:
         llm: with the automatic configuration of the fields that the spec leaves open.
         conditions: ModelResolved and Fits.
-        facts: `status.model`, `status.plan` and `status.chosen`, where there are any.
+        status: `model`, `plan` and `chosen`, as far as they are known.
         hold: why no pods are made, or None.
         after: seconds until the next reconcile.
         shape: of the model, where it was read.
@@ -49,7 +50,7 @@ class Planned:
 
     llm: LLMDeployment
     conditions: tuple[Condition, ...]
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    status: LLMDeploymentStatus = field(default_factory=LLMDeploymentStatus)
     hold: Finding | None = None
     after: float | None = None
     shape: ModelShape | None = None
@@ -157,12 +158,14 @@ def _planned(
     after: float | None = None,
 ) -> Planned:
     """While pods are held back nothing is configured: `status.chosen` is what the children were made with."""
-    planned = {"plan": dict(decision.plan)} if isinstance(decision, Decision) else {}
-    chosen = {"chosen": llm.chosen.to_json()} if llm.chosen is not None and hold is None else {}
     return Planned(
         llm=llm,
         conditions=(resolution.condition, verdict.condition(decision)),
-        facts={**resolution.facts, **planned, **chosen},
+        status=LLMDeploymentStatus(
+            model=resolution.status,
+            plan=decision.plan if isinstance(decision, Decision) else None,
+            chosen=llm.chosen if hold is None else None,
+        ),
         hold=hold,
         after=after if resolution.model is not None else resolution.after,
         shape=resolution.model.shape if isinstance(decision, Decision) and resolution.model is not None else None,

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from triton_vllm_operator.api.conditions import Condition
 from triton_vllm_operator.api.kinds import Key
 from triton_vllm_operator.api.reasons import Reason
+from triton_vllm_operator.api.status import ActualStatus
 from triton_vllm_operator.backoff import Backoff
 from triton_vllm_operator.controller.probe import NoReport
 from triton_vllm_operator.controller.steps.plan import Planned
@@ -40,12 +41,12 @@ class ReadBack:
 
     Attributes:
         condition: PlanAccurate.
-        facts: `status.actual`, where there is one.
+        actual: `status.actual`, if there is one.
         after: seconds until a pod without a report is asked again.
     """
 
     condition: Condition
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    actual: ActualStatus | None = None
     after: float | None = None
 
 
@@ -137,6 +138,5 @@ def _read_back(
     if least is None:
         return ReadBack(accuracy.unknown(Reason.NOT_SERVING, _NOT_SERVING))
     name, report = least
-    condition = accuracy.condition(planned.facts.get("plan"), report, name, planned.llm, planned.shape)
-    actual = {"pod": name, "restarts": by_name[name].restarts, **engine_report.to_status(report)}
-    return ReadBack(condition, {"actual": actual}, after)
+    condition = accuracy.condition(planned.status.plan, report, name, planned.llm, planned.shape)
+    return ReadBack(condition, engine_report.to_status(report, by_name[name]), after)

@@ -37,7 +37,7 @@ async def report_rejected(cluster: ClusterView, obj: Object, rejected: Rejected,
 async def report_held(cluster: ClusterView, obj: Object, planned: Planned, advisory: Condition, now: str) -> Result:
     """No pods are made; the children that exist stay as they are."""
     assert planned.hold is not None
-    await _write(cluster, obj, _builder(obj, now).held(planned.hold, [advisory, *planned.conditions], planned.facts))
+    await _write(cluster, obj, _builder(obj, now).held(planned.hold, [advisory, *planned.conditions], planned.status))
     return Result(planned.hold.reason, after=planned.after)
 
 
@@ -53,15 +53,16 @@ async def report_observed(
 ) -> Result:
     """The state of the children and their engines."""
     finding = findings.first_finding(observation)
-    facts = {
-        "release": image.release,
-        "image": image.reference,
-        "endpoints": services.endpoints(planned.llm),
-        **planned.facts,
-        **read_back.facts,
-    }
+    known = planned.status.model_copy(
+        update={
+            "release": image.release,
+            "image": image.reference,
+            "endpoints": services.endpoints(planned.llm),
+            "actual": read_back.actual,
+        }
+    )
     conditions = [advisory, *planned.conditions, read_back.condition]
-    await _write(cluster, obj, _builder(obj, now).observed(observation, finding, conditions, facts))
+    await _write(cluster, obj, _builder(obj, now).observed(observation, finding, conditions, known))
     waits = (_look_again_s(observation, finding), planned.after, read_back.after)
     after = min((seconds for seconds in waits if seconds is not None), default=None)
     return Result(finding.reason if finding else "Ready", after=after)
