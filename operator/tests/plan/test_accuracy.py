@@ -123,6 +123,13 @@ def test_a_small_difference_is_none() -> None:
     assert judged(LLAMA, with_less("activation", 1.0)).status == "True"
 
 
+@pytest.mark.parametrize(("percent", "status"), [(-5.1, "False"), (-4.9, "True"), (4.9, "True"), (5.1, "False")])
+def test_a_plan_is_accurate_within_five_percent(percent: float, status: str) -> None:
+    planned = LLAMA.answer.to_status()
+    length = round(planned.max_model_len * (1 + percent / 100))
+    assert judged(LLAMA, replace(AS_IT_WAS, max_model_len=length)).status == status
+
+
 def test_another_layout_of_the_cache_is_named() -> None:
     half = replace(AS_IT_WAS, tokens=AS_IT_WAS.tokens // 2, concurrency=AS_IT_WAS.concurrency / 2, block_size=8)
     found = judged(LLAMA, half)

@@ -16,7 +16,7 @@ from triton_vllm_operator.controller.steps.read_back import ReadBack
 from triton_vllm_operator.desired import services
 from triton_vllm_operator.desired.inputs import ServingImage
 from triton_vllm_operator.kube.errors import KubeError
-from triton_vllm_operator.observed import findings, needs
+from triton_vllm_operator.observed import findings
 from triton_vllm_operator.observed.findings import Finding
 from triton_vllm_operator.observed.observation import Observation
 from triton_vllm_operator.observed.status import StatusBuilder
@@ -63,7 +63,7 @@ async def report_observed(
     )
     conditions = [advisory, *planned.conditions, read_back.condition]
     await _write(cluster, obj, _builder(obj, now).observed(observation, finding, conditions, known))
-    waits = (_look_again_s(observation, finding), planned.after, read_back.after)
+    waits = (findings.recheck_s(observation, finding), planned.after, read_back.after)
     after = min((seconds for seconds in waits if seconds is not None), default=None)
     return Result(finding.reason if finding else "Ready", after=after)
 
@@ -96,14 +96,3 @@ async def _write(cluster: ClusterView, obj: Object, fresh: dict[str, Any]) -> No
     for event in events(before.get("conditions", []), fresh["conditions"]):
         log.info("%s/%s: %s: %s", version["namespace"], version["name"], event.reason, event.message)
         await cluster.events.post(obj, kind=event.type, reason=event.reason, action=event.action, note=event.message)
-
-
-def _look_again_s(observation: Observation, finding: Finding | None) -> float | None:
-    """Seconds until the next reconcile where there is no watch event for a change; None leaves it to the resync."""
-    if finding is None:
-        return None
-    if finding.reason == Reason.NO_TOKEN:
-        return 2.0
-    if needs.pods_in_creation(observation):
-        return 4.0  # a volume that cannot be mounted is an event of the pod, and events are not watched
-    return 30.0 if finding.reason == Reason.INSUFFICIENT_GPUS else None
