@@ -12,7 +12,7 @@ export PYTHONPYCACHEPREFIX := $(CACHE)/bytecode
 unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(dir $(UV)):$(PATH)
 
-.PHONY: help demo test down env gen verify test-unit test-apiserver test-engine test-oracle test-e2e faults bench-operator bench-webhook bench-capacity bench-gpu bench-serving test-gpu record-triton-kernels fuzz check-cuda mutation test-upgrade
+.PHONY: help demo test down env gen release release-check verify test-unit test-apiserver test-engine test-oracle test-e2e faults bench-operator bench-webhook bench-capacity bench-gpu bench-serving test-gpu record-triton-kernels fuzz check-cuda mutation test-upgrade
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -31,6 +31,12 @@ env: $(VENV) ## print the shell variables of the cluster: eval "$$(make -s env)"
 
 gen: $(VENV) ## write the generated files again
 	@$(VENV) -m tools.generate
+
+release: $(VENV) ## add a release to the catalog and check every table that depends on it: R=26.11 (ARGS="--vllm 0.34.0")
+	@$(VENV) -m tools.release add $(R) $(ARGS)
+
+release-check: $(VENV) ## what becomes outdated with time: the table of CVEs; for a release or a schedule, not for a commit
+	@$(VENV) -m tools.release check
 
 verify: $(VENV) ## generated files, format, lint, types, layers, duplicates: read-only
 	@$(VENV) -m tools.verify

@@ -1,4 +1,4 @@
-"""Arguments of any version, written for any other: each has one fate, and what is written is taken."""
+"""Arguments of any version, written for any other: each has one translation, and what is written is taken."""
 
 from __future__ import annotations
 
@@ -21,45 +21,45 @@ def everything() -> dict[str, Any]:
     return found
 
 
-def fates(given: dict[str, Any], version: str = NEWEST) -> dict[str, Translation]:
-    return {fate.name: fate for fate in translate(given, version)}
+def translations(given: dict[str, Any], version: str = NEWEST) -> dict[str, Translation]:
+    return {translation.name: translation for translation in translate(given, version)}
 
 
 @pytest.mark.parametrize("version", [VERSIONS[0], VERSIONS[len(VERSIONS) // 2], NEWEST])
-def test_every_argument_of_every_version_has_a_fate_and_what_is_written_is_taken(version: str) -> None:
+def test_every_argument_of_every_version_has_a_translation_and_what_is_written_is_taken(version: str) -> None:
     given = everything() | {"no_such_argument": 1, "temperature": 0.5, "host": "x"}
-    found = fates(given, version)
+    found = translations(given, version)
     assert list(found) == list(given)
-    assert all(fate.text for fate in found.values())
-    assert all(bool(fate.values) == (fate.outcome != "dropped") for fate in found.values())
-    written = {name: value for fate in found.values() for name, value in fate.values.items()}
+    assert all(translation.text for translation in found.values())
+    assert all(bool(translation.values) == (translation.outcome != "dropped") for translation in found.values())
+    written = {name: value for translation in found.values() for name, value in translation.values.items()}
     typed = {name: value for name, value in written.items() if name in arguments.typed_fields()}
     extra = {name: value for name, value in written.items() if name not in typed}
     alone = [
-        problem
+        violation
         for name, value in extra.items()
-        for problem in arguments.check({name: value}, version)
-        if problem.rejects
+        for violation in arguments.check({name: value}, version)
+        if violation.rejects
     ]
     assert alone == []
-    assert [problem for problem in arguments.check({}, version, typed) if problem.rejects] == []
+    assert [violation for violation in arguments.check({}, version, typed) if violation.rejects] == []
 
 
 def test_spellings_of_the_command_line_are_understood() -> None:
-    found = fates({"--max-model-len": "4096", "--no-enforce-eager": True, "gpuMemoryUtilization": "0.5"})
+    found = translations({"--max-model-len": "4096", "--no-enforce-eager": True, "gpuMemoryUtilization": "0.5"})
     assert found["--max-model-len"].values == {"max_model_len": 4096}
     assert found["--no-enforce-eager"].values == {"enforce_eager": False}
     assert found["gpuMemoryUtilization"].values == {"gpu_memory_utilization": 0.5}
-    assert {fate.outcome for fate in found.values()} == {"changed"}
+    assert {translation.outcome for translation in found.values()} == {"changed"}
 
 
 def test_a_renamed_argument_is_written_only_where_it_says_something() -> None:
-    assert fates({"disable_log_requests": False})["disable_log_requests"].values == {"enable_log_requests": True}
-    assert fates({"disable_log_requests": True})["disable_log_requests"].outcome == "dropped"
-    older = fates({"disable_log_requests": True}, VERSIONS[0])["disable_log_requests"]
+    assert translations({"disable_log_requests": False})["disable_log_requests"].values == {"enable_log_requests": True}
+    assert translations({"disable_log_requests": True})["disable_log_requests"].outcome == "dropped"
+    older = translations({"disable_log_requests": True}, VERSIONS[0])["disable_log_requests"]
     assert (older.outcome, older.values) == ("kept", {"disable_log_requests": True})
 
 
 def test_what_imports_code_never_comes_over() -> None:
-    found = fates({"trust_remote_code": True, "worker_cls": "a.B", "logits_processors": ["a:b"]})
-    assert {fate.outcome for fate in found.values()} == {"dropped"}
+    found = translations({"trust_remote_code": True, "worker_cls": "a.B", "logits_processors": ["a:b"]})
+    assert {translation.outcome for translation in found.values()} == {"dropped"}

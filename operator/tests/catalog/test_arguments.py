@@ -73,13 +73,13 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("version", "name", "value", "reason", "said"), REFUSED)
+@pytest.mark.parametrize(("version", "name", "value", "reason", "text"), REFUSED)
 def test_a_wrong_argument_is_refused_with_the_line_to_write(
-    version: str, name: str, value: Any, reason: Reason, said: str
+    version: str, name: str, value: Any, reason: Reason, text: str
 ) -> None:
     found = one(version, name, value)
     assert (found.reason, found.rejects, found.field) == (reason, True, f"{EXTRA}.{name}")
-    assert said in found.message
+    assert text in found.message
 
 
 @pytest.mark.parametrize("version", ["0.6.3.post1", "0.9.0", "0.9.2"])
@@ -153,7 +153,7 @@ def test_a_typed_field_can_contradict_too(typed: dict[str, Any], extra: dict[str
 
 def test_a_refused_argument_is_not_blamed_twice() -> None:
     found = arguments.check({"enable_lora": True, "max_loras": "8", "max_cpu_loras": 4}, NEW)
-    assert [problem.reason for problem in found] == [Reason.ARGUMENT_TYPE]
+    assert [violation.reason for violation in found] == [Reason.ARGUMENT_TYPE]
 
 
 def test_every_argument_that_ever_went_away_has_advice() -> None:

@@ -9,15 +9,15 @@ def test_the_texts_equal_the_golden_file() -> None:
 
 
 def test_every_reason_is_shown_by_a_real_input() -> None:
-    shown = {problem.reason for sample in SAMPLES for problem in sample()}
+    shown = {violation.reason for sample in SAMPLES for violation in sample()}
     assert shown == set(MESSAGES)
 
 
 def test_every_refusal_says_what_to_do() -> None:
-    refusals = [problem for sample in SAMPLES for problem in sample() if problem.rejects]
+    refusals = [violation for sample in SAMPLES for violation in sample() if violation.rejects]
     silent = [
-        problem.message
-        for problem in refusals
-        if not any(word in problem.message for word in ("Set ", "Remove ", "Correct ", "Upgrade ", "Did you mean "))
+        violation.message
+        for violation in refusals
+        if not any(word in violation.message for word in ("Set ", "Remove ", "Correct ", "Upgrade ", "Did you mean "))
     ]
     assert silent == []

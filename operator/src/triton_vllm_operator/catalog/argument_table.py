@@ -1,4 +1,4 @@
-"""The engine arguments that each vLLM version supports: data/arguments.json, made by `python -m tools.contract`."""
+"""The engine arguments that each vLLM version supports: data/arguments.json, made by tools/engine_arguments."""
 
 import itertools
 from collections.abc import Mapping

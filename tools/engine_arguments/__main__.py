@@ -1,4 +1,4 @@
-"""`python -m tools.contract` writes catalog/data/arguments.json; `--check` compares and changes nothing.
+"""`python -m tools.engine_arguments` writes catalog/data/arguments.json; `--check` compares and changes nothing.
 
 Versions are those of catalog/data/releases.yaml and EXTRA. What the cache lacks is downloaded with pip (about 0.5 GB
 once, 0.1 GB kept).
@@ -9,25 +9,35 @@ import difflib
 import sys
 from pathlib import Path
 
-from tools.contract.arguments import read_arguments
-from tools.contract.quantization import read_methods
-from tools.contract.resolve import Resolver
-from tools.contract.sources import fetch
-from tools.contract.table import fold, to_text
+from tools.engine_arguments.arguments import read_arguments
+from tools.engine_arguments.quantization import read_methods
+from tools.engine_arguments.resolve import Resolver
+from tools.engine_arguments.sources import fetch
+from tools.engine_arguments.table import fold, to_text
 from triton_vllm_operator import catalog
 from triton_vllm_operator.catalog import releases
 from triton_vllm_operator.catalog.versions import parse_vllm_version
 
-TABLE = Path(catalog.__file__).parent / "data" / "arguments.json"
+DATA = Path(__file__).parents[2] / "operator/src/triton_vllm_operator/catalog/data"
+TABLE = DATA / "arguments.json"
 
 # Versions in no image of the table: one with measured memory figures, and the newest, to plan for.
 EXTRA = ("0.25.1", "0.33.0")
 
 
+def require_own_catalog() -> None:
+    """Ends the program where Python imports the catalog of another checkout than the one that it would write."""
+    imported = Path(catalog.__file__).parent / "data"
+    if imported.resolve() != DATA.resolve():
+        raise SystemExit(
+            f"the catalog is imported from {imported}: set PYTHONPATH to operator/src of {DATA.parents[4]}"
+        )
+
+
 def versions() -> list[str]:
-    """Every version whose contract some release needs, oldest first."""
-    wanted = {row.arguments_version for row in releases.load().releases if row.arguments_version}
-    return sorted(wanted | set(EXTRA), key=parse_vllm_version)
+    """Every version whose arguments some release has, oldest first."""
+    of_releases = {row.arguments_version for row in releases.load().releases if row.arguments_version}
+    return sorted(of_releases | set(EXTRA), key=parse_vllm_version)
 
 
 def make() -> str:
@@ -39,9 +49,10 @@ def make() -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tools.contract", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tools.engine_arguments", description=__doc__)
     parser.add_argument("--check", action="store_true", help="compare with the committed table; 1 when it differs")
     options = parser.parse_args()
+    require_own_catalog()
     made = make()
     if not options.check:
         TABLE.write_text(made, encoding="utf-8")

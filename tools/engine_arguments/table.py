@@ -6,7 +6,7 @@ from typing import Any
 
 from .arguments import Spec
 
-HEADER = "Generated from the sources of each vLLM version by `python -m tools.contract`. Do not edit."
+HEADER = "Generated from the sources of each vLLM version by `python -m tools.engine_arguments`. Do not edit."
 
 
 def fold(arguments: Mapping[str, Mapping[str, Spec]], methods: Mapping[str, Mapping[str, Spec]]) -> dict[str, Any]:
