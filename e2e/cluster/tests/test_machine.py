@@ -47,7 +47,7 @@ def test_routes_are_read_from_the_kernel_where_there_is_no_ip_program() -> None:
 
 def test_without_the_ip_program_the_kernels_main_table_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(networks, "main_table", lambda text: [text.split("\t")[:3]])
+    monkeypatch.setattr(networks, "main_table", lambda text: [text.split()[:3]])
     assert networks.routed_networks() == [["Iface", "Destination", "Gateway"]]
 
 
