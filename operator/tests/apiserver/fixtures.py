@@ -84,7 +84,8 @@ def _starter(namespace: str, folder: Path, own: Path, *scope: str) -> Iterator[S
         log = folder / f"operator-{len(started)}.log"
         lease = ("--lease-namespace", namespace, "--lease-name", rights.account(namespace))
         kubeconfig = fields.pop("kubeconfig", own)
-        operator = OperatorProcess(kubeconfig=kubeconfig, log=log, options=(*scope, *lease, *options), **fields)  # type: ignore[arg-type]
+        given = (*scope, *lease, *options)
+        operator = OperatorProcess(kubeconfig=kubeconfig, log=log, options=given, forked=True, **fields)  # type: ignore[arg-type]
         operator.start()
         started.append(operator)
         return operator

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from functools import partial
 
 from triton_vllm_operator.api.reasons import Reason
@@ -27,7 +28,12 @@ class FakeProbe(PodProbe):
         return await super().report(ip)
 
 
-if __name__ == "__main__":
-    given = Settings.from_arguments(sys.argv[1:])
+def main(arguments: Sequence[str]) -> None:
+    """Run until terminated."""
+    given = Settings.from_arguments(arguments)
     made = Reconciler.make(FakeProbe(), given.pods)
     start(made.reconcile, given, partial(review_with, made))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
