@@ -13,6 +13,7 @@ from devtools import cache
 from e2e import environment
 from e2e.client import Client
 from e2e.cluster import shell
+from e2e.cluster.images import binaries
 from e2e.environment import Environment
 from e2e.hub import manifests
 from e2e.tests import evidence
@@ -48,10 +49,12 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 @pytest.fixture(scope="session")
-def env() -> Environment:
+def env() -> Iterator[Environment]:
     """The cluster of this checkout, or with CLUSTER=existing the current context; the chart is installed."""
     with cache.locked(cache.root() / "tests.lock"):  # several pytest processes may start at once
-        return environment.prepare()
+        prepared = environment.prepare()
+    yield prepared
+    binaries.clear_build_cache()
 
 
 @pytest.fixture(scope="session")
