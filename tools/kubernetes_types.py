@@ -1,7 +1,7 @@
-"""Structural schemas of Kubernetes types that the custom resource embeds, taken from the client library's models.
+"""Structural schemas of the Kubernetes types that the custom resource embeds, from the client library's models.
 
-Only used when the CRD is written. The library knows each type's fields and their types; the API server checks the
-finer rules when the Deployment is applied.
+Used only to generate the CRD. The library has the fields and their types; the API server checks the rest when the
+Deployment is applied.
 """
 
 import re

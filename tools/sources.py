@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-LONGEST_FUNCTION = 60
+MAX_FUNCTION_LINES = 60
 """Maximum number of lines of a function, from `def` to its last line."""
 
 PUBLIC_HOSTS = frozenset(
@@ -36,7 +36,7 @@ def stale(generated: Mapping[Path, str]) -> Iterator[str]:
             yield f"{path} is stale: run `make gen`"
 
 
-def long_functions(path: Path, limit: int = LONGEST_FUNCTION) -> Iterator[str]:
+def long_functions(path: Path, limit: int = MAX_FUNCTION_LINES) -> Iterator[str]:
     """Functions of one Python file with more lines than `limit`."""
     for node in ast.walk(ast.parse(path.read_text(), str(path))):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
