@@ -62,4 +62,6 @@ def test_a_model_is_planned_for_them_and_a_waiting_pod_is_reported_of_the_device
     serving_pod_gets(view, UNSCHEDULABLE)
     message = view.wait_reason("a", "InsufficientGPUs")["message"]
     assert "Of 2 NVIDIA-L40S, at most 2 are free. " in message
-    assert "2 of them are told by DRA only: pods get them where a DeviceClass has the extendedResourceName" in message
+    assert (
+        "2 of them are reported by DRA only: pods get them where a DeviceClass has the extendedResourceName" in message
+    )

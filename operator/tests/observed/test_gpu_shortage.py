@@ -92,7 +92,7 @@ def test_what_the_operator_does_not_see_is_said_and_promises_nothing() -> None:
 def test_gpus_that_only_dra_tells_of_need_a_device_class_and_may_be_claimed() -> None:
     told = explain(replace(USE, classes=[replace(H100, most_free=2)], by_dra=8), 2, 0)
     assert "at most 3 are free" in told
-    assert "8 of them are told by DRA only: pods get them where a DeviceClass has the extendedResourceName" in told
+    assert "8 of them are reported by DRA only: pods get them where a DeviceClass has the extendedResourceName" in told
     assert "nvidia.com/gpu, and who holds them by a ResourceClaim is not counted." in told
     assert told.endswith("or add a GPU node.")
 

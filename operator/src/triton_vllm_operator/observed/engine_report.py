@@ -1,4 +1,4 @@
-"""What the engine of a serving pod says it got, read from an answer that anybody may have written."""
+"""The engine report of a serving pod, parsed as untrusted input."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LARGEST = 2**53
 
 @dataclass(eq=False)
 class Unreadable(Exception):
-    """The text is no report: what is wrong with it, in a few words."""
+    """The text is not a report. `problem`: what is wrong with it, in a few words."""
 
     problem: str
 
@@ -29,7 +29,7 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What one engine got.
+    """Settings and memory of one engine.
 
     Attributes:
         engine_version: vLLM inside the pod.
@@ -50,7 +50,11 @@ class Report:
 
 
 def read(text: bytes) -> Report:
-    """The report in an answer of the serving image. Errors: Unreadable."""
+    """Parse the report that the serving image sent.
+
+    Raises:
+        Unreadable: the text is not a report, or a figure is out of bounds.
+    """
     try:
         body = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -59,7 +63,7 @@ def read(text: bytes) -> Report:
 
 
 def recorded(status: Any) -> Report | None:
-    """The report that status.actual holds; None where it is absent or of another form."""
+    """Return the report that `status.actual` holds; None if it is absent or of another version."""
     try:
         return _parsed(status, engine_version="engineVersion")
     except Unreadable:
@@ -84,7 +88,7 @@ def to_status(report: Report, pod: PodState) -> ActualStatus:
 
 
 def least(reports: Iterable[tuple[str, Report]], preferred: str) -> tuple[str, Report] | None:
-    """The engine that got the smallest KV cache, with its name. Of equals `preferred`, so that nothing is written."""
+    """Return the report with the smallest KV cache, and its pod; of equal ones `preferred`, to save a write."""
     return min(reports, key=lambda pair: (pair[1].tokens, pair[0] != preferred, pair[0]), default=None)
 
 

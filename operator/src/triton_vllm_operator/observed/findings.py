@@ -1,7 +1,7 @@
-"""What keeps an LLMDeployment from being ready: an ordered chain of checks, the first that fails speaks.
+"""What keeps an LLMDeployment from being ready: an ordered chain of checks, of which the first finding counts.
 
 A check takes the observation and gives a finding or None. Order is by how early in a pod's life the cause lies and by
-how much it explains: a refused Deployment before its missing pods, a missing Secret before "not ready".
+how much it explains: a rejected Deployment before its missing pods, a missing Secret before "not ready".
 """
 
 import json
@@ -56,7 +56,7 @@ def first_finding(seen: Observation) -> Finding | None:
 
 
 def scaled_to_zero(seen: Observation) -> Finding | None:
-    """Zero replicas are what the user wants, and serve nobody."""
+    """`spec.replicas` is 0, so no pod serves."""
     if seen.desired_replicas > 0:
         return None
     if seen.live_pods:
@@ -66,14 +66,14 @@ def scaled_to_zero(seen: Observation) -> Finding | None:
 
 
 def deployment_missing(seen: Observation) -> Finding | None:
-    """The Deployment was not made yet."""
+    """The Deployment was not created yet."""
     if seen.deployment is None:
         return Finding(Reason.CREATING, "The objects of this LLMDeployment are being created.")
     return None
 
 
 def pods_refused(seen: Observation) -> Finding | None:
-    """The API server refuses the pods: a quota, a policy, a missing ServiceAccount."""
+    """The API server rejects the pods: a quota, a policy, a missing ServiceAccount."""
     conditions = (seen.deployment or {}).get("status", {}).get("conditions", [])
     failure = next((c for c in conditions if c["type"] == "ReplicaFailure" and c["status"] == "True"), None)
     if failure is None:
@@ -104,17 +104,17 @@ def unschedulable(seen: Observation) -> Finding | None:
     if pod is None:
         return None
     if needs.lacks_gpus(seen, pod):
-        told = "Who holds the GPUs is not known: the nodes may not be listed."
+        shortage = "Who holds the GPUs is not known: the nodes may not be listed."
         if seen.gpu_use is not None:
-            told = gpu_shortage.explain(seen.gpu_use, seen.llm.gpus_per_pod, pod.preempts_below)
-        return Finding(Reason.INSUFFICIENT_GPUS, f"{told} Scheduler: {_short(pod.unschedulable)}")
+            shortage = gpu_shortage.explain(seen.gpu_use, seen.llm.gpus_per_pod, pod.preempts_below)
+        return Finding(Reason.INSUFFICIENT_GPUS, f"{shortage} Scheduler: {_short(pod.unschedulable)}")
     message = f"No node takes pod {pod.name}: {_short(pod.unschedulable)}"
     advice = "Change spec.resources or spec.scheduling, or add a node that fits."
     return Finding(Reason.UNSCHEDULABLE, f"{message} {advice}")
 
 
 def reference_missing(seen: Observation) -> Finding | None:
-    """The kubelet cannot make the container: a Secret or ConfigMap, or a key of it, is missing."""
+    """The kubelet cannot create the container: a Secret or ConfigMap, or a key of it, is missing."""
     for pod in seen.judged_pods:
         if pod.waiting_reason in _CONFIG_REASONS:
             return _missing_reference(seen, pod)
@@ -155,7 +155,7 @@ def mount_problem(seen: Observation) -> Finding | None:
 
 
 def server_failed(seen: Observation) -> Finding | None:
-    """The server has ended instead of serving."""
+    """The server exited before it served."""
     for pod in seen.judged_pods:
         if pod.ready or not (pod.failure_reason or pod.waiting_reason == "CrashLoopBackOff"):
             continue
@@ -165,9 +165,10 @@ def server_failed(seen: Observation) -> Finding | None:
                 f"The server of pod {pod.name} used more memory than its limit. Raise spec.resources.memory. {again}"
             )
             return Finding(Reason.OUT_OF_MEMORY, message)
-        said = _short(_told(pod.failure_message)) or f"no message; see kubectl logs {pod.name} --previous"
+        error = _short(_termination_message(pod.failure_message))
+        error = error or f"no message; see kubectl logs {pod.name} --previous"
         which = f"pod {pod.name}, model {seen.llm.spec.model.uri},"
-        return Finding(Reason.SERVER_FAILED, f"The server of {which} ended before it served: {said} {again}")
+        return Finding(Reason.SERVER_FAILED, f"The server of {which} ended before it served: {error} {again}")
     return None
 
 
@@ -224,8 +225,8 @@ CHECKS: Sequence[Check] = (
 )
 
 
-def _told(message: str) -> str:
-    """What a container left as its termination message. Our image leaves JSON: the cause and what to do."""
+def _termination_message(message: str) -> str:
+    """Return the error in a termination message. The operator's own image writes JSON with the cause and the fix."""
     try:
         report = json.loads(message)
         line = f" ({report[ENGINE_LINE]})" if report.get(ENGINE_LINE) else ""

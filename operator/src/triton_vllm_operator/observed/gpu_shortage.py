@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 NAMED_HOLDERS = 5
-"""As many holders of a class are told by name."""
+"""Number of users of a class that a message names."""
 _NAMED_CLASSES = 3
 # Priorities above it belong to the system: no PriorityClass that a user makes exceeds them.
 _HIGHEST_PRIORITY = 1_000_000_000
@@ -12,7 +12,7 @@ _HIGHEST_PRIORITY = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class HeldBy:
-    """Somebody that holds GPUs of a class.
+    """A user of GPUs of a class.
 
     Attributes:
         who: LLMDeployment NAMESPACE/NAME, or pod NAMESPACE/NAME.
@@ -32,7 +32,7 @@ class ClassOfGPUs:
     """The GPUs of one class on which a pod may land.
 
     Attributes:
-        product: what the class is called; "" where nothing tells it.
+        product: what the class is called; "" if it is not known.
         most_free: free ones on the node that has most of them.
         holders: the biggest `NAMED_HOLDERS`, biggest first.
         more, held_by_more: how many others there are, and how many GPUs they hold together.
@@ -57,7 +57,7 @@ class GPUUse:
         largest_node: how many the largest node offers on which the pod may land.
         classes: of the GPUs on which it may land.
         yields: a pod of a higher priority than this may preempt others and then has room; None where none would.
-        by_dra: of those on which it may land, how many are told by DRA only.
+        by_dra: of those on which it may land, how many only DRA reports.
         complete: whether the pods of all namespaces were seen.
     """
 
@@ -75,12 +75,12 @@ class GPUUse:
         return self.complete and not self.by_dra
 
 
-def explain(use: GPUUse, wanted: int, preempts_below: int | None) -> str:
+def explain(use: GPUUse, needed: int, preempts_below: int | None) -> str:
     """Sentences with who holds the GPUs and what would help.
 
     Args:
-        wanted: GPUs that one pod needs on one node.
-        preempts_below: the pod may preempt pods of a lower priority than this; None where it preempts nobody.
+        needed: GPUs that one pod needs on one node.
+        preempts_below: the pod may preempt pods of a lower priority than this; None if it preempts none.
     """
     if use.offered == 0:
         return (
@@ -92,24 +92,26 @@ def explain(use: GPUUse, wanted: int, preempts_below: int | None) -> str:
             f"No node that offers {use.resource} has the labels of spec.scheduling.nodeSelector and the product of "
             "spec.resources.gpu.product. Correct them, or add such a node."
         )
-    if wanted > use.largest_node:
+    if needed > use.largest_node:
         return (
-            f"A pod needs {wanted} {use.resource} on one node, and the largest node has {use.largest_node}. "
+            f"A pod needs {needed} {use.resource} on one node, and the largest node has {use.largest_node}. "
             "Lower spec.engine.tensorParallelSize or pipelineParallelSize, or add a larger node."
         )
-    told = [f"A pod needs {wanted} {use.resource} on one node."]
-    told += [_class(one, use.exact) for one in use.classes[:_NAMED_CLASSES]]
+    sentences = [f"A pod needs {needed} {use.resource} on one node."]
+    sentences += [_class(one, use.exact) for one in use.classes[:_NAMED_CLASSES]]
     if more := use.classes[_NAMED_CLASSES:]:
         free = _free(sum(one.free for one in more), exact=use.exact)
-        told.append(f"Of {sum(one.count for one in more)} of {len(more)} more classes, {free}.")
+        sentences.append(f"Of {sum(one.count for one in more)} of {len(more)} more classes, {free}.")
     if not use.complete:
-        told.append("Only pods that the operator may list are counted: pods of other namespaces may hold some of them.")
+        sentences.append(
+            "Only pods that the operator may list are counted: pods of other namespaces may hold some of them."
+        )
     if use.by_dra:
-        told.append(
-            f"{use.by_dra} of them are told by DRA only: pods get them where a DeviceClass has the "
+        sentences.append(
+            f"{use.by_dra} of them are reported by DRA only: pods get them where a DeviceClass has the "
             f"extendedResourceName {use.resource}, and who holds them by a ResourceClaim is not counted."
         )
-    return " ".join([*told, _advice(use, wanted, preempts_below)])
+    return " ".join([*sentences, _advice(use, needed, preempts_below)])
 
 
 def _class(one: ClassOfGPUs, exact: bool) -> str:
@@ -126,8 +128,8 @@ def _free(count: int, *, exact: bool) -> str:
     return f"{'' if exact else 'at most '}{count} {'is' if count == 1 else 'are'} free"
 
 
-def _advice(use: GPUUse, wanted: int, preempts_below: int | None) -> str:
-    if use.exact and max(one.most_free for one in use.classes) >= wanted:
+def _advice(use: GPUUse, needed: int, preempts_below: int | None) -> str:
+    if use.exact and max(one.most_free for one in use.classes) >= needed:
         return (
             "One node has enough of them free: the scheduler has not tried it again yet, or something else that it "
             "names keeps the pod off that node."

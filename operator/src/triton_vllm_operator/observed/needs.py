@@ -1,4 +1,4 @@
-"""Which further facts one look needs, before they are fetched."""
+"""Which further facts an observation needs, and which objects are in use."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

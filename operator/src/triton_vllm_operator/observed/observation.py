@@ -1,4 +1,4 @@
-"""All that the checks look at, gathered before they run."""
+"""The facts that the checks use, fetched before they run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from triton_vllm_operator.observed.pods import PodState
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One look at an LLMDeployment and its children.
+    """The state of an LLMDeployment and its children at one time.
 
     Attributes:
         deployment: the live Deployment, or None before it exists.
@@ -44,7 +44,7 @@ class Observation:
 
     @property
     def judged_pods(self) -> list[PodState]:
-        """The pods whose troubles are told: those of the newest configuration, all while it has none."""
+        """Pods whose problems are reported: those of the newest configuration, or all while it has none."""
         return self.current_pods or self.live_pods
 
     @property

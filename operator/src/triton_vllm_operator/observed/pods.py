@@ -1,4 +1,4 @@
-"""What a serving pod says about itself, read from its status into plain facts."""
+"""Facts about a pod, read from its status."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
