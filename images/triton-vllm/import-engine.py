@@ -6,8 +6,8 @@ GPUs that is all that vLLM may import, in functions too, and all of the packages
 differs from GPU to GPU and from model to model. Then has vLLM look at all of its model classes and keeps what it finds
 in share/vllm/modelinfos: without that, a start imports the engine in one more process to look at its model's class.
 
-What cannot be imported (a module that another version of vLLM lacks) is told and left out: it is compiled, or looked
-at, at the start. The image for GPUs is checked for that at the end of its build.
+What cannot be imported (a module that another version of vLLM lacks) is reported and left out: it is compiled, or
+inspected, at the start. The image for GPUs is checked for that at the end of its build.
 """
 
 import compileall

@@ -327,7 +327,7 @@ def test_a_part_tells_what_it_finds_what_it_raises_and_calls_that_were_not_expec
     assert lines("gcc", "gcc") == []
     assert lines("echo PROBLEM a file of two") == ["a file of two"]
     assert lines("echo no such library >&2; exit 1")[0].startswith("ended with 1: no such library")
-    assert lines("gcc")[0].startswith("gcc is called, which nobody expects")
+    assert lines("gcc")[0].startswith("gcc is called, which is not expected")
     assert lines("true", "gcc")[0].startswith("gcc is not called")
 
 

@@ -25,7 +25,7 @@ import env as engine_env
 from bench import figures
 from bench.figures import Measured
 from bench.servers import Fleet, Target, fleet
-from testing.server import HERE, end_cleanly_when_told, tiny_model
+from testing.server import HERE, end_cleanly_on_sigterm, tiny_model
 from tools import documents
 
 PROMPT = "The quick brown fox jumps over the lazy dog while a hundred small requests wait for their turn. "
@@ -44,7 +44,7 @@ WARM_TOKENS = 16
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Plan:
-    """How much is measured. ``more``: rounds at most that follow while a promise takes more to tell."""
+    """How much is measured. ``more``: maximum number of rounds that follow while a promise is undecided."""
 
     clients: tuple[int, ...]
     rounds: int
@@ -104,7 +104,7 @@ class Bench:
         self.host = described(generator.variant)
 
     def model(self, name: str, running: Fleet) -> None:
-        """All rounds of one model: those of the plan, then more where the machine is too noisy to tell."""
+        """All rounds of one model: those of the plan, then more where the machine is too noisy to decide."""
         requests = {}
         for clients in self._plan.clients:
             requests[clients] = self._requests(running, clients)
@@ -219,43 +219,43 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--engine", type=json.loads, default={}, help="more engine arguments, as a JSON object")
     parser.add_argument("--clients", type=int, nargs="+", help="numbers of clients at once")
     parser.add_argument("--rounds", type=int)
-    parser.add_argument("--more", type=int, help="rounds at most that follow while a promise takes more to tell")
+    parser.add_argument("--more", type=int, help="maximum number of rounds that follow while a promise is undecided")
     parser.add_argument("--seconds", type=float, help="about how long one measurement takes")
     parser.add_argument("--save", type=Path, help="a file for all that was measured; what it has already counts too")
-    parser.add_argument("--only-tell", action="store_true", help="measure nothing: tell what --save has")
+    parser.add_argument("--only-tell", action="store_true", help="measure nothing: print what --save has")
     parser.add_argument("--write", action="store_true", help="write the figures into operator/docs/performance.md")
     return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Exit 0 when every promise is kept."""
-    wanted = parse(arguments)
-    end_cleanly_when_told()
-    plan = QUICK if wanted.quick else FULL
-    given = {"rounds": wanted.rounds, "more": wanted.more, "seconds": wanted.seconds}
-    given |= {"clients": tuple(wanted.clients) if wanted.clients else None}
+    options = parse(arguments)
+    end_cleanly_on_sigterm()
+    plan = QUICK if options.quick else FULL
+    given = {"rounds": options.rounds, "more": options.more, "seconds": options.seconds}
+    given |= {"clients": tuple(options.clients) if options.clients else None}
     plan = dataclasses.replace(plan, **{name: value for name, value in given.items() if value is not None})
-    block = BLOCKS[wanted.variant.startswith("cpu")] if wanted.write else None
-    promises = figures.STRICT if wanted.strict else figures.PROMISES
-    if wanted.only_tell:
-        return tell(*read(wanted.save), block, promises)
-    generator = Generator(wanted.variant)
-    bench = Bench(plan, generator, wanted.save, promises)
+    block = BLOCKS[options.variant.startswith("cpu")] if options.write else None
+    promises = figures.STRICT if options.strict else figures.PROMISES
+    if options.only_tell:
+        return tell(*read(options.save), block, promises)
+    generator = Generator(options.variant)
+    bench = Bench(plan, generator, options.save, promises)
     try:
-        for name in wanted.model or (["small"] if wanted.quick else list(TINY)):
-            measure(bench, name, wanted)
+        for name in options.model or (["small"] if options.quick else list(TINY)):
+            measure(bench, name, options)
     finally:
         generator.close()
     return tell(bench.measured, bench.copier, bench.host, block, promises)
 
 
-def measure(bench: Bench, name: str, wanted: argparse.Namespace) -> None:
+def measure(bench: Bench, name: str, options: argparse.Namespace) -> None:
     """Start the servers of one model and measure."""
     path = str(tiny_model(TINY[name])) if name in TINY else name
-    engine = {**ENGINE, **(CPU_ENGINE if wanted.variant.startswith("cpu") else {}), **wanted.engine, "model": path}
+    engine = {**ENGINE, **(CPU_ENGINE if options.variant.startswith("cpu") else {}), **options.engine, "model": path}
     with tempfile.TemporaryDirectory(prefix="bench-serving-") as folder:
         began = time.monotonic()
-        with fleet(Path(folder), engine, wanted.variant, stock=not wanted.strict) as running:
+        with fleet(Path(folder), engine, options.variant, stock=not options.strict) as running:
             say(f"{name}: all servers ready after {time.monotonic() - began:.0f} s")
             bench.model(Path(name).name, running)
 

@@ -12,7 +12,7 @@ from tools import documents
 
 PROMISED_SPEEDUP = 10.0
 METRICS_COST = 0.01
-# So far may an interval that holds a bound reach beyond it: what is measured equals the bound, as far as one can tell.
+# So far may an interval that holds a bound reach beyond it: within it the value equals the bound.
 NOISE = 0.05
 
 
@@ -54,9 +54,9 @@ class Comparison:
         return EQUAL if self._best_holds(found) and not self.open(found) else MISSED
 
     def open(self, found: Ratio) -> bool:
-        """Whether it takes more rounds to tell: the interval holds the bound and reaches beyond it by more than noise.
+        """Whether more rounds are needed: the interval holds the bound and reaches beyond it by more than noise.
 
-        The median does not matter, so that nobody stops early because it happens to please.
+        The median does not matter, so that no run stops early because of a pleasing value.
         """
         worst = found.low if self.at_least else found.high
         off = worst / self.bound if self.at_least else self.bound / worst

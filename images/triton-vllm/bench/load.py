@@ -42,7 +42,7 @@ class Client(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the way to write."""
         assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
-        self._transport = transport  # type: ignore[assignment] # uvloop's is no subclass
+        self._transport = transport  # type: ignore[assignment] # uvloop's is not a subclass
 
     def connection_lost(self, exc: Exception | None) -> None:
         """A request that waits for its answer waits no longer."""
@@ -96,7 +96,7 @@ class Client(asyncio.Protocol):
         found = data.count(PIECE)
         if found:
             self._counted.pieces += found
-            # The end of a stream of OpenAI's protocol is no token.
+            # The end of a stream of OpenAI's protocol is not a token.
             if not (found == 1 and b"[DONE]" in data):
                 now = time.perf_counter()
                 if self._first:

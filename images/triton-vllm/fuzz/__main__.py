@@ -22,10 +22,10 @@ from typing import Any
 
 from fuzz.cases import Case, make, mark
 from fuzz.doors import Doors, Outcome
-from testing.server import HERE, Server, end_cleanly_when_told, running, tiny_model, write_model
+from testing.server import HERE, Server, end_cleanly_on_sigterm, running, tiny_model, write_model
 
 KEPT = HERE / "fuzz/cases"
-# A short context, so that no request lasts; otherwise the limits are those of an image that nobody configured.
+# A short context, so that no request lasts; otherwise the limits are those of an image without configuration.
 ENGINE = {"max_model_len": 512, "max_num_seqs": 32, "kv_cache_memory_bytes": 64 << 20}
 CLIENTS = 6
 LOOK_SECONDS = 5.0
@@ -94,7 +94,7 @@ class Run:
                     self._note(case, judge(case, outcome))
 
     def after(self) -> None:
-        """What can only be said of the server as a whole."""
+        """Findings about the server as a whole."""
         if self.server.process.poll() is not None:
             for case in self._asked.values():
                 self._keep(case, "was being answered when the server ended")
@@ -131,7 +131,7 @@ def judge(case: Case, outcome: Outcome) -> str:
 
 def in_log(log: str, seed: int) -> list[str]:
     """What must not be in the log of a server that cases of this seed were sent to."""
-    # The engine's own process tells a grammar that does not compile with a traceback.
+    # The engine's own process logs a traceback for a grammar that does not compile.
     ours = "\n".join(line for line in log.splitlines() if not line.startswith(ENGINE_LINE))
     words = [(word, ours) for word in ("request failed", "failed to send a response", "Traceback")]
     texts = [*words, (mark(seed, 0)[:-3], log)]
@@ -188,7 +188,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--model", choices=("llama", "seer"), default="llama", help="seer looks at images")
     parser.add_argument("--findings", type=Path, help="a folder for them; a new one by default")
     wanted = parser.parse_args(arguments)
-    end_cleanly_when_told()
+    end_cleanly_on_sigterm()
     folder = wanted.findings or Path(tempfile.mkdtemp(prefix="fuzz-"))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "server").mkdir()

@@ -49,7 +49,7 @@ class Doors:
                 if case.leave:
                     return Outcome("", "left")
                 if not case.sound:
-                    # What is no request may have no end.
+                    # An invalid request may have no end.
                     with contextlib.suppress(OSError):
                         connection.shutdown(socket.SHUT_WR)
             return _read(connection)
@@ -77,7 +77,7 @@ def _value(name: str, text: str) -> str | bytes:
 
 
 def _read(connection: socket.socket) -> Outcome:
-    """The first status that is no 1xx, and the beginning of the body."""
+    """The first status that is not 1xx, and the beginning of the body."""
     data, codes = b"", [""]
     try:
         while part := connection.recv(65536):

@@ -21,7 +21,7 @@ from gpu.cases import CASES, Case, chosen
 from gpu.place import Place
 from gpu.schedule import Schedule
 from gpu.tell import document
-from testing.server import NO_MULTICAST, end_cleanly_when_told
+from testing.server import NO_MULTICAST, end_cleanly_on_sigterm
 from tools import documents
 
 # On a CPU, so many cases could have two workers each.
@@ -57,65 +57,65 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the cases; the exit code is the verdict's."""
-    wanted = parse(arguments)
-    if wanted.list:
+    options = parse(arguments)
+    if options.list:
         for case in CASES:
             say(f"{case.name:<28} GPUs: {case.gpus}, about {case.usual:.0f} s{', alone' if case.alone else ''}")
         return 0
-    if wanted.write:
-        text = document(rows.read(wanted.write), [case.name for case in CASES])
+    if options.write:
+        text = document(rows.read(options.write), [case.name for case in CASES])
         documents.write(documents.DOCS / "performance.md", "make test-gpu", text)
         return 0
     try:
-        cases = chosen(wanted.only)
+        cases = chosen(options.only)
     except ValueError as error:
         say(str(error))
         return 64
-    on_cpu = wanted.variant.startswith("cpu")
+    on_cpu = options.variant.startswith("cpu")
     found = [] if on_cpu else visible(host.devices(), os.environ.get("CUDA_VISIBLE_DEVICES"))
     if not found and not on_cpu:
         say("no GPU can be used: nvidia-smi lists none; with --variant cpu this program runs what makes sense without")
         return 2
-    return run(wanted, cases, found)
+    return run(options, cases, found)
 
 
-def run(wanted: argparse.Namespace, cases: Sequence[Case], found: list[host.Device]) -> int:
-    """Run cases on the GPUs that were found, and tell each as it ends; the exit code."""
-    end_cleanly_when_told()
-    if wanted.no_multicast:
+def run(options: argparse.Namespace, cases: Sequence[Case], found: list[host.Device]) -> int:
+    """Run cases on the GPUs that were found, and print each as it ends; returns the exit code."""
+    end_cleanly_on_sigterm()
+    if options.no_multicast:
         os.environ.update(NO_MULTICAST)
-    about = described(wanted.variant, found)
+    about = described(options.variant, found)
     say(", ".join(f"{name} {value}" for name, value in about.items() if name != "variables"))
-    logs = wanted.logs or Path(tempfile.mkdtemp(prefix="test-gpu-"))
+    logs = options.logs or Path(tempfile.mkdtemp(prefix="test-gpu-"))
     schedule = Schedule(
-        place(wanted, logs, found),
-        at_once=wanted.at_once or max(1, (os.cpu_count() or 1) // CORES_A_CASE),
+        place(options, logs, found),
+        at_once=options.at_once or max(1, (os.cpu_count() or 1) // CORES_A_CASE),
         shared=all(device.total >= SHARED_MIB for device in found),
     )
     own = []
-    for row in schedule.run(cases, wanted.seconds):
+    for row in schedule.run(cases, options.seconds):
         own.append(row)
-        rows.add(wanted.rows, {"case": row["case"], **row, **about})
+        rows.add(options.rows, {"case": row["case"], **row, **about})
         say(rows.line(row))
     told, code = rows.verdict(own)
-    say(f"logs: {logs}, rows: {wanted.rows}")
-    if not code and wanted.logs is None:
+    say(f"logs: {logs}, rows: {options.rows}")
+    if not code and options.logs is None:
         shutil.rmtree(logs)
     say(told)
     return code
 
 
-def place(wanted: argparse.Namespace, logs: Path, found: Sequence[host.Device]) -> Place:
+def place(options: argparse.Namespace, logs: Path, found: Sequence[host.Device]) -> Place:
     """What the places of all cases have in common."""
-    caches = wanted.caches or engine_env.cache_root() / "test-gpu"
-    devices = CPU_DEVICES if wanted.variant.startswith("cpu") else tuple(device.index for device in found)
-    paths = {"folder": logs.resolve(), "caches": caches.resolve(), "rows": wanted.rows.resolve()}
+    caches = options.caches or engine_env.cache_root() / "test-gpu"
+    devices = CPU_DEVICES if options.variant.startswith("cpu") else tuple(device.index for device in found)
+    paths = {"folder": logs.resolve(), "caches": caches.resolve(), "rows": options.rows.resolve()}
     return Place(
-        variant=wanted.variant,
+        variant=options.variant,
         devices=devices,
         exclusive=True,
-        clients=tuple(wanted.clients),
-        rounds=wanted.rounds,
+        clients=tuple(options.clients),
+        rounds=options.rounds,
         **paths,
     )
 
@@ -124,12 +124,12 @@ def visible(found: list[host.Device], given: str | None) -> list[host.Device]:
     """Those of the GPUs that this process may use, by the value of CUDA_VISIBLE_DEVICES."""
     if given is None:
         return found
-    wanted = [word.strip() for word in given.split(",") if word.strip()]
-    return [device for word in wanted for device in found if word in (device.index, device.uuid)]
+    options = [word.strip() for word in given.split(",") if word.strip()]
+    return [device for word in options for device in found if word in (device.index, device.uuid)]
 
 
 def described(variant: str, found: list[host.Device]) -> dict[str, Any]:
-    """What every row tells of the host."""
+    """The facts about the host that every row has."""
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "variant": variant,

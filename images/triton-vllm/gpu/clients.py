@@ -75,7 +75,7 @@ class Clients:
             how, words = self._kinds[kind]()
         except (OSError, http.client.HTTPException) as error:
             how, words = LEFT, f"{type(error).__name__}: {error}"
-        except Exception as error:  # noqa: BLE001 - an answer that cannot be read is told as it is
+        except Exception as error:  # noqa: BLE001 - an answer that cannot be read is kept as it is
             how, words = CUT, f"{type(error).__name__}: {error}"
         self.ended.append(Ended(kind, how, time.monotonic(), words[:300]))
 

@@ -141,7 +141,7 @@ def burst(server: Server) -> None:
         try:
             text(server, **values)
             found.append(None)
-        except Exception as error:  # noqa: BLE001 - told below
+        except Exception as error:  # noqa: BLE001 - reported below
             found.append(error)
 
     threads = [threading.Thread(target=ask, args=(kinds[n % len(kinds)],), daemon=True) for n in range(BURST)]

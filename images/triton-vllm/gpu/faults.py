@@ -27,7 +27,7 @@ KV_BYTES = 4 << 30
 # A request that no fault lets end.
 ENDLESS_TOKENS = CONTEXT - 100
 NOT_READY_SECONDS, ENDED_SECONDS = float(UNREADY_WITHIN_SECONDS), 60.0
-# So much longer is waited, so that a row tells how late it was.
+# So much longer is waited, so that a row shows how late it was.
 PATIENCE_SECONDS = 30.0
 # Time for answers to reach their clients when the server has ended.
 FAREWELL_SECONDS = 5.0
@@ -139,7 +139,7 @@ def add_hindrances(backends: Path) -> None:
 
 
 def exit_code(server: Server, seconds: float) -> int | None:
-    """The exit code as a shell tells it; None when the server runs on."""
+    """The exit code as a shell reports it; None when the server runs on."""
     try:
         code = server.wait_exit(seconds)
     except subprocess.TimeoutExpired:
@@ -153,7 +153,7 @@ def first(*moments: float | None) -> float | None:
 
 
 def judge_clients(clients: Clients, begun: float, record: Record) -> None:
-    """Every client is told an error or sees that its connection is gone; none waits on, none takes a part for all."""
+    """Every client receives an error or sees that its connection is gone; none waits on, none takes a part for all."""
     outcome = clients.outcome()
     record.facts["clients"] = outcome
     record.facts["clientWords"] = sorted({f"{one.kind}: {one.how}: {one.words}" for one in clients.ended})
@@ -179,7 +179,7 @@ def judge_end(server: Server, code: int | None, wanted: Fault, record: Record) -
 def kill_launcher(place: Place, record: Record) -> None:
     """The launcher is killed. In a container the kernel then ends all the rest, and the next start cleans up.
 
-    Here this process stands for the kernel; what is left before it acts is told.
+    Here this process stands for the kernel; what is left before it acts is reported.
     """
     before = Before.look(place)
     with target(place, record, 1) as (server, _):

@@ -39,7 +39,7 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """A process that holds a context on a GPU; memory in MiB, None where the driver does not tell."""
+    """A process that holds a context on a GPU; memory in MiB, None where the driver does not report it."""
 
     pid: int
     uuid: str
@@ -68,7 +68,7 @@ def parse_devices(text: str) -> list[Device]:
 
 
 def compute_apps() -> list[App]:
-    """Processes with a context on a GPU, as nvidia-smi tells them; none where there is no nvidia-smi."""
+    """Processes with a context on a GPU, as nvidia-smi lists them; none where there is no nvidia-smi."""
     try:
         return parse_apps(_ask("--query-compute-apps=pid,gpu_uuid,used_memory"))
     except FileNotFoundError:
@@ -97,7 +97,7 @@ def versions(variant: str) -> dict[str, str]:
 
 
 def described(found: Sequence[Device]) -> dict[str, Any]:
-    """The part of a row that tells the GPUs."""
+    """The part of a row that describes the GPUs."""
     first = next(iter(found), None)
     return {
         "gpu": first.name if first else None,

@@ -16,7 +16,7 @@ from gpu.exercise import GRAMMAR, exercise
 from gpu.host import devices
 from gpu.place import Place, started
 from gpu.record import Record
-from testing.server import HERE, end_cleanly_when_told
+from testing.server import HERE, end_cleanly_on_sigterm
 
 # Kernels of the runner and the sampler do not depend on the model, but for whether its sizes are divisible by 16.
 SHAPES = ("llama-3.1-8b",)
@@ -50,7 +50,7 @@ def add_recorder(backends: Path) -> None:
 
 def main() -> int:
     """Start each shape, ask for everything, write the file."""
-    end_cleanly_when_told()
+    end_cleanly_on_sigterm()
     with tempfile.TemporaryDirectory(prefix="record-kernels-") as scratch:
         folder, recorded = Path(scratch), Path(scratch) / "recorded"
         first = str(devices()[0].index)

@@ -14,7 +14,7 @@ from backend.container.processes import adopt_orphans
 from gpu.cases import CASES
 from gpu.place import Place
 from gpu.record import Record
-from testing.server import end_cleanly_when_told
+from testing.server import end_cleanly_on_sigterm
 
 ROW = "row.json"
 
@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> int:
     """Run one case."""
     place, name = heard(arguments[0])
     adopt_orphans()  # so that what a server leaves is seen
-    end_cleanly_when_told()
+    end_cleanly_on_sigterm()
     begun = time.monotonic()
     record = run(place, name)
     row = {"outcome": record.outcome, "seconds": round(time.monotonic() - begun, 1), "headline": record.headline}

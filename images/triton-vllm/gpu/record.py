@@ -14,7 +14,7 @@ PASSED, FAILED, NOT_RUN, NOT_HERE = "passed", "FAILED", "not run", "not here"
 class Record:
     """``facts`` go into the row as they are; ``headline`` are the few that the line of the case shows.
 
-    ``open_questions``: what this host could not tell, so that nobody takes it for met.
+    ``open_questions``: what could not be measured on this host, so that it does not count as met.
     """
 
     facts: dict[str, Any] = field(default_factory=dict)

@@ -84,7 +84,7 @@ def gpu_memory(place: Place, server: Server, record: Record) -> None:
         role = known[app.pid]
         record.expect(of_engine(role), f"{role} holds {app.used} MiB of GPU {app.uuid}: only the engine may")
     if not ours:  # as in a container that has process ids of its own
-        record.open_questions.append("nvidia-smi tells no process of the engine: how much each holds is not known")
+        record.open_questions.append("nvidia-smi lists no process of the engine: how much each holds is not known")
         for role, found in files.items():
             record.expect(
                 CUDA_DEVICE not in found or of_engine(role), f"{role} has initialized CUDA: only the engine may"
@@ -185,5 +185,5 @@ def _inodes(maps: Path, folder: Path) -> list[int]:
         lines = maps.read_text(errors="replace").splitlines()
     except OSError:
         return []
-    # A semaphore is mapped under another name than its own: the number of the file tells.
+    # A semaphore is mapped under another name than its own: the number of the file identifies it.
     return [int(words[4]) for line in lines if f" {folder}/" in line and (words := line.split(None, 5))[4:]]

@@ -1,4 +1,4 @@
-"""The rows that are kept: one JSON object a line, one line a case."""
+"""The rows that are kept: one JSON object per line, one line per case."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def add(file: Path, row: Row) -> None:
 
 
 def line(row: Row) -> str:
-    """What is said of a case in one line, with its problems below."""
+    """The summary of a case in one line, with its problems below."""
     facts = ", ".join(f"{name} {value}" for name, value in row.get("headline", {}).items())
     told = [f"{row['outcome']:<8} {row['case']:<34} {row['seconds']:6.1f} s  {facts}"]
     told += [f"         - {problem}" for problem in row.get("problems", [])]

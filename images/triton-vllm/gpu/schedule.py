@@ -23,7 +23,7 @@ from gpu.record import FAILED, NOT_HERE, NOT_RUN
 from gpu.shapes import own_environment
 from testing.server import HERE
 
-# Time for a case to stop its servers when it is told to end.
+# Time for a case to stop its servers after SIGTERM.
 STOP_SECONDS = 20.0
 # Rounding of shares.
 EPSILON = 1e-6

@@ -54,5 +54,5 @@ def beside_one(place: Place, record: Record) -> None:
 
 
 def first_token(found: Started) -> float | None:
-    """Seconds from the start of the launcher to the first token, as the log tells."""
+    """Seconds from the start of the launcher to the first token, from the log."""
     return found.phases().get("FirstToken", {}).get("elapsed")

@@ -42,7 +42,7 @@ def host(row: Row) -> str:
 
 
 def said(row: Row) -> str:
-    """The few facts of a case, what it has not met, and what its host could not tell."""
+    """The few facts of a case, what it has not met, and what could not be measured on its host."""
     told = [f"{name} {_cell(value)}" for name, value in row.get("headline", {}).items()]
     told += [f"**{_cell(problem)}**" for problem in row.get("problems", [])]
     return "; ".join([*told, *map(_cell, row.get("openQuestions", []))])

@@ -74,7 +74,7 @@ def run(part: Part, recorder: Recorder) -> list[str]:
         found.append(f"ended with {done.returncode}: {(done.stdout + done.stderr)[-3000:]}")
     called = recorder.taken()
     for name in sorted(called - part.calls):
-        found.append(f"{name} is called, which nobody expects at a start: find who does, and say so in PARTS")
+        found.append(f"{name} is called, which is not expected at a start: find the caller, and add it to PARTS")
     for name in sorted(part.calls - called):
         found.append(f"{name} is not called, and was expected: remove it from PARTS")
     return found

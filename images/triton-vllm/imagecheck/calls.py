@@ -1,4 +1,4 @@
-"""Which compilers a part of the check called: none is called at a start that nobody knows of.
+"""Which compilers a part of the check called: none may be called at a start that is not listed.
 
 A folder in front of PATH has a program of each compiler's name, which notes that it was called and runs the real one.
 The toolkit's own are called by path: for them there is a second toolkit, which is the first but for its programs.
@@ -41,7 +41,7 @@ class Recorder:
 
     def _stand_in(self, script: Path, real: str) -> None:
         name = script.name
-        # What a compiler calls in its turn is its own affair; ninja calls what it is told to.
+        # What a compiler calls in its turn is its own affair; ninja calls what its file lists.
         path = "" if name == "ninja" else "PATH=$IMAGECHECK_PATH "
         script.write_text(f'#!/bin/sh\necho {name} >> {self._notes}\n{path}exec {real} "$@"\n')
         script.chmod(0o755)

@@ -1,6 +1,6 @@
 """Every module of vLLM that a start on a GPU may import can be imported, and so can all that its functions import.
 
-What cannot be imported is listed here with the reason. A listed one that can be imported is told too.
+What cannot be imported is listed here with the reason. A listed one that can be imported is reported too.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def modules(package: str) -> dict[str, Path]:
 
 
 class Importer:
-    """Imports modules once each, and tells why one cannot be."""
+    """Imports modules once each, and reports why one cannot be."""
 
     def __init__(self) -> None:
         self._known: dict[str, ModuleType | BaseException] = {}

@@ -250,7 +250,7 @@ class Server:
             return False
 
     def health(self) -> Answer:
-        """What the pod's readiness probe asks; status 0 when nobody answers."""
+        """What the pod's readiness probe asks; status 0 when there is no answer."""
         try:
             return self.request("GET", "/health/ready", port=self.front_port, timeout=4)
         except OSError as error:
@@ -275,7 +275,7 @@ class Server:
     def request(
         self, method: str, path: str, body: Any = None, *, port: int | None = None, timeout: float = ANSWER_SECONDS
     ) -> Answer:
-        """One HTTP request. Raises OSError when nobody answers."""
+        """One HTTP request. Raises OSError when there is no answer."""
         data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"http://127.0.0.1:{port or self.http_port}{path}", data=data, method=method)
         request.add_header("Content-Type", "application/json")
@@ -350,7 +350,7 @@ def running(
     raise AssertionError(f"tritonserver gave up {LOADS} loads")
 
 
-def end_cleanly_when_told() -> None:
+def end_cleanly_on_sigterm() -> None:
     """Leave every ``with`` block when SIGTERM comes: servers run in sessions of their own and would stay."""
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 

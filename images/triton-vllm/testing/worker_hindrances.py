@@ -27,7 +27,7 @@ NOWHERE = 0x7000_0000_0000
 
 
 class HinderedWorker(PhasedWorker):
-    """What vLLM's worker gets besides: nothing but what the image's own gives it."""
+    """The methods that vLLM adds to its worker: only those of the image's own extension."""
 
 
 def hang(_worker: Any) -> None:
@@ -67,7 +67,7 @@ def exhaust(worker: Any) -> None:
 
 
 def touch_nowhere(worker: Any) -> None:
-    """A kernel writes to an address that is nobody's: the driver ends the context, as after many faults of a GPU."""
+    """A kernel writes to an invalid address: the driver ends the context, as after many faults of a GPU."""
     import torch
 
     size = 1 << 20
