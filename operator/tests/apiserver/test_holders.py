@@ -51,7 +51,7 @@ def test_an_operator_of_the_whole_cluster_tells_the_pods_of_all_namespaces(
     assert waits(view) == (
         "A pod needs 2 nvidia.com/gpu on one node. "
         f"Of 4 NVIDIA-A10, 1 is free; held by pod {others.namespace}/train 3 (priority -10). "
-        "Scale one of the holders down, delete it, or add a GPU node. "
+        "Scale down or delete one of those users, or add a GPU node. "
         "Pods of a lower priority hold enough of them: the scheduler may end those for this pod. "
         "Scheduler: 0/2 nodes are available: 2 Insufficient nvidia.com/gpu."
     )

@@ -114,7 +114,7 @@ def test_feature_labels_are_believed_before_devices() -> None:
     [unclear] = seen([node("a", 2, **{"gpu.product": "Voodoo-2"})], slice_(device()))
     found = gpu_of_node(unclear)
     assert found is not None
-    assert found.product == "NVIDIA-L40S", "the label tells no memory"
+    assert found.product == "NVIDIA-L40S", "the label has no memory"
 
 
 def test_the_same_card_is_one_class_however_its_node_tells_it() -> None:

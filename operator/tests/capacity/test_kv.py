@@ -54,7 +54,7 @@ def test_bytes_of_a_token_in_a_layer(cache: CacheShape, dtype: str, tp: int, exp
 
 
 def test_llama_by_hand() -> None:
-    # 32 layers x 8 heads x (128 + 128) x 2 bytes = 131,072 bytes a token; 16 tokens a block
+    # 32 layers x 8 heads x (128 + 128) x 2 bytes = 131,072 bytes per token; 16 tokens per block
     result = fill(samples.LLAMA_3_8B, 10 * GIB, max_model_len=8192)
     assert result.blocks == 10 * GIB // (131072 * 16)
     assert result.concurrency == result.blocks / 512

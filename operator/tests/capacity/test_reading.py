@@ -1,4 +1,4 @@
-"""Untrusted JSON: what is wrong is said, in bounded time, and nothing is run."""
+"""Untrusted JSON: the error names what is wrong, in bounded time, and nothing is run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole operator on a fake API server whose watches lose, repeat, delay and mix up what they tell.
+"""The whole operator on a fake API server whose watches lose, repeat, delay and mix up events.
 
 Real: client, reflectors, stores, queue, audit, reconcile. Fake: the API server, controllers, kopf's watch, the clock.
 While the streams are bad a user creates, changes and deletes LLMDeployments and other people's hands take children
@@ -39,7 +39,7 @@ DECISION_S = 5.0  # between what the operator reads and the last write that foll
 
 @dataclass
 class FakeKopf:
-    """Tells keys as kopf would: late, not at all, twice, in any order; all of them when it is started again."""
+    """Reports keys as kopf would: late, not at all, twice, in any order; all of them when it is started again."""
 
     api: FakeAPI
     chaos: Chaos
@@ -231,13 +231,13 @@ def _mounted(pod: Object) -> set[str]:
 
 
 def stolen(api: FakeAPI) -> list[Write]:
-    """Writes by the operator to an object that somebody else had made."""
+    """Writes by the operator to an object that another manager had created."""
     ours = [write for write in api.writes if write.by == OPERATOR and write.place[0] in CHILD_KINDS and write.before]
     return [write for write in ours if not (write.before or {})["metadata"].get("ownerReferences")]
 
 
 async def live(seed: int) -> World:
-    """Bad streams and busy people, then good streams and nobody; the end state."""
+    """Bad streams and changes by users, then good streams and no changes; the end state."""
     made = World.of(seed)
     rand = random.Random(seed + 1)
     kopf: Any = FakeKopf(made.api, made.chaos, made.manager.audit.seen)
@@ -263,7 +263,7 @@ async def no_more_writes(made: World) -> None:
     before, requests = len(made.api.writes), made.transport.requests
     await asyncio.sleep(QUIET_S)
     assert made.api.writes[before:] == []
-    assert made.transport.requests - requests < QUIET_S, "less than one request a second"
+    assert made.transport.requests - requests < QUIET_S, "less than one request per second"
 
 
 @pytest.mark.parametrize("seed", range(SHORT))

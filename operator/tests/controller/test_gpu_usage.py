@@ -1,4 +1,4 @@
-"""A pod that waits for GPUs: who holds them is listed on demand, once for all, and told in the status."""
+"""A pod that waits for GPUs: who holds them is listed on demand, once for all, and reported in the status."""
 
 from __future__ import annotations
 

@@ -211,7 +211,7 @@ async def test_a_new_node_heals_what_nothing_fitted_before() -> None:
     await made.look(10.0)
     result = await made.says(LARGE)
     assert (made.gpus(), made.condition("Fits")) == ("1", ("False", "DoesNotFit"))
-    assert result.after == REPLAN_S, "no watch tells of a node"
+    assert result.after == REPLAN_S, "no watch reports a node"
     made.world.api.delete((kinds.NODE, "", "n"), "cluster")
     made.world.api.create({"apiVersion": "v1", "kind": "Node", **node(H100)}, "cluster")
     made.world.reconciler.planner.nodes = ttl_cache.nodes()  # fifteen seconds later
@@ -246,7 +246,7 @@ async def test_a_claim_that_is_bound_later_is_read_and_chosen_by() -> None:
     result = await made.look()
     assert (made.gpus(), made.condition("ModelResolved")) == ("1", ("Unknown", "ClaimNotFound"))
     assert result.after is not None
-    assert result.after <= 15.0, "no watch tells of a claim"
+    assert result.after <= 15.0, "no watch reports a claim"
     claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "models", "namespace": "team"}}
     made.world.api.create({**claim, "status": {"phase": "Bound"}}, "user")
     await made.look(result.after)

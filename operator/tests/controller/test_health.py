@@ -1,4 +1,4 @@
-"""What the kubelet and a person are told: health turns bad when something is stuck for real, and only then."""
+"""Health probes for the kubelet and for people: health turns bad when something is stuck for real, and only then."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ async def world() -> World:
 
 
 async def test_what_somebody_else_made_meanwhile_keeps_all_its_fields_and_gets_none(world: World) -> None:
-    before = world.api.create(service(data={"of": "somebody"}), "user")
+    before = world.api.create(service(data={"of": "another"}), "user")
     await again(world)
     assert world.api.objects[PLACE] == before
     reason, message = ready(world)

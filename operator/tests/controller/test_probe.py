@@ -34,7 +34,7 @@ async def silence(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
 
 
 async def without_end(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """A body that goes on as long as somebody reads."""
+    """A body that goes on as long as it is read."""
     writer.write(ENDLESS)
     while True:
         writer.write(b" " * 65536)

@@ -165,7 +165,7 @@ def test_who_does_not_answer_is_asked_again_later_and_later() -> None:
             assert (found.condition.reason, found.actual) == ("ReportUnreachable", None)
             assert found.condition.message == "There is no report of the engine of pod p: no answer within 2 s."
             assert found.after is not None
-            await ask(pod())  # an event meanwhile asks nobody
+            await ask(pod())  # an event meanwhile asks no pod
             times.append(found.after)
             await asyncio.sleep(found.after)
         assert times == [15.0, 30.0, 60.0, 120.0, 240.0, 480.0, 600.0, 600.0, 600.0]

@@ -86,7 +86,7 @@ TOO_FEW = {"engine": {"tensorParallelSize": 1}}
 
 
 async def refused_in_the_words_of_the_conditions(world: World) -> Rejected:
-    """The webhook's refusal of TOO_FEW, once the reconcile has said the same of it."""
+    """The webhook's refusal of TOO_FEW, once the reconcile has reported the same."""
     refusal = (await reviewed(world, changed(world, **TOO_FEW))).rejected
     assert refusal is not None
     world.api.change((kinds.LLM_DEPLOYMENT, "team", "a"), "user", lambda obj: obj.update(spec=spec(**TOO_FEW)))
@@ -131,7 +131,7 @@ async def test_a_second_deployment_of_a_known_commit_is_planned_before_it_is_sto
     assert told.rejected is not None
     assert told.rejected.reason == "DoesNotFit"
     elsewhere = {**new, "spec": spec(**TOO_FEW), "metadata": {**new["metadata"], "namespace": "other"}}
-    assert await reviewed(world, Change(elsewhere, None)) == AdmissionResponse(), "another team's model is not told of"
+    assert await reviewed(world, Change(elsewhere, None)) == AdmissionResponse(), "another team's model is not reported"
 
 
 async def test_nothing_is_learnt_from_a_review() -> None:

@@ -46,7 +46,7 @@ class Lists:
 
 
 async def after(seconds: float, seen: TTLCache[list[Object]], api: Any) -> tuple[float, int]:
-    """Seconds that a question after a pause waits, and how many nodes it is told."""
+    """Seconds that a question after a pause waits, and how many nodes the answer has."""
     await asyncio.sleep(seconds)
     began = asyncio.get_running_loop().time()
     found = await seen.get(api)

@@ -1,4 +1,4 @@
-"""What fails again and again is told in the status, not only in the log."""
+"""What fails again and again is reported in the status, not only in the log."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PLACE = (kinds.LLM_DEPLOYMENT, "team", "a")
 
 
 class Trouble:
-    """One LLMDeployment whose Services the API server does not take for a reason that nobody knows."""
+    """One LLMDeployment whose Services the API server does not take for an unknown reason."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.world = World.of(0)

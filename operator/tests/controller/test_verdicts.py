@@ -27,7 +27,7 @@ from triton_vllm_operator.api.kinds import Key, Object
 SCRIPT = (Path(__file__).parents[2] / "docs" / "argocd" / "health.lua").read_text()
 PLACE = (kinds.LLM_DEPLOYMENT, "team", "a")
 MODEL = {"uri": "hf://org/model"}
-# Moment -> what kstatus says, what Argo CD says, the reason that is told.
+# Moment -> verdict of kstatus, verdict of Argo CD, reason in the status.
 EXPECTED: dict[str, tuple[str, str, str]] = {
     "created": ("Current", "Progressing", ""),  # the real API server shows Reconciling=True here
     "first look": ("InProgress", "Progressing", "Scaling"),
@@ -72,7 +72,7 @@ class Life:
         return self.world.api
 
     async def look(self, moment: str) -> None:
-        """One reconcile, after the watches have told of everything."""
+        """One reconcile, after the watches have reported everything."""
         await asyncio.sleep(2)
         await self.world.manager.reconcile(self.world.manager.cluster, Key("team", "a"))
         self.note(moment)

@@ -1,4 +1,4 @@
-"""Start the cases on this host's GPUs, one process a GPU, and print plan beside measured: `make bench-gpu`."""
+"""Start the cases on this host's GPUs, one process per GPU, and print plan beside measured: `make bench-gpu`."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _run(groups: list[list[str]], cases: list[str], rows: Path, scratch: Path, s
 
 
 def main() -> int:
-    """Measure, compare, and tell by the exit code whether every plan holds."""
+    """Measure, compare, and return by the exit code whether every plan holds."""
     parser = argparse.ArgumentParser(prog="bench-gpu", description=__doc__)
     parser.add_argument("--rows", type=Path, default=Path("gpu_rows.jsonl"), help="where rows are kept; done ones stay")
     parser.add_argument("--seconds", type=float, default=3600, help="no case is started after this time")

@@ -27,7 +27,7 @@ Row = dict[str, Any]
 MIB = 2**20
 #: Seconds that one start may take; the first start of a kind may compile kernels that later ones find.
 LIMIT_S = 600
-#: What explains a row and is no part of it.
+#: What explains a row and is not a part of it.
 _DETAIL = ("at_peak", "kept_by", "captures", "events")
 _ESTIMATED = re.compile(r"Estimated (\w+) CUDA graph memory: (-?[\d.]+) MiB first-capture \+ \((\d+)-1\) . (-?[\d.]+)")
 
@@ -358,7 +358,7 @@ def _claim(case: Case, scratch: Path) -> bool:
 
 
 def main() -> None:
-    """`ROWS SCRATCH SECONDS [CASE ...]`: cases that nobody took yet, until the time is up."""
+    """`ROWS SCRATCH SECONDS [CASE ...]`: cases that no process has taken yet, until the time is up."""
     rows, scratch, until = Path(sys.argv[1]), Path(sys.argv[2]), time.monotonic() + float(sys.argv[3])
     named = {case.name: case for case in CASES}
     chosen = [named[name] for name in sys.argv[4:]] or [case for case in CASES if case.set == "main"]

@@ -1,4 +1,4 @@
-"""Which answers are tried again, and which are told to the author of the spec."""
+"""Which answers are tried again, and which are reported to the author of the spec."""
 
 from __future__ import annotations
 

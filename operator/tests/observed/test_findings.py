@@ -14,7 +14,7 @@ from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.api.status import LLMDeploymentStatus
 from triton_vllm_operator.observed import status
 from triton_vllm_operator.observed.findings import Finding, first_finding
-from triton_vllm_operator.observed.gpu_shortage import ClassOfGPUs, GPUUse, HeldBy
+from triton_vllm_operator.observed.gpu_shortage import ClassOfGPUs, GPUUse, GPUUser
 from triton_vllm_operator.observed.observation import Observation
 from triton_vllm_operator.observed.status import StatusBuilder
 
@@ -155,7 +155,7 @@ LACKING = "0/2 nodes are available: 2 Insufficient nvidia.com/gpu."
 
 
 def test_gpus_are_told_with_their_holders_and_the_scheduler_s_words() -> None:
-    one = ClassOfGPUs("NVIDIA-L4", 8, 0, 0, [HeldBy("LLMDeployment team/big", 8, 0)])
+    one = ClassOfGPUs("NVIDIA-L4", 8, 0, 0, [GPUUser("LLMDeployment team/big", 8, 0)])
     use = GPUUse("nvidia.com/gpu", 8, 8, [one], yields=0, by_dra=0, complete=True)
     waits = unschedulable(LACKING)
     waits["spec"]["priority"] = 7

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from triton_vllm_operator.observed.gpu_shortage import ClassOfGPUs, GPUUse, HeldBy, explain
+from triton_vllm_operator.observed.gpu_shortage import ClassOfGPUs, GPUUse, GPUUser, explain
 
 H100 = ClassOfGPUs(
-    "NVIDIA-H100-80GB-HBM3", 16, 3, 1, [HeldBy("LLMDeployment team/big", 8, 100), HeldBy("pod b/t", 5, 0)]
+    "NVIDIA-H100-80GB-HBM3", 16, 3, 1, [GPUUser("LLMDeployment team/big", 8, 100), GPUUser("pod b/t", 5, 0)]
 )
 USE = GPUUse("nvidia.com/gpu", 16, 8, [H100], yields=None, by_dra=0, complete=True)
 
@@ -18,7 +18,7 @@ def test_the_biggest_holder_is_named_first_with_its_priority_where_it_has_one() 
     assert explain(USE, 2, 0) == (
         "A pod needs 2 nvidia.com/gpu on one node. Of 16 NVIDIA-H100-80GB-HBM3, 3 are free, at most 1 on one node; "
         "held by LLMDeployment team/big 8 (priority 100), pod b/t 5. "
-        "Scale one of the holders down, delete it, or add a GPU node."
+        "Scale down or delete one of those users, or add a GPU node."
     )
 
 
@@ -36,7 +36,7 @@ def test_how_many_are_free_is_told_and_how_many_together(free: int, most_free: i
 
 
 def test_who_is_not_named_is_counted() -> None:
-    told = explain(replace(USE, classes=[replace(H100, more=11, held_by_more=14)]), 2, 0)
+    told = explain(replace(USE, classes=[replace(H100, more=11, used_by_more=14)]), 2, 0)
     assert "held by LLMDeployment team/big 8 (priority 100), pod b/t 5, and 11 more hold 14." in told
 
 

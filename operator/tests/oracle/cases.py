@@ -23,7 +23,7 @@ def tensor_sizes(config: Config) -> list[int]:
     vocab = -(-int(config["vocab_size"]) // 64) * 64
     experts = config.get("num_experts") or config.get("num_local_experts") or 16
     widths = [config.get("moe_intermediate_size") or config.get("intermediate_size") or 64]
-    largest = 8 if config["model_type"] == "gpt_oss" else min(experts, 16)  # gpt-oss: one KV head a rank at most
+    largest = 8 if config["model_type"] == "gpt_oss" else min(experts, 16)  # gpt-oss: at most one KV head per rank
     groups = config.get("n_groups") or config.get("mamba_n_groups") or 1
     sizes = [
         n for n in (1, 2, 4, 8, 16) if n <= largest and heads % n == 0 and (kv_heads % n == 0 or n % kv_heads == 0)

@@ -28,9 +28,9 @@ def kinds(hint):
         return kinds(next(part for part in parts if part is not type(None)))
     return [words[hint]], []
 hints = typing.get_type_hints(FrontendArgs)
-told = {field.name: kinds(hints[field.name]) for field in dataclasses.fields(FrontendArgs)}
-told["tool_call_parser"] = ["str"], sorted(ToolParserManager.list_registered())
-print(json.dumps({"version": vllm.__version__.split("+")[0], "arguments": told}))
+arguments = {field.name: kinds(hints[field.name]) for field in dataclasses.fields(FrontendArgs)}
+arguments["tool_call_parser"] = ["str"], sorted(ToolParserManager.list_registered())
+print(json.dumps({"version": vllm.__version__.split("+")[0], "arguments": arguments}))
 """
 # Arguments that are refused: their choices need not be known.
 REFUSED = {"anthropic_disabled_thinking_effort", "uvicorn_log_level"}

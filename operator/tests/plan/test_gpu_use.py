@@ -8,7 +8,7 @@ from typing import Any
 from tests.builders.deployments import H100, T4, llm, node
 from triton_vllm_operator.capacity import GPUPod, gpu_by_product
 from triton_vllm_operator.capacity.gpus.nodes import DEVICES
-from triton_vllm_operator.observed.gpu_shortage import NAMED_HOLDERS, GPUUse, HeldBy
+from triton_vllm_operator.observed.gpu_shortage import MAX_NAMED_USERS, GPUUse, GPUUser
 from triton_vllm_operator.plan.gpu_use import gpu_use
 
 NODES = [node(H100, name="a"), node(H100, name="b"), node(T4, gpus=4, name="c", disk="fast")]
@@ -29,9 +29,9 @@ def test_holders_are_counted_by_class_and_the_pods_of_an_llmdeployment_together(
     )  # fmt: skip
     large, small = use.classes
     assert (large.product, large.count, large.free, large.most_free) == (H100[0], 16, 9, 6)
-    assert list(large.holders) == [HeldBy("LLMDeployment x/chat", 4, 0), HeldBy("pod x/train", 3, 0)]
+    assert list(large.users) == [GPUUser("LLMDeployment x/chat", 4, 0), GPUUser("pod x/train", 3, 0)]
     assert (small.product, small.count, small.free, small.most_free) == (T4[0], 4, 3, 3)
-    assert list(small.holders) == [HeldBy("pod x/small", 1, 0)]
+    assert list(small.users) == [GPUUser("pod x/small", 1, 0)]
     assert (use.resource, use.offered, use.largest_node, use.complete) == ("nvidia.com/gpu", 20, 8, True)
 
 
@@ -40,16 +40,16 @@ def test_who_holds_as_much_is_in_the_order_of_the_names_and_each_priority_stands
         holder("q", "a", 1), holder("p", "a", 1), holder("1", "a", 1, 7, "chat"), holder("2", "b", 1, 9, "chat"),
     )  # fmt: skip
     chat = "LLMDeployment x/chat"
-    assert list(use.classes[0].holders) == [
-        HeldBy(chat, 1, 7), HeldBy(chat, 1, 9), HeldBy("pod x/p", 1, 0), HeldBy("pod x/q", 1, 0),
+    assert list(use.classes[0].users) == [
+        GPUUser(chat, 1, 7), GPUUser(chat, 1, 9), GPUUser("pod x/p", 1, 0), GPUUser("pod x/q", 1, 0),
     ]  # fmt: skip
 
 
 def test_the_biggest_are_named_and_the_others_are_counted() -> None:
-    use = used(*(holder(f"p{number}", "a", number % 3 + 1) for number in range(NAMED_HOLDERS + 2)))
+    use = used(*(holder(f"p{number}", "a", number % 3 + 1) for number in range(MAX_NAMED_USERS + 2)))
     [large, _] = use.classes
-    assert [one.gpus for one in large.holders] == [3, 3, 2, 2, 1]
-    assert (large.more, large.held_by_more) == (2, 2)
+    assert [one.gpus for one in large.users] == [3, 3, 2, 2, 1]
+    assert (large.more, large.used_by_more) == (2, 2)
 
 
 def test_only_gpus_count_on_which_the_pod_may_land() -> None:
@@ -74,7 +74,7 @@ def test_slices_are_counted_by_the_resource_that_is_asked_for() -> None:
     holders = [holder("whole", "n", 1), GPUPod("x", "slice", "nvidia.com/mig-1g.10gb", 2, 0, "", "n")]
     [use] = gpu_use(wanted, [sliced], holders, complete=True).classes
     assert (use.product, use.count, use.free) == ("NVIDIA-H100-80GB-HBM3-MIG-1g.10gb", 7, 5)
-    assert list(use.holders) == [HeldBy("pod x/slice", 2, 0)]
+    assert list(use.users) == [GPUUser("pod x/slice", 2, 0)]
 
 
 def test_gpus_that_only_dra_tells_of_are_counted_and_marked() -> None:
@@ -90,7 +90,7 @@ def test_gpus_that_only_dra_tells_of_are_counted_and_marked() -> None:
 
 
 def full(*holders: GPUPod) -> tuple[GPUPod, ...]:
-    """The holders beside system pods that leave them nothing and yield to nobody."""
+    """The holders beside system pods that leave them nothing and yield to none."""
     left = {"a": 8, "b": 8, "c": 4}
     for one in holders:
         left[one.node] -= one.gpus

@@ -1,4 +1,4 @@
-"""The webhook's certificate: what the API server is told to trust is always what it is shown."""
+"""The webhook's certificate: the CA bundle of the API server always covers the certificate that is presented."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class Configuration:
 
     bundles: list[bytes] = field(default_factory=lambda: [b""])
     there: bool = True
-    taken: int = 0  # so many writes meet one of somebody else
+    taken: int = 0  # number of writes that meet one of another manager
     told: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def find(self, kind: Kind, namespace: str | None, name: str) -> Object | None:
@@ -113,7 +113,7 @@ class Configuration:
         assert uid == "u"
         if self.taken:
             self.taken -= 1
-            raise Conflict("somebody else wrote first")
+            raise Conflict("another manager wrote first")
         assert obj["metadata"]["resourceVersion"] == str(len(self.bundles))
         self.told.set()
         self.bundles.append(base64.b64decode(obj["webhooks"][0]["clientConfig"]["caBundle"]))

@@ -1,6 +1,6 @@
 """Capacity planning: whether a model fits a GPU, with the engine's own arithmetic, before a GPU is held.
 
-Pure: no I/O besides the package's own tables, no clock, no randomness.
+Pure: no I/O except reading the package's own tables, no clock, no randomness.
 
     shape = shape_from_config(config, tensors)
     answer = plan(shape, EngineSettings(tensor_parallel_size=2), gpu_by_product("NVIDIA-L40S"))

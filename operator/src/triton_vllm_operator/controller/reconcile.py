@@ -42,7 +42,7 @@ class Reconciler:
     """Brings LLMDeployments forward.
 
     Its only state is what can be read again: answers of pods, lists of nodes and pods, shapes of models; and how often
-    in a row an LLMDeployment has failed.
+    in a row one LLMDeployment has failed.
 
     Attributes:
         clock: RFC 3339 time.

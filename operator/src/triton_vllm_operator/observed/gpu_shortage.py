@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-NAMED_HOLDERS = 5
-"""Number of users of a class that a message names."""
+MAX_NAMED_USERS = 5
+"""Maximum number of users of a class that a message names."""
 _NAMED_CLASSES = 3
 # Priorities above it belong to the system: no PriorityClass that a user makes exceeds them.
 _HIGHEST_PRIORITY = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class HeldBy:
+class GPUUser:
     """A user of GPUs of a class.
 
     Attributes:
@@ -34,17 +34,17 @@ class ClassOfGPUs:
     Attributes:
         product: what the class is called; "" if it is not known.
         most_free: free ones on the node that has most of them.
-        holders: the biggest `NAMED_HOLDERS`, biggest first.
-        more, held_by_more: how many others there are, and how many GPUs they hold together.
+        users: the biggest `MAX_NAMED_USERS`, biggest first.
+        more, used_by_more: how many others there are, and how many GPUs they hold together.
     """
 
     product: str
     count: int
     free: int
     most_free: int
-    holders: Sequence[HeldBy]
+    users: Sequence[GPUUser]
     more: int = 0
-    held_by_more: int = 0
+    used_by_more: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +116,8 @@ def explain(use: GPUUse, needed: int, preempts_below: int | None) -> str:
 
 def _class(one: ClassOfGPUs, exact: bool) -> str:
     spread = f", at most {one.most_free} on one node" if one.most_free < one.free else ""
-    by = ", ".join(str(holder) for holder in one.holders)
-    rest = f", and {one.more} more hold {one.held_by_more}" if one.more else ""
+    by = ", ".join(str(user) for user in one.users)
+    rest = f", and {one.more} more hold {one.used_by_more}" if one.more else ""
     held = f"; held by {by}{rest}" if by else ""
     return f"Of {one.count} {one.product or 'of unknown memory'}, {_free(one.free, exact=exact)}{spread}{held}."
 
@@ -134,7 +134,7 @@ def _advice(use: GPUUse, needed: int, preempts_below: int | None) -> str:
             "One node has enough of them free: the scheduler has not tried it again yet, or something else that it "
             "names keeps the pod off that node."
         )
-    usual = "Scale one of the holders down, delete it, or add a GPU node"
+    usual = "Scale down or delete one of those users, or add a GPU node"
     if use.yields is None or use.yields >= _HIGHEST_PRIORITY:
         return f"{usual}."
     if preempts_below is not None and use.yields < preempts_below:

@@ -10,7 +10,7 @@ _MOUNT_REASONS = {"FailedMount", "FailedAttachVolume", "FailedMapVolume"}
 
 
 def waits_for_gpu(seen: Observation) -> bool:
-    """A pod finds no node with enough GPUs, so the nodes and the other holders are worth a look."""
+    """A pod finds no node with enough GPUs, so the nodes and the other users of their GPUs are read."""
     return any(lacks_gpus(seen, pod) for pod in seen.judged_pods)
 
 

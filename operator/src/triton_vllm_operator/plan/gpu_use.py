@@ -9,7 +9,7 @@ from typing import Any
 
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.capacity import ClassUsage, GPUPod, allocatable_gpus, is_dra_only, usage_by_class
-from triton_vllm_operator.observed.gpu_shortage import NAMED_HOLDERS, ClassOfGPUs, GPUUse, HeldBy
+from triton_vllm_operator.observed.gpu_shortage import MAX_NAMED_USERS, ClassOfGPUs, GPUUse, GPUUser
 from triton_vllm_operator.plan.gpu_selection import schedulable_nodes
 
 
@@ -42,16 +42,16 @@ def _class_of_gpus(use: ClassUsage) -> ClassOfGPUs:
     for one in use.pods:
         kind, name = ("LLMDeployment", one.deployment) if one.deployment else ("pod", one.pod)
         held[kind, one.namespace, name, one.priority] += one.gpus
-    biggest = nsmallest(NAMED_HOLDERS, held.items(), key=lambda item: (-item[1], item[0]))
-    named = [HeldBy(f"{kind} {space}/{name}", gpus, priority) for (kind, space, name, priority), gpus in biggest]
+    biggest = nsmallest(MAX_NAMED_USERS, held.items(), key=lambda item: (-item[1], item[0]))
+    named = [GPUUser(f"{kind} {space}/{name}", gpus, priority) for (kind, space, name, priority), gpus in biggest]
     return ClassOfGPUs(
         product=use.product,
         count=use.count,
         free=sum(use.free.values()),
         most_free=max(use.free.values()),
-        holders=named,
+        users=named,
         more=len(held) - len(named),
-        held_by_more=sum(held.values()) - sum(one.gpus for one in named),
+        used_by_more=sum(held.values()) - sum(one.gpus for one in named),
     )
 
 

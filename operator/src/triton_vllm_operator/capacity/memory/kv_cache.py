@@ -18,7 +18,7 @@ from triton_vllm_operator.catalog.engine_rules import EngineRules
 
 @dataclass(frozen=True, slots=True)
 class KVSettings:
-    """What the KV arithmetic depends on besides the model. Lengths in tokens."""
+    """Settings of the KV cache arithmetic that do not come from the model. Lengths in tokens."""
 
     rules: EngineRules
     tensor_parallel_size: int

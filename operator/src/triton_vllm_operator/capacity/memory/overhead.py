@@ -55,7 +55,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Overhead:
-    """What a GPU spends besides weights and KV cache."""
+    """GPU memory that is neither weights nor KV cache."""
 
     non_torch: Interval
     activation: Interval

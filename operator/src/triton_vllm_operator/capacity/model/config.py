@@ -86,7 +86,7 @@ class ModelConfig:
         if not names:
             raise ShapeError(
                 Reason.ARCHITECTURE_MISSING,
-                "config.json names no architecture: the engine cannot tell which model class to use",
+                "config.json names no architecture: the engine cannot choose a model class",
             )
         return names[0]
 

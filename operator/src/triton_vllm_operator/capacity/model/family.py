@@ -109,7 +109,7 @@ class Family:
         window_without_query: the sliding window in `config.json` does not count the token itself, the engine's does.
         state: the recurrent layers of the family.
         checkpoint: the tensors of a layer, for when the headers of the checkpoint are not known.
-        engine: what vLLM's model class keeps besides the checkpoint.
+        engine: what vLLM's model class keeps in addition to the checkpoint.
         generates_text: False for encoders, which vLLM serves for embedding or classification only.
     """
 

@@ -1,7 +1,7 @@
 """The registry of model families, one module per family.
 
 To add a family, write a module here with `FAMILIES`, and name it in `_MODULES`. It states the model types, how
-`config.json` is read, the caches of the layers, the tensors of the checkpoint, and what vLLM's class keeps besides:
+`config.json` is read, the caches of the layers, the tensors of the checkpoint, and what vLLM's class keeps beyond it:
 see `Family` for the fields and their defaults. Two model types of which one needs another value are two rows.
 """
 
@@ -74,7 +74,7 @@ def family_of(model_type: str) -> Family:
     """Return the rules by which a model type is planned.
 
     These are those of the family that lists it; else those with the longest prefix of it; else Llama's. The last two
-    are guesses: `find_family` tells which types are known.
+    are guesses: `find_family` returns None for an unknown type.
     """
     if (listed := find_family(model_type)) is not None:
         return listed
