@@ -63,12 +63,14 @@ CASES: list[tuple[str, Observation, str, bool, str]] = [
 # fmt: on
 
 
-@pytest.mark.parametrize(("name", "seen", "reason", "stalled", "told"), CASES, ids=[c[0] for c in CASES])
-def test_each_cause_has_its_reason_and_fix(name: str, seen: Observation, reason: str, stalled: bool, told: str) -> None:
+@pytest.mark.parametrize(("name", "seen", "reason", "stalled", "message"), CASES, ids=[c[0] for c in CASES])
+def test_each_cause_has_its_reason_and_fix(
+    name: str, seen: Observation, reason: str, stalled: bool, message: str
+) -> None:
     found = first_finding(seen)
     assert found is not None
     assert (found.reason, found.stalled) == (reason, stalled)
-    assert told in found.message
+    assert message in found.message
     conditions = {c.type: c for c in status.pod_conditions(seen, found)}
     assert conditions[ConditionType.READY].status == "False"
     assert conditions[ConditionType.STALLED].status == ("True" if stalled else "False")

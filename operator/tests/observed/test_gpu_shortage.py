@@ -23,7 +23,7 @@ def test_the_biggest_holder_is_named_first_with_its_priority_where_it_has_one() 
 
 
 @pytest.mark.parametrize(
-    ("free", "most_free", "told"),
+    ("free", "most_free", "message"),
     [
         (0, 0, "Of 16 NVIDIA-H100-80GB-HBM3, none is free; held"),
         (1, 1, "Of 16 NVIDIA-H100-80GB-HBM3, 1 is free; held"),
@@ -31,13 +31,13 @@ def test_the_biggest_holder_is_named_first_with_its_priority_where_it_has_one() 
         (3, 2, "Of 16 NVIDIA-H100-80GB-HBM3, 3 are free, at most 2 on one node; held"),
     ],
 )
-def test_how_many_are_free_is_told_and_how_many_together(free: int, most_free: int, told: str) -> None:
-    assert told in explain(replace(USE, classes=[replace(H100, free=free, most_free=most_free)]), 4, 0)
+def test_how_many_are_free_is_told_and_how_many_together(free: int, most_free: int, message: str) -> None:
+    assert message in explain(replace(USE, classes=[replace(H100, free=free, most_free=most_free)]), 4, 0)
 
 
 def test_who_is_not_named_is_counted() -> None:
-    told = explain(replace(USE, classes=[replace(H100, more=11, used_by_more=14)]), 2, 0)
-    assert "held by LLMDeployment team/big 8 (priority 100), pod b/t 5, and 11 more hold 14." in told
+    message = explain(replace(USE, classes=[replace(H100, more=11, used_by_more=14)]), 2, 0)
+    assert "held by LLMDeployment team/big 8 (priority 100), pod b/t 5, and 11 more hold 14." in message
 
 
 def test_gpus_that_nobody_is_known_to_hold_and_that_nothing_tells_the_class_of() -> None:
@@ -47,24 +47,24 @@ def test_gpus_that_nobody_is_known_to_hold_and_that_nothing_tells_the_class_of()
 
 def test_the_classes_are_bounded_and_the_rest_is_counted() -> None:
     classes = [replace(H100, product=f"GPU-{number}", free=1) for number in range(5)]
-    told = explain(replace(USE, classes=classes), 2, 0)
-    assert "GPU-2" in told
-    assert "GPU-3" not in told
-    assert "Of 32 of 2 more classes, 2 are free." in told
+    message = explain(replace(USE, classes=classes), 2, 0)
+    assert "GPU-2" in message
+    assert "GPU-3" not in message
+    assert "Of 32 of 2 more classes, 2 are free." in message
 
 
 # ------------------------------------------------------------------------------------------------ what would help
 
 
 def test_a_pod_that_outranks_enough_holders_waits_for_them_to_be_ended() -> None:
-    told = explain(replace(USE, yields=5), 2, 6)
-    assert told.endswith("Pods of a lower priority hold enough of them: the scheduler may end those for this pod.")
+    message = explain(replace(USE, yields=5), 2, 6)
+    assert message.endswith("Pods of a lower priority hold enough of them: the scheduler may end those for this pod.")
 
 
 @pytest.mark.parametrize("preempts_below", [5, 0, None])
 def test_a_priority_class_is_named_where_one_would_make_room(preempts_below: int | None) -> None:
-    told = explain(replace(USE, yields=5), 2, preempts_below)
-    assert told.endswith(
+    message = explain(replace(USE, yields=5), 2, preempts_below)
+    assert message.endswith(
         "or add a GPU node, or name a preempting PriorityClass of more than 5 in spec.scheduling.priorityClassName: "
         "its pods take the place of others."
     )
@@ -75,26 +75,30 @@ def test_no_priority_class_is_above_those_of_the_system() -> None:
 
 
 def test_enough_on_one_node_is_not_blamed_on_the_holders() -> None:
-    told = explain(replace(USE, classes=[replace(H100, most_free=2)], yields=0), 2, 0)
-    assert told.endswith("or something else that it names keeps the pod off that node.")
-    assert "Scale" not in told
+    message = explain(replace(USE, classes=[replace(H100, most_free=2)], yields=0), 2, 0)
+    assert message.endswith("or something else that it names keeps the pod off that node.")
+    assert "Scale" not in message
 
 
 def test_what_the_operator_does_not_see_is_said_and_promises_nothing() -> None:
-    told = explain(replace(USE, classes=[replace(H100, most_free=2)], complete=False), 2, 0)
-    assert "at most 3 are free" in told
-    assert "Only pods that the operator may list are counted: pods of other namespaces may hold some of them." in told
-    assert told.endswith("or add a GPU node.")
+    message = explain(replace(USE, classes=[replace(H100, most_free=2)], complete=False), 2, 0)
+    assert "at most 3 are free" in message
+    assert (
+        "Only pods that the operator may list are counted: pods of other namespaces may hold some of them." in message
+    )
+    assert message.endswith("or add a GPU node.")
     none = explain(replace(USE, classes=[replace(H100, free=0, most_free=0)], complete=False), 2, 0)
     assert "none is free" in none
 
 
 def test_gpus_that_only_dra_tells_of_need_a_device_class_and_may_be_claimed() -> None:
-    told = explain(replace(USE, classes=[replace(H100, most_free=2)], by_dra=8), 2, 0)
-    assert "at most 3 are free" in told
-    assert "8 of them are reported by DRA only: pods get them where a DeviceClass has the extendedResourceName" in told
-    assert "nvidia.com/gpu, and who holds them by a ResourceClaim is not counted." in told
-    assert told.endswith("or add a GPU node.")
+    message = explain(replace(USE, classes=[replace(H100, most_free=2)], by_dra=8), 2, 0)
+    assert "at most 3 are free" in message
+    assert (
+        "8 of them are reported by DRA only: pods get them where a DeviceClass has the extendedResourceName" in message
+    )
+    assert "nvidia.com/gpu, and who holds them by a ResourceClaim is not counted." in message
+    assert message.endswith("or add a GPU node.")
 
 
 # ------------------------------------------------------------------------------------- where nobody is to be blamed
@@ -107,5 +111,5 @@ def test_a_pod_that_no_node_can_ever_hold_is_told_so() -> None:
 
 def test_gpus_that_are_nowhere_and_gpus_that_the_spec_excludes_are_told_apart() -> None:
     assert "No node offers nvidia.com/gpu." in explain(replace(USE, offered=0, largest_node=0, classes=[]), 1, 0)
-    told = explain(replace(USE, largest_node=0, classes=[]), 1, 0)
-    assert told.startswith("No node that offers nvidia.com/gpu has the labels of spec.scheduling.nodeSelector")
+    message = explain(replace(USE, largest_node=0, classes=[]), 1, 0)
+    assert message.startswith("No node that offers nvidia.com/gpu has the labels of spec.scheduling.nodeSelector")

@@ -82,7 +82,7 @@ class ModelConfig:
     @property
     def architecture(self) -> str:
         """The first of `architectures`; the engine looks models up by it."""
-        names = self.top.texts("architectures") or self.text.texts("architectures")
+        names = self.top.strings("architectures") or self.text.strings("architectures")
         if not names:
             raise ShapeError(
                 Reason.ARCHITECTURE_MISSING,

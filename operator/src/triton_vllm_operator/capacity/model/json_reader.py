@@ -153,7 +153,7 @@ class Reader:
             raise self._wrong(key, "an object", value)
         return Reader(value, f"{self._what}: {key}")
 
-    def texts(self, key: str) -> tuple[str, ...]:
+    def strings(self, key: str) -> tuple[str, ...]:
         """A list of strings; empty when absent."""
         values = self._items(key)
         if not all(isinstance(value, str) for value in values):

@@ -19,7 +19,7 @@ def listed_layer_types(config: ModelConfig) -> Sequence[str] | None:
     key = config.text.first("layer_types", "layers_block_type")
     if not key:
         return None
-    types = config.text.texts(key)
+    types = config.text.strings(key)
     if len(types) < config.layer_count:
         raise ShapeError(
             Reason.CONFIG_FIELD_OUT_OF_RANGE,
