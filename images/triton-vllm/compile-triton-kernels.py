@@ -1,6 +1,6 @@
 """Compiles, when the image is built, the Triton kernels that each start of the engine and its first requests use.
 
-``triton-kernels.jsonl`` has a line per kernel and specialization as Triton's hook reported them on a GPU (``make
+`triton-kernels.jsonl` has a line per kernel and specialization as Triton's hook reported them on a GPU (``make
 record-triton-kernels`` writes it): they are those of vLLM's model runner and sampler, and do not depend on the model
 but for the divisibility of its sizes. Compiling them takes a start some 10 seconds, and its first request with top-p 8.
 Here they are compiled for the architectures of the image, without a GPU, into share/vllm/triton, from where
@@ -24,7 +24,7 @@ RECORDED = Path(__file__).with_name("triton-kernels.jsonl")
 
 
 def compute_capability(architecture: str) -> int:
-    """90 for ``9.0a``."""
+    """90 for `9.0a`."""
     major, minor = architecture.rstrip("af").split(".")
     return int(major) * 10 + int(minor)
 

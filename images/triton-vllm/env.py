@@ -1,13 +1,13 @@
 """The engine's environment on this host, from the same pinned requirements as the image.
 
-``python images/triton-vllm/env.py`` prints the path of a Python interpreter that imports vllm, torch and numpy as the
-CPU image has them, with Triton's server beside it (``tritonserver_folder``). It is built on first use, in the cache
-folder, under a name that is the hash of the requirements, and used from then on. ``env.py cuda`` does so for the image
-for GPUs; ``cuda_variables`` says how its programs are run. ``env.py lock`` writes the pinned files again from the
-``.in`` files.
+`python images/triton-vllm/env.py` prints the path of a Python interpreter that imports vllm, torch and numpy as the
+CPU image has them, with Triton's server beside it (`tritonserver_folder`). It is built on first use, in the cache
+folder, under a name that is the hash of the requirements, and used from then on. `env.py cuda` does so for the image
+for GPUs; `cuda_variables` says how its programs are run. `env.py lock` writes the pinned files again from the
+`.in` files.
 
-Where the engine is there already (in the image, say), ``TRITON_VLLM_ENGINE`` names its virtual environment and
-``TRITON_VLLM_SERVER`` the folder of Triton's server: they are used as they are, for every variant.
+Where the engine is there already (in the image, say), `TRITON_VLLM_ENGINE` names its virtual environment and
+`TRITON_VLLM_SERVER` the folder of Triton's server: they are used as they are, for every variant.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def ensure(variant: str = "cpu") -> Path:
 
 
 def interpreter(variant: str = "cpu") -> Path:
-    """The interpreter of the environment, built or not; that of ``TRITON_VLLM_ENGINE`` where it is set."""
+    """The interpreter of the environment, built or not; that of `TRITON_VLLM_ENGINE` where it is set."""
     given = os.environ.get(ENGINE_VARIABLE)
     return (Path(given) if given else environment_folder(variant)) / "bin" / "python"
 
@@ -167,7 +167,7 @@ def _make_bytecode(folder: Path, variables: dict[str, str]) -> None:
 
 
 def cuda_variables() -> dict[str, str]:
-    """The environment of the image for GPUs, for programs of the environment ``cuda``."""
+    """The environment of the image for GPUs, for programs of the environment `cuda`."""
     folder = environment_folder("cuda")
     left_out = ("PYTHONPYCACHEPREFIX", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV")
     inherited = {name: value for name, value in os.environ.items() if name not in left_out}
@@ -191,7 +191,7 @@ def _lay_out_server(folder: Path) -> None:
 
 
 def tritonserver_folder(variant: str = "cpu") -> Path:
-    """The folder that the image calls /opt/tritonserver; ``TRITON_VLLM_SERVER`` where it is set."""
+    """The folder that the image calls /opt/tritonserver; `TRITON_VLLM_SERVER` where it is set."""
     given = os.environ.get(SERVER_VARIABLE)
     return Path(given) if given else environment_folder(variant) / "tritonserver"
 
@@ -209,7 +209,7 @@ def library_path(variant: str = "cpu") -> str:
 
 
 def lock(variant: str, *, upgrade: bool = False) -> None:
-    """Resolve ``<variant>.in`` and write one pinned file per layer; ``upgrade``: with the newest versions that fit.
+    """Resolve `<variant>.in` and write one pinned file per layer; `upgrade`: with the newest versions that fit.
 
     Without it, what is pinned stays where it still fits, so that a change of one requirement changes no others.
     """
@@ -247,7 +247,7 @@ def _run(command: list[str], variables: dict[str, str] | None = None) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """``env.py [lock [--upgrade]] [VARIANT]``."""
+    """`env.py [lock [--upgrade]] [VARIANT]`."""
     variants = [a for a in arguments if a in VARIANTS] or None
     if "lock" in arguments:
         for variant in variants or VARIANTS:

@@ -23,7 +23,7 @@ def driver_stub() -> Path:
 
 
 def pretend(capability: tuple[int, int] = HOPPER) -> None:
-    """Have this process see a GPU of ``capability``. Call it before vLLM is imported."""
+    """Have this process see a GPU of `capability`. Call it before vLLM is imported."""
     # Libraries that are loaded later find it by its name, libcuda.so.1.
     ctypes.CDLL(str(driver_stub()), mode=ctypes.RTLD_GLOBAL)
     _torch(capability)

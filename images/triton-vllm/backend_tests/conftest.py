@@ -14,7 +14,7 @@ PROFILES = {"profiles": {"short": {"max_tokens": 3, "temperature": 0.0}, "long":
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A real tritonserver with a real engine: a tiny Llama named ``llm``, an adapter ``poet``, two profiles, OpenAI."""
+    """A real tritonserver with a real engine: a tiny Llama named `llm`, an adapter `poet`, two profiles, OpenAI."""
     folder = tmp_path_factory.mktemp("server")
     engine = {**TINY_ENGINE, "model": str(tiny_model()), "enable_lora": True, "max_lora_rank": 8}
     # A random model would never end its blanks.

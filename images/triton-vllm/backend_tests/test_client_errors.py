@@ -20,7 +20,7 @@ def run_the_engine(error: Exception) -> None:
 
 
 def generate(where: Callable[[Exception], None], cause: Exception) -> Exception:
-    """What the engine's ``generate`` makes of an exception."""
+    """What the engine's `generate` makes of an exception."""
     try:
         try:
             where(cause)

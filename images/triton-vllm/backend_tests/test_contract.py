@@ -30,7 +30,7 @@ def greedy(server: Server, tokens: int = 8, **body: Any) -> str:
 
 
 def only_choice(text: str, **more: Any) -> str:
-    """Sampling parameters with which the engine can say nothing but ``text``."""
+    """Sampling parameters with which the engine can say nothing but `text`."""
     return json.dumps({"structured_outputs": {"choice": [text]}, "max_tokens": 100, **more})
 
 

@@ -36,7 +36,7 @@ class CudaImage:
     variables: dict[str, str]
 
     def check(self, *parts: str, **changed: str) -> Checked:
-        """The end of ``python -m imagecheck PARTS`` with these variables changed."""
+        """The end of `python -m imagecheck PARTS` with these variables changed."""
         command = [str(self.python), "-m", "imagecheck", *parts]
         environment = {**self.variables, **changed}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

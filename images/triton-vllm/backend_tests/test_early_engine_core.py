@@ -43,7 +43,7 @@ class Client:
 
 @pytest.fixture
 def clients(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A stand-in for vLLM's EngineCoreClient, whose client is ready when ``ready`` is set, or fails with ``error``."""
+    """A stand-in for vLLM's EngineCoreClient, whose client is ready when `ready` is set, or fails with `error`."""
 
     class EngineCoreClient:
         ready = threading.Event()

@@ -214,7 +214,7 @@ def test_without_a_fork_server_the_launcher_goes_on_and_says_so(
 
 @pytest.fixture
 def stand_ins(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Stand-ins for the modules of vLLM that have ``get_mp_context``, and Python's fork server as it was."""
+    """Stand-ins for the modules of vLLM that have `get_mp_context`, and Python's fork server as it was."""
     server: Any = multiprocessing.forkserver._forkserver
     for name in ("_forkserver_address", "_forkserver_alive_fd"):
         monkeypatch.setattr(server, name, getattr(server, name))

@@ -373,7 +373,7 @@ TOKENS = 5
 
 
 class Doors(BaseHTTPRequestHandler):
-    """All ports of a server in one; ``how`` its answers are."""
+    """All ports of a server in one; `how` its answers are."""
 
     protocol_version = "HTTP/1.1"
     how = WHOLE

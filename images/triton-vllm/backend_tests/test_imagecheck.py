@@ -24,7 +24,7 @@ IMAGE = Path(__file__).resolve().parents[1]
 
 
 def _distribution(packages: Path, name: str, content: dict[str, str], **recorded: str) -> None:
-    """A distribution with these files; ``recorded``: what its RECORD says they hold instead."""
+    """A distribution with these files; `recorded`: what its RECORD says they hold instead."""
     lines = []
     for path, text in content.items():
         (packages / path).parent.mkdir(parents=True, exist_ok=True)

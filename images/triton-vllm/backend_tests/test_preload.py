@@ -134,7 +134,7 @@ int cuInit(unsigned flags) { return getpid() == FORBIDDEN ? 999 : RESULT; }
 
 @pytest.fixture
 def driver(tmp_path: Path) -> Any:
-    """Build a library whose ``cuInit`` returns a number, and fails in this process."""
+    """Build a library whose `cuInit` returns a number, and fails in this process."""
 
     def build(result: int) -> str:
         source, library = tmp_path / "cuda.c", tmp_path / "libcuda.so.1"

@@ -1,4 +1,4 @@
-"""The input ``image`` with a model that looks at images."""
+"""The input `image` with a model that looks at images."""
 
 from __future__ import annotations
 

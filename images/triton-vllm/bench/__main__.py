@@ -1,4 +1,4 @@
-"""Measure and judge: ``python -m bench [--quick]``. The last line is the verdict; exit 1 when a promise is not kept.
+"""Measure and judge: `python -m bench [--quick]`. The last line is the verdict; exit 1 when a promise is not kept.
 
 All servers run at once. A round measures all targets of one kind (full answers, streams), each round in another order,
 and plain `vllm serve` before and after them, so that what the machine does meanwhile hits all of them; what counts are
@@ -44,7 +44,7 @@ WARM_TOKENS = 16
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Plan:
-    """How much is measured. ``more``: maximum number of rounds that follow while a promise is undecided."""
+    """How much is measured. `more`: maximum number of rounds that follow while a promise is undecided."""
 
     clients: tuple[int, ...]
     rounds: int
@@ -299,7 +299,7 @@ def tell(
     block: str | None,
     promises: Sequence[figures.Comparison],
 ) -> int:
-    """Table, plot, every promise, and the verdict. ``block``: of the document, where they are written too."""
+    """Table, plot, every promise, and the verdict. `block`: of the document, where they are written too."""
     share = sum(copier) / len(copier) if copier else None
     verdicts = figures.judge(measured, share, promises)
     say(f"\n{host}\n\n{figures.table(measured, promises)}\n{figures.plot(measured)}\n")

@@ -18,7 +18,7 @@ NOISE = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One measurement of a target. Those of one ``round`` were taken close together; a base has two of each."""
+    """One measurement of a target. Those of one `round` were taken close together; a base has two of each."""
 
     model: str
     clients: int
@@ -31,7 +31,7 @@ class Measured:
 class Comparison:
     """A figure of one target over that of another, and what is promised of it.
 
-    ``able``: a target that shows what the engine could give. Where even that is not ahead of the base by the bound, the
+    `able`: a target that shows what the engine could give. Where even that is not ahead of the base by the bound, the
     engine is the limit, no front end could be ahead by as much, and nothing is promised.
     """
 

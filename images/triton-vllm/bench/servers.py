@@ -88,7 +88,7 @@ def fleet(
 ) -> Iterator[Fleet]:
     """`vllm serve`, ours and, unless it is not wanted, the stand-in for the stock design, with equal engine arguments.
 
-    ``variables``: further ones of their environments.
+    `variables`: further ones of their environments.
     """
     # Starts need a core or two each, and tritonserver gives up a load that gets none.
     at_once = max(1, (os.cpu_count() or 1) // CORES_A_START)
@@ -135,7 +135,7 @@ def vllm_serve(
 ) -> Iterator[tuple[int, int]]:
     """Plain `vllm serve`: its port and its process group. Its threads are those that our backend gives its engine.
 
-    ``variables``: further ones of its environment. Its log is ``server.log`` of the folder.
+    `variables`: further ones of its environment. Its log is `server.log` of the folder.
     """
     folder.mkdir(parents=True)
     all_variables = {**environment(folder, variant), **variables}

@@ -1,6 +1,6 @@
-"""``python -m fuzz --minutes N --seed S``: exit 1 when something was found.
+"""`python -m fuzz --minutes N --seed S`: exit 1 when something was found.
 
-Findings are written to a folder, one file each; a finding that is fixed moves to ``fuzz/cases``, which every run sends
+Findings are written to a folder, one file each; a finding that is fixed moves to `fuzz/cases`, which every run sends
 first.
 """
 

@@ -67,7 +67,7 @@ STRUCTURES: tuple[dict[str, Any], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One request. ``wire`` is its bytes, one character each (latin-1)."""
+    """One request. `wire` is its bytes, one character each (latin-1)."""
 
     name: str
     door: str  # http, openai or grpc
@@ -91,7 +91,7 @@ def mark(seed: int, number: int) -> str:
 
 
 def make(seed: int, number: int, names: Sequence[str]) -> Case:
-    """Case ``number`` of a seed. ``names``: sampling parameters that the server knows."""
+    """Case `number` of a seed. `names`: sampling parameters that the server knows."""
     chance = random.Random(f"{seed}:{number}")
     maker = Maker(chance, mark(seed, number), names)
     many: list[Callable[[], Case]] = [maker.triton] * 5 + [maker.openai] * 3 + [maker.grpc] * 3
@@ -299,7 +299,7 @@ class Maker:
         return (self._broken(data) if self._rarely(0.15) else data).decode("latin-1")
 
     def _post(self, path: str, body: str, more: str = "") -> tuple[str, bool]:
-        """The wire, and whether its framing is right. ``more``: further lines of the head."""
+        """The wire, and whether its framing is right. `more`: further lines of the head."""
         head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{more}"
         if self._rarely(0.1):
             size = self._chance.choice((1, 7, 4096))

@@ -20,7 +20,7 @@ STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """An HTTP status or the name of a gRPC code; "" when the server closed the connection, ``hang`` when it did not."""
+    """An HTTP status or the name of a gRPC code; "" when the server closed the connection, `hang` when it did not."""
 
     code: str
     text: str

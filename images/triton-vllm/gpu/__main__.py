@@ -1,6 +1,6 @@
-"""Prove the serving image's promises on this host's GPUs: ``make test-gpu``. The last line is the verdict.
+"""Prove the serving image's promises on this host's GPUs: `make test-gpu`. The last line is the verdict.
 
-Without a GPU, ``--variant cpu`` runs what also makes sense there with a tiny model: that proves this program.
+Without a GPU, `--variant cpu` runs what also makes sense there with a tiny model: that proves this program.
 """
 
 from __future__ import annotations

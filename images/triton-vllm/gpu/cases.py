@@ -17,9 +17,9 @@ from gpu.startup import ONE, TWO, startup, startup_two
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """``share`` of the memory of each of its ``gpus``; ``alone``: nothing else may run meanwhile.
+    """`share` of the memory of each of its `gpus`; `alone`: nothing else may run meanwhile.
 
-    ``usual``: seconds on an H200; it is not begun with less left. ``limit``: after so many it has failed. ``on_cpu``:
+    `usual`: seconds on an H200; it is not begun with less left. `limit`: after so many it has failed. `on_cpu`:
     whether it says anything there.
     """
 

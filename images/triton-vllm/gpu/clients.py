@@ -20,7 +20,7 @@ RUNNING_SECONDS = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a request ended, and when (``time.monotonic``)."""
+    """How a request ended, and when (`time.monotonic`)."""
 
     kind: str
     how: str
@@ -29,7 +29,7 @@ class Ended:
 
 
 class Clients:
-    """So many requests at once, of each kind in turn, each for exactly ``tokens`` tokens."""
+    """So many requests at once, of each kind in turn, each for exactly `tokens` tokens."""
 
     def __init__(self, server: Server, count: int, tokens: int) -> None:
         self._server, self._tokens = server, tokens
@@ -127,7 +127,7 @@ def _events(body: Any) -> list[dict[str, Any]]:
 class Readiness:
     """Asks as the kubelet does for the pod's readiness probe: every two seconds, with two seconds for the answer.
 
-    ``lost``: when the second look in a row had failed, which takes the pod out of its Service.
+    `lost`: when the second look in a row had failed, which takes the pod out of its Service.
     """
 
     PERIOD, TIMEOUT, FAILURES = 2.0, 2.0, 2

@@ -31,7 +31,7 @@ BURST = 32
 def exercise(started: Started, record: Record, *, chat: bool = True) -> None:
     """Send all of them, then look whether the engine is still alive. Seconds of each are noted: a stall is a compiler.
 
-    ``chat``: whether the model's chat needs nothing that has to be downloaded.
+    `chat`: whether the model's chat needs nothing that has to be downloaded.
     """
     server, seconds = started.server, record.facts.setdefault("requestSeconds", {})
 

@@ -39,7 +39,7 @@ EXTENSION = "worker_hindrances.HinderedWorker"
 class Fault:
     """What happens, and what the server must make of it.
 
-    ``cause``: words that the termination message must have. ``code``: the exit code, None: any but 0.
+    `cause`: words that the termination message must have. `code`: the exit code, None: any but 0.
     """
 
     happen: Callable[[Server, Path], None]
@@ -57,7 +57,7 @@ def send(number: signal.Signals, role: str) -> Callable[[Server, Path], None]:
 
 
 def hinder(what: str, rank: int = 0) -> Callable[[Server, Path], None]:
-    """Something in a worker of the engine (``testing.worker_hindrances``)."""
+    """Something in a worker of the engine (`testing.worker_hindrances`)."""
 
     def happen(_server: Server, file: Path) -> None:
         scratch = file.with_suffix(".new")

@@ -60,7 +60,7 @@ def devices() -> list[Device]:
 
 
 def parse_devices(text: str) -> list[Device]:
-    """From the lines of ``nvidia-smi --query-gpu``."""
+    """From the lines of `nvidia-smi --query-gpu`."""
     return [
         Device(index, uuid, name, driver, _number(total) or 0, _number(used) or 0)
         for index, uuid, name, driver, total, used in _cells(text)
@@ -76,7 +76,7 @@ def compute_apps() -> list[App]:
 
 
 def parse_apps(text: str) -> list[App]:
-    """From the lines of ``nvidia-smi --query-compute-apps``."""
+    """From the lines of `nvidia-smi --query-compute-apps`."""
     return [App(int(pid), uuid, _number(used)) for pid, uuid, used in _cells(text)]
 
 
@@ -89,7 +89,7 @@ def _cells(text: str) -> Iterator[list[str]]:
 
 
 def versions(variant: str) -> dict[str, str]:
-    """Versions of Python and of ``PACKAGES`` in the engine's environment."""
+    """Versions of Python and of `PACKAGES` in the engine's environment."""
     command: list[str | Path] = [engine_env.ensure(variant), "-c", _VERSIONS, *PACKAGES]
     told = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
     found: dict[str, str] = json.loads(told)

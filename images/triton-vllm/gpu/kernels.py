@@ -1,6 +1,6 @@
-"""Writes ``triton-kernels.jsonl`` again: the Triton kernels that a start and each kind of request use on this GPU.
+"""Writes `triton-kernels.jsonl` again: the Triton kernels that a start and each kind of request use on this GPU.
 
-``python -m gpu.kernels`` (``make record-triton-kernels``), after a change of vLLM's version.
+`python -m gpu.kernels` (`make record-triton-kernels`), after a change of vLLM's version.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ OPTIONS = ("num_warps", "num_ctas", "num_stages")
 
 
 def row(recorded: dict[str, Any]) -> dict[str, Any]:
-    """What ``compile-triton-kernels.py`` needs of what Triton's hook reports."""
+    """What `compile-triton-kernels.py` needs of what Triton's hook reports."""
     found = json.loads(recorded["specialization"])
     return {
         "module": recorded["module"],

@@ -1,4 +1,4 @@
-"""One case in a process of its own: ``python -m gpu.one JSON``, which writes ``row.json`` into the case's folder."""
+"""One case in a process of its own: `python -m gpu.one JSON`, which writes `row.json` into the case's folder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def told(place: Place, case: str) -> str:
 
 
 def heard(text: str) -> tuple[Place, str]:
-    """What ``told`` said."""
+    """What `told` said."""
     said = json.loads(text)
     values: dict[str, Any] = said["place"]
     paths = {name: Path(values[name]) for name in ("folder", "caches", "rows")}

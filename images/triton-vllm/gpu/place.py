@@ -19,10 +19,10 @@ MODEL = "llm"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """``devices``: indices of the GPUs that the case has, ``exclusive`` when no other case uses them meanwhile.
+    """`devices`: indices of the GPUs that the case has, `exclusive` when no other case uses them meanwhile.
 
-    ``caches``: where compiled kernels stay from one case to the next. ``rows``: what was found before. ``clients`` and
-    ``rounds``: how much the speed is measured, if not as usual.
+    `caches`: where compiled kernels stay from one case to the next. `rows`: what was found before. `clients` and
+    `rounds`: how much the speed is measured, if not as usual.
     """
 
     folder: Path
@@ -70,7 +70,7 @@ class Place:
 
 
 def without_multicast(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Engine arguments that keep several GPUs from NVLink multicast where ``NO_MULTICAST`` is set.
+    """Engine arguments that keep several GPUs from NVLink multicast where `NO_MULTICAST` is set.
 
     Those variables switch FlashInfer's all-reduce off, and not its fusion with the norm after it, which makes a
     multicast object too.

@@ -12,9 +12,9 @@ PASSED, FAILED, NOT_RUN, NOT_HERE = "passed", "FAILED", "not run", "not here"
 
 @dataclass(slots=True)
 class Record:
-    """``facts`` go into the row as they are; ``headline`` are the few that the line of the case shows.
+    """`facts` go into the row as they are; `headline` are the few that the line of the case shows.
 
-    ``open_questions``: what could not be measured on this host, so that it does not count as met.
+    `open_questions`: what could not be measured on this host, so that it does not count as met.
     """
 
     facts: dict[str, Any] = field(default_factory=dict)
@@ -23,13 +23,13 @@ class Record:
     open_questions: list[str] = field(default_factory=list)
 
     def expect(self, holds: bool, problem: str) -> bool:
-        """Note ``problem`` unless it holds; returns whether it does. The case goes on."""
+        """Note `problem` unless it holds; returns whether it does. The case goes on."""
         if not holds:
             self.problems.append(problem)
         return holds
 
     def attempt(self, what: str, act: Callable[[], Any]) -> Any:
-        """The result of ``act``; what it raises is a problem, and the case goes on with None."""
+        """The result of `act`; what it raises is a problem, and the case goes on with None."""
         try:
             return act()
         except Exception as error:  # noqa: BLE001 - whatever it is, it is what the case has found

@@ -119,7 +119,7 @@ def used_memory(place: Place) -> dict[str, int]:
 def nothing_left(place: Place, before: Before, pids: Mapping[int, str], record: Record) -> None:
     """Expect that no process, GPU memory or segment of a server is left, within a moment.
 
-    ``pids``: the processes that the server had. Those below this process are looked at too: it adopts orphans.
+    `pids`: the processes that the server had. Those below this process are looked at too: it adopts orphans.
     """
     left = _settled(lambda: [*_alive(pids), *_adopted(pids)])
     record.expect(not left, f"processes are left: {', '.join(left)}")

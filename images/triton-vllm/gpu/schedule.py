@@ -41,7 +41,7 @@ class Running:
 
 @dataclass(slots=True)
 class Room:
-    """What is free of each GPU; ``at_once`` cases may run."""
+    """What is free of each GPU; `at_once` cases may run."""
 
     devices: Sequence[str]
     at_once: int
@@ -61,9 +61,9 @@ class Room:
 
 @dataclass(slots=True)
 class Schedule:
-    """``common``: what all places have in common; a folder for each case is made in its folder.
+    """`common`: what all places have in common; a folder for each case is made in its folder.
 
-    ``shared``: whether several small cases may use one GPU at once.
+    `shared`: whether several small cases may use one GPU at once.
     """
 
     common: Place
@@ -170,7 +170,7 @@ def children() -> set[int]:
 
 
 def end_orphans(others: set[int]) -> None:
-    """Kill what cases have left: it has become a child of this process, beside ``others``."""
+    """Kill what cases have left: it has become a child of this process, beside `others`."""
     while orphans := children() - others:
         for pid in orphans:
             with contextlib.suppress(ProcessLookupError):

@@ -1,7 +1,7 @@
 """Model folders with a published configuration, a tokenizer of its vocabulary and no weights.
 
-``python -m gpu.shapes FOLDER NAME`` makes one in the engine's environment; the engine makes up the weights
-(``load_format`` ``dummy``). The configurations are those of the planner's starts on GPUs (operator/tests/gpu).
+`python -m gpu.shapes FOLDER NAME` makes one in the engine's environment; the engine makes up the weights
+(`load_format` `dummy`). The configurations are those of the planner's starts on GPUs (operator/tests/gpu).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PATHS = os.pathsep.join(map(str, (HERE, HERE.parents[1], HERE.parents[1] / "oper
 
 
 def shape(name: str) -> dict[str, Any]:
-    """The configuration of that name; ``NAME, 8 layers`` is that of NAME with fewer layers. Raises KeyError."""
+    """The configuration of that name; `NAME, 8 layers` is that of NAME with fewer layers. Raises KeyError."""
     found = _CUT.fullmatch(name)
     if name in MODELS or found is None:
         return dict(MODELS[name])
@@ -92,7 +92,7 @@ def make_tokenizer(folder: Path, size: int) -> None:
 
 
 def words(alphabet: list[str], size: int) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """A vocabulary of ``size`` entries and the merges that make it: bytes, then words of two letters, of three, ..."""
+    """A vocabulary of `size` entries and the merges that make it: bytes, then words of two letters, of three, ..."""
     vocabulary = {byte: number for number, byte in enumerate(alphabet)}
     letters = [byte for byte in alphabet if byte.isascii() and byte.isalpha()] + [_BLANK]
     merges: list[tuple[str, str]] = []

@@ -57,7 +57,7 @@ def _figure(name: str, one: figures.Measured) -> float:
 
 
 def medians(measured: list[figures.Measured]) -> dict[str, dict[str, float]]:
-    """``TARGET, N clients`` -> the medians of its figures."""
+    """`TARGET, N clients` -> the medians of its figures."""
     found: dict[str, dict[str, float]] = {}
     for name in FIGURES:
         own = figures.medians(measured, partial(_figure, name))

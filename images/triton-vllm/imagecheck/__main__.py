@@ -1,4 +1,4 @@
-"""``python -m imagecheck [--device cpu] [PART...]``: exit 1 when a part found something.
+"""`python -m imagecheck [--device cpu] [PART...]`: exit 1 when a part found something.
 
 Runs anywhere where the image's environment is: PATH has its Python, CUDA_HOME names the toolkit.
 """

@@ -1,7 +1,7 @@
 """Which kernels vLLM chooses by default for usual models, asked of vLLM itself, without a GPU.
 
 None may be one that FlashInfer compiles or downloads at a start: `backend.patches.flashinfer_selection` sees to that.
-``python -m imagecheck.choices CAPABILITY`` prints them, a line each.
+`python -m imagecheck.choices CAPABILITY` prints them, a line each.
 """
 
 from __future__ import annotations

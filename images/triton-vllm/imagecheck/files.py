@@ -47,7 +47,7 @@ def collisions(packages: Path) -> Iterator[str]:
 
 
 def changed(packages: Path, *, complete: bool) -> Iterator[str]:
-    """Files that are not as long as the distribution's; with ``complete``, also those that are missing.
+    """Files that are not as long as the distribution's; with `complete`, also those that are missing.
 
     A distribution that is gone may have left its file over another's, or have taken another's with it.
     """

@@ -88,7 +88,7 @@ class Imports(ast.NodeVisitor):
             self.visit(child)
 
     def visit_With(self, node: ast.With) -> None:
-        """``with suppress(ImportError)`` is such a handler."""
+        """`with suppress(ImportError)` is such a handler."""
         optional = any("suppress" in ast.dump(item.context_expr) for item in node.items)
         self._guarded += optional
         self.generic_visit(node)
@@ -100,12 +100,12 @@ class Imports(ast.NodeVisitor):
             self.visit(child)
 
     def visit_Import(self, node: ast.Import) -> None:
-        """``import a.b``"""
+        """`import a.b`"""
         if not self._guarded:
             self.found.update((alias.name, None) for alias in node.names)
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
-        """``from a import b``"""
+        """`from a import b`"""
         if self._guarded:
             return
         base = node.module or ""
@@ -121,7 +121,7 @@ def _catches_imports(handler: ast.ExceptHandler) -> bool:
 
 
 def modules(package: str) -> dict[str, Path]:
-    """Files of the modules of ``package`` that are for a server on NVIDIA's GPUs."""
+    """Files of the modules of `package` that are for a server on NVIDIA's GPUs."""
     spec = importlib.util.find_spec(package)
     assert spec is not None
     assert spec.submodule_search_locations is not None
@@ -151,7 +151,7 @@ class Importer:
         return self._known[name]
 
     def lacks(self, module: str, name: str | None) -> str | None:
-        """Why ``from module import name`` fails, None when it does not."""
+        """Why `from module import name` fails, None when it does not."""
         found = self.get(module)
         if isinstance(found, BaseException):
             return None if missing(found) in WITHOUT else f"{type(found).__name__}: {found}"
@@ -173,7 +173,7 @@ def missing(error: BaseException | None) -> str:
 
 
 def problems(package: str = "vllm") -> Iterator[str]:
-    """What of ``package`` cannot be imported and is not listed, and what is listed and can be."""
+    """What of `package` cannot be imported and is not listed, and what is listed and can be."""
     files = {name: file for name, file in modules(package).items() if not COMPILING.search(name)}
     importer = Importer()
     wanted: dict[tuple[str, str | None], str] = {(name, None): "" for name in files}

@@ -27,7 +27,7 @@ def installed(distributions: Iterable[importlib.metadata.Distribution]) -> dict[
 
 
 def contradictions(wanted: Mapping[str, Iterable[str]], versions: Mapping[str, str]) -> Iterator[str]:
-    """Requirements of installed distributions that other installed ones do not meet; ``wanted``: per distribution.
+    """Requirements of installed distributions that other installed ones do not meet; `wanted`: per distribution.
 
     What is not installed is left to `overrides.txt`, which says why.
     """
@@ -62,7 +62,7 @@ def _applies(requirement: Requirement, distribution: str) -> bool:
 
 
 def release(nvcc_says: str) -> str:
-    """13.0 of what ``nvcc --version`` says."""
+    """13.0 of what `nvcc --version` says."""
     found = re.search(r"release (\d+\.\d+),", nvcc_says)
     return found[1] if found else ""
 
@@ -74,7 +74,7 @@ def header_version(header: str) -> str:
 
 
 def toolkit(home: Path, built_for: str, versions: Mapping[str, str]) -> Iterator[str]:
-    """What of the toolkit is of another CUDA than ``built_for``, that of torch."""
+    """What of the toolkit is of another CUDA than `built_for`, that of torch."""
     said = subprocess.run([home / "bin/nvcc", "--version"], capture_output=True, text=True, check=True).stdout
     found = {
         "nvcc": release(said),

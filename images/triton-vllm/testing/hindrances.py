@@ -14,7 +14,7 @@ STEP_SECONDS = 0.25
 
 
 class _Hindrance(LogitsProcessor):  # type: ignore[misc] # vLLM is not here when types are checked
-    """Leaves the logits as they are. ``variable`` names the file."""
+    """Leaves the logits as they are. `variable` names the file."""
 
     variable: str
 
@@ -50,7 +50,7 @@ class Raising(_Hindrance):
 
 
 class Slow(_Hindrance):
-    """Each step takes at least ``STEP_SECONDS``."""
+    """Each step takes at least `STEP_SECONDS`."""
 
     variable = "SLOW_WHILE"
 

@@ -1,6 +1,6 @@
-"""A worker of the engine that writes down which Triton kernels are compiled, and how: ``gpu.kernels`` reads it.
+"""A worker of the engine that writes down which Triton kernels are compiled, and how: `gpu.kernels` reads it.
 
-vLLM imports this module in each worker's process (``worker_extension_cls``).
+vLLM imports this module in each worker's process (`worker_extension_cls`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One serving process on this host, as in the image, and a client for its ports.
 
-``Server.start`` runs what the image's entry point runs, in a process group of its own with ports of its own, and
-``stop`` leaves nothing of it behind.
+`Server.start` runs what the image's entry point runs, in a process group of its own with ports of its own, and
+`stop` leaves nothing of it behind.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def _digest(file: Path) -> str:
 def write_model(
     repository: Path, name: str, engine: dict[str, Any], *, config: str = MINIMAL_CONFIG, **files: dict[str, Any]
 ) -> Path:
-    """``<repository>/<name>`` as the contract has it; ``files``: name without ``.json`` -> content."""
+    """`<repository>/<name>` as the contract has it; `files`: name without `.json` -> content."""
     version = repository / name / "1"
     version.mkdir(parents=True)
     (repository / name / "config.pbtxt").write_text(config)
@@ -111,12 +111,12 @@ def lay_out_backend(folder: Path, variant: str = "cpu") -> Path:
 
 
 def add_hindrances(backends: Path) -> None:
-    """Put ``hindrances`` where the engine finds it."""
+    """Put `hindrances` where the engine finds it."""
     (backends / "vllm/hindrances.py").symlink_to(HERE / "testing/hindrances.py")
 
 
 def environment(backends: Path, variant: str = "cpu") -> dict[str, str]:
-    """The image's environment variables, with this host's paths. ``variant``: one of ``env.VARIANTS``."""
+    """The image's environment variables, with this host's paths. `variant`: one of `env.VARIANTS`."""
     python = engine_env.ensure(variant)
     packages = next((python.parent.parent / "lib").glob("python3*/site-packages"))
     server, cuda = engine_env.tritonserver_folder(variant), toolkit(python)
@@ -186,9 +186,9 @@ class Server:
         variant: str = "cpu",
         **variables: str,
     ) -> Server:
-        """Start a server on ``repository``; its log and backend directory go to ``folder``. Does not wait.
+        """Start a server on `repository`; its log and backend directory go to `folder`. Does not wait.
 
-        ``prepare`` may change the backend directory; ``variant`` is the engine's environment.
+        `prepare` may change the backend directory; `variant` is the engine's environment.
         """
         shutil.rmtree(folder / "backends", ignore_errors=True)  # of a start before this one
         backends = lay_out_backend(folder / "backends", variant)
@@ -290,7 +290,7 @@ class Server:
         return self.request("POST", f"/v2/models/{model}/generate", {"text_input": text, **body})
 
     def stream(self, text: str = "Hello", model: str = "llm", **body: Any) -> list[dict[str, Any]]:
-        """POST generate_stream with ``stream`` true: the data of every event."""
+        """POST generate_stream with `stream` true: the data of every event."""
         answer = self.request(
             "POST", f"/v2/models/{model}/generate_stream", {"text_input": text, "stream": True} | body
         )
@@ -319,7 +319,7 @@ class Server:
         return [json.loads(line) for line in re.findall(r"STARTUP (\{.*\})", self.log)]
 
     def processes(self, name: str) -> list[int]:
-        """Process ids of this server's group whose name or command line has ``name``."""
+        """Process ids of this server's group whose name or command line has `name`."""
         return [pid for pid, text in _group(self.process.pid) if name in text]
 
 
@@ -351,7 +351,7 @@ def running(
 
 
 def end_cleanly_on_sigterm() -> None:
-    """Leave every ``with`` block when SIGTERM comes: servers run in sessions of their own and would stay."""
+    """Leave every `with` block when SIGTERM comes: servers run in sessions of their own and would stay."""
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 
@@ -397,7 +397,7 @@ def _group(group: int) -> Iterator[tuple[int, str]]:
 
 
 def wait_until(true: Any, seconds: float = 60, every: float = 0.1, told: Callable[[], Any] = str) -> None:
-    """Wait until ``true()`` holds; fails with what ``told()`` says."""
+    """Wait until `true()` holds; fails with what `told()` says."""
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, f"did not happen within {seconds} s: {told()}"

@@ -1,8 +1,8 @@
-"""Tiny models with random weights, made in seconds by ``python -m testing.tiny FOLDER [KIND]``.
+"""Tiny models with random weights, made in seconds by `python -m testing.tiny FOLDER [KIND]`.
 
-It runs in the engine's environment. Kinds: ``llama`` (2 layers, grouped queries; the default), ``llama-medium`` and
-``llama-large`` (8 and 75 million parameters), ``gemma`` (six layers, five of which see a window only), ``speaker``
-(llama, trained on one sentence), ``seer`` (a LLaVA), ``embedding`` (a BERT), ``lora`` (an adapter for llama).
+It runs in the engine's environment. Kinds: `llama` (2 layers, grouped queries; the default), `llama-medium` and
+`llama-large` (8 and 75 million parameters), `gemma` (six layers, five of which see a window only), `speaker`
+(llama, trained on one sentence), `seer` (a LLaVA), `embedding` (a BERT), `lora` (an adapter for llama).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SENTENCE = "The quick brown fox jumps over the lazy dog while a hundred small re
 
 
 def make_tokenizer(folder: Path, *more: str) -> None:
-    """A byte-level BPE tokenizer: any text can be encoded, any byte can come out. ``more``: further special tokens."""
+    """A byte-level BPE tokenizer: any text can be encoded, any byte can come out. `more`: further special tokens."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -217,7 +217,7 @@ MAKERS: dict[str, Callable[[Path], None]] = {
 
 
 def main(arguments: list[str]) -> int:
-    """``FOLDER [KIND]``."""
+    """`FOLDER [KIND]`."""
     folder, kind = Path(arguments[0]), (arguments[1:] or ["llama"])[0]
     MAKERS[kind](folder)
     return 0

@@ -1,6 +1,6 @@
-"""What can happen to a worker of the engine, made to happen by a file: ``worker_extension_cls`` of the fault tests.
+"""What can happen to a worker of the engine, made to happen by a file: `worker_extension_cls` of the fault tests.
 
-The file that ``HINDRANCE`` names holds ``{"what": NAME, "rank": RANK}``; each worker looks for it before each step.
+The file that `HINDRANCE` names holds `{"what": NAME, "rank": RANK}`; each worker looks for it before each step.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def hang(_worker: Any) -> None:
 
 
 def slow(_worker: Any) -> None:
-    """Each step takes at least ``STEP_SECONDS``."""
+    """Each step takes at least `STEP_SECONDS`."""
     time.sleep(STEP_SECONDS)
 
 

@@ -1,4 +1,4 @@
-"""``python -m triton_vllm_operator``: the same commands as ``kubectl llm``."""
+"""`python -m triton_vllm_operator`: the same commands as `kubectl llm`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The ``engine`` block of a spec becomes the planner's settings: every argument that moves the plan."""
+"""The `engine` block of a spec becomes the planner's settings: every argument that moves the plan."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from triton_vllm_operator.plan.engine_settings import engine_settings
 
 
 def sized(**fields: Any) -> EngineSettings:
-    """The settings of an ``engine`` block."""
+    """The settings of an `engine` block."""
     return engine_settings(EngineSpec.model_validate(fields), "0.32.0")
 
 
