@@ -116,7 +116,7 @@ print(json.dumps([start(worker()), warned]))
 """
     (size, terms), warned = told(tmp_path, script, variant)
     assert (size, terms) == (100 * GIB, {"weightsBytes": 16 * GIB, "kvCacheBytes": 100 * GIB})
-    assert warned == ["the terms of the memory budget are not known: %s"]
+    assert warned == ["failed to read the terms of the memory budget: %s"]
 
 
 def test_terms_that_cannot_be_written_are_told_and_no_more(tmp_path: Path, variant: str) -> None:
@@ -132,4 +132,4 @@ path.mkdir()
 module.maybe_save_startup_plan(worker(), 90 * GIB)
 print(json.dumps(warned))
 """
-    assert told(tmp_path, script, variant) == ["the terms of the memory budget were not kept: %s"]
+    assert told(tmp_path, script, variant) == ["failed to save the terms of the memory budget: %s"]

@@ -175,7 +175,7 @@ def test_a_user_who_may_not_list_the_pods_gets_what_the_operator_has_reported(
     view.wait_reason("a", "InsufficientGPUs")
     shown = explain(view, kubeconfig=user(view, "glance", READS[:1]))
     assert shown.marks() == "Operator ok, Image ?, Model ?, Plan ?, Pods ?, Ready no"
-    assert shown.text("Pods").startswith("you may not look at them: ")
+    assert shown.text("Pods").startswith("access denied: ")
     assert shown.code == 3
 
 
@@ -183,14 +183,15 @@ def test_a_user_without_any_right_is_reported_which_is_missing(view: View, opera
     view.apply(llm("a", **UNPLANNED))
     shown = explain(view, kubeconfig=user(view, "no-rights", []))
     assert (shown.code, shown.steps) == (2, [])
-    assert shown.errors.startswith("error: you may not look at it: ")
+    assert shown.errors.startswith("error: access denied: ")
     assert "llmdeployments" in shown.errors
 
 
 def test_a_name_that_does_not_exist_is_reported(view: View) -> None:
     shown = explain(view, "b")
     assert (shown.code, shown.steps) == (2, [])
-    assert shown.errors == f"error: namespace {view.namespace} has no LLMDeployment b; kubectl get llm -A lists all\n"
+    missing = f"LLMDeployment b not found in namespace {view.namespace}"
+    assert shown.errors == f"error: {missing}; kubectl get llm -A lists all\n"
 
 
 def test_without_an_operator_it_says_that_none_has_looked(view: View) -> None:
