@@ -19,6 +19,8 @@ OTHER_MEANINGS = {
     "DoesNotFit": "verdict of a plan",
     "Resolved": "a class",
     "Unschedulable": "Kubernetes' own reason",
+    "NodeLost": "Kubernetes' own reason",
+    "SchedulingGated": "Kubernetes' own reason",
 }
 """Words of the registry that are also something else."""
 OUTCOMES = {"Result", "worked"}

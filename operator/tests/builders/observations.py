@@ -65,5 +65,6 @@ def observation(
         pods=pods.read_all(found, "server"),
         config_hash=HASH,
         answers=answers or {},
+        pods_over=pods.read_over(found, "server"),
         **more,
     )

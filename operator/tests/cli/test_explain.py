@@ -94,6 +94,16 @@ def test_progress_is_reported_where_nothing_is_wrong() -> None:
     assert (step.mark, step.text.split(":")[0]) == ("no", "RollingOut")
 
 
+def test_states_of_pods_are_named_as_in_the_status() -> None:
+    gated = {"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}
+    [step] = by_name(explained(MODEL, pod(conditions=[gated])), "Pods")
+    assert (step.mark, step.text.split(":")[0]) == ("no", "SchedulingGated")
+    old = pod()
+    old["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
+    [step] = by_name(explained(MODEL, old), "Pods")
+    assert step.text.startswith("SchedulerMissing: Scheduler default-scheduler has not handled pod a-1")
+
+
 def test_a_rejected_spec_is_reported_after_it_was_planned_too() -> None:
     refused = {"type": "Stalled", "status": "True", "reason": "ArgumentUnknown", "message": "m"}
     [spec] = by_name(explained(MODEL, status={"conditions": [refused], "plan": {"verdict": "Fits"}}), "Spec")

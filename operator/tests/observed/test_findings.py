@@ -106,7 +106,7 @@ STATES: list[tuple[str, Observation, Reason | None]] = [
     ("ended out of memory just now", one(state={"terminated": {"reason": "OOMKilled"}}), Reason.OUT_OF_MEMORY),
     ("waits for a restart", one(**BACKS_OFF, **CRASHED, restarts=3), Reason.SERVER_FAILED),
     ("waits for a restart, without a message", one(**BACKS_OFF, restarts=3), Reason.SERVER_FAILED),
-    ("evicted", observation({**pod(), "status": {"phase": "Failed", "reason": "Evicted"}}), Reason.SCALING),
+    ("evicted", observation({**pod(), "status": {"phase": "Failed", "reason": "Evicted"}}), Reason.POD_EVICTED),
     ("creates its container", observation(pod(**waiting("ContainerCreating"))), Reason.STARTING),
     ("cannot pull", observation(pod(**waiting("ErrImagePull", "x"))), Reason.IMAGE_PULL_FAILED),
     ("cannot pull, name invalid", observation(pod(**waiting("InvalidImageName", "x"))), Reason.IMAGE_PULL_FAILED),

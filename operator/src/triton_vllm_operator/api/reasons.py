@@ -948,22 +948,90 @@ class Reason(StrEnum):
         "The server exited before it served; the message has the error of the engine.",
         "Do what the message says: a model that does not exist, a token without access, too little GPU memory.",
     )
+    NODE_LOST = (
+        "NodeLost",
+        Kind.STALLED,
+        "The node of a pod does not answer, so the state of the pod is not known.",
+        "Check the node with `kubectl describe node`. Kubernetes replaces the pod when its tolerations end.",
+    )
+    DELETION_STUCK = (
+        "DeletionStuck",
+        Kind.STALLED,
+        "A pod was deleted a minute beyond its grace period and does not end; it can still hold GPUs.",
+        "Check its node and its finalizers. Where the node is gone, delete the pod with `--force`.",
+    )
+    DEPLOYMENT_PAUSED = (
+        "DeploymentPaused",
+        Kind.STALLED,
+        "The Deployment is paused, so its pods are not replaced.",
+        "`kubectl rollout resume deployment/NAME`",
+    )
+    POD_EVICTED = (
+        "PodEvicted",
+        Kind.PROGRESSING,
+        "The kubelet evicted a pod; Stalled when it happens again within 30 minutes.",
+        "Raise the resource that the message names, or free it on the node.",
+    )
+    POD_FAILED = (
+        "PodFailed",
+        Kind.PROGRESSING,
+        "A pod failed as a whole, or its node rejected it; Stalled when it happens again within 30 minutes.",
+        "Do what the message says.",
+    )
+    SCHEDULING_GATED = (
+        "SchedulingGated",
+        Kind.PROGRESSING,
+        "A pod has scheduling gates, which another controller removes; Stalled after 10 minutes.",
+        "Check that controller and its queue.",
+    )
+    SCHEDULER_MISSING = (
+        "SchedulerMissing",
+        Kind.STALLED,
+        "The scheduler of a pod has not handled it for a minute.",
+        "Check whether it runs, or change `spec.scheduling.schedulerName`.",
+    )
+    CONTAINER_FAILED = (
+        "ContainerFailed",
+        Kind.STALLED,
+        "An init container or a sidecar has ended with an error.",
+        "Read its log, and correct what adds it to the pods.",
+    )
+    CONTAINER_WAITING = (
+        "ContainerWaiting",
+        Kind.PROGRESSING,
+        "A container waits for a reason that the operator does not know; the message has the kubelet's words. Stalled "
+        "after 5 minutes.",
+        "Check the pod with `kubectl describe pod`.",
+    )
+    POD_DISRUPTED = (
+        "PodDisrupted",
+        Kind.PROGRESSING,
+        "Kubernetes is about to end a pod; Stalled after 5 minutes.",
+        "Wait, or check the pod with `kubectl describe pod`.",
+    )
+    POD_NOT_READY = (
+        "PodNotReady",
+        Kind.PROGRESSING,
+        "The server had started and is not ready now, or a sidecar or a readiness gate is not. Stalled after "
+        "5 minutes.",
+        "Check the pod with `kubectl describe pod`, and the logs of its containers.",
+    )
     STARTING = (
         "Starting",
         Kind.PROGRESSING,
-        "A pod pulls its image, loads the model or starts the engine.",
+        "A pod pulls its image, loads the model or starts the engine; Stalled after an hour.",
         "Wait; `kubectl logs -f POD` shows the phases of the start.",
     )
     SCALING = (
         "Scaling",
         Kind.PROGRESSING,
-        "Not all pods are ready and behind the Service yet.",
+        "Not all pods are ready and behind the Service yet; Stalled after 10 minutes.",
         "Wait.",
     )
     ROLLING_OUT = (
         "RollingOut",
         Kind.PROGRESSING,
-        "Pods of the previous configuration are being replaced.",
+        "Pods of the previous configuration are being replaced; Stalled where Kubernetes does not go on.",
         "Wait; they are deleted when their successors are ready.",
     )
     NO_TOKEN = (

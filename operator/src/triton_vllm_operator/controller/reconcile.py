@@ -108,7 +108,7 @@ class Reconciler:
             await apply_children(cluster, planned.llm, spec.image, self.settings.defaults)
         except Rejected as rejected:
             return await report.report_rejected(cluster, obj, rejected, self.clock())
-        observed = await self.observer.observe(cluster, planned.llm)
+        observed = await self.observer.observe(cluster, planned.llm, self.clock())
         proven = await self.prober.prove(cluster, key, status, observed)
         actual = status.get("actual", {})
         read_back = await self.engine_reports.read(key, proven, planned, actual, stock=spec.image.stock)

@@ -22,6 +22,7 @@ async def observation(
     deployment: Object | None,
     pods: Sequence[Object],
     gpu_use: Callable[[], Awaitable[GPUUse | None]],
+    now: str,
 ) -> Observation:
     """The observation of one LLMDeployment.
 
@@ -29,15 +30,18 @@ async def observation(
         llm: with its automatic configuration.
         pods: its serving pods.
         gpu_use: which pods hold the GPUs; called only while a pod waits for one.
+        now: RFC 3339 time.
 
     Raises:
         KubeError: where the events of a pod cannot be listed.
     """
     states = pod_states.read_all(pods, pod.CONTAINER)
-    found = Observation(llm, deployment, states, repository.content_hash(llm))
+    over = pod_states.read_over(pods, pod.CONTAINER)
+    found = Observation(llm, deployment, states, repository.content_hash(llm), pods_over=over, now=now)
     if needs.waits_for_gpu(found):
         found = replace(found, gpu_use=await gpu_use())
     creating = needs.pods_in_creation(found)
     events = await asyncio.gather(*(client.events_of(llm.namespace, one.uid) for one in creating))
     errors = {one.name: needs.mount_error(about) for one, about in zip(creating, events, strict=True)}
-    return replace(found, mount_errors=errors)
+    warnings = {one.name: needs.creation_error(about) for one, about in zip(creating, events, strict=True)}
+    return replace(found, mount_errors=errors, creation_errors=warnings)

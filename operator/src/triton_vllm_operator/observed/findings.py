@@ -6,45 +6,44 @@ how much it explains: a rejected Deployment before its missing pods, a missing S
 
 import json
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from contract.report import CAUSE, ENGINE_LINE, HINT
-from triton_vllm_operator.api.reasons import Kind, Reason
-from triton_vllm_operator.observed import gpu_shortage, needs
+from triton_vllm_operator.api.reasons import Reason
+from triton_vllm_operator.observed import gpu_shortage, needs, pod_checks
+from triton_vllm_operator.observed.finding import Finding, one_line, temporary
 from triton_vllm_operator.observed.observation import Observation
-from triton_vllm_operator.observed.pods import PodState
+from triton_vllm_operator.observed.pods import ContainerState, PodState
 
-_IMAGE_REASONS = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
-_CONFIG_REASONS = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
+__all__ = ["CHECKS", "Check", "Finding", "first_finding", "recheck_s"]
+
+# Reason of a container that waits for its image -> what to do; {} is the place of the image.
+_IMAGE_REASONS = {
+    "ErrImagePull": "Check {}, spec.podTemplate.imagePullSecrets and the registry.",
+    "ImagePullBackOff": "Check {}, spec.podTemplate.imagePullSecrets and the registry.",
+    "ErrImageNeverPull": "Load the image onto the node, or let the operator's --image-pull-policy pull it. Check {}.",
+    "ImageInspectError": "Check the container runtime and the disk of the node. Check {}.",
+    "InvalidImageName": "Correct {}: it is not the name of an image.",
+    "RegistryUnavailable": "Check whether the node reaches the registry of {}.",
+    "SignatureValidationFailed": "Sign the image, or change {} or the node's policy of signatures.",
+}
+_CONFIG_REASONS = {
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "PreCreateHookError",
+    "PreStartHookError",
+    "PostStartHookError",
+    "RunContainerError",
+}
+# How a run ends that never began.
+_NOT_RUN = {"ContainerCannotRun", "StartError"}
+_ROLLOUT_S = 600.0
 # Word of the kubelet -> kind, reason without the object, reason without a key of it.
 _REFERENCES = {
     "secret": ("Secret", Reason.SECRET_NOT_FOUND, Reason.SECRET_KEY_NOT_FOUND),
     "configmap": ("ConfigMap", Reason.CONFIG_MAP_NOT_FOUND, Reason.CONFIG_MAP_KEY_NOT_FOUND),
 }
-_MESSAGE_LIMIT = 2000
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One cause.
-
-    Attributes:
-        message: what is wrong and what to do.
-    """
-
-    reason: Reason
-    message: str
-
-    @property
-    def stalled(self) -> bool:
-        """Whether nothing changes until the user acts."""
-        return self.reason.kind is Kind.STALLED
-
-    @property
-    def progressing(self) -> bool:
-        """Whether it is expected to go away by itself."""
-        return self.reason.kind is Kind.PROGRESSING
 
 
 Check = Callable[[Observation], Finding | None]
@@ -61,6 +60,8 @@ def scaled_to_zero(seen: Observation) -> Finding | None:
         return None
     if seen.live_pods:
         return Finding(Reason.SCALING_DOWN, "The pods are stopping: spec.replicas is 0.")
+    if stuck := pod_checks.deletion_stuck(seen):
+        return stuck
     name = seen.llm.name
     return Finding(Reason.SCALED_TO_ZERO, f"Nothing serves: spec.replicas is 0. kubectl scale llm/{name} --replicas=1")
 
@@ -82,7 +83,19 @@ def pods_refused(seen: Observation) -> Finding | None:
     advice = "Ask the owner of the namespace for the permission, quota or policy that the message names."
     if found := re.search(r'serviceaccount "([^"]+)" not found', message):
         advice = f"Create ServiceAccount {found.group(1)} or change spec.podTemplate.serviceAccountName."
-    return Finding(Reason.PODS_REFUSED, f"Kubernetes refuses to create the pods: {_short(message)} {advice}")
+    return Finding(Reason.PODS_REFUSED, f"Kubernetes refuses to create the pods: {one_line(message)} {advice}")
+
+
+def paused(seen: Observation) -> Finding | None:
+    """The Deployment is paused, so its pods are not replaced."""
+    deployment = seen.deployment or {}
+    current = len(seen.current_pods)
+    complete = current == len(seen.live_pods) and current >= seen.desired_replicas
+    if seen.deployment_settled or complete or not deployment.get("spec", {}).get("paused"):
+        return None
+    name, namespace = seen.llm.name, seen.llm.namespace
+    message = f"Deployment {name} is paused, so it has no pods of the newest configuration."
+    return Finding(Reason.DEPLOYMENT_PAUSED, f"{message} kubectl rollout resume deployment/{name} -n {namespace}")
 
 
 def claim_problem(seen: Observation) -> Finding | None:
@@ -93,8 +106,15 @@ def claim_problem(seen: Observation) -> Finding | None:
             message = f"PersistentVolumeClaim {claim} does not exist in namespace {namespace}. Create it, or change "
             return Finding(Reason.CLAIM_NOT_FOUND, message + "spec.model.uri or spec.podTemplate.volumes.")
         if "unbound immediate PersistentVolumeClaims" in pod.unschedulable:
-            message = f"Pod {pod.name} waits for a PersistentVolumeClaim without a volume: {_short(pod.unschedulable)}"
+            message = (
+                f"Pod {pod.name} waits for a PersistentVolumeClaim without a volume: {one_line(pod.unschedulable)}"
+            )
             return Finding(Reason.CLAIM_NOT_BOUND, f"{message} Check its storage class with kubectl describe pvc.")
+        if found := re.search(
+            r'persistentvolumeclaim "[^"]+" (is being deleted|bound to non-existent)', pod.unschedulable
+        ):
+            message = f"Pod {pod.name} waits for a PersistentVolumeClaim: {one_line(pod.unschedulable)}"
+            return Finding(Reason.CLAIM_NOT_BOUND, f"{message} Create the claim again when it is gone.")
     return None
 
 
@@ -107,22 +127,27 @@ def unschedulable(seen: Observation) -> Finding | None:
         shortage = "Who holds the GPUs is not known: the nodes may not be listed."
         if seen.gpu_use is not None:
             shortage = gpu_shortage.explain(seen.gpu_use, seen.llm.gpus_per_pod, pod.preempts_below)
-        return Finding(Reason.INSUFFICIENT_GPUS, f"{shortage} Scheduler: {_short(pod.unschedulable)}")
-    message = f"No node takes pod {pod.name}: {_short(pod.unschedulable)}"
+        return Finding(Reason.INSUFFICIENT_GPUS, f"{shortage} Scheduler: {one_line(pod.unschedulable)}")
+    message = f"No node takes pod {pod.name}: {one_line(pod.unschedulable)}"
     advice = "Change spec.resources or spec.scheduling, or add a node that fits."
+    if pod.scheduled.reason == "SchedulerError":
+        advice = f"Check the log of scheduler {pod.scheduler}."
+    elif "volume node affinity conflict" in pod.unschedulable:
+        advice = "The volume of a claim is in another zone or on another node: change spec.scheduling or the claim."
     return Finding(Reason.UNSCHEDULABLE, f"{message} {advice}")
 
 
 def reference_missing(seen: Observation) -> Finding | None:
     """The kubelet cannot create the container: a Secret or ConfigMap, or a key of it, is missing."""
     for pod in seen.judged_pods:
-        if pod.waiting_reason in _CONFIG_REASONS:
-            return _missing_reference(seen, pod)
+        for one in pod.containers:
+            if one.waiting_reason in _CONFIG_REASONS:
+                return _missing_reference(seen, pod, one)
     return None
 
 
-def _missing_reference(seen: Observation, pod: PodState) -> Finding:
-    text, namespace = pod.waiting_message, seen.llm.namespace
+def _missing_reference(seen: Observation, pod: PodState, container: ContainerState) -> Finding:
+    text, namespace = container.waiting_message or container.waiting_reason, seen.llm.namespace
     if found := re.search(r'(secret|configmap) "([^"]+)" not found', text):
         kind, missing, _ = _REFERENCES[found.group(1)]
         message = f"{kind} {found.group(2)} does not exist in namespace {namespace}. Create it; the pod then starts."
@@ -131,17 +156,23 @@ def _missing_reference(seen: Observation, pod: PodState) -> Finding:
         key, kind, name = found.groups()
         message = f"{kind} {name} in namespace {namespace} has no key {key}. Add the key, or name another one."
         return Finding(_REFERENCES[kind.lower()][2], message)
-    message = f"The container of pod {pod.name} cannot be made: {_short(text)} Correct spec.podTemplate or spec.model."
-    return Finding(Reason.CONTAINER_NOT_CREATED, message)
+    which = "container" if container.kind == "server" else f"{container.kind} {container.name}"
+    message = f"The {which} of pod {pod.name} cannot be created: {one_line(text)}"
+    advice = "Correct spec.podTemplate or spec.model." if container.kind == "server" else "Correct what adds it."
+    return Finding(Reason.CONTAINER_NOT_CREATED, f"{message} {advice}")
 
 
 def image_problem(seen: Observation) -> Finding | None:
-    """The image cannot be pulled."""
+    """The image of a container cannot be pulled."""
     for pod in seen.judged_pods:
-        if pod.waiting_reason in _IMAGE_REASONS:
-            message = f"The image of pod {pod.name} cannot be pulled: {_short(pod.waiting_message)}"
-            advice = "Check spec.server.image, spec.podTemplate.imagePullSecrets and the registry."
-            return Finding(Reason.IMAGE_PULL_FAILED, f"{message} {advice}")
+        for one in pod.containers:
+            if advice := _IMAGE_REASONS.get(one.waiting_reason):
+                which, place = "image", "spec.server.image"
+                if one.kind != "server":
+                    which, place = f"image of the {one.kind} {one.name}", f"the image of {one.name}, which others add"
+                words = one_line(one.waiting_message or one.waiting_reason)
+                message = f"The {which} of pod {pod.name} cannot be pulled: {words}"
+                return Finding(Reason.IMAGE_PULL_FAILED, f"{message} {advice.format(place)}")
     return None
 
 
@@ -149,15 +180,27 @@ def mount_problem(seen: Observation) -> Finding | None:
     """The kubelet cannot mount a volume."""
     for pod in seen.judged_pods:
         if text := seen.mount_errors.get(pod.name, ""):
-            advice = "Create what the volume names, or correct spec.podTemplate.volumes."
-            return Finding(Reason.MOUNT_FAILED, f"Pod {pod.name} waits for a volume: {_short(text)} {advice}")
+            advice = _mount_advice(text)
+            return Finding(Reason.MOUNT_FAILED, f"Pod {pod.name} waits for a volume: {one_line(text)} {advice}")
     return None
+
+
+def _mount_advice(text: str) -> str:
+    if "Multi-Attach" in text or "already used by" in text:
+        return "The volume is in use on another node: use a claim with access mode ReadWriteMany or ReadOnlyMany."
+    if "registered CSI drivers" in text or ("attachdetach" in text and "timed out" in text):
+        return "Check whether the driver of the volume runs on the node."
+    if re.search(r"permission denied|access denied|Unauthorized", text, re.IGNORECASE):
+        return "Check the permissions of the volume and the credentials of its driver."
+    if "not found" in text or "references non-existent" in text:
+        return "Create what the volume names, or correct spec.podTemplate.volumes."
+    return "Check the storage and what spec.podTemplate.volumes names with kubectl describe pod."
 
 
 def server_failed(seen: Observation) -> Finding | None:
     """The server exited before it served."""
     for pod in seen.judged_pods:
-        if pod.ready or not (pod.failure_reason or pod.waiting_reason == "CrashLoopBackOff"):
+        if pod.ready or pod.started or not (pod.failure_reason or pod.waiting_reason == "CrashLoopBackOff"):
             continue
         again = f"It has been restarted {pod.restarts} times." if pod.restarts > 1 else "It is being restarted."
         if pod.failure_reason == "OOMKilled":
@@ -165,8 +208,11 @@ def server_failed(seen: Observation) -> Finding | None:
                 f"The server of pod {pod.name} used more memory than its limit. Raise spec.resources.memory. {again}"
             )
             return Finding(Reason.OUT_OF_MEMORY, message)
-        error = _short(_termination_message(pod.failure_message))
-        error = error or f"no message; see kubectl logs {pod.name} --previous"
+        error = one_line(_termination_message(pod.failure_message))
+        if pod.failure_reason in _NOT_RUN:
+            message = f"The container of pod {pod.name} cannot run: {error or pod.failure_reason} {again}"
+            return Finding(Reason.CONTAINER_NOT_CREATED, f"{message} Correct spec.server.image or spec.podTemplate.")
+        error = error or f"{pod.failure_reason or 'no message'}; see kubectl logs {pod.name} --previous."
         which = f"pod {pod.name}, model {seen.llm.spec.model.uri},"
         return Finding(Reason.SERVER_FAILED, f"The server of {which} ended before it served: {error} {again}")
     return None
@@ -177,15 +223,49 @@ def not_settled(seen: Observation) -> Finding | None:
     if seen.deployment_settled:
         return None
     wanted, old = seen.desired_replicas, len(seen.live_pods) - len(seen.current_pods)
+    begins = pod_checks.starting(seen)
+    if begins is not None and (begins.stalled or not old):
+        return begins
+    since, limit = ("", _ROLLOUT_S) if begins is not None else _waits_since(seen)
+    advice = f"{_deployment_words(seen)} Check it with kubectl describe deployment {seen.llm.name}."
     if old:
         message = f"{old} of the pods still run the previous configuration; they go when their successors are ready."
-        return Finding(Reason.ROLLING_OUT, message)
-    waiting = next((pod for pod in seen.current_pods if not pod.ready), None)
-    if waiting is not None and waiting.node:
-        message = f"Pod {waiting.name} pulls its image, loads the model or starts the engine."
-        return Finding(Reason.STARTING, f"{message} kubectl logs -f {waiting.name} shows how far it is.")
+        return temporary(seen, Reason.ROLLING_OUT, message, advice, since, limit)
     pods = "1 pod is" if wanted == 1 else f"{wanted} pods are"
-    return Finding(Reason.SCALING, f"Waiting until {pods} ready and reached by the Service.")
+    message = f"Waiting until {pods} ready and reached by the Service."
+    return temporary(seen, Reason.SCALING, message, advice, since, limit)
+
+
+def _waits_since(seen: Observation) -> tuple[str, float]:
+    """Return the RFC 3339 time since which the controllers of Kubernetes owe a step, and the seconds they may take."""
+    meta = (seen.deployment or {}).get("metadata", {})
+    status = (seen.deployment or {}).get("status", {})
+    unplaced = [pod.created for pod in seen.live_pods if not pod.ready and not pod.node]
+    if unplaced:
+        return max(unplaced), pod_checks.SCHEDULER_S
+    if "observedGeneration" not in status:
+        return meta.get("creationTimestamp", ""), _ROLLOUT_S
+    if status["observedGeneration"] < meta.get("generation", 0):
+        return "", _ROLLOUT_S  # no object has the time of the change
+    changes = [pod.changed for pod in seen.live_pods]
+    if failed := _progress_failure(seen):
+        return max([failed.get("lastUpdateTime") or failed.get("lastTransitionTime") or "", *changes]), 60.0
+    complete = len(seen.live_pods) == seen.desired_replicas == seen.deployment_status("updatedReplicas")
+    if complete and all(pod.ready for pod in seen.live_pods):
+        return max(changes, default=""), _ROLLOUT_S
+    return "", _ROLLOUT_S
+
+
+def _progress_failure(seen: Observation) -> Mapping[str, Any] | None:
+    """Return the condition by which the Deployment says that its rollout does not go on, or None."""
+    conditions = (seen.deployment or {}).get("status", {}).get("conditions", [])
+    return next((c for c in conditions if c["type"] == "Progressing" and c.get("status") == "False"), None)
+
+
+def _deployment_words(seen: Observation) -> str:
+    failed = _progress_failure(seen) or {}
+    words = f"{failed.get('reason', '')}: {failed.get('message', '')}" if failed else "its controller does not act."
+    return f"Deployment: {one_line(words)}"
 
 
 def no_token(seen: Observation) -> Finding | None:
@@ -193,8 +273,8 @@ def no_token(seen: Observation) -> Finding | None:
     for pod in seen.current_pods:
         answer = seen.answers.get(pod.run)
         if pod.ready and answer != "":
-            said = f": {_short(answer)}" if answer else ""
-            message = f"Pod {pod.name} is ready but has not answered a request with a token yet{said}"
+            error = f": {one_line(answer)}" if answer else ""
+            message = f"Pod {pod.name} is ready but has not answered a request with a token yet{error}"
             return Finding(Reason.NO_TOKEN, message)
     return None
 
@@ -207,19 +287,31 @@ def recheck_s(observation: Observation, finding: Finding | None) -> float | None
         return 2.0
     if needs.pods_in_creation(observation):
         return 4.0  # a volume that cannot be mounted is reported by an event of the pod, which is not watched
-    return 30.0 if finding.reason == Reason.INSUFFICIENT_GPUS else None
+    return 30.0 if finding.reason == Reason.INSUFFICIENT_GPUS else finding.due_s
 
 
 CHECKS: Sequence[Check] = (
     scaled_to_zero,
     deployment_missing,
     pods_refused,
+    paused,
+    pod_checks.node_lost,
+    pod_checks.deletion_stuck,
+    pod_checks.pods_keep_failing,
     claim_problem,
+    pod_checks.scheduling_gated,
     unschedulable,
+    pod_checks.scheduler_missing,
     reference_missing,
     image_problem,
     mount_problem,
+    pod_checks.creation_problem,
+    pod_checks.other_container_failed,
     server_failed,
+    pod_checks.container_waits,
+    pod_checks.pod_disrupted,
+    pod_checks.pod_not_ready,
+    pod_checks.pod_failed,
     not_settled,
     no_token,
 )
@@ -233,9 +325,3 @@ def _termination_message(message: str) -> str:
         return f"{report[CAUSE]}{line}. To do: {report[HINT]}"
     except (ValueError, TypeError, KeyError, AttributeError):
         return message
-
-
-def _short(text: str) -> str:
-    """One line of a text from elsewhere, at most 2,000 characters, ending with a full stop."""
-    line = " ".join(text.split())[-_MESSAGE_LIMIT:].rstrip(". ")
-    return f"{line}." if line else ""

@@ -7,6 +7,8 @@ from triton_vllm_operator.observed.observation import Observation
 from triton_vllm_operator.observed.pods import PodState
 
 _MOUNT_REASONS = {"FailedMount", "FailedAttachVolume", "FailedMapVolume"}
+_NOT_CREATION = {"FailedScheduling", "Unhealthy", "BackOff", "Preempted", "Failed"}
+"""Reasons of warnings about what comes before or after the creation, or what the container's state says better."""
 
 
 def waits_for_gpu(seen: Observation) -> bool:
@@ -38,6 +40,14 @@ def mount_error(events: Iterable[Mapping[str, Any]]) -> str:
     told = [event for event in events if event.get("reason") in _MOUNT_REASONS]
     newest = max(told, key=lambda e: e.get("lastTimestamp") or e.get("eventTime") or "", default={})
     return str(newest.get("message", ""))
+
+
+def creation_error(events: Iterable[Mapping[str, Any]]) -> str:
+    """The newest of a pod's events, where it is a warning about the creation of its containers and not of a volume."""
+    newest = max(events, key=lambda e: e.get("lastTimestamp") or e.get("eventTime") or "", default={})
+    if newest.get("type") != "Warning" or newest.get("reason") in _MOUNT_REASONS | _NOT_CREATION:
+        return ""
+    return f"{newest.get('reason', '')}: {newest.get('message', '')}"
 
 
 def repositories_in_use(

@@ -6,7 +6,7 @@ from typing import Any
 
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.observed.gpu_shortage import GPUUse
-from triton_vllm_operator.observed.pods import PodState
+from triton_vllm_operator.observed.pods import PodState, seconds_between
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,9 @@ class Observation:
         answers: run of a pod -> "" when it has answered with a token, else what came instead of one.
         mount_errors: pod name -> the kubelet's sentence about a volume that it cannot mount.
         gpu_use: who holds the GPUs; gathered only when a pod waits for one.
+        pods_over: pods that have ended and do not run again, the newest first.
+        creation_errors: pod name -> another warning about a pod whose containers are not created yet.
+        now: RFC 3339 time of the observation; "": not known, so that nothing takes too long.
     """
 
     llm: LLMDeployment
@@ -29,6 +32,9 @@ class Observation:
     answers: Mapping[str, str] = field(default_factory=dict)
     mount_errors: Mapping[str, str] = field(default_factory=dict)
     gpu_use: GPUUse | None = None
+    pods_over: Sequence[PodState] = ()
+    creation_errors: Mapping[str, str] = field(default_factory=dict)
+    now: str = ""
 
     @property
     def live_pods(self) -> list[PodState]:
@@ -41,6 +47,10 @@ class Observation:
         wanted = [pod for pod in self.live_pods if pod.config_hash == self.config_hash]
         newest = max(wanted, key=lambda pod: pod.created, default=None)
         return [pod for pod in wanted if newest is not None and pod.template == newest.template]
+
+    def longer_than(self, seconds: float, since: str) -> bool:
+        """Whether more than this time has passed since an RFC 3339 time."""
+        return seconds_between(since, self.now) > seconds
 
     @property
     def judged_pods(self) -> list[PodState]:
@@ -62,14 +72,17 @@ class Observation:
         return int((self.deployment or {}).get("status", {}).get(key, 0))
 
     @property
+    def deployment_observed(self) -> bool:
+        """Whether the Deployment's controller has seen the newest spec."""
+        generation = (self.deployment or {}).get("metadata", {}).get("generation", 0)
+        return self.deployment is not None and self.deployment_status("observedGeneration") >= generation
+
+    @property
     def deployment_settled(self) -> bool:
         """The Deployment's controller has seen the newest spec; the Service reaches all wanted pods, which run it."""
-        if self.deployment is None:
-            return False
-        seen = self.deployment_status("observedGeneration") >= self.deployment["metadata"].get("generation", 0)
         wanted = self.desired_replicas
         return (
-            seen
+            self.deployment_observed
             and self.deployment_status("replicas") == wanted
             and self.deployment_status("updatedReplicas") == wanted
             and self.deployment_status("availableReplicas") == wanted

@@ -2,9 +2,47 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, Literal
 
 from triton_vllm_operator.api import names
+
+SCHEDULING_GATED = "SchedulingGated"
+"""Reason of the condition PodScheduled while `spec.schedulingGates` is not empty."""
+
+_OVER = {"Succeeded", "Failed"}
+
+
+@dataclass(frozen=True, slots=True)
+class PodCondition:
+    """A condition of a pod; all texts are "" where the pod does not have it."""
+
+    status: str = ""
+    reason: str = ""
+    message: str = ""
+    since: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerState:
+    """The state of one container. Texts are "" where there is nothing to say.
+
+    Attributes:
+        kind: as Kubernetes calls it; a sidecar is any other container that runs beside the server.
+        running_since: RFC 3339 time.
+        failure_reason, failure_message: how the last run ended, unless it is an init container that has succeeded.
+    """
+
+    name: str
+    kind: Literal["init container", "sidecar", "server"]
+    ready: bool
+    restarts: int
+    running: bool
+    running_since: str
+    waiting_reason: str
+    waiting_message: str
+    failure_reason: str
+    failure_message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +58,14 @@ class PodState:
         unschedulable: the scheduler's own sentence, while it finds no node.
         waiting_reason, waiting_message: why the container does not run.
         failure_reason, failure_message: how the last run of the container ended.
+        phase, reason, message: of the pod's own status.
+        deleted: RFC 3339 time at which its grace period ends, where it is being deleted.
+        scheduler: name of the scheduler that it waits for.
+        gates: names of the scheduling gates that are left.
+        scheduled, became_ready, containers_ready, disrupted: conditions PodScheduled, Ready, ContainersReady and
+            DisruptionTarget.
+        containers: the states of all containers and init containers that the kubelet reports.
+        changed: RFC 3339 time of the newest change that its status has a time for; at least that of its creation.
     """
 
     name: str
@@ -40,6 +86,28 @@ class PodState:
     waiting_message: str
     failure_reason: str
     failure_message: str
+    phase: str = ""
+    reason: str = ""
+    message: str = ""
+    deleted: str = ""
+    scheduler: str = ""
+    gates: tuple[str, ...] = ()
+    scheduled: PodCondition = PodCondition()
+    became_ready: PodCondition = PodCondition()
+    containers_ready: PodCondition = PodCondition()
+    disrupted: PodCondition = PodCondition()
+    containers: tuple[ContainerState, ...] = ()
+    changed: str = ""
+
+    @property
+    def others(self) -> list[ContainerState]:
+        """Its init containers and sidecars."""
+        return [one for one in self.containers if one.kind != "server"]
+
+    @property
+    def server(self) -> ContainerState | None:
+        """Its serving container, or None until the kubelet reports it."""
+        return next((one for one in self.containers if one.kind == "server"), None)
 
 
 def read(pod: Mapping[str, Any], container: str) -> PodState:
@@ -47,7 +115,7 @@ def read(pod: Mapping[str, Any], container: str) -> PodState:
     meta, status = pod["metadata"], pod.get("status", {})
     state: Mapping[str, Any] = next((c for c in status.get("containerStatuses", []) if c["name"] == container), {})
     waiting = state.get("state", {}).get("waiting", {})
-    ended = state.get("state", {}).get("terminated") or state.get("lastState", {}).get("terminated") or {}
+    ended = _ended(state)
     restarts = state.get("restartCount", 0)
     spec = pod.get("spec", {})
     return PodState(
@@ -67,27 +135,113 @@ def read(pod: Mapping[str, Any], container: str) -> PodState:
         unschedulable=_unschedulable(status),
         waiting_reason=waiting.get("reason", ""),
         waiting_message=waiting.get("message", ""),
-        failure_reason=ended.get("reason", "") if ended else _evicted(status)[0],
-        failure_message=ended.get("message", "") if ended else _evicted(status)[1],
+        failure_reason=_end(ended)[0],
+        failure_message=_end(ended)[1],
+        phase=status.get("phase", ""),
+        reason=status.get("reason", ""),
+        message=status.get("message", ""),
+        deleted=meta.get("deletionTimestamp", ""),
+        scheduler=spec.get("schedulerName", "") or "default-scheduler",
+        gates=tuple(gate.get("name", "") for gate in spec.get("schedulingGates", [])),
+        scheduled=_read_condition(status, "PodScheduled"),
+        became_ready=_read_condition(status, "Ready"),
+        containers_ready=_read_condition(status, "ContainersReady"),
+        disrupted=_read_condition(status, "DisruptionTarget"),
+        containers=_containers(pod, container),
+        changed=_changed(pod),
     )
 
 
 def read_all(pods: Iterable[Mapping[str, Any]], container: str) -> list[PodState]:
     """Pods that are not over, by name."""
-    alive = (pod for pod in pods if pod.get("status", {}).get("phase") not in {"Succeeded", "Failed"})
+    alive = (pod for pod in pods if pod.get("status", {}).get("phase") not in _OVER)
     return sorted((read(pod, container) for pod in alive), key=lambda p: p.name)
 
 
+def read_over(pods: Iterable[Mapping[str, Any]], container: str) -> list[PodState]:
+    """Pods that have ended and do not run again, the newest first."""
+    over = (pod for pod in pods if pod.get("status", {}).get("phase") in _OVER)
+    return sorted((read(pod, container) for pod in over), key=lambda p: (p.changed, p.name), reverse=True)
+
+
+def seconds_between(earlier: str, later: str) -> float:
+    """Return the seconds between two RFC 3339 times; 0 where one of them is not known."""
+    first, last = _time(earlier), _time(later)
+    return (last - first).total_seconds() if first and last else 0.0
+
+
+def _time(text: str) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return found if found.tzinfo else None
+
+
 def _unschedulable(status: Mapping[str, Any]) -> str:
-    scheduled = _condition(status, "PodScheduled")
-    if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable":
-        return str(scheduled.get("message", "no node fits"))
+    scheduled = _read_condition(status, "PodScheduled")
+    if scheduled.status == "False" and scheduled.reason != SCHEDULING_GATED:
+        return scheduled.message or scheduled.reason or "no node fits"
     return ""
 
 
-def _evicted(status: Mapping[str, Any]) -> tuple[str, str]:
-    return status.get("reason", ""), status.get("message", "")
+def _ended(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return how the last run of a container ended, or {} where none has."""
+    return (state.get("state") or {}).get("terminated") or (state.get("lastState") or {}).get("terminated") or {}
+
+
+def _end(ended: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the reason and the message; a run that ended without a reason has that of its exit code."""
+    if not ended:
+        return "", ""
+    return str(ended.get("reason") or f"ExitCode{ended.get('exitCode', '')}"), str(ended.get("message") or "")
+
+
+def _containers(pod: Mapping[str, Any], server: str) -> tuple[ContainerState, ...]:
+    spec, status = pod.get("spec", {}), pod.get("status", {})
+    restartable = {c["name"] for c in spec.get("initContainers", []) if c.get("restartPolicy") == "Always"}
+    found = []
+    for state in status.get("initContainerStatuses") or []:
+        found.append(_container(state, "sidecar" if state["name"] in restartable else "init container"))
+    for state in status.get("containerStatuses") or []:
+        found.append(_container(state, "server" if state["name"] == server else "sidecar"))
+    return tuple(found)
+
+
+def _container(state: Mapping[str, Any], kind: Literal["init container", "sidecar", "server"]) -> ContainerState:
+    now = state.get("state") or {}
+    waiting, running = now.get("waiting") or {}, now.get("running")
+    done = kind == "init container" and (now.get("terminated") or {}).get("exitCode", 1) == 0
+    reason, message = ("", "") if done else _end(_ended(state))
+    return ContainerState(
+        name=state["name"],
+        kind=kind,
+        ready=done or bool(state.get("ready")),
+        restarts=state.get("restartCount", 0),
+        running=running is not None,
+        running_since=(running or {}).get("startedAt", ""),
+        waiting_reason=waiting.get("reason", ""),
+        waiting_message=waiting.get("message", ""),
+        failure_reason=reason,
+        failure_message=message,
+    )
+
+
+def _changed(pod: Mapping[str, Any]) -> str:
+    status = pod.get("status", {})
+    states = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+    times = [pod["metadata"].get("creationTimestamp", "")]
+    times += [condition.get("lastTransitionTime") or "" for condition in status.get("conditions") or []]
+    times += [_ended(state).get("finishedAt") or "" for state in states]
+    times += [((state.get("state") or {}).get("running") or {}).get("startedAt") or "" for state in states]
+    return str(max(times))
+
+
+def _read_condition(status: Mapping[str, Any], kind: str) -> PodCondition:
+    found = _condition(status, kind)
+    keys = ("status", "reason", "message", "lastTransitionTime")
+    return PodCondition(*(str(found.get(key) or "") for key in keys))
 
 
 def _condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
-    return next((c for c in status.get("conditions", []) if c["type"] == kind), {})
+    return next((c for c in status.get("conditions") or [] if c["type"] == kind), {})

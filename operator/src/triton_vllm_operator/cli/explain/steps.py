@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from triton_vllm_operator.api import kinds, names
@@ -144,7 +145,8 @@ async def _observe(client: Client, llm: LLMDeployment) -> Observation:
     selector = f"{names.INSTANCE_LABEL}={llm.name}"
     live = await client.list_all(kinds.POD, llm.namespace, label_selector=selector)
     deployment = await client.find(kinds.DEPLOYMENT, llm.namespace, llm.name)
-    return await observe.observation(client, llm, deployment, live, lambda: _gpu_use(client, llm))
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return await observe.observation(client, llm, deployment, live, lambda: _gpu_use(client, llm), now)
 
 
 async def _gpu_use(client: Client, llm: LLMDeployment) -> GPUUse | None:

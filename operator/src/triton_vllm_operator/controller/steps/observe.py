@@ -24,15 +24,15 @@ class Observer:
     nodes: TTLCache[list[Object]] = field(default_factory=ttl_cache.nodes)
     gpu_usage: GPUUsage = field(default_factory=GPUUsage)
 
-    async def observe(self, cluster: ClusterView, llm: LLMDeployment) -> Observation:
-        """The state of the LLMDeployment's Deployment and pods, as the watches have it."""
+    async def observe(self, cluster: ClusterView, llm: LLMDeployment, now: str) -> Observation:
+        """The state of the LLMDeployment's Deployment and pods, as the watches have it. `now`: RFC 3339 time."""
 
         async def gpu_use() -> GPUUse | None:
             return await self._gpu_use(cluster, llm)
 
         deployment = cluster.stores[kinds.DEPLOYMENT].get(llm.namespace, llm.name)
         pods = cluster.children(kinds.POD, Key(llm.namespace, llm.name))
-        return await observe.observation(cluster.client, llm, deployment, pods, gpu_use)
+        return await observe.observation(cluster.client, llm, deployment, pods, gpu_use, now)
 
     async def _gpu_use(self, cluster: ClusterView, llm: LLMDeployment) -> GPUUse | None:
         """Which pods hold the GPUs; None where the operator may not list nodes."""
