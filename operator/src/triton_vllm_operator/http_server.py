@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 
 from aiohttp import web
+
+ALL_ADDRESSES = ""
+"""The host that listens on all addresses of this pod, IPv4 and IPv6."""
 
 
 async def listen(
@@ -13,9 +17,23 @@ async def listen(
     """Start listening; returns the runner to clean up and the port, which differs where `port` is 0.
 
     Args:
+        host: an address or a name; `ALL_ADDRESSES` for all.
         stop_s: how long the cleanup waits for requests in progress.
+
+    Raises:
+        OSError: the address or the port cannot be used.
     """
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=stop_s)
     await runner.setup()
-    await web.TCPSite(runner, host, port, ssl_context=tls).start()
+    if host == ALL_ADDRESSES:
+        await web.SockSite(runner, _all_addresses(port), ssl_context=tls).start()
+    else:
+        await web.TCPSite(runner, host, port, ssl_context=tls).start()
     return runner, runner.addresses[0][1]
+
+
+def _all_addresses(port: int) -> socket.socket:
+    """A socket that accepts IPv4 and IPv6, or IPv4 only where the kernel has no IPv6."""
+    if socket.has_dualstack_ipv6():
+        return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    return socket.create_server(("", port))

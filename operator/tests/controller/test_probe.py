@@ -51,7 +51,7 @@ async def by_drops(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Non
 
 
 @asynccontextmanager
-async def asking(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[PodProbe]:
+async def asking(serve: Serve, monkeypatch: pytest.MonkeyPatch, address: str = "127.0.0.1") -> AsyncIterator[PodProbe]:
     """A probe whose pod is this server, on both ports."""
     requests: list[bytes] = []
 
@@ -65,7 +65,7 @@ async def asking(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
         finally:
             writer.close()
 
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    server = await asyncio.start_server(handle, address, 0)
     port = server.sockets[0].getsockname()[1]
     for name in ("HEALTH", "HTTP"):
         monkeypatch.setattr(ports, name, port)
@@ -141,3 +141,11 @@ async def test_a_token_proves_a_pod_and_an_endless_answer_does_not(monkeypatch: 
         assert (await pods.ask("127.0.0.1", "m")).startswith("a response without num_output_tokens")
     async with asking(silence, monkeypatch) as pods:
         assert (await pods.ask("127.0.0.1", "m")).startswith("no response within")
+
+
+def test_a_pod_with_an_ipv6_address_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def ask() -> tuple[str, bytes]:
+        async with asking(answer(b'{"num_output_tokens": 1}'), monkeypatch, "::1") as probe:
+            return await probe.ask("::1", "m"), await probe.report("::1")
+
+    assert asyncio.run(ask()) == ("", b'{"num_output_tokens": 1}')

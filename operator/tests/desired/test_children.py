@@ -330,3 +330,12 @@ def test_the_name_of_the_repository_follows_its_content() -> None:
     wanted = llm(SHORTEST)
     assert repository.config_map(wanted)["metadata"]["name"] == f"llama-{repository.content_hash(wanted)}"
     assert repository.config_map(wanted)["immutable"] is True
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_rollout_fails_no_earlier_than_the_startup_probe(name: str) -> None:
+    [deployment] = [child for child in children(llm(SAMPLES[name]), IMAGE, DEFAULTS) if child["kind"] == "Deployment"]
+    probe = deployment["spec"]["template"]["spec"]["containers"][0]["startupProbe"]
+    budget = probe["periodSeconds"] * probe["failureThreshold"]
+    slack = deployment["spec"]["progressDeadlineSeconds"] - budget - deployment["spec"]["minReadySeconds"]
+    assert slack >= 10 * 60, "a new node and the image's pull come first"

@@ -7,6 +7,7 @@ import os
 import socketserver
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,63 @@ def test_a_gated_model_opens_with_the_right_token_only(hub: Running) -> None:
     assert "spec.model.tokenSecretRef" in without.message
     assert f"{hub.address}/gated/llama" in wrong.message
     assert hub.inspect("gated/llama", HF_TOKEN=TOKEN) == InspectedModel(server.COMMIT, shape())
+
+
+def test_a_gated_model_opens_with_a_token_in_each_form_that_vllm_takes(hub: Running, tmp_path: Path) -> None:
+    llama(hub.folder / "gated" / "llama")
+    file = tmp_path / "home" / "token"
+    file.parent.mkdir()
+    file.write_text(f"{TOKEN}\n")
+    forms = [{"HUGGING_FACE_HUB_TOKEN": TOKEN}, {"HF_TOKEN_PATH": str(file)}, {"HF_HOME": str(file.parent)}]
+    for form in forms:
+        assert hub.inspect("gated/llama", **form) == InspectedModel(server.COMMIT, shape()), form
+
+
+@pytest.mark.parametrize(
+    ("form", "told"),
+    [
+        ({"HF_TOKEN": ""}, "HF_TOKEN is empty"),
+        ({"HUGGING_FACE_HUB_TOKEN": " \n"}, "HUGGING_FACE_HUB_TOKEN is empty"),
+        ({"HF_TOKEN_PATH": "/vault/secrets/token"}, "HF_TOKEN_PATH is /vault/secrets/token: No such file or directory"),
+        ({"HF_TOKEN_PATH": "/dev/null"}, "the file /dev/null is empty"),
+        ({"HF_TOKEN_PATH": "/dev"}, "HF_TOKEN_PATH is /dev: Is a directory"),
+    ],
+)
+def test_a_token_that_was_given_but_cannot_be_read_is_not_a_missing_one(
+    hub: Running, form: dict[str, str], told: str
+) -> None:
+    llama(hub.folder / "gated" / "llama")
+    found = hub.failure("gated/llama", **form)
+    assert (found.reason, found.definite) == ("TokenUnreadable", False), "the serving pod may have it"
+    assert told in found.message
+
+
+@pytest.mark.parametrize(
+    ("variable", "told"),
+    [
+        ("HF_TOKEN", "the Secret that spec.model.tokenSecretRef names"),
+        ("HUGGING_FACE_HUB_TOKEN", "HUGGING_FACE_HUB_TOKEN of spec.podTemplate"),
+        ("HF_TOKEN_PATH", "the file "),
+    ],
+)
+def test_a_rejected_token_is_named_by_where_it_is_set(tmp_path: Path, variable: str, told: str) -> None:
+    class Rejecting(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(403)
+
+        def log_message(self, *_: object) -> None:
+            """Quiet."""
+
+    file = tmp_path / "token"
+    file.write_text("hf_other")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Rejecting) as httpd:
+        threading.Thread(target=httpd.serve_forever, daemon=True).start()
+        running = Running(f"http://127.0.0.1:{httpd.server_address[1]}", tmp_path)
+        value = str(file) if variable == "HF_TOKEN_PATH" else "hf_other"
+        found = running.failure("org/model", **{variable: value})
+        httpd.shutdown()
+    assert found.reason == "TokenRefused"
+    assert f"Put a valid token into {told}" in found.message
 
 
 def test_an_unknown_repository_and_revision_are_told_apart(hub: Running) -> None:

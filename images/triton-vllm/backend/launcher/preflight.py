@@ -79,7 +79,8 @@ def flag_values(arguments: Sequence[str], flag: str) -> list[str]:
 
 def _http(arguments: Sequence[str]) -> tuple[str, int] | None:
     off = any(value.lower() in ("false", "0") for value in flag_values(arguments, "--allow-http"))
-    address = ["127.0.0.1", *flag_values(arguments, "--http-address")][-1]
+    # tritonserver takes an IPv6 address as ipv6:ADDRESS.
+    address = ["127.0.0.1", *flag_values(arguments, "--http-address")][-1].removeprefix("ipv6:")
     port = [str(ports.HTTP), *flag_values(arguments, "--http-port")][-1]
     return (address, int(port)) if port.isdecimal() and not off else None
 

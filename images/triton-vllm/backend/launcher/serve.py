@@ -37,6 +37,7 @@ from backend.container.resources import hide_gpus, prepare
 from backend.container.shutdown import DRAIN_VARIABLE, END_VARIABLE
 from backend.engine import forkserver
 from backend.engine.health import GAVE_UP
+from backend.launcher.addresses import address_flags
 from backend.launcher.diagnosis import MORE_CPU, diagnose
 from backend.launcher.kernel_caches import copy_triton_kernels, set_cache_folders
 from backend.launcher.preflight import SHARED_MEMORY, Command, check, engine_arguments_of, flag_values, serves_others
@@ -345,6 +346,7 @@ def main(arguments: list[str]) -> int:
     begun = time.monotonic()
     if arguments[:1] == ["tritonserver"]:
         arguments = arguments[1:]
+    arguments = [*arguments, *address_flags(arguments)]
     adopt_orphans()  # which can then be ended
     raise_stack_limit()
     set_cache_folders(os.environ)

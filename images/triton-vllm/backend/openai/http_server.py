@@ -17,6 +17,7 @@ logger = logging.getLogger("triton_vllm")
 
 PORT_VARIABLE = "TRITON_VLLM_HTTP_PORT"
 ADDRESS_VARIABLE = "TRITON_VLLM_HTTP_ADDRESS"
+BACKLOG = 2048
 
 Receive = Callable[[], Any]
 Send = Callable[[Mapping[str, Any]], Any]
@@ -66,9 +67,16 @@ async def serve(application: Any) -> tuple[Any, asyncio.Task[None]]:
     import uvicorn
 
     port = int(os.environ.get(PORT_VARIABLE) or ports.HEALTH)
-    host = os.environ.get(ADDRESS_VARIABLE) or "0.0.0.0"
-    listening = socket.create_server((host, port), backlog=2048)
+    listening = listening_socket(os.environ.get(ADDRESS_VARIABLE) or "", port)
     server = uvicorn.Server(uvicorn.Config(application, lifespan="off", access_log=False, log_config=None, loop="none"))
     # In a thread that is not the main one uvicorn leaves signals alone: they are tritonserver's.
     task = asyncio.ensure_future(server.serve([listening]))
     return server, task
+
+
+def listening_socket(host: str, port: int) -> socket.socket:
+    """A socket on this address; "" is all, IPv4 and IPv6. Raises OSError when the port is taken."""
+    if not host and socket.has_dualstack_ipv6():
+        return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=BACKLOG)

@@ -388,7 +388,7 @@ class Reason(StrEnum):
     MODEL_GATED = (
         "ModelGated",
         Kind.STALLED,
-        "The repository is gated, and no token was given.",
+        "The repository is gated, and the pods have no token.",
         "Accept its terms, and put a token of that account into the Secret of `spec.model.tokenSecretRef`.",
     )
     TOKEN_REFUSED = (
@@ -397,6 +397,13 @@ class Reason(StrEnum):
         "The hub rejected the token, or the token has no access to the repository.",
         "Accept the terms of the repository, and put a valid token of that account into the Secret of "
         "`spec.model.tokenSecretRef`.",
+    )
+    TOKEN_UNREADABLE = (
+        "TokenUnreadable",
+        Kind.INFORMATIVE,
+        "The model needs a token, and the one that `spec.podTemplate` gives cannot be read by the inspection pod: its "
+        "variable or file is empty, or the file does not exist. The model is served without a plan.",
+        "Correct the variable or the file, or put the token into the Secret of `spec.model.tokenSecretRef`.",
     )
     REVISION_NOT_FOUND = (
         "RevisionNotFound",

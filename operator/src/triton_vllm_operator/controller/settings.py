@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from triton_vllm_operator.controller.queue import QueueSettings
 from triton_vllm_operator.desired.inputs import Defaults
 from triton_vllm_operator.desired.pod_settings import PodSettings
+from triton_vllm_operator.http_server import ALL_ADDRESSES
 from triton_vllm_operator.webhook.settings import WebhookSettings
 
 IN_POD_NAMESPACE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
@@ -45,7 +46,7 @@ class Settings:
     leader_election: bool = True
     kubeconfig: str | None = None
     context: str | None = None
-    http_host: str = "0.0.0.0"  # probes and Prometheus come from outside the pod
+    http_host: str = ALL_ADDRESSES  # probes and Prometheus come from outside the pod
     http_port: int = 8080
     webhook: WebhookSettings | None = None
     pods: PodSettings = field(default_factory=PodSettings)
@@ -94,7 +95,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--no-leader-election", action="store_true", help="hold no Lease: no other operator may run")
     add("--kubeconfig", help="default: the pod's service account, else KUBECONFIG, else ~/.kube/config")
     add("--context", help="context of the kubeconfig")
-    add("--http-host", default="0.0.0.0", help="address of probes and metrics (%(default)s)")
+    every = "address of probes, metrics and webhook (default: all, IPv4 and IPv6)"
+    add("--http-host", default=ALL_ADDRESSES, help=every)
     add("--http-port", type=int, default=8080, help="port of probes and metrics (%(default)s)")
     add("--webhook-configuration", help="name of the ValidatingWebhookConfiguration to serve (default: none is served)")
     add("--webhook-host", action="append", default=[], help="DNS name or IP address of the webhook; may be repeated")

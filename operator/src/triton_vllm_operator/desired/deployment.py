@@ -8,11 +8,15 @@ from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.desired import repository
 from triton_vllm_operator.desired.inputs import Defaults, ServingImage
 from triton_vllm_operator.desired.objects import child
-from triton_vllm_operator.desired.pod import pod_spec
+from triton_vllm_operator.desired.pod import STARTUP_BUDGET_SECONDS, pod_spec
 
 MIN_READY_SECONDS = 3
 """Seconds from a pod's readiness until it counts as available. A Service reaches a new pod with a delay: the
 EndpointSlice controller and kube-proxy each act at most once per second. Until then no old pod is deleted."""
+PROGRESS_DEADLINE_SECONDS = STARTUP_BUDGET_SECONDS + 15 * 60
+"""Seconds without a new available pod until Kubernetes reports that a rollout does not progress: the whole time that
+the startup probe allows, and 15 minutes for a new node and the image's pull. Kubernetes' default of 10 minutes would
+report a failure beside a model that still loads."""
 
 
 def deployment(llm: LLMDeployment, image: ServingImage, defaults: Defaults) -> dict[str, Any]:
@@ -28,6 +32,7 @@ def deployment(llm: LLMDeployment, image: ServingImage, defaults: Defaults) -> d
     spec = {
         **({"replicas": llm.spec.replicas} if llm.owns_replicas else {}),
         "minReadySeconds": MIN_READY_SECONDS,
+        "progressDeadlineSeconds": PROGRESS_DEADLINE_SECONDS,
         "revisionHistoryLimit": 3,
         # An update deletes a ready pod only when its replacement is ready.
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},

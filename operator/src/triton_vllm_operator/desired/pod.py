@@ -12,7 +12,8 @@ from triton_vllm_operator.desired.objects import restricted_container, restricte
 
 CONTAINER = "server"
 _STARTUP_PERIOD_SECONDS = 2
-_STARTUP_BUDGET_SECONDS = 45 * 60
+STARTUP_BUDGET_SECONDS = 45 * 60
+"""Seconds that a pod may take from its container's start until its model is loaded."""
 _LOG_FLAGS = {
     "Error": ["--log-info=false", "--log-warning=false"],
     "Warning": ["--log-info=false"],
@@ -49,7 +50,7 @@ def _server(llm: LLMDeployment, image: ServingImage, defaults: Defaults) -> dict
         **({"imagePullPolicy": defaults.image_pull_policy} if defaults.image_pull_policy else {}),
         **({"command": ["tritonserver"]} if image.stock else {}),
         "args": _flags(llm),
-        "env": _env(llm, defaults),
+        "env": environment(llm, defaults),
         **({"envFrom": additions.env_from} if additions.env_from else {}),
         "ports": [
             {"name": "http", "containerPort": ports.HTTP, "protocol": "TCP"},
@@ -80,8 +81,8 @@ def _flags(llm: LLMDeployment) -> list[str]:
     ]
 
 
-def _env(llm: LLMDeployment, defaults: Defaults) -> list[dict[str, Any]]:
-    """The container's environment: the operator's variables by name, then the user's, which override them."""
+def environment(llm: LLMDeployment, defaults: Defaults) -> list[dict[str, Any]]:
+    """The server's environment: the operator's variables by name, then the user's, which override them."""
     plain = {
         "HOME": "/tmp",
         **{name: f"{paths.CACHE_DIR}/{folder}" for name, folder in paths.CACHE_FOLDERS.items()},
@@ -130,7 +131,7 @@ def _probes(llm: LLMDeployment, image: ServingImage) -> dict[str, Any]:
             "httpGet": loaded,
             "periodSeconds": _STARTUP_PERIOD_SECONDS,
             "timeoutSeconds": 2,
-            "failureThreshold": _STARTUP_BUDGET_SECONDS // _STARTUP_PERIOD_SECONDS,
+            "failureThreshold": STARTUP_BUDGET_SECONDS // _STARTUP_PERIOD_SECONDS,
         },
         "readinessProbe": {**ready, "failureThreshold": timing.READINESS_FAILURES},
         "livenessProbe": {
@@ -163,8 +164,12 @@ def _volumes(llm: LLMDeployment, config_map: str) -> list[dict[str, Any]]:
         {"name": "tmp", "emptyDir": {}},
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": str(llm.spec.resources.shared_memory)}},
     ]
-    added = [v.model_dump(by_alias=True, exclude_none=True) for v in llm.spec.pod_template.volumes]
-    return volumes + llm.spec.model.source.volumes() + added
+    return volumes + llm.spec.model.source.volumes() + user_volumes(llm)
+
+
+def user_volumes(llm: LLMDeployment) -> list[dict[str, Any]]:
+    """The volumes of `spec.podTemplate`."""
+    return [v.model_dump(by_alias=True, exclude_none=True) for v in llm.spec.pod_template.volumes]
 
 
 def _init_process(image: ServingImage) -> dict[str, Any]:
@@ -185,7 +190,7 @@ def _scheduling(llm: LLMDeployment) -> dict[str, Any]:
     ]
     found: dict[str, Any] = {
         "nodeSelector": selector,
-        "tolerations": [{"key": gpu.resource_name, "operator": "Exists"}, *scheduling.tolerations],
+        "tolerations": tolerations(llm),
         "affinity": scheduling.affinity,
         "topologySpreadConstraints": spread,
         "priorityClassName": scheduling.priority_class_name,
@@ -195,11 +200,19 @@ def _scheduling(llm: LLMDeployment) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value}
 
 
+def tolerations(llm: LLMDeployment) -> list[dict[str, Any]]:
+    """Taints of nodes that both the serving pod and the inspection pod tolerate."""
+    return [{"key": llm.spec.resources.gpu.resource_name, "operator": "Exists"}, *llm.spec.scheduling.tolerations]
+
+
+def image_pull_secrets(llm: LLMDeployment, defaults: Defaults) -> list[dict[str, Any]]:
+    """Pull secrets of both the serving pod and the inspection pod: the user's, then the operator's."""
+    return [*llm.spec.pod_template.image_pull_secrets, *({"name": name} for name in defaults.image_pull_secrets)]
+
+
 def _pod_additions(llm: LLMDeployment, defaults: Defaults) -> dict[str, Any]:
-    additions = llm.spec.pod_template
-    secrets = [*additions.image_pull_secrets, *({"name": name} for name in defaults.image_pull_secrets)]
-    account = additions.service_account_name or ""
-    found = {"imagePullSecrets": secrets, "serviceAccountName": account}
+    account = llm.spec.pod_template.service_account_name or ""
+    found = {"imagePullSecrets": image_pull_secrets(llm, defaults), "serviceAccountName": account}
     # The API server copies the name into the deprecated field `serviceAccount`, and back if `serviceAccountName` is
     # removed. Only an empty name, which it does not store, removes both.
     return {**{key: value for key, value in found.items() if value}, "serviceAccount": account}

@@ -22,7 +22,7 @@ def command_line() -> argparse.ArgumentParser:
     """The command's options."""
     parser = argparse.ArgumentParser(prog="python3 -m triton_vllm_operator.inspect")
     where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--repository", help="ORG/REPO at HF_ENDPOINT, read with HF_TOKEN if that is set")
+    where.add_argument("--repository", help="ORG/REPO at HF_ENDPOINT, read with the token that vLLM would find")
     where.add_argument("--folder", type=Path, help="a directory with config.json")
     parser.add_argument("--revision", help="branch, tag or commit of the repository (default: its default branch)")
     parser.add_argument("--told-as", help="the model in messages (default: the repository or the folder)")

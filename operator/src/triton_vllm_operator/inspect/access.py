@@ -5,7 +5,6 @@ A new scheme of `spec.model.uri` gets a reader module beside `hub` and `folder`,
 
 from __future__ import annotations
 
-import os
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,8 +36,7 @@ class Access:
 def of_options(options: Namespace) -> Access:
     """The model that the inspection's command line names."""
     if options.repository:
-        token = os.environ.get("HF_TOKEN") or None
-        return _of_repository(options.repository, options.revision, token)
+        return _of_repository(options.repository, options.revision, hub.own_token())
     name = options.told_as or str(options.folder)
     return Access(name, lambda: folder.Folder.open(options.folder, name), partial(folder.too_slow, name))
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx2
@@ -21,6 +23,7 @@ READ_TIMEOUT_S = 8.0  # maximum time without any bytes
 ATTEMPTS = 3
 RETRY_PAUSE_S = 1.0  # in a pod's first second its network may not be ready
 _LARGEST_CHUNK = 64 * 2**10
+_TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 T = TypeVar("T")
 
@@ -31,8 +34,12 @@ def endpoint() -> str:
 
 
 def own_token() -> str | None:
-    """The user's access token: HF_TOKEN, else that of `hf auth login`."""
-    return get_token()
+    """The access token as vLLM finds it: `HF_TOKEN`, `HUGGING_FACE_HUB_TOKEN`, the file of `HF_TOKEN_PATH`, else the
+    token of `hf auth login`; None where there is none, or it cannot be read."""
+    try:
+        return get_token()
+    except OSError:
+        return None
 
 
 @dataclass(frozen=True)
@@ -133,7 +140,7 @@ def _failure(error: Exception, repository: str, revision: str | None, token: str
     if isinstance(error, hub_errors.GatedRepoError):
         return _gated(repository, token)
     if token and status in (401, 403):
-        advice = "Put a valid token into the Secret that spec.model.tokenSecretRef names."
+        advice = f"Put a valid token into {_token_origin()}."
         return Failure(Reason.TOKEN_REFUSED, f"{where} rejected the token for {repository} (HTTP {status}). {advice}")
     if isinstance(error, hub_errors.RevisionNotFoundError):
         advice = "Correct spec.model.revision, or the part after @ in spec.model.uri."
@@ -143,6 +150,8 @@ def _failure(error: Exception, repository: str, revision: str | None, token: str
             Reason.FILE_MISSING, f"{repository} lists {name}, but the file is missing. Upload the model again."
         )
     if isinstance(error, hub_errors.RepositoryNotFoundError) or status in (401, 404):
+        if not token and (problem := _token_problem()):
+            return _unreadable_token(f"{where} has no repository {repository}, or it is private", problem)
         advice = (
             "Correct spec.model.uri; for a private one, name a token that may read it in spec.model.tokenSecretRef."
         )
@@ -161,7 +170,34 @@ def _gated(repository: str, token: str | None) -> Failure:
     if token:
         advice = f"Accept its terms at {page} with the token's account, or use another token."
         return Failure(Reason.TOKEN_REFUSED, f"{repository} is gated, and the token has no access to it. {advice}")
+    if problem := _token_problem():
+        return _unreadable_token(f"{repository} is gated", problem)
     advice = f"Accept its terms at {page}, put a token of that account into a Secret and name that in "
     return Failure(
         Reason.MODEL_GATED, f"{repository} is gated, and no token is set. {advice}spec.model.tokenSecretRef."
     )
+
+
+def _unreadable_token(what: str, problem: str) -> Failure:
+    advice = "Correct it in spec.podTemplate, or use spec.model.tokenSecretRef."
+    return Failure(Reason.TOKEN_UNREADABLE, f"{what}, and the token that was given cannot be read: {problem}. {advice}")
+
+
+def _token_origin() -> str:
+    """Where the token that `own_token` returns is set, in the words of the spec."""
+    if os.environ.get("HF_TOKEN"):
+        return "the Secret that spec.model.tokenSecretRef names, or into HF_TOKEN of spec.podTemplate"
+    if os.environ.get("HUGGING_FACE_HUB_TOKEN"):
+        return "HUGGING_FACE_HUB_TOKEN of spec.podTemplate"
+    return f"the file {constants.HF_TOKEN_PATH}"
+
+
+def _token_problem() -> str:
+    """Why a token that the environment gives cannot be used; "" where it gives none."""
+    if path := os.environ.get("HF_TOKEN_PATH"):
+        try:
+            return "" if Path(constants.HF_TOKEN_PATH).read_text().strip() else f"the file {path} is empty"
+        except (OSError, ValueError) as error:
+            return f"HF_TOKEN_PATH is {path}: {getattr(error, 'strerror', None) or error}"
+    empty = [name for name in _TOKEN_VARIABLES if name in os.environ and not os.environ[name].strip()]
+    return f"{empty[0]} is empty" if empty else ""

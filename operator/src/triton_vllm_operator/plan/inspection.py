@@ -129,7 +129,8 @@ def _result(ended: Mapping[str, Any]) -> InspectionResult:
 
 def _retry_s(failure: Failure, number: int) -> float:
     """Seconds from the end of an attempt to the next."""
-    outside = failure.definite or failure.reason in {Reason.HUB_UNREACHABLE, NO_RESULT, Reason.INSPECTION_TIMEOUT}
+    passing = {Reason.HUB_UNREACHABLE, Reason.TOKEN_UNREADABLE, NO_RESULT, Reason.INSPECTION_TIMEOUT}
+    outside = failure.definite or failure.reason in passing
     return (_RETRY if outside else _RETRY_OF_FILES).delay_s(number)
 
 

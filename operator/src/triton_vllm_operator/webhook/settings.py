@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from triton_vllm_operator.http_server import ALL_ADDRESSES
+
 
 @dataclass(frozen=True, slots=True)
 class WebhookSettings:
@@ -18,7 +20,7 @@ class WebhookSettings:
 
     configuration: str
     hosts: tuple[str, ...]
-    address: str = "0.0.0.0"  # the API server comes from outside the pod
+    address: str = ALL_ADDRESSES  # the API server comes from outside the pod
     port: int = 9443
     certificate_hours: float = 168.0
 

@@ -14,6 +14,8 @@ from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.api.status import ModelStatus
 from triton_vllm_operator.controller.cluster import ClusterView
+from triton_vllm_operator.desired.hub_access import claims_of_files
+from triton_vllm_operator.desired.inputs import Defaults
 from triton_vllm_operator.desired.inspect_pod import inspect_pod
 from triton_vllm_operator.desired.pod_settings import PodSettings
 from triton_vllm_operator.kube.errors import Conflict, Forbidden, Invalid
@@ -50,16 +52,17 @@ class Inspector:
             await _delete(cluster, inspection.not_deleting(live))  # their result is in the status
             recorded = ModelStatus.recorded(status["model"])
             return model_resolution.resolved(model, recorded or model_status(llm, model))
-        step = inspection.next_step(self._pod(llm), live, llm.uid, self.now())
+        claims = await _usable_claims(cluster, llm, self.settings.defaults)
+        step = inspection.next_step(self._pod(llm, claims), live, llm.uid, self.now())
         await _delete(cluster, step.delete)
         if step.create is not None and (not_created := await _create(cluster, llm, step.create)):
             return model_resolution.not_created(not_created)
         return model_resolution.from_step(llm, status, step)
 
-    def _pod(self, llm: LLMDeployment) -> dict[str, Any]:
+    def _pod(self, llm: LLMDeployment, claims: frozenset[str]) -> dict[str, Any]:
         settings = self.settings
         assert settings.operator_image is not None
-        return inspect_pod(llm, settings.operator_image, settings.operator_image_pull_policy, settings.defaults)
+        return inspect_pod(llm, settings.operator_image, settings.operator_image_pull_policy, settings.defaults, claims)
 
 
 async def _create(cluster: ClusterView, llm: LLMDeployment, pod: dict[str, Any]) -> NotPlanned | None:
@@ -90,6 +93,21 @@ async def _claim_problem(cluster: ClusterView, llm: LLMDeployment) -> NotPlanned
     if obj.get("status", {}).get("phase") != "Bound":
         return NotPlanned(Reason.CLAIM_NOT_BOUND, f"PersistentVolumeClaim {claim} is not bound to a volume yet.")
     return None
+
+
+async def _usable_claims(cluster: ClusterView, llm: LLMDeployment, defaults: Defaults) -> frozenset[str]:
+    """The claims with files that the inspection pod reads, such as a cached token, that it can mount now.
+
+    They are bound, and another node can mount them too: one that a serving pod holds alone would keep it from starting.
+    """
+    serves = bool(cluster.children(kinds.POD, Key(llm.namespace, llm.name)))
+    found = set()
+    for claim in sorted(claims_of_files(llm, defaults)):
+        obj = await cluster.client.find(kinds.PVC, llm.namespace, claim) or {}
+        shared = any(mode.endswith("Many") for mode in obj.get("spec", {}).get("accessModes", []))
+        if obj.get("status", {}).get("phase") == "Bound" and (shared or not serves):
+            found.add(claim)
+    return frozenset(found)
 
 
 async def _delete(cluster: ClusterView, pods: Iterable[Mapping[str, Any]]) -> None:
