@@ -79,7 +79,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - apiGroups: [""]
   resources: [pods]
   verbs: [create, delete]
-# Whether the claim of a pvc:// model is bound: an inspection pod must not be the first to use it.
+# Whether the claim of a pvc:// model, or one with a token, is bound: an inspection pod must not be the first to use it.
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   verbs: [get]

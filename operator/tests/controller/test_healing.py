@@ -252,3 +252,33 @@ async def test_a_claim_that_is_bound_later_is_read_and_chosen_by() -> None:
     await made.look(result.after)
     await made.says(LARGE)
     assert (made.gpus(), made.condition("Fits")) == ("4", ("True", "Fits"))
+
+
+@pytest.mark.parametrize(
+    ("mode", "serves", "mounted"),
+    [("ReadWriteMany", True, True), ("ReadWriteOnce", False, True), ("ReadWriteOnce", True, False)],
+)
+async def test_a_token_in_a_claim_is_read_while_the_claim_can_be_mounted(
+    mode: str, serves: bool, mounted: bool
+) -> None:
+    template = {
+        "env": [{"name": "HF_HOME", "value": "/hf"}],
+        "volumes": [{"name": "home", "persistentVolumeClaim": {"claimName": "home"}}],
+        "volumeMounts": [{"name": "home", "mountPath": "/hf"}],
+    }
+    made = await Healing.of(podTemplate=template)
+    [first] = made.inspections()
+    await made.says(SILENT)  # serving pods do not wait any longer
+    if serves:
+        made.runs(ready=False)
+    claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "home", "namespace": "team"}}
+    bound = {"spec": {"accessModes": [mode]}, "status": {"phase": "Bound"}}
+    made.world.api.create({**claim, **bound}, "user")
+    await made.look()
+    now = made.inspections()[-1]
+    assert not _mounts(first, "home")
+    assert _mounts(now, "home") is mounted
+
+
+def _mounts(pod: Object, volume: str) -> bool:
+    return any(mount["name"] == volume for mount in pod["spec"]["containers"][0]["volumeMounts"])
