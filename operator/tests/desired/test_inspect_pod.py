@@ -216,7 +216,7 @@ def test_a_file_whose_path_is_not_known_may_be_in_each_config_map_and_secret(add
         ("SSL_CERT_DIR", "/usr/certs:/company", "/company"),
         ("SSL_CERT_DIR", "/certs", "/certs/ca.crt"),
         ("CURL_CA_BUNDLE", "/company/ca.crt", "/company"),
-        ("HTTPS_PROXY", "http://proxy:3128", "/etc/ssl/certs/ca-certificates.crt"),
+        ("HTTPS_PROXY", "http://127.0.0.1:3128", "/etc/ssl/certs/ca-certificates.crt"),
     ],
 )
 def test_certificates_are_mounted(variable: str, value: str, where: str) -> None:

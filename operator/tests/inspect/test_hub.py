@@ -61,7 +61,7 @@ def test_a_gated_model_opens_with_a_token_in_each_form_that_vllm_takes(hub: Runn
 
 
 @pytest.mark.parametrize(
-    ("form", "told"),
+    ("form", "problem"),
     [
         ({"HF_TOKEN": ""}, "HF_TOKEN is empty"),
         ({"HUGGING_FACE_HUB_TOKEN": " \n"}, "HUGGING_FACE_HUB_TOKEN is empty"),
@@ -71,23 +71,23 @@ def test_a_gated_model_opens_with_a_token_in_each_form_that_vllm_takes(hub: Runn
     ],
 )
 def test_a_token_that_was_given_but_cannot_be_read_is_not_a_missing_one(
-    hub: Running, form: dict[str, str], told: str
+    hub: Running, form: dict[str, str], problem: str
 ) -> None:
     llama(hub.folder / "gated" / "llama")
     found = hub.failure("gated/llama", **form)
     assert (found.reason, found.definite) == ("TokenUnreadable", False), "the serving pod may have it"
-    assert told in found.message
+    assert problem in found.message
 
 
 @pytest.mark.parametrize(
-    ("variable", "told"),
+    ("variable", "problem"),
     [
         ("HF_TOKEN", "the Secret that spec.model.tokenSecretRef names"),
         ("HUGGING_FACE_HUB_TOKEN", "HUGGING_FACE_HUB_TOKEN of spec.podTemplate"),
         ("HF_TOKEN_PATH", "the file "),
     ],
 )
-def test_a_rejected_token_is_named_by_where_it_is_set(tmp_path: Path, variable: str, told: str) -> None:
+def test_a_rejected_token_is_named_by_where_it_is_set(tmp_path: Path, variable: str, problem: str) -> None:
     class Rejecting(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_error(403)
@@ -104,7 +104,7 @@ def test_a_rejected_token_is_named_by_where_it_is_set(tmp_path: Path, variable: 
         found = running.failure("org/model", **{variable: value})
         httpd.shutdown()
     assert found.reason == "TokenRefused"
-    assert f"Put a valid token into {told}" in found.message
+    assert f"Put a valid token into {problem}" in found.message
 
 
 def test_an_unknown_repository_and_revision_are_told_apart(hub: Running) -> None:
