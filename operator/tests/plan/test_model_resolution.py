@@ -12,7 +12,7 @@ from triton_vllm_operator.api import names
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.plan.inspection import InspectionStep
 from triton_vllm_operator.plan.inspection_protocol import Failure, InspectedModel
-from triton_vllm_operator.plan.model_resolution import WAIT_S, from_step, planning_disabled
+from triton_vllm_operator.plan.model_resolution import WAIT_S, from_step, planning_disabled, start_failure
 
 LLM = llm()
 MODEL = InspectedModel("c" * 40, shape())
@@ -90,3 +90,12 @@ def test_a_reason_of_a_newer_operator_does_not_stand() -> None:
 def test_the_spec_or_the_settings_disable_planning(mode: str, image: str | None, reason: str | None) -> None:
     found = planning_disabled(llm(planning={"mode": mode}), image)
     assert (found.reason if found else None) == reason
+
+
+def test_an_image_that_an_admission_webhook_has_added_is_not_called_the_operator_s() -> None:
+    waits = pod("PodInitializing")
+    image = {"reason": "ErrImagePull", "message": "no"}
+    waits["status"]["initContainerStatuses"] = [{"name": "mesh", "state": {"waiting": image}}]
+    failure = start_failure(LLM, waits)
+    assert failure is not None
+    assert failure.message.startswith("The image of the init container mesh of pod p cannot be pulled: no.")

@@ -101,9 +101,11 @@ def start_failure(llm: LLMDeployment, pod: Mapping[str, Any]) -> Failure | None:
     observation = Observation(llm=llm, deployment=None, pods=[state], config_hash="")
     if found := findings.reference_missing(observation):
         return Failure(found.reason, found.message)
-    if findings.image_problem(observation):
+    if found := findings.image_problem(observation):
         advice = "Set a pull secret for it in spec.podTemplate.imagePullSecrets, or correct --operator-image."
         message = f"The operator's image, which reads the model, cannot be pulled: {state.waiting_message} {advice}"
+        if not state.waiting_message:  # another container, which an admission webhook has added
+            message = found.message
         return Failure(Reason.INSPECTION_IMAGE_PULL_FAILED, message[:2000])
     return None
 
