@@ -12,7 +12,8 @@ import pytest
 from tests.builders.deployments import llm
 from tests.fake import clock
 from tests.inspect.files import shape as tiny
-from triton_vllm_operator.api.kinds import Object
+from triton_vllm_operator.api import kinds
+from triton_vllm_operator.api.kinds import Kind, Object
 from triton_vllm_operator.controller import shape_cache, ttl_cache
 from triton_vllm_operator.controller.shape_cache import ShapeCache
 from triton_vllm_operator.controller.ttl_cache import TTLCache
@@ -33,16 +34,14 @@ class Lists:
     def client(self) -> Lists:
         return self
 
-    async def pages(self, *_: Any, **__: Any) -> AsyncIterator[Page]:
-        yield Page([], "1")
-
-    async def list_all(self, *_: Any) -> list[Object]:
-        self.count += 1
-        found = [{"metadata": {"name": name}} for name in self.names]
-        await asyncio.sleep(1)
-        if self.fail:
-            raise Retry("no answer")
-        return found
+    async def pages(self, kind: Kind, **_: Any) -> AsyncIterator[Page]:
+        found = [{"metadata": {"name": name}} for name in self.names] if kind == kinds.NODE else []
+        if kind == kinds.NODE:
+            self.count += 1
+            await asyncio.sleep(1)
+            if self.fail:
+                raise Retry("no answer")
+        yield Page(found, "1")
 
 
 async def after(seconds: float, seen: TTLCache[list[Object]], api: Any) -> tuple[float, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import tracemalloc
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -10,14 +11,17 @@ from typing import Any
 
 import pytest
 
+from tests.builders.deployments import H100, llm
+from tests.builders.deployments import node as card_node
 from tests.builders.dra import device, slice_
 from tests.builders.gpus import node, pod
 from triton_vllm_operator.api import kinds
 from triton_vllm_operator.api.kinds import Kind
-from triton_vllm_operator.capacity import allocatable_gpus
+from triton_vllm_operator.capacity import allocatable_gpus, gpu_classes
 from triton_vllm_operator.kube.client import Page
 from triton_vllm_operator.kube.errors import Expired, Forbidden, KubeError, NotFound, Retry
-from triton_vllm_operator.kube.gpu_inventory import Held, held, nodes
+from triton_vllm_operator.kube.gpu_inventory import Held, held, nodes, trimmed
+from triton_vllm_operator.plan.gpu_selection import select_gpu_classes
 
 
 @dataclass
@@ -48,10 +52,10 @@ class Nodes:
     slices: list[list[Any]] | KubeError
     asked: list[tuple[Kind, str]] = field(default_factory=list)
 
-    async def list_all(self, _: Kind) -> list[Any]:
-        return [node("a", 0)]
-
-    async def pages(self, kind: Kind, *, field_selector: str) -> AsyncIterator[Page]:
+    async def pages(self, kind: Kind, *, field_selector: str = "") -> AsyncIterator[Page]:
+        if kind == kinds.NODE:
+            yield Page([node("a", 0)], "1")
+            return
         self.asked.append((kind, field_selector))
         if isinstance(self.slices, KubeError):
             raise self.slices
@@ -73,6 +77,40 @@ def test_nodes_come_with_the_gpus_that_they_publish() -> None:
 @pytest.mark.parametrize("error", [NotFound("not served"), Forbidden("no")])
 def test_slices_that_are_not_served_or_forbidden_say_nothing(error: KubeError) -> None:
     assert offered(Nodes(error)) == 0
+
+
+def large(name: str, gpus: int) -> dict[str, Any]:
+    """A node as a cluster has it, of 24 kB."""
+    made = card_node(H100, gpus, name, driver="570.1.2", **{f"node.example__feature-{n}": "true" for n in range(40)})
+    made["metadata"]["annotations"] = {f"example.com/{n}": f"{name}-{n}" * 8 for n in range(40)}
+    made["status"]["images"] = [{"names": [f"registry.example/{name}/image-{n}"], "sizeBytes": n} for n in range(200)]
+    made["status"]["allocatable"] |= {"cpu": "64", "memory": "512Gi"}
+    return made
+
+
+def test_of_a_node_is_kept_what_a_plan_uses() -> None:
+    several = [large("a", 8), large("b", 4), large("c", 0)]
+    kept = [trimmed(one) for one in several]
+    assert [gpu_classes([one]) for one in kept] == [gpu_classes([one]) for one in several]
+    for scheduling in ({}, {"nodeSelector": {"node.example/feature-1": "true"}}, {"nodeSelector": {"zone": "a"}}):
+        deployment = llm(scheduling=scheduling)
+        assert select_gpu_classes(deployment, kept) == select_gpu_classes(deployment, several)
+
+
+def test_labels_of_a_node_whose_gpus_are_published_only_are_kept() -> None:
+    bare = large("a", 0)
+    bare["status"]["allocatable"] = {"cpu": "64"}
+    assert trimmed(bare)["metadata"]["labels"] == {}
+    assert trimmed(bare, {"a"})["metadata"]["labels"] == bare["metadata"]["labels"]
+
+
+def test_memory_does_not_grow_with_the_size_of_the_nodes() -> None:
+    tracemalloc.start()
+    try:
+        kept = [trimmed(json.loads(json.dumps(large(f"node-{n}", 8)))) for n in range(500)]
+        assert tracemalloc.get_traced_memory()[0] / len(kept) < 4096
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_list_of_slices_that_fails_is_tried_again() -> None:

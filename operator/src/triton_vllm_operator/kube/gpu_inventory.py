@@ -6,8 +6,10 @@ Neither is watched: the heartbeats of nodes never end, and most pods of a cluste
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
+from sys import intern
+from typing import Any
 
 from triton_vllm_operator.api import kinds
 from triton_vllm_operator.api.kinds import Object
@@ -25,19 +27,40 @@ _HOLDING = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"
 async def nodes(client: Client) -> list[Object]:
     """Every node, with the GPUs that it publishes by DRA.
 
+    Of each page only what is used is kept (`trimmed`), so that memory does not grow with the size of the nodes.
     ResourceSlices that are not served (before Kubernetes 1.34) or may not be listed are left out; labels still count.
 
     Raises:
         KubeError: of the list of nodes.
     """
-    found = await client.list_all(kinds.NODE)
     slices: list[dra.SliceDevices] = []
     try:
         async for page in client.pages(kinds.RESOURCE_SLICE, field_selector=f"spec.driver={dra.DRIVER}"):
             slices += [one for item in page.items if (one := dra.read_slice(item)) is not None]
     except (NotFound, Forbidden) as error:
         log.debug("ResourceSlices cannot be listed: %s", error)
+    published = {node for one in slices for node, _, _ in one.devices}
+    found: list[Object] = []
+    async for page in client.pages(kinds.NODE):
+        found += [trimmed(node, published) for node in page.items]
     return dra.with_devices(found, slices)
+
+
+def trimmed(node: Mapping[str, Any], published: Container[str] = ()) -> Object:
+    """A node with its name, its extended resources and, where it has any, its labels.
+
+    Args:
+        published: names of the nodes that publish GPUs by DRA.
+    """
+    meta, allocatable = node["metadata"], (node.get("status") or {}).get("allocatable") or {}
+    extended = _interned({name: count for name, count in allocatable.items() if "/" in name})
+    labels = _interned(meta.get("labels") or {}) if extended or meta["name"] in published else {}
+    return {"metadata": {"name": meta["name"], "labels": labels}, "status": {"allocatable": extended}}
+
+
+def _interned(texts: Mapping[str, Any]) -> dict[str, str]:
+    """The same texts, of which thousands of nodes share one copy each."""
+    return {intern(name): intern(str(text)) for name, text in texts.items()}
 
 
 @dataclass(frozen=True, slots=True)
