@@ -72,6 +72,8 @@ class Transport:
     api: FakeAPI
     chaos: Chaos
     requests: int = 0
+    forbidden: set[str] = field(default_factory=set)  # namespaces without a RoleBinding
+    slow_s: dict[str, float] = field(default_factory=dict)  # further seconds of each request in a namespace
 
     async def close(self) -> None:
         """Nothing is held open."""
@@ -80,7 +82,10 @@ class Transport:
         self.requests += 1
         await asyncio.sleep(self.chaos.delay())
         path = Path.of(url)
+        await asyncio.sleep(self.slow_s.get(path.namespace or "", 0.0))
         try:
+            if self.forbidden & {path.namespace, f"{path.namespace}/{path.kind.plural}"}:
+                raise Refused(403, f'{path.kind.plural} is forbidden in the namespace "{path.namespace}"')
             self.chaos.refuse()
             if "watch" in path.query:
                 return SimpleNamespace(response=Response(200, lines=self._stream(path)))

@@ -16,7 +16,7 @@ from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.controller.manager import Manager
 from triton_vllm_operator.controller.metrics import Metrics
 from triton_vllm_operator.controller.probe import NoReport
-from triton_vllm_operator.controller.reconcile import Reconciler
+from triton_vllm_operator.controller.reconcile import Probe, Reconciler
 from triton_vllm_operator.controller.settings import Settings
 from triton_vllm_operator.desired.children import CHILD_KINDS
 from triton_vllm_operator.kube.client import Client
@@ -43,14 +43,14 @@ class World:
     reconciler: Reconciler
 
     @classmethod
-    def of(cls, seed: int) -> World:
-        """Call it in the event loop that runs it."""
+    def of(cls, seed: int, *namespaces: str, probe: Probe | None = None) -> World:
+        """Call it in the event loop that runs it. The operator serves all namespaces unless some are given."""
         rand = random.Random(seed)
         api, chaos = FakeAPI(), Chaos(random.Random(rand.random()))
         transport, metrics = Transport(api, chaos), Metrics()
         client = Client(Configuration(host="http://fake"), rest=transport, observe=metrics.called)
-        reconciler = Reconciler.make(Answers(), clock=lambda: "2026-01-01T00:00:00Z")
-        manager = Manager.on(client, reconciler.reconcile, Settings(leader_election=False), metrics)
+        reconciler = Reconciler.make(probe or Answers(), clock=lambda: "2026-01-01T00:00:00Z")
+        manager = Manager.on(client, reconciler.reconcile, Settings(namespaces=list(namespaces), leader_election=False), metrics)
         manager.queue.rand = random.Random(rand.random())
         for watch in manager.reflectors:
             watch.rand = random.Random(rand.random())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,7 @@ from triton_vllm_operator.api import kinds, names
 from triton_vllm_operator.api.kinds import Key, Kind, Object
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.kube.client import Client
-from triton_vllm_operator.kube.errors import Conflict
+from triton_vllm_operator.kube.errors import Conflict, KubeError
 from triton_vllm_operator.kube.events import EventRecorder
 from triton_vllm_operator.kube.store import Store, owner_of
 from triton_vllm_operator.plan.provisional import Running
@@ -24,6 +24,7 @@ class ClusterView:
         stores: children by kind, as the watches have seen them.
         inspections: the inspection pods.
         scopes: namespaces that the operator serves; None is all.
+        blocking_error: why the children in a namespace have never been listed; None where nothing blocks them.
     """
 
     client: Client
@@ -31,6 +32,17 @@ class ClusterView:
     stores: dict[Kind, Store]
     inspections: Store = field(default_factory=lambda: Store(kinds.POD, label=names.INSPECTS_LABEL))
     scopes: tuple[str | None, ...] = (None,)
+    blocking_error: Callable[[str], KubeError | None] = field(default=lambda _: None)
+
+    def check_listed(self, namespace: str) -> None:
+        """Check that the children in a namespace are known.
+
+        Raises:
+            KubeError: of the list of them.
+        """
+        error = self.blocking_error(namespace)
+        if error is not None:
+            raise type(error)(f"The children in namespace {namespace} cannot be listed: {error}")
 
     def children(self, kind: Kind, owner: Key) -> list[Object]:
         """The owner's children of one kind, by name, as the watch or the answer to our own last write has them."""

@@ -20,6 +20,7 @@ from triton_vllm_operator.controller.cluster import ClusterView
 from triton_vllm_operator.controller.leader import Leader, LeaseSettings
 from triton_vllm_operator.controller.metrics import Metrics
 from triton_vllm_operator.controller.queue import KeyedQueue, Result
+from triton_vllm_operator.controller.scopes import Scope, Scopes
 from triton_vllm_operator.controller.settings import Settings
 from triton_vllm_operator.controller.watch_audit import WatchAudit
 from triton_vllm_operator.controller.watches import KopfWatch
@@ -35,6 +36,9 @@ from triton_vllm_operator.webhook.server import Webhook
 
 log = logging.getLogger(__name__)
 
+NOT_SYNCED_S = 5.0
+"""Until a key is tried again whose namespace is not synced; it is added when that is synced, too."""
+
 Reconcile = Callable[[ClusterView, Key], Awaitable[Result]]
 MakeReview = Callable[[ClusterView], Review]
 
@@ -49,7 +53,7 @@ class Manager:
     metrics: Metrics
     queue: KeyedQueue[Key]
     leader: Leader
-    reflectors: list[Reflector]
+    scopes: Scopes
     watch: KopfWatch
     audit: WatchAudit
     port: asyncio.Future[int]
@@ -77,6 +81,13 @@ class Manager:
         watched = [*stores.values(), cluster.inspections]
         queue: KeyedQueue[Key] = KeyedQueue(settings.queue, observer=metrics)
         audit = WatchAudit(client, settings.scopes, settings.audit_s, queue.add, metrics.missed.inc)
+        scopes = Scopes(
+            tuple(
+                Scope(namespace, tuple(Reflector(client, store, namespace, store.label) for store in watched))
+                for namespace in settings.scopes
+            )
+        )
+        cluster.blocking_error = scopes.blocking_error
         manager = cls(
             settings=settings,
             reconcile=reconcile,
@@ -84,9 +95,7 @@ class Manager:
             metrics=metrics,
             queue=queue,
             leader=Leader(client, LeaseSettings(settings.lease_namespace, settings.lease_name), settings.identity),
-            reflectors=[
-                Reflector(client, store, namespace, store.label) for store in watched for namespace in settings.scopes
-            ],
+            scopes=scopes,
             watch=KopfWatch(settings, audit.seen),
             audit=audit,
             port=asyncio.get_running_loop().create_future(),
@@ -100,6 +109,11 @@ class Manager:
             store.subscribe(queue.add)
         metrics.live(partial(readiness.gauges, manager))
         return manager
+
+    @property
+    def reflectors(self) -> list[Reflector]:
+        """The watches of children, in all namespaces."""
+        return [reflector for scope in self.scopes.all for reflector in scope.reflectors]
 
     async def run(self) -> None:
         """Until SIGTERM or SIGINT, then stop cleanly: reconciles in progress finish, the lease is released."""
@@ -144,13 +158,23 @@ class Manager:
         await asyncio.wait(tasks)
 
     async def _lead(self) -> None:
-        """Work on every known key; runs while we hold the lease."""
-        await asyncio.gather(*(reflector.synced.wait() for reflector in self.reflectors))
+        """Work on every known key, from when the first namespace is synced; runs while we hold the lease."""
+        async with asyncio.TaskGroup() as group:
+            waits = [group.create_task(self._add_synced(scope)) for scope in self.scopes.all]
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            await self.queue.run(self._work)
+
+    async def _add_synced(self, scope: Scope) -> None:
+        """Add every key of a namespace when its children have been listed."""
+        await scope.synced()
         for key in self.audit.keys:
-            self.queue.add(key)
-        await self.queue.run(self._work)
+            if self.scopes.of(key.namespace) is scope:
+                self.queue.add(key)
 
     async def _work(self, key: Key) -> Result:
+        scope = self.scopes.of(key.namespace)
+        if scope is not None and not scope.is_synced and scope.error is None:
+            return Result("NotSynced", after=NOT_SYNCED_S)
         result = await self.reconcile(self.cluster, key)
         if result.gone:
             self.audit.forget(key)

@@ -13,9 +13,11 @@ from triton_vllm_operator.api.kinds import Key
 from triton_vllm_operator.controller.leader import Leader
 from triton_vllm_operator.controller.metrics import gauge
 from triton_vllm_operator.controller.queue import KeyedQueue
+from triton_vllm_operator.controller.scopes import Scope, Scopes
 from triton_vllm_operator.controller.settings import Settings
 from triton_vllm_operator.controller.watch_audit import WatchAudit
 from triton_vllm_operator.controller.watches import KopfWatch
+from triton_vllm_operator.kube.errors import KubeError
 from triton_vllm_operator.kube.reflector import Reflector
 from triton_vllm_operator.webhook.server import Webhook
 
@@ -32,10 +34,13 @@ class Process(Protocol):
     settings: Settings
     queue: KeyedQueue[Key]
     leader: Leader
-    reflectors: list[Reflector]
+    scopes: Scopes
     watch: KopfWatch
     audit: WatchAudit
     webhook: Webhook | None
+
+    @property
+    def reflectors(self) -> list[Reflector]: ...
 
 
 def liveness_problems(process: Process) -> list[str]:
@@ -58,17 +63,43 @@ def liveness_problems(process: Process) -> list[str]:
 
 def readiness_problems(process: Process) -> list[str]:
     """What is not synced yet. A follower is ready when it could take over at once."""
-    problems = [
-        f"watch {reflector.name} is not synced" for reflector in process.reflectors if not reflector.synced.is_set()
-    ]
+    problems = _unsynced(process)
     # Only until the first try has ended: without it requests pass unchecked, and the operator works all the same.
     if process.webhook is not None and process.webhook.registered is None:
         problems.append("the webhook's certificate is not registered with the API server yet")
-    if not process.audit.listed:
-        problems.append("the LLMDeployments are not listed yet")
     if process.leader.leading and process.queue.longest_wait() > _LONG_WAIT_S:
         problems.append(f"{len(process.queue)} keys wait, the first for {process.queue.longest_wait():.0f} s")
     return problems
+
+
+def _unsynced(process: Process) -> list[str]:
+    """What is not listed yet. A namespace that cannot be listed does not count where another one is served."""
+    missing = {scope: _missing(process, scope) for scope in process.scopes.all}
+    served = any(not lists for lists in missing.values())
+    return [
+        problem
+        for scope, problems in missing.items()
+        for problem in problems
+        if not (served and _error(process, scope) is not None)
+    ]
+
+
+def _missing(process: Process, scope: Scope) -> list[str]:
+    """Lists of a namespace that have not been read yet."""
+    unsynced = [reflector for reflector in scope.reflectors if not reflector.synced.is_set()]
+    missing = [f"watch {reflector.name} is not synced{_why(reflector.error)}" for reflector in unsynced]
+    if scope.namespace not in process.audit.listed:
+        why = _why(process.audit.errors.get(scope.namespace))
+        missing.append(f"the LLMDeployments in namespace {scope.name} are not listed yet{why}")
+    return missing
+
+
+def _error(process: Process, scope: Scope) -> KubeError | None:
+    return scope.error or process.audit.errors.get(scope.namespace)
+
+
+def _why(error: KubeError | None) -> str:
+    return f": {error}" if error is not None else ""
 
 
 def gauges(process: Process) -> Iterable[Metric]:
@@ -83,6 +114,12 @@ def gauges(process: Process) -> Iterable[Metric]:
         expires = webhook.expires_at.timestamp()
         yield gauge("webhook_certificate_expiry_seconds", "Unix time at which the certificate expires", expires)
     yield gauge("watch_starts", "Number of times that kopf was started in this process", process.watch.starts)
+    served = gauge("namespace_served", "1 while everything in the namespace can be listed and watched", 0)
+    served.samples.clear()
+    for scope in process.scopes.all:
+        works = not _missing(process, scope) and _error(process, scope) is None
+        served.add_sample(served.name, {"namespace": scope.name}, float(works))
+    yield served
     ages = gauge("watch_age_seconds", "Seconds since the API server last answered a watch", 0)
     ages.samples.clear()
     for name, age in _watch_ages(process):

@@ -99,6 +99,7 @@ class Reconciler:
 
     async def _reconcile(self, cluster: ClusterView, key: Key, obj: Object) -> Result:
         status = obj.get("status", {})
+        cluster.check_listed(key.namespace)
         try:
             spec, advisory = await validate(cluster, obj, self.settings.serving_image, self.today())
             model = await self.inspector.inspect(cluster, spec.llm, status)

@@ -105,19 +105,19 @@ class KopfWatch:
         )
 
     async def _wait_for_crd(self, ended: asyncio.Event) -> None:
-        """kopf lists the resources once and watches nothing, silently, where the CRD does not exist yet."""
+        """kopf lists the resources once and watches nothing, silently, where the CRD does not exist yet.
+
+        One namespace whose LLMDeployments can be listed is enough.
+        """
         client = Client(await self._configuration())
         try:
             while not (ended.is_set() or self._stop.is_set()):
                 self.turned = time.monotonic()
-                try:
-                    for namespace in self.settings.scopes:
-                        await anext(client.pages(kinds.LLM_DEPLOYMENT, namespace, metadata_only=True))
-                except KubeError as error:
-                    log.warning("cannot list LLMDeployments yet: %s", error)
-                    await asyncio.sleep(RESTART.first_s)
-                else:
-                    return
+                errors = await asyncio.gather(*(_list_error(client, namespace) for namespace in self.settings.scopes))
+                if None in errors:
+                    return  # kopf itself tries each of the other namespaces again and again
+                log.warning("cannot list LLMDeployments yet: %s", errors[0])
+                await asyncio.sleep(RESTART.first_s)
         finally:
             await client.close()
 
@@ -147,6 +147,15 @@ class KopfWatch:
     async def _on_response(self, _session: Any, _context: Any, params: aiohttp.TraceRequestEndParams) -> None:
         if params.response.status < 400:
             self.heard = time.monotonic()
+
+
+async def _list_error(client: Client, namespace: str | None) -> KubeError | None:
+    """The error of a list of LLMDeployments, or None."""
+    try:
+        await anext(client.pages(kinds.LLM_DEPLOYMENT, namespace, metadata_only=True))
+    except KubeError as error:
+        return error
+    return None
 
 
 async def _auth(configuration: Configuration) -> dict[str, Any]:

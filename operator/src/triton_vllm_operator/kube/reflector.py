@@ -29,6 +29,7 @@ WATCH_S = 15
 RELIST_S = 450.0
 LONGEST_BLIND_S = 600.0  # RELIST_S at its longest, and one watch that is under way
 RETRY = Backoff(0.5, 10.0)
+REPEATED_LINE = 30  # the same error is logged again after this many tries
 
 
 @dataclass
@@ -52,6 +53,7 @@ class Reflector:
     label_selector: str = ""
     rand: random.Random = field(default_factory=random.Random)
     synced: asyncio.Event = field(default_factory=asyncio.Event)
+    error: KubeError | None = None  # of the last request, None once the server has responded without one
     health: Health = field(init=False)
     _version: str | None = None
     _list_at: float = 0.0  # when everything is listed again, in seconds of the event loop's clock
@@ -74,9 +76,13 @@ class Reflector:
                 failures = 0
             if error is None:
                 continue
+            # A namespace that stays forbidden has a line every 5 minutes, not one every 10 s for each of its watches.
+            repeated = self.error is not None and str(error) == str(self.error) and failures % REPEATED_LINE != 0
+            level = logging.DEBUG if repeated else logging.WARNING
+            self.error = error
             pause = RETRY.delay_s(failures)
             failures += 1
-            log.warning("watch %s: %s; again in %.1f s", self.name, error, pause)
+            log.log(level, "watch %s: %s; again in %.1f s", self.name, error, pause)
             await asyncio.sleep(with_jitter(max(pause, _retry_after(error)), self.rand))
 
     async def _turn(self) -> KubeError | None:
@@ -136,6 +142,9 @@ class Reflector:
         self._version = obj["metadata"]["resourceVersion"]
 
     def _hear(self) -> None:
+        if self.error is not None:
+            log.info("watch %s works again", self.name)
+            self.error = None
         self.health.turned = self.health.heard = self._now()
 
     def _now(self) -> float:
