@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import tritonclient.grpc as grpc
 import tritonclient.http as http
 
 from e2e.client import Client
-from e2e.tests.deployments import Namespace, ask, llm
+from e2e.tests.deployments import Namespace, ask, eventually, llm
 
 NAME = "llama"
 ENGINE = {
@@ -48,6 +49,8 @@ def test_the_row_of_kubectl_get_tells_model_gpus_and_release(served: Namespace) 
 
 
 def test_every_condition_is_about_the_spec_and_agrees(served: Namespace) -> None:
+    compared = partial(served.condition, NAME, "PlanAccurate")
+    eventually("the engine's report is read", lambda: compared().get("status") == "True", 30)
     obj = served.get("llm", NAME)
     assert obj is not None
     found = {one["type"]: one["status"] for one in obj["status"]["conditions"]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -12,11 +13,11 @@ from tests.fake import clock
 from tests.fake.world import World, served
 from triton_vllm_operator.api import kinds
 from triton_vllm_operator.api.conditions import find
-from triton_vllm_operator.api.kinds import Key, Object
+from triton_vllm_operator.api.kinds import Key, Kind, Object
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.controller import gpu_usage, ttl_cache
 from triton_vllm_operator.controller.gpu_usage import GPUUsage
-from triton_vllm_operator.kube.client import Client
+from triton_vllm_operator.kube.client import Client, Page
 from triton_vllm_operator.kube.errors import Forbidden
 from triton_vllm_operator.observed.gpu_shortage import GPUUse
 from triton_vllm_operator.plan.gpu_use import gpu_use
@@ -158,10 +159,14 @@ def test_nodes_that_may_not_be_listed_leave_the_scheduler_s_words(monkeypatch: p
     async def run() -> None:
         world = await waiting()
 
-        async def forbidden(*_: Any, **__: Any) -> list[Object]:
-            raise Forbidden("nodes is forbidden")
+        pages = world.manager.cluster.client.pages
 
-        monkeypatch.setattr(world.manager.cluster.client, "list_all", forbidden)
+        def forbidden(kind: Kind, *more: Any, **query: Any) -> AsyncIterator[Page]:
+            if kind == kinds.NODE:
+                raise Forbidden("nodes is forbidden")
+            return pages(kind, *more, **query)
+
+        monkeypatch.setattr(world.manager.cluster.client, "pages", forbidden)
         message = await told(world)
         assert message.startswith("Who holds the GPUs is not known: the nodes may not be listed. Scheduler: 0/1")
 

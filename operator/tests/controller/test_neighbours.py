@@ -5,19 +5,42 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import pytest
 
 from tests.fake import clock
-from tests.fake.world import World
+from tests.fake.world import Answers, World
 from triton_vllm_operator.api import kinds
 from triton_vllm_operator.api.conditions import find
-from triton_vllm_operator.api.kinds import Key, Object
+from triton_vllm_operator.api.kinds import Key
+from triton_vllm_operator.controller.probe import Unreachable
+from triton_vllm_operator.controller.probe_pool import AGAIN, FIRST
 from triton_vllm_operator.controller.readiness import liveness_problems, readiness_problems
 
 SPEC = {"model": {"uri": "hf://org/model"}, "server": {"image": "nvcr.io/nvidia/tritonserver:26.06-vllm-python-py3"}}
+
+
+class Silent(Answers):
+    """Pods of namespace b, with addresses in 10.1, cannot be reached; those of a answer."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.at_a_time = self.most = 0
+        self.open = False
+
+    async def ask(self, ip: str, model: str) -> str:
+        if self.open or not ip.startswith("10.1."):
+            return ""
+        self.asked += 1
+        self.at_a_time += 1
+        self.most = max(self.most, self.at_a_time)
+        try:
+            await asyncio.sleep(8)
+        finally:
+            self.at_a_time -= 1
+        raise Unreachable("no connection to port 8000 within 8 s")
 
 
 class QuietKopf:
@@ -46,7 +69,7 @@ def has_children(world: World, namespace: str, name: str = "x") -> bool:
     return world.api.get(kinds.DEPLOYMENT, namespace, name) is not None
 
 
-def ready(world: World, namespace: str, name: str = "x") -> Object:
+def ready(world: World, namespace: str, name: str = "x") -> Mapping[str, Any]:
     found = world.api.get(kinds.LLM_DEPLOYMENT, namespace, name) or {}
     return find(found.get("status", {}).get("conditions", []), "Ready") or {}
 
@@ -55,7 +78,7 @@ def run(work: Callable[[World], Awaitable[None]], prepare: Callable[[World], Non
     """Run an operator for the namespaces a and b on a clock that jumps."""
 
     async def live() -> None:
-        world = World.of(1, "a", "b")
+        world = World.of(1, "a", "b", probe=Silent())
         world.chaos.calm()
         world.chaos.slow_s = 0.01
         prepare(world)
@@ -198,5 +221,69 @@ def test_a_watch_that_misses_one_namespace_again_and_again_is_restarted_once() -
         world.manager.audit.seen(Key("b", "x0"), world.api.version)
         await asyncio.sleep(80)
         assert kopf.restarts == 2, "the watch has worked since, so another restart may help"
+
+    run(work)
+
+
+# ------------------------------------------------------------------------------------------- pods without an answer
+
+UNREACHABLE = 500
+
+
+def start_pod(world: World, namespace: str, name: str, ip: str) -> None:
+    """What the controllers and the kubelet do: the Deployment has one ready pod."""
+    place = (kinds.DEPLOYMENT, namespace, name)
+    deployment = world.api.objects[place]
+    template = deployment["spec"]["template"]
+    meta = {"name": f"{name}-1", "namespace": namespace, **template["metadata"]}
+    made = world.api.create({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": template["spec"]}, "kubelet")
+    since = {"lastTransitionTime": "2026-01-01T00:00:00Z"}
+    status = {
+        "phase": "Running",
+        "podIP": ip,
+        "conditions": [{"type": "Ready", "status": "True", **since}],
+        "containerStatuses": [{"name": "server", "ready": True, "started": True, "restartCount": 0,
+                               "state": {"running": {}}}],
+    }  # fmt: skip
+    world.api.change((kinds.POD, namespace, made["metadata"]["name"]), "kubelet", lambda obj: obj.update(status=status))
+    generation = deployment["metadata"].get("generation", 1)
+    counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), 1)
+    world.api.change(place, "controller", lambda obj: obj.update(status={"observedGeneration": generation, **counts}))
+
+
+def test_pods_that_cannot_be_reached_delay_no_other_deployment() -> None:
+    async def work(world: World) -> None:
+        probe: Any = world.reconciler.prober.probe
+        for n in range(UNREACHABLE):
+            create(world, "b", f"x{n}")
+        await asyncio.sleep(20)
+        for n in range(UNREACHABLE):
+            start_pod(world, "b", f"x{n}", f"10.1.{n // 250}.{n % 250 + 1}")
+        in_time = 0
+        for n in range(20):
+            await asyncio.sleep(3)
+            create(world, "a", f"new{n}")
+            await asyncio.sleep(1)
+            in_time += has_children(world, "a", f"new{n}")
+            assert readiness_problems(world.manager) == liveness_problems(world.manager) == []
+        assert in_time == 20, "children within a second"
+        assert probe.most <= FIRST + AGAIN
+        # They are named in metric and status, with what to do; a new one is proven beside them.
+        await asyncio.sleep(300)
+        line = 'triton_vllm_operator_pods_without_answer{name="x7",namespace="b"} 1.0'
+        assert line in world.manager.metrics.text().decode().splitlines()
+        assert ready(world, "b", "x7")["reason"] == "NoToken"
+        assert "ports 8000 and 9000" in ready(world, "b", "x7")["message"]
+        start_pod(world, "a", "new0", "10.0.0.1")
+        await asyncio.sleep(2)
+        assert ready(world, "a", "new0")["status"] == "True"
+        # Backoff: each is asked once a minute, not all the time.
+        asked = probe.asked
+        await asyncio.sleep(600)
+        assert probe.asked - asked <= UNREACHABLE * 11
+        probe.open = True
+        await asyncio.sleep(90)
+        assert ready(world, "b", "x7")["status"] == "True"
+        assert world.manager.cluster.probes.unanswered == {}
 
     run(work)

@@ -72,9 +72,11 @@ class Life:
         return self.world.api
 
     async def look(self, moment: str) -> None:
-        """One reconcile, after the watches have reported everything."""
+        """The state after the watches have reported everything and the pods have answered."""
         await asyncio.sleep(2)
-        await self.world.manager.reconcile(self.world.manager.cluster, Key("team", "a"))
+        for _ in range(3):  # a token, then the engine's report
+            await self.world.manager.reconcile(self.world.manager.cluster, Key("team", "a"))
+            await asyncio.sleep(0.01)
         self.note(moment)
 
     def note(self, moment: str) -> None:

@@ -77,7 +77,7 @@ def test_without_a_rollout_only_mounted_repositories_are_kept() -> None:
 # ------------------------------------------------------------------------------------------------- the next look
 
 PERIODS: list[tuple[str, Observation, float | None]] = [
-    ("ready without a token", observation(pod(ready=True), ready=1), 2.0),
+    ("ready without a token", observation(pod(ready=True), ready=1), None),
     ("waits for a volume", observation(pod(**waiting("ContainerCreating"))), 4.0),
     ("waits for GPUs", observation(unschedulable("2 Insufficient nvidia.com/gpu")), 30.0),
     ("pulls its image", observation(pod(**waiting("ImagePullBackOff", "x"))), None),

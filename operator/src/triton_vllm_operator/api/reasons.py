@@ -1045,7 +1045,8 @@ class Reason(StrEnum):
         "NoToken",
         Kind.PROGRESSING,
         "A pod is ready but has not answered a request with a token.",
-        "Read what it answered in the message, and the log of the pod.",
+        "Read what it answered in the message, and the log of the pod. Where there is no connection, allow ports 8000 "
+        "and 9000 from the operator's namespace, in NetworkPolicies and in a mesh with mTLS in mode STRICT.",
     )
     SERVING = (
         "Serving",
@@ -1095,6 +1096,12 @@ class Reason(StrEnum):
         "No pod of the newest configuration has answered with a token yet.",
         "Wait.",
     )
+    REPORT_PENDING = (
+        "ReportPending",
+        Kind.INFORMATIVE,
+        "The report of the engine is being read.",
+        "Wait.",
+    )
     REPORT_NOT_SERVED = (
         "ReportNotServed",
         Kind.INFORMATIVE,
@@ -1105,7 +1112,7 @@ class Reason(StrEnum):
         "ReportUnreachable",
         Kind.INFORMATIVE,
         "A pod did not send the report of its engine; the operator retries.",
-        "Check the NetworkPolicies between the operator and the pod.",
+        "Allow port 9000 from the operator's namespace, in NetworkPolicies and in a mesh with mTLS in mode STRICT.",
     )
     REPORT_UNREADABLE = (
         "ReportUnreadable",

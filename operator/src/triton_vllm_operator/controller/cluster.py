@@ -9,6 +9,7 @@ from typing import Any
 from triton_vllm_operator.api import kinds, names
 from triton_vllm_operator.api.kinds import Key, Kind, Object
 from triton_vllm_operator.api.spec import LLMDeployment
+from triton_vllm_operator.controller.probe_pool import ProbePool
 from triton_vllm_operator.kube.client import Client
 from triton_vllm_operator.kube.errors import Conflict, KubeError
 from triton_vllm_operator.kube.events import EventRecorder
@@ -24,6 +25,8 @@ class ClusterView:
         stores: children by kind, as the watches have seen them.
         inspections: the inspection pods.
         scopes: namespaces that the operator serves; None is all.
+        probes: requests to pods.
+        wake: reconcile an LLMDeployment, of which something is known that no watch reports.
         blocking_error: why the children in a namespace have never been listed; None where nothing blocks them.
     """
 
@@ -32,6 +35,8 @@ class ClusterView:
     stores: dict[Kind, Store]
     inspections: Store = field(default_factory=lambda: Store(kinds.POD, label=names.INSPECTS_LABEL))
     scopes: tuple[str | None, ...] = (None,)
+    probes: ProbePool = field(default_factory=ProbePool)
+    wake: Callable[[Key], None] = field(default=lambda _: None)
     blocking_error: Callable[[str], KubeError | None] = field(default=lambda _: None)
 
     def check_listed(self, namespace: str) -> None:

@@ -87,7 +87,7 @@ class Manager:
                 for namespace in settings.scopes
             )
         )
-        cluster.blocking_error = scopes.blocking_error
+        cluster.blocking_error, cluster.wake = scopes.blocking_error, queue.add
         manager = cls(
             settings=settings,
             reconcile=reconcile,
@@ -138,6 +138,7 @@ class Manager:
             if self.webhook is not None:
                 await self.webhook.stop()
             await runner.cleanup()
+            await self.cluster.probes.close()
             await self.cluster.client.close()
         for task in tasks:
             if not task.cancelled():

@@ -12,11 +12,17 @@ from contract import paths, ports, tensors
 from triton_vllm_operator.api.reasons import Reason
 
 _TIMEOUT_SECONDS: Final = 8
+# To a pod in the same cluster: a packet that is lost twice, and no more.
+_CONNECT_SECONDS: Final = 3.5
 _BODY: Final = {tensors.TEXT_INPUT: "Hello", "parameters": {"max_tokens": 1}, tensors.RETURN_NUM_OUTPUT_TOKENS: True}
 # A report has 1 kB and is ready in memory, so a longer wait would not help.
 _REPORT_SECONDS: Final = 2.0
 # Maximum size of a response: a pod may send without end.
 _MAX_BYTES: Final = 64 * 1024
+
+
+class Unreachable(Exception):
+    """A pod does not accept a connection, or ends it without a response."""
 
 
 @dataclass(eq=False)
@@ -35,13 +41,21 @@ class PodProbe:
         self._session: aiohttp.ClientSession | None = None
 
     async def ask(self, ip: str, model: str) -> str:
-        """The error, or "" where the pod has answered with at least one token."""
+        """The error, or "" where the pod has answered with at least one token.
+
+        Raises:
+            Unreachable: there is no connection to it.
+        """
         url = _url(ip, ports.HTTP, f"/v2/models/{model}/generate")
         try:
             async with self._open().post(url, json=_BODY, allow_redirects=False) as response:
                 return _token_error(response.status, (await _body(response)).decode(errors="replace"))
+        except aiohttp.ServerTimeoutError as error:
+            raise Unreachable(f"no connection to port {ports.HTTP} within {_CONNECT_SECONDS} s") from error
         except TimeoutError:
             return f"no response within {_TIMEOUT_SECONDS} s"
+        except aiohttp.ClientConnectionError as error:
+            raise Unreachable(f"{type(error).__name__}: {error}") from error
         except (aiohttp.ClientError, OSError) as error:
             return f"{type(error).__name__}: {error}"
 
@@ -66,10 +80,11 @@ class PodProbe:
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            timeout = aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)
+            timeout = aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS, sock_connect=_CONNECT_SECONDS)
             # Nothing is decompressed (a small response could become a large one), and no pod's cookies are kept.
             self._session = aiohttp.ClientSession(
                 timeout=timeout,
+                connector=aiohttp.TCPConnector(limit=0),  # the pool of probes has the limit
                 auto_decompress=False,
                 headers={"Accept-Encoding": "identity"},
                 cookie_jar=aiohttp.DummyCookieJar(),

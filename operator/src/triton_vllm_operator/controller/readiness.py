@@ -10,6 +10,7 @@ from typing import Protocol
 from prometheus_client.core import Metric
 
 from triton_vllm_operator.api.kinds import Key
+from triton_vllm_operator.controller.cluster import ClusterView
 from triton_vllm_operator.controller.leader import Leader
 from triton_vllm_operator.controller.metrics import gauge
 from triton_vllm_operator.controller.queue import KeyedQueue
@@ -32,6 +33,7 @@ class Process(Protocol):
     """The parts of the manager whose state is shown."""
 
     settings: Settings
+    cluster: ClusterView
     queue: KeyedQueue[Key]
     leader: Leader
     scopes: Scopes
@@ -120,6 +122,11 @@ def gauges(process: Process) -> Iterable[Metric]:
         works = not _missing(process, scope) and _error(process, scope) is None
         served.add_sample(served.name, {"namespace": scope.name}, float(works))
     yield served
+    silent = gauge("pods_without_answer", "Ready pods of an LLMDeployment that do not answer with a token", 0)
+    silent.samples.clear()
+    for key, count in process.cluster.probes.unanswered.items():
+        silent.add_sample(silent.name, {"namespace": key.namespace, "name": key.name}, count)
+    yield silent
     ages = gauge("watch_age_seconds", "Seconds since the API server last answered a watch", 0)
     ages.samples.clear()
     for name, age in _watch_ages(process):

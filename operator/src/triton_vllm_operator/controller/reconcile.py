@@ -83,7 +83,7 @@ class Reconciler:
         """
         obj = await cluster.client.find(kinds.LLM_DEPLOYMENT, key.namespace, key.name)
         if obj is None or "deletionTimestamp" in obj["metadata"]:
-            self._forget(key)  # Kubernetes deletes the children, by their owner references
+            self._forget(cluster, key)  # Kubernetes deletes the children, by their owner references
             return Result("Gone", gone=obj is None)
         try:
             result = await self._reconcile(cluster, key, obj)
@@ -110,14 +110,14 @@ class Reconciler:
         except Rejected as rejected:
             return await report.report_rejected(cluster, obj, rejected, self.clock())
         observed = await self.observer.observe(cluster, planned.llm, self.clock())
-        proven = await self.prober.prove(cluster, key, status, observed)
+        proven = self.prober.prove(cluster, key, status, observed)
         actual = status.get("actual", {})
-        read_back = await self.engine_reports.read(key, proven, planned, actual, stock=spec.image.stock)
+        read_back = self.engine_reports.read(cluster, key, proven, planned, actual, stock=spec.image.stock)
         return await report.report_observed(
             cluster, obj, spec.image, proven, advisory, planned, read_back, self.clock()
         )
 
-    def _forget(self, key: Key) -> None:
+    def _forget(self, cluster: ClusterView, key: Key) -> None:
         self._failures.pop(key, None)
-        self.prober.forget(key)
+        self.prober.forget(cluster, key)
         self.engine_reports.forget(key)

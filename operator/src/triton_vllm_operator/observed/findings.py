@@ -283,8 +283,6 @@ def recheck_s(observation: Observation, finding: Finding | None) -> float | None
     """Return the seconds until the next reconcile where no watch event reports a change; None: the resync is enough."""
     if finding is None:
         return None
-    if finding.reason == Reason.NO_TOKEN:
-        return 2.0
     if needs.pods_in_creation(observation):
         return 4.0  # a volume that cannot be mounted is reported by an event of the pod, which is not watched
     return 30.0 if finding.reason == Reason.INSUFFICIENT_GPUS else finding.due_s

@@ -13,6 +13,7 @@ from triton_vllm_operator.api.kinds import Key
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.status import ActualStatus
 from triton_vllm_operator.backoff import Backoff
+from triton_vllm_operator.controller.cluster import ClusterView
 from triton_vllm_operator.controller.probe import NoReport
 from triton_vllm_operator.controller.steps.plan import Planned
 from triton_vllm_operator.observed import engine_report
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 
 RETRY = Backoff(15.0, 600.0)
 _STOCK = "NVIDIA's image serves no report of its engine. Its log has the size, in the line with 'KV cache size'."
+_PENDING = "The report of the engine is being read."
 _NOT_SERVING = "No pod of the newest configuration has answered with a token yet."
 
 
@@ -68,15 +70,25 @@ class EngineReports:
 
     source: ReportSource
     _reports: dict[Key, dict[str, Report | _Failed]] = field(default_factory=dict)
+    _running: set[str] = field(default_factory=set)  # runs of pods that are being asked
 
     def forget(self, key: Key) -> None:
         """The LLMDeployment was deleted."""
         self._reports.pop(key, None)
 
-    async def read(
-        self, key: Key, observation: Observation, planned: Planned, before: Mapping[str, Any], *, stock: bool
+    def read(
+        self,
+        cluster: ClusterView,
+        key: Key,
+        observation: Observation,
+        planned: Planned,
+        before: Mapping[str, Any],
+        *,
+        stock: bool,
     ) -> ReadBack:
-        """The reports of the newest configuration's pods, compared with the plan.
+        """The reports of the newest configuration's pods, as far as they are known, compared with the plan.
+
+        Pods are asked in the background; the LLMDeployment is reconciled again when one has answered or failed.
 
         Args:
             before: `status.actual` as read.
@@ -88,9 +100,23 @@ class EngineReports:
         now = asyncio.get_running_loop().time()
         current = observation.current_pods
         due = [pod for pod in observation.proven_pods if pod in current and _is_due(reports.get(pod.run), now)]
-        answers = await asyncio.gather(*(self._ask(pod, reports.get(pod.run)) for pod in due))
-        reports.update({pod.run: answer for pod, answer in zip(due, answers, strict=True)})
-        return _read_back(current, reports, planned, str(before.get("pod", "")))
+        for pod in due:
+            if pod.run not in self._running:
+                self._running.add(pod.run)
+                cluster.probes.start(self._update(cluster, key, pod, reports.get(pod.run)))
+        reading = any(pod.run in self._running for pod in current)
+        return _read_back(current, reports, planned, str(before.get("pod", "")), reading=reading)
+
+    async def _update(self, cluster: ClusterView, key: Key, pod: PodState, before: Report | _Failed | None) -> None:
+        """Ask one pod, keep what it answers, and reconcile again."""
+        try:
+            async with cluster.probes.slot(again=before is not None):
+                answer = await self._ask(pod, before)
+        finally:
+            self._running.discard(pod.run)
+        if key in self._reports:
+            self._reports[key][pod.run] = answer
+            cluster.wake(key)
 
     def _known(self, key: Key, observation: Observation, before: Mapping[str, Any]) -> dict[str, Report | _Failed]:
         """The reports of the live runs of the newest configuration."""
@@ -122,9 +148,14 @@ def _is_due(report: Report | _Failed | None, now: float) -> bool:
 
 
 def _read_back(
-    pods: list[PodState], reports: Mapping[str, Report | _Failed], planned: Planned, preferred: str
+    pods: list[PodState], reports: Mapping[str, Report | _Failed], planned: Planned, preferred: str, *, reading: bool
 ) -> ReadBack:
-    """`preferred`: the pod that `status.actual` shows; it stays where several pods have as little."""
+    """Compare what is known with the plan.
+
+    Args:
+        preferred: the pod that `status.actual` shows; it stays where several pods have as little.
+        reading: a pod is being asked.
+    """
     by_name = {pod.name: pod for pod in pods}
     failed = {pod.name: one for pod in pods if isinstance(one := reports.get(pod.run), _Failed)}
     now = asyncio.get_running_loop().time()
@@ -135,6 +166,8 @@ def _read_back(
         name, first = min(failed.items())
         message = f"There is no report of the engine of pod {name}: {first.error.message}."
         return ReadBack(accuracy.unknown(first.error.reason, message), after=after)
+    if least is None and reading:
+        return ReadBack(accuracy.unknown(Reason.REPORT_PENDING, _PENDING))
     if least is None:
         return ReadBack(accuracy.unknown(Reason.NOT_SERVING, _NOT_SERVING))
     name, report = least
