@@ -1,4 +1,4 @@
-"""Nobody stops the others: a namespace that is forbidden, gone or slow, and pods that cannot be reached."""
+"""Each stands alone: a namespace that is forbidden, gone or slow, and pods that cannot be reached, stop no other."""
 
 from __future__ import annotations
 

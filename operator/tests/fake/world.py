@@ -51,7 +51,7 @@ class World:
         client = Client(Configuration(host="http://fake"), rest=transport, observe=metrics.called)
         reconciler = Reconciler.make(probe or Answers(), clock=lambda: "2026-01-01T00:00:00Z")
         manager = Manager.on(
-            client, reconciler.reconcile, Settings(namespaces=list(namespaces), leader_election=False), metrics
+            client, reconciler.reconcile, Settings(namespaces=namespaces, leader_election=False), metrics
         )
         manager.queue.rand = random.Random(rand.random())
         for watch in manager.reflectors:

@@ -58,9 +58,9 @@ def trimmed(node: Mapping[str, Any], published: Container[str] = ()) -> Object:
     return {"metadata": {"name": meta["name"], "labels": labels}, "status": {"allocatable": extended}}
 
 
-def _interned(texts: Mapping[str, Any]) -> dict[str, str]:
-    """The same texts, of which thousands of nodes share one copy each."""
-    return {intern(name): intern(str(text)) for name, text in texts.items()}
+def _interned(strings: Mapping[str, Any]) -> dict[str, str]:
+    """The same strings, of which thousands of nodes share one copy each."""
+    return {intern(name): intern(str(value)) for name, value in strings.items()}
 
 
 @dataclass(frozen=True, slots=True)
