@@ -125,7 +125,7 @@ def test_limits_hold_for_both_protocols(configured: Server, client: OpenAI) -> N
         client.completions.create(model="llm", prompt="Hello", n=3)
     with pytest.raises(openai.BadRequestError, match="10001 bytes of text; at most 10000"):
         client.completions.create(model="llm", prompt="a" * 10_001)
-    with pytest.raises(openai.APIStatusError, match="more than 50000 bytes") as error:
+    with pytest.raises(openai.APIStatusError, match="larger than 50000 bytes") as error:
         client.completions.create(model="llm", prompt="Hello", extra_body={"x": "a" * 60_000})
     assert error.value.status_code == 413
 

@@ -388,4 +388,8 @@ def test_the_images_for_cpus_have_no_contradictions(variant: str) -> None:
     command = [str(engine_env.ensure(variant)), "-m", "imagecheck"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert [line.split(" (")[0] for line in done.stdout.splitlines()] == ["files: ok", "requirements: ok"]
+    assert [line.split(" (")[0] for line in done.stdout.splitlines()] == [
+        "files: ok",
+        "requirements: ok",
+        "patches: ok",
+    ]

@@ -163,3 +163,21 @@ def test_a_cause_is_known_behind_many_effects_and_forgotten_in_the_end(
     )
     script = f"#!/bin/sh\necho '{cause}'\nyes '(MainProcess) INFO a line of a traceback' | head -{effects}\nexit 3\n"
     assert supervised(tmp_path, script) == (3, told or "tritonserver ended with code 3")
+
+
+def test_a_signal_before_the_server_runs_ends_the_start() -> None:
+    """As process 1 a signal without a handler would be ignored until the grace period is over."""
+    program = (
+        "import sys, time\n"
+        "from backend.launcher import serve\n"
+        "serve.adopt_orphans = lambda: (print('started', flush=True), time.sleep(60))\n"
+        "sys.exit(serve.main(['tritonserver']))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert any("started" in line for line in iter(process.stdout.readline, ""))
+        process.terminate()
+        assert process.wait(20) == 128 + signal.SIGTERM

@@ -45,6 +45,7 @@ from backend.patches import modelinfo_cache
 from contract.timing import CLOSE_SECONDS, DEFAULT_DRAIN_SECONDS
 
 STUB_NAME = "triton_python_b"  # the kernel cuts names at 15 characters
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 POLL_SECONDS = 0.5
 # A stopped process answers no request, and only its end helps: a container is not debugged.
 STOPPED_SECONDS = 30.0
@@ -340,8 +341,20 @@ def start_engines(command: Command, environment: MutableMapping[str, str], outpu
     return address
 
 
+def end_before_serving(number: int, _frame: object) -> None:
+    """Handle a signal to stop that comes before tritonserver runs: what was started is ended.
+
+    Raises:
+        SystemExit: 128 and the signal's number.
+    """
+    sys.exit(128 + number)
+
+
 def main(arguments: list[str]) -> int:
     """Run until the server ends."""
+    # Before all else: as process 1 of a container, a signal without a handler is ignored.
+    for number in STOP_SIGNALS:
+        signal.signal(number, end_before_serving)
     report.begin()
     begun = time.monotonic()
     if arguments[:1] == ["tritonserver"]:
@@ -378,7 +391,7 @@ def run(
     copy_triton_kernels(os.environ)
     report.phase("Preflight", time.monotonic() - begun, **({"removedSegments": removed} if removed else {}))
     supervisor = Supervisor(command, arguments, engines, output)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in STOP_SIGNALS:
         signal.signal(number, supervisor.signal)
     return supervisor.wait()
 
