@@ -313,6 +313,10 @@ CHECKS: Sequence[Check] = (
     not_settled,
     no_token,
 )
+GENERAL_CHECKS: frozenset[Check] = frozenset(
+    {pod_checks.container_waits, pod_checks.pod_not_ready, pod_checks.pod_failed}
+)
+"""Checks that also match a pod for which an earlier check has the exact cause."""
 
 
 def _termination_message(message: str) -> str:

@@ -133,7 +133,9 @@ async def _pods(client: Client, obj: Object) -> list[Step]:
         return [Step("?", "Pods", f"access denied: {error}")]
     if seen.deployment is None:
         return []  # the other steps have the reason
-    causes = [finding for check in _CAUSES if (finding := check(seen))]
+    matches = [(check, finding) for check in _CAUSES if (finding := check(seen))]
+    causes = [finding for check, finding in matches if check not in findings.GENERAL_CHECKS]
+    causes = causes or [finding for _, finding in matches][:1]
     progress = findings.not_settled(seen)
     found = causes or ([progress] if progress else [])
     steps = [Step("no", "Pods", f"{finding.reason}: {finding.message}") for finding in found]
