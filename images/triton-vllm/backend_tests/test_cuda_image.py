@@ -181,4 +181,4 @@ def test_a_kernel_that_would_be_compiled_for_minutes_is_found(image: CudaImage, 
     (tmp_path / "flashinfer_cubin/__init__.py").write_text("__version__ = '0.7.0.post1'\nget_cubin_dir = str\n")
     checked = image.check("choices", PYTHONPATH=f"{tmp_path}:{image.variables['PYTHONPATH']}")
     assert checked.code == 1
-    assert "on 9.0 vLLM chooses FlashInferExperts for experts, FP8 per tensor" in checked.told
+    assert "on 9.0 vLLM selects FlashInferExperts for experts, FP8 per tensor" in checked.told
