@@ -22,12 +22,16 @@ from e2e.tests.deployments import STANDING, Namespace, llm
 HERE = Path(__file__).parent
 TEST_SECONDS = 1200
 """A limit against hangs alone: engines start at the speed of a shared machine."""
-ALONE = ("test_throughput", "test_chart", "test_repair", "test_traces")
+ALONE = ("test_throughput", "test_chart", "test_repair", "test_leftovers")
 """Files that disturb the whole cluster, or that others would disturb: they run alone, at the end, in this order."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark every test of this folder; those that run alone come last."""
+    if missing := [name for name in ALONE if not (HERE / f"{name}.py").exists()]:
+        raise pytest.UsageError(
+            f"ALONE names {', '.join(missing)}, which is not in {HERE.name}: it would run beside others"
+        )
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.e2e)
@@ -80,7 +84,7 @@ def standing(env: Environment) -> Iterator[Namespace]:
     made.apply(llm(STANDING, engine={"maxNumSeqs": 128}))
     made.wait_ready(STANDING)
     yield made
-    with contextlib.suppress(shell.CommandFailed):  # test_traces has removed the cluster
+    with contextlib.suppress(shell.CommandFailed):  # test_leftovers has removed the cluster
         _remove(made)
 
 
