@@ -37,7 +37,7 @@ CONFIG = """
 source_paths = ["src"]
 only_mutate = {patterns}
 do_not_mutate = ["*/__main__.py"]
-also_copy = ["operator", "tools", "devtools", "contract", "e2e", "images", "charts", "crds", "conftest.py"]
+also_copy = {copied}
 pytest_add_cli_args_test_selection = {tests}
 pytest_add_cli_args = ["-q", "-m", "{marks}", "-k", "{words}", "-p", "no:cacheprovider", "-p", "no:xdist"]
 """
@@ -56,7 +56,10 @@ def lay_out(tree: Path, packages: list[str]) -> None:
     patterns = [f"src/triton_vllm_operator/{package}/*" for package in packages]
     tests = [f"operator/tests/{folder}" for folder in TESTS]
     words = " and ".join(f"not {word}" for word in LEFT_OUT)
-    config += CONFIG.format(patterns=json.dumps(patterns), tests=json.dumps(tests), marks=MARKS, words=words)
+    copied = sorted({path.relative_to(ROOT).parts[0] for path in sources.tracked(ROOT)} - {"pyproject.toml"})
+    config += CONFIG.format(
+        copied=json.dumps(copied), patterns=json.dumps(patterns), tests=json.dumps(tests), marks=MARKS, words=words
+    )
     (tree / "pyproject.toml").write_text(config)
     subprocess.run(["git", "init", "-q", "."], cwd=tree, check=True)  # the tests list tracked files
 
