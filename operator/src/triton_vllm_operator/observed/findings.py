@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from contract.report import CAUSE, ENGINE_LINE, HINT
+from triton_vllm_operator.api.conditions import find
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.observed import gpu_shortage, needs, pod_checks
 from triton_vllm_operator.observed.finding import Finding, one_line, temporary
@@ -76,8 +77,8 @@ def deployment_missing(seen: Observation) -> Finding | None:
 def pods_refused(seen: Observation) -> Finding | None:
     """The API server rejects the pods: a quota, a policy, a missing ServiceAccount."""
     conditions = (seen.deployment or {}).get("status", {}).get("conditions", [])
-    failure = next((c for c in conditions if c["type"] == "ReplicaFailure" and c["status"] == "True"), None)
-    if failure is None:
+    failure = find(conditions, "ReplicaFailure")
+    if failure is None or failure["status"] != "True":
         return None
     message = str(failure.get("message", ""))
     advice = "Ask the owner of the namespace for the permission, quota or policy that the message names."
@@ -259,7 +260,8 @@ def _waits_since(seen: Observation) -> tuple[str, float]:
 def _progress_failure(seen: Observation) -> Mapping[str, Any] | None:
     """Return the condition by which the Deployment says that its rollout does not go on, or None."""
     conditions = (seen.deployment or {}).get("status", {}).get("conditions", [])
-    return next((c for c in conditions if c["type"] == "Progressing" and c.get("status") == "False"), None)
+    progressing = find(conditions, "Progressing")
+    return progressing if progressing is not None and progressing.get("status") == "False" else None
 
 
 def _deployment_words(seen: Observation) -> str:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from triton_vllm_operator.api import names
+from triton_vllm_operator.api.conditions import find
 
 SCHEDULING_GATED = "SchedulingGated"
 """Reason of the condition PodScheduled while `spec.schedulingGates` is not empty."""
@@ -244,4 +245,4 @@ def _read_condition(status: Mapping[str, Any], kind: str) -> PodCondition:
 
 
 def _condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
-    return next((c for c in status.get("conditions") or [] if c["type"] == kind), {})
+    return find(status.get("conditions") or [], kind) or {}

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from contract import ports
 from triton_vllm_operator.api import kinds
 from triton_vllm_operator.api.conditions import ConditionType, find
 from triton_vllm_operator.api.kinds import Key, Object
@@ -29,7 +30,8 @@ RETRY = Backoff(2.0, 60.0)
 _ADVISED_AFTER = 3
 """Failed connections in a row until the message has advice: the first may be those of a pod that has just started."""
 _ADVICE = (
-    "Allow connections from the namespace of the operator to the ports 8000 and 9000 of the pods: in NetworkPolicies, "
+    "Allow connections from the namespace of the operator to the "
+    f"ports {ports.HTTP} and {ports.HEALTH} of the pods: in NetworkPolicies, "
     "and where a service mesh has mTLS in mode STRICT, for those ports."
 )
 
@@ -134,5 +136,5 @@ def _answered_before(status: Mapping[str, Any], generation: int, live: list[Obje
 def _ready_since(obj: Object) -> str:
     """RFC 3339 time since which a pod is ready; later than any time while it is not."""
     conditions = obj.get("status", {}).get("conditions", [])
-    ready = next((c for c in conditions if c["type"] == "Ready" and c["status"] == "True"), None)
-    return str(ready["lastTransitionTime"]) if ready else "~"
+    ready = find(conditions, ConditionType.READY)
+    return str(ready["lastTransitionTime"]) if ready is not None and ready["status"] == "True" else "~"
