@@ -23,7 +23,7 @@ __all__ = ["CHECKS", "Check", "Finding", "first_finding", "recheck_s"]
 _IMAGE_REASONS = {
     "ErrImagePull": "Check {}, spec.podTemplate.imagePullSecrets and the registry.",
     "ImagePullBackOff": "Check {}, spec.podTemplate.imagePullSecrets and the registry.",
-    "ErrImageNeverPull": "Load the image onto the node, or let the operator's --image-pull-policy pull it. Check {}.",
+    "ErrImageNeverPull": "Load the image onto the node, or set the chart's serving.imagePullPolicy. Check {}.",
     "ImageInspectError": "Check the container runtime and the disk of the node. Check {}.",
     "InvalidImageName": "Correct {}: it is not the name of an image.",
     "RegistryUnavailable": "Check whether the node reaches the registry of {}.",
