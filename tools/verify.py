@@ -25,7 +25,6 @@ IMPORTED = ("operator/src", "images/triton-vllm", ".")
 """Folders from which a check imports the packages."""
 DISTINCT = ("contract", "operator/src", "e2e", "tools", "devtools", "images/triton-vllm/backend")
 """Folders in which no logic is written twice. Tests may repeat themselves."""
-PROSE_BASELINE = ROOT / "tools" / "prose_baseline.txt"
 """Number of breaches of the style that each area may still have. It only gets smaller."""
 
 Run = Callable[[Path], str]
@@ -92,7 +91,7 @@ FORMAT = Check("format", tool("ruff", "format", f"--config={CONFIG}", "--check",
 FUNCTIONS = Check("long functions", every_file(sources.long_functions, ".py"))
 NAMES = Check("private names", every_file(sources.private_names))
 SPELLING = Check("spelling", spelling)
-PROSE = Check("prose", lambda root: "\n".join(prose.above_baseline(root, PROSE_BASELINE.read_text())))
+PROSE = Check("prose", lambda root: "\n".join(map(str, prose.breaches(root))))
 UNUSED = Check("unused code", lambda root: "\n".join(unused.unused(root)))
 EVERY = (TYPES, DUPLICATES, PROSE, UNUSED, LAYERS, GENERATED, LINT, FORMAT, FUNCTIONS, NAMES, SPELLING)
 

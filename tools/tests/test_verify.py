@@ -185,12 +185,14 @@ def test_words_to_avoid_are_found_in_public_names_of_production_code(tmp_path: P
     assert found_in(tmp_path, "tests/test_module.py", text) == []
 
 
-def test_an_area_may_only_get_better(tree: Path) -> None:
+def test_breaches_of_every_tracked_file_are_found(tree: Path) -> None:
     add(tree, "e2e/bad.py", '"""It is no module."""\n')
-    assert list(prose.above_baseline(tree, "e2e 1\n")) == []
-    found = list(prose.above_baseline(tree, "tools 3\n"))
-    assert "bad.py:1: 'is no'" in found[0]
-    assert found[1].startswith("e2e: 1 breaches of the style, the baseline is 0")
+    (found,) = prose.breaches(tree)
+    assert str(found).endswith("e2e/bad.py:1: 'is no': write \"is not a\"")
+
+
+def test_names_of_published_weights_are_kept(tmp_path: Path) -> None:
+    assert found_in(tmp_path, "module.py", "class Family:\n    query_gate: bool\n    entry_gate: bool\n") == ["name"]
 
 
 def test_code_that_only_a_test_uses_is_unused(tree: Path) -> None:

@@ -136,7 +136,7 @@ class Script:
 @pytest.mark.parametrize(
     ("speeds", "rounds"),
     [([1.1], 5), ([0.8], 5), ([1.3, 0.7], 8)],
-    ids=["kept for certain", "missed for certain", "too noisy to tell"],
+    ids=["kept for certain", "missed for certain", "too noisy to decide"],
 )
 def test_rounds_are_added_up_to_a_limit_while_noise_hides_the_verdict(
     monkeypatch: pytest.MonkeyPatch, speeds: list[float], rounds: int

@@ -257,10 +257,10 @@ BAD: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["grammar"],
     ),
     "token outside the vocabulary": ({"sampling_parameters": '{"allowed_token_ids": [99999]}'}, ["allowed_token_ids"]),
-    "unknown adapter": ({"lora_name": "nobody"}, ["LoRA nobody is not supported", "['poet']"]),
-    "unknown profile": ({"profile": "nobody"}, ["'nobody'", "long, short"]),
+    "unknown adapter": ({"lora_name": "unknown"}, ["LoRA unknown is not supported", "['poet']"]),
+    "unknown profile": ({"profile": "unknown"}, ["'unknown'", "long, short"]),
     "image for a text model": ({"image": "aGk="}, ["image"]),
-    "image that is no base64": ({"image": "%"}, ["'image'", "base64"]),
+    "image that is not base64": ({"image": "%"}, ["'image'", "base64"]),
     "embedding of a text model": ({"embedding_request": '{"input": "x"}'}, ["embeddings"]),
 }
 

@@ -78,7 +78,7 @@ def manager_class(*modes: Mode) -> Any:
             self._init_candidates()
 
         def _init_candidates(self) -> None:
-            """Plan anew."""
+            """Plan again."""
             assert self._capture_descs == {}
             sizes = self.compilation_config.cudagraph_capture_sizes
             for mode in modes:

@@ -25,7 +25,7 @@ class Checked:
     """How a run of the check ended."""
 
     code: int
-    told: str
+    message: str
 
 
 @dataclass(frozen=True)
@@ -80,12 +80,14 @@ def toolkit(image: CudaImage, tmp_path: Path) -> Path:
 
 def test_the_image_has_nothing_that_cannot_start(image: CudaImage) -> None:
     checked = image.check()
-    assert checked.code == 0, checked.told
-    assert [line.split(": ok")[0] for line in checked.told.splitlines() if ": ok (" in line] == [p.name for p in PARTS]
+    assert checked.code == 0, checked.message
+    assert [line.split(": ok")[0] for line in checked.message.splitlines() if ": ok (" in line] == [
+        p.name for p in PARTS
+    ]
 
 
 @pytest.mark.parametrize(
-    ("part", "compiler", "told"),
+    ("part", "compiler", "message"),
     [
         ("triton-stub", "gcc", "Failed to find C compiler"),
         ("inductor", "g++", "InvalidCxxCompiler"),
@@ -95,13 +97,13 @@ def test_the_image_has_nothing_that_cannot_start(image: CudaImage) -> None:
     ],
 )
 def test_a_missing_compiler_is_found(
-    image: CudaImage, path_without: object, part: str, compiler: str, told: str
+    image: CudaImage, path_without: object, part: str, compiler: str, message: str
 ) -> None:
     without = (compiler, "clang", "clang++") if compiler == "gcc" else (compiler,)
     checked = image.check(part, PATH=path_without(*without))  # type: ignore[operator]
     assert checked.code == 1
-    assert told in checked.told
-    assert f"{part}: FAILED" in checked.told
+    assert message in checked.message
+    assert f"{part}: FAILED" in checked.message
 
 
 @pytest.mark.parametrize("part", ["deep-gemm", "flashinfer-compiles", "tilelang"])
@@ -109,7 +111,7 @@ def test_a_missing_nvcc_is_found(image: CudaImage, toolkit: Path, part: str) -> 
     (toolkit / "bin/nvcc").unlink()
     checked = image.check(part, CUDA_HOME=str(toolkit))
     assert checked.code == 1
-    assert f"{part}: FAILED" in checked.told
+    assert f"{part}: FAILED" in checked.message
 
 
 def test_an_nvcc_of_another_version_is_found(image: CudaImage, toolkit: Path) -> None:
@@ -118,13 +120,13 @@ def test_an_nvcc_of_another_version_is_found(image: CudaImage, toolkit: Path) ->
     (toolkit / "bin/nvcc").chmod(0o755)
     checked = image.check("toolkit", CUDA_HOME=str(toolkit))
     assert checked.code == 1
-    assert "nvcc is of CUDA 13.5, torch is built for 13.0" in checked.told
+    assert "nvcc is of CUDA 13.5, torch is built for 13.0" in checked.message
 
 
 def test_libraries_of_the_toolkit_that_are_not_found_are_told(image: CudaImage) -> None:
     checked = image.check("humming", LD_LIBRARY_PATH="")
     assert checked.code == 1
-    assert "libnvrtc-builtins" in checked.told
+    assert "libnvrtc-builtins" in checked.message
 
 
 def test_headers_of_python_that_are_missing_are_found(image: CudaImage, tmp_path: Path) -> None:
@@ -135,11 +137,11 @@ def test_headers_of_python_that_are_missing_are_found(image: CudaImage, tmp_path
     )
     checked = image.check("triton-stub", PYTHONPATH=f"{tmp_path}:{image.variables['PYTHONPATH']}")
     assert checked.code == 1
-    assert "Python.h" in checked.told
+    assert "Python.h" in checked.message
 
 
 @pytest.mark.parametrize(
-    ("manifest", "source", "told"),
+    ("manifest", "source", "message"),
     [
         ({}, "", "FlashInfer's sampler was not compiled"),
         ({"sampling": ["sm90a", "sm80"]}, "", "sampling holds code for [90], its manifest says [80, 90]"),
@@ -147,7 +149,7 @@ def test_headers_of_python_that_are_missing_are_found(image: CudaImage, tmp_path
     ],
 )
 def test_modules_of_flashinfer_that_it_does_not_get_are_found(
-    image: CudaImage, tmp_path: Path, manifest: dict[str, list[str]], source: str, told: str
+    image: CudaImage, tmp_path: Path, manifest: dict[str, list[str]], source: str, message: str
 ) -> None:
     (real,) = (image.python.parents[1] / "lib").glob("python*/site-packages/flashinfer_jit_cache")
     version = json.loads((real / "manifest.json").read_text())["version"]
@@ -158,7 +160,7 @@ def test_modules_of_flashinfer_that_it_does_not_get_are_found(
     (package / "sampling").symlink_to(real / "sampling")
     checked = image.check("flashinfer-modules", PYTHONPATH=f"{tmp_path}:{image.variables['PYTHONPATH']}")
     assert checked.code == 1
-    assert told in checked.told
+    assert message in checked.message
 
 
 def test_a_module_that_cannot_be_imported_is_found(image: CudaImage, tmp_path: Path) -> None:
@@ -171,14 +173,14 @@ def test_a_module_that_cannot_be_imported_is_found(image: CudaImage, tmp_path: P
         "print(*modules.problems('vllm.vllm_flash_attn'), sep='\\n')"
     )
     environment = {**image.variables, "PYTHONPATH": f"{tmp_path}:{image.variables['PYTHONPATH']}"}
-    told = subprocess.run([image.python, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert "cannot be imported: AttributeError: no attribute cudaLibrary_t" in told.stdout
+    message = subprocess.run([image.python, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert "cannot be imported: AttributeError: no attribute cudaLibrary_t" in message.stdout
 
 
 def test_a_kernel_that_would_be_compiled_for_minutes_is_found(image: CudaImage, tmp_path: Path) -> None:
-    # As vLLM chooses where nobody tells it to prefer its own.
+    # As vLLM chooses where it is not made to prefer its own.
     (tmp_path / "flashinfer_cubin").mkdir()
     (tmp_path / "flashinfer_cubin/__init__.py").write_text("__version__ = '0.7.0.post1'\nget_cubin_dir = str\n")
     checked = image.check("choices", PYTHONPATH=f"{tmp_path}:{image.variables['PYTHONPATH']}")
     assert checked.code == 1
-    assert "on 9.0 vLLM selects FlashInferExperts for experts, FP8 per tensor" in checked.told
+    assert "on 9.0 vLLM selects FlashInferExperts for experts, FP8 per tensor" in checked.message

@@ -1,4 +1,4 @@
-"""The end of a log, as servers really wrote it, and the cause that it tells."""
+"""The end of a log, as servers really wrote it, and the cause that it names."""
 
 from __future__ import annotations
 

@@ -52,8 +52,8 @@ plain, ours = application(), application()
 install(ours, ("/v1/chat/completions", "/v1/completions"), filter_stream)
 for body, kind in json.loads(sys.argv[1]):
     for each in (plain, ours):
-        told = TestClient(each).post("/v1/completions", content=body, headers={"content-type": kind} if kind else {})
-        print(json.dumps([told.status_code, told.text]))
+        answers = TestClient(each).post("/v1/completions", content=body, headers={"content-type": kind} if kind else {})
+        print(json.dumps([answers.status_code, answers.text]))
 """
 JSON = "application/json"
 ASKED = {
@@ -71,22 +71,22 @@ ASKED = {
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, Any]]:
+def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, Any]]:
     """What each request got from the plain application and from the one with a short way."""
     asked = json.dumps(list(ASKED.values()))
     lines = [json.loads(line) for line in script_lines(tmp_path_factory.mktemp("routes"), SCRIPT, asked)]
     return dict(zip(ASKED, zip(lines[::2], lines[1::2], strict=True), strict=True))
 
 
-def test_a_request_that_is_right_goes_the_short_way(told: dict[str, tuple[Any, Any]]) -> None:
-    (_, plain), (_, ours) = told["right"]
+def test_a_request_that_is_right_goes_the_short_way(answers: dict[str, tuple[Any, Any]]) -> None:
+    (_, plain), (_, ours) = answers["right"]
     assert json.loads(plain) == {"number": 7, "short": False}
     assert json.loads(ours) == {"number": 7, "short": True}
 
 
 @pytest.mark.parametrize("name", sorted(set(ASKED) - {"right", "gone"}))
-def test_all_else_is_answered_as_without_it(told: dict[str, tuple[Any, Any]], name: str) -> None:
-    plain, ours = told[name]
+def test_all_else_is_answered_as_without_it(answers: dict[str, tuple[Any, Any]], name: str) -> None:
+    plain, ours = answers[name]
     assert plain[0] in (400, 422)
     assert ours == plain
 
@@ -95,12 +95,12 @@ def test_in_a_stream_only_a_fault_of_vllms_own_becomes_the_grammars() -> None:
     events = ['data: {"choices": []}\n\n', 'data: {"error": {"code": 503}}\n\n', "data: [DONE]\n\n"]
     fault = 'data: {"error": {"code": 500}}\n\n'
 
-    async def told() -> AsyncIterator[str]:
+    async def answers() -> AsyncIterator[str]:
         for event in (*events[:2], fault, *events[2:]):
             yield event
 
     async def run() -> list[str]:
-        return [event async for event in attribute_to_grammar(told())]
+        return [event async for event in attribute_to_grammar(answers())]
 
     found = asyncio.run(run())
     assert [*found[:2], *found[3:]] == events
@@ -108,5 +108,5 @@ def test_in_a_stream_only_a_fault_of_vllms_own_becomes_the_grammars() -> None:
     assert found[2].endswith("\n\n")
 
 
-def test_a_client_that_has_left_gets_an_answer_that_nobody_reads(told: dict[str, tuple[Any, Any]]) -> None:
-    assert told["gone"][1] == [499, ""]
+def test_a_client_that_has_left_gets_an_answer_that_is_not_read(answers: dict[str, tuple[Any, Any]]) -> None:
+    assert answers["gone"][1] == [499, ""]

@@ -79,15 +79,15 @@ def test_expired_drain_cancels_what_runs_on_either_port_and_says_how_many(tmp_pa
     segments = left_in_shared_memory()
     engine = {**TINY_ENGINE, "model": str(tiny_model()), "max_num_seqs": 1}
     write_model(tmp_path / "models", "llm", engine, openai={})
-    told: list[Answer] = []
-    told_by_openai: list[Answer] = []
+    answers: list[Answer] = []
+    openai_answers: list[Answer] = []
     with running(tmp_path, tmp_path / "models", f"--exit-timeout-secs={DRAIN_SECONDS}") as server:
         openai = {"model": "llm", "prompt": "Hello", **ENDLESS}
 
         def complete() -> None:
-            told_by_openai.append(server.request("POST", "/v1/completions", openai, port=server.front_port))
+            openai_answers.append(server.request("POST", "/v1/completions", openai, port=server.front_port))
 
-        threads = [threading.Thread(target=lambda: told.append(server.generate(**ENDLESS))) for _ in range(4)]
+        threads = [threading.Thread(target=lambda: answers.append(server.generate(**ENDLESS))) for _ in range(4)]
         threads += [threading.Thread(target=complete) for _ in range(4)]
         for thread in threads:
             thread.start()
@@ -100,9 +100,9 @@ def test_expired_drain_cancels_what_runs_on_either_port_and_says_how_many(tmp_pa
         assert DRAIN_SECONDS <= time.monotonic() - began < DRAIN_SECONDS + CLOSE_SECONDS
         assert server.processes("") == []
     assert "8 requests are cancelled" in server.log
-    assert [answer.status for answer in told] == [400] * 4  # tritonserver's choice for whatever a response tells
-    assert [answer.status for answer in told_by_openai] == [503] * 4
-    for error in (told[0].error, told_by_openai[0].body["error"]["message"]):
+    assert [answer.status for answer in answers] == [400] * 4  # tritonserver's choice for whatever a response says
+    assert [answer.status for answer in openai_answers] == [503] * 4
+    for error in (answers[0].error, openai_answers[0].body["error"]["message"]):
         assert "the time to finish requests is over" in error
     assert "Exception in ASGI application" not in server.log
     assert left_in_shared_memory() <= segments

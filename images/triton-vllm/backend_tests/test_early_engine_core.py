@@ -1,4 +1,4 @@
-"""The engine core starts while the front end gets ready, and whatever fails is raised where somebody waits for it."""
+"""The engine core starts while the front end gets ready, and whatever fails is raised where it is waited for."""
 
 from __future__ import annotations
 

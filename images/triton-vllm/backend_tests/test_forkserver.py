@@ -320,21 +320,21 @@ def test_a_process_is_a_copy_or_a_new_one_where_the_fork_server_has_ended(
     process.name, process._environment = "EngineCore", {"THREADS": "3"}
     assert process._Popen(process) == ("a copy" if error is None else "a new process")
     assert process._environment == ({"THREADS": "3"} if error is None else None)
-    told = [] if error is None else [f"EngineCore imports vLLM itself: the fork server has ended: {error}"]
-    assert caplog.messages == told
+    found = [] if error is None else [f"EngineCore imports vLLM itself: the fork server has ended: {error}"]
+    assert caplog.messages == found
 
 
 PROCESSES = """
 import json, os, sys
 from backend.engine import forkserver, prefetch
 
-def tell(pipe, more):
+def report(pipe, more):
     import torch
     from vllm.v1.executor import multiproc_executor
     pipe.send([os.getpid(), os.getppid(), os.environ.get("MARK"), os.environ.get("HOME"), torch.get_num_threads()])
     if more:
         os.environ["MARK"] = "core"
-        child = multiproc_executor.get_mp_context().Process(target=tell, args=(pipe, False), name="Worker")
+        child = multiproc_executor.get_mp_context().Process(target=report, args=(pipe, False), name="Worker")
         child.start()
         child.join()
 
@@ -345,17 +345,17 @@ if __name__ == "__main__":
     os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"
     assert forkserver.attach(os.environ)
     from vllm.utils.system_utils import get_mp_context
-    told = []
+    found = []
     for _ in range(2):
         reading, writing = get_mp_context().Pipe(duplex=False)
-        child = get_mp_context().Process(target=tell, args=(writing, True), name="Core")
+        child = get_mp_context().Process(target=report, args=(writing, True), name="Core")
         child.start()
         child.join()
-        told.append([child.exitcode, child.pid, reading.recv(), reading.recv()])
-        if len(told) == 1:
+        found.append([child.exitcode, child.pid, reading.recv(), reading.recv()])
+        if len(found) == 1:
             os.kill(address.pid, 9)
             os.waitpid(address.pid, 0)
-    print(json.dumps([address.pid, os.getpid(), told]))
+    print(json.dumps([address.pid, os.getpid(), found]))
 """
 
 
@@ -447,12 +447,12 @@ def test_the_engine_core_is_a_copy_with_the_backends_environment_and_its_gpus(
     tmp_path: Path, temporary: Path, variant: str
 ) -> None:
     repository = served(tmp_path, logits_processors=["hindrances:Telling"])
-    told = tmp_path / "told"
-    given = {"CUDA_VISIBLE_DEVICES": "0,1", "OMP_NUM_THREADS": "1", "TELL": str(told), "TMPDIR": str(temporary)}
+    found = tmp_path / "found"
+    given = {"CUDA_VISIBLE_DEVICES": "0,1", "OMP_NUM_THREADS": "1", "FOUND_FILE": str(found), "TMPDIR": str(temporary)}
     with running(tmp_path, repository, prepare=add_hindrances, variant=variant, **given) as server:
         fork_server, core = named(server, "VLLM::ForkServe"), named(server, "VLLM::EngineCor")
         assert parent_of(core) == fork_server
-        engine = json.loads(told.read_text())
+        engine = json.loads(found.read_text())
         assert (engine["pid"], engine["threads"]) == (core, 1)
         own = engine["environment"]
         # Set by the backend, after the fork server had started.

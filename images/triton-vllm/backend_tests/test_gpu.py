@@ -1,4 +1,4 @@
-"""The program of `make test-gpu` itself: what it expects, how it tells, that nothing stays behind. No GPU is needed."""
+"""The program of `make test-gpu` itself: what it expects and reports, and that nothing stays behind. Needs no GPU."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from bench import figures
 from gpu import cases, faults, host, kvcache, remains, rows, shapes, speed, startup
 from gpu.__main__ import main, visible
 from gpu.cases import CASES, Case, chosen
-from gpu.clients import CUT, HANGS, LEFT, TOLD, WHOLE, Clients, Readiness
-from gpu.one import heard, run, told
+from gpu.clients import CUT, ERROR, HANGS, LEFT, WHOLE, Clients, Readiness
+from gpu.document import document
+from gpu.one import from_argument, run, to_argument
 from gpu.place import Place, without_multicast
 from gpu.record import FAILED, NOT_HERE, NOT_RUN, PASSED, Record
 from gpu.schedule import Room, Schedule
-from gpu.tell import document
 from testing.server import HERE, INHERITED, NO_MULTICAST, Server, environment, pinned_engine
 
 
@@ -47,7 +47,7 @@ def test_a_shape_can_be_cut_to_fewer_layers() -> None:
     assert (cut["num_hidden_layers"], len(cut["layer_types"])) == (8, 8)
     assert cut["layer_types"] == whole["layer_types"][:8]
     assert {**cut, "num_hidden_layers": 24, "layer_types": whole["layer_types"]} == whole
-    # A name that the table has is no cut, and can be cut further.
+    # A name that the table has is not cut, and can be cut further.
     assert shapes.shape("deepseek-v3, 6 layers")["num_hidden_layers"] == 6
     assert shapes.shape("deepseek-v3, 6 layers, 4 layers")["num_hidden_layers"] == 4
     with pytest.raises(KeyError):
@@ -126,9 +126,9 @@ def given_engine(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Path:
 # Records and rows
 
 
-def test_a_record_tells_all_that_was_not_met_and_goes_on() -> None:
+def test_a_record_reports_all_that_was_not_met_and_goes_on() -> None:
     record = Record()
-    assert record.expect(True, "not told")
+    assert record.expect(True, "not reported")
     record.within("ended", 3.0, 60)
     assert record.outcome == PASSED
     record.within("not ready", 16.0, 15)
@@ -226,10 +226,10 @@ def test_every_fault_is_a_case_and_those_of_workers_have_two() -> None:
 
 def test_a_place_survives_the_way_to_its_process(tmp_path: Path) -> None:
     there = place(tmp_path, clients=(1, 64), rounds=3)
-    assert heard(told(there, "startup")) == (there, "startup")
+    assert from_argument(to_argument(there, "startup")) == (there, "startup")
 
 
-def test_a_case_that_breaks_off_has_failed_and_tells_why_its_server_ended(
+def test_a_case_that_breaks_off_has_failed_and_reports_why_its_server_ended(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def broken(there: Place, record: Record) -> None:
@@ -293,19 +293,19 @@ def test_each_case_gives_a_row_whatever_becomes_of_it(tmp_path: Path) -> None:
     assert (found["pass"]["outcome"], found["pass"]["openQuestions"]) == (NOT_HERE, ["it needs 3 GPUs"])
 
 
-def test_what_only_a_gpu_can_tell_is_not_here_on_a_cpu(tmp_path: Path) -> None:
+def test_what_only_a_gpu_can_show_is_not_here_on_a_cpu(tmp_path: Path) -> None:
     only_gpu = code("pass", on_cpu=False)
     assert scheduled(tmp_path, only_gpu)["pass"]["outcome"] == NOT_HERE
     assert scheduled(tmp_path, only_gpu, variant="cuda")["pass"]["outcome"] == FAILED, "it writes no row"
 
 
 def test_when_the_time_is_over_nothing_begins_and_nothing_runs_on(tmp_path: Path) -> None:
-    told_to_end = "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(143)); time.sleep(60)"
-    found = scheduled(tmp_path, code(told_to_end), code(WRITES, usual=50), seconds=2)
+    ends_on_sigterm = "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(143)); time.sleep(60)"
+    found = scheduled(tmp_path, code(ends_on_sigterm), code(WRITES, usual=50), seconds=2)
     assert found[WRITES]["outcome"] == NOT_RUN
     assert "devices" not in found[WRITES]
-    assert found[told_to_end]["outcome"] == NOT_RUN
-    assert found[told_to_end]["devices"] == ["0"]
+    assert found[ends_on_sigterm]["outcome"] == NOT_RUN
+    assert found[ends_on_sigterm]["devices"] == ["0"]
 
 
 def test_what_a_case_leaves_is_ended(tmp_path: Path) -> None:
@@ -407,19 +407,19 @@ class Doors(BaseHTTPRequestHandler):
                 self.wfile.write(b"8\r\ndata: {}\r\n")
             return
         openai, streams = self.path.startswith("/v1/"), wanted.get("stream")
-        said: dict[str, Any] = (
+        event: dict[str, Any] = (
             {"usage": {"completion_tokens": tokens}} if openai else {"num_output_tokens": tokens, "text": "a\x85b"}
         )
-        if how == TOLD:
-            said = {"error": {"message": "died"} if openai else "died"}
+        if how == ERROR:
+            event = {"error": {"message": "died"} if openai else "died"}
         if how == "refused":
             self.answer(400, '{"error": "died"}')
             return
         if how == "garbled":
             self.answer(200, "data: {" if streams else "{}")
             return
-        events = f"data: {json.dumps(said, ensure_ascii=False)}\n\n" + ("data: [DONE]\n\n" if openai else "")
-        self.answer(400 if how == TOLD and not streams else 200, events if streams else json.dumps(said))
+        events = f"data: {json.dumps(event, ensure_ascii=False)}\n\n" + ("data: [DONE]\n\n" if openai else "")
+        self.answer(400 if how == ERROR and not streams else 200, events if streams else json.dumps(event))
 
 
 @pytest.fixture
@@ -432,8 +432,8 @@ def server(tmp_path: Path) -> Iterator[Server]:
         listening.shutdown()
 
 
-@pytest.mark.parametrize("how", [WHOLE, TOLD, LEFT, CUT])
-def test_what_became_of_each_request_is_told(server: Server, how: str) -> None:
+@pytest.mark.parametrize("how", [WHOLE, ERROR, LEFT, CUT])
+def test_what_became_of_each_request_is_reported(server: Server, how: str) -> None:
     Doors.how = how
     clients = Clients(server, 4, TOKENS)
     clients.start()
@@ -448,12 +448,12 @@ def test_what_became_of_each_request_is_told(server: Server, how: str) -> None:
     }
 
 
-def test_a_stream_that_is_refused_is_told(server: Server) -> None:
+def test_a_stream_that_is_refused_is_reported(server: Server) -> None:
     Doors.how = "refused"
     clients = Clients(server, 4, TOKENS)
     clients.start()
     clients.wait(30)
-    assert clients.outcome() == {TOLD: 4}, clients.ended
+    assert clients.outcome() == {ERROR: 4}, clients.ended
 
 
 def test_what_cannot_be_read_is_a_part(server: Server) -> None:
@@ -594,7 +594,7 @@ def test_on_a_cpu_nobody_asks_for_gpu_memory(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr(remains, "roles", lambda _: {})
     record = Record()
     remains.gpu_memory(place(tmp_path), SimpleNamespace(), record)
-    remains.nothing_left(place(tmp_path), remains.Before.look(place(tmp_path)), {}, record)
+    remains.nothing_left(place(tmp_path), remains.Before.now(place(tmp_path)), {}, record)
     assert record.open_questions == []
 
 
@@ -612,7 +612,7 @@ def test_only_the_engine_may_hold_gpu_memory(monkeypatch: pytest.MonkeyPatch, tm
     assert record.problems == ["tritonserver holds 582 MiB of GPU GPU-1: only the engine may"]
 
 
-def test_where_memory_is_not_told_only_the_engine_may_have_cuda(
+def test_where_memory_is_not_reported_only_the_engine_may_have_cuda(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     there, server = place(tmp_path, variant="cuda"), SimpleNamespace()
@@ -635,7 +635,7 @@ def test_segments_count_that_nobody_has_mapped(tmp_path: Path) -> None:
         assert remains.unmapped(frozenset({"known"}), tmp_path) == ["left"]
 
 
-def test_what_is_left_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_what_is_left_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(remains, "SETTLE_SECONDS", 0.3)
     monkeypatch.setattr(remains, "SHARED_MEMORY", tmp_path)
     monkeypatch.setattr(remains, "below", lambda _: frozenset())
@@ -643,7 +643,7 @@ def test_what_is_left_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     used = {"GPU-1": 100}
     monkeypatch.setattr(remains, "used_memory", lambda _: dict(used))
     monkeypatch.setattr(host, "compute_apps", list)
-    before = remains.Before.look(there)
+    before = remains.Before.now(there)
     record = Record()
     remains.nothing_left(there, before, {}, record)
     assert record.problems == []
@@ -672,7 +672,7 @@ def test_an_orphan_is_left_until_it_has_ended(monkeypatch: pytest.MonkeyPatch, t
     child = os.posix_spawn("/bin/sleep", ["sleep", "60"], os.environ)
     monkeypatch.setattr(remains, "below", lambda _: frozenset({child} if Path(f"/proc/{child}").exists() else ()))
     there = place(tmp_path)
-    before, record = remains.Before.look(there), Record()
+    before, record = remains.Before.now(there), Record()
     remains.nothing_left(there, before, {}, record)
     assert len(record.problems) == 1
     assert f"({child})" in record.problems[0]
@@ -793,7 +793,7 @@ def test_a_fault_of_a_real_server_gives_a_row(tmp_path: Path) -> None:
     assert (row["case"], row["outcome"], row["problems"]) == ("fault worker raises", PASSED, [])
     facts = row["facts"]
     assert facts["exitCode"] == 1
-    assert facts["clients"] == {TOLD: faults.CLIENTS}
+    assert facts["clients"] == {ERROR: faults.CLIENTS}
     assert "raised by the test" in facts["terminationMessage"]["engineLine"]
     assert facts["left"] == {"processes": [], "segments": []}
     assert set(facts["processes"]) >= {"launcher", "tritonserver", "stub", "core"}

@@ -1,4 +1,4 @@
-"""Ready means tokens: an engine that is frozen or dead is found out, and nobody waits for it for ever."""
+"""Ready means tokens: an engine that is frozen or dead is found out, and no client waits for it for ever."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def models(folder: Path) -> Path:
 
 
 def ask(server: Server, **parameters: Any) -> Answer:
-    """An answer of status 0 when nobody answers."""
+    """An answer of status 0 when there is no answer."""
     try:
         return server.generate(**parameters)
     except OSError as error:
@@ -80,7 +80,9 @@ def test_ready_with_a_full_queue_a_long_generation_and_a_client_that_does_not_re
         for thread in threads:
             thread.start()
         try:
-            wait_until(lambda: server.metric("vllm:num_requests_waiting") > 4, told=lambda: (answers, server.metrics()))
+            wait_until(
+                lambda: server.metric("vllm:num_requests_waiting") > 4, shown=lambda: (answers, server.metrics())
+            )
             begun = time.monotonic()
             # Longer than an engine may be silent while something is wanted from it.
             while time.monotonic() - begun < 2 * STALL_SECONDS:

@@ -57,7 +57,7 @@ def test_a_file_that_is_no_longer_shared_must_leave_the_list(tmp_path: Path) -> 
     shared = next(iter(files.SHARED))
     _distribution(tmp_path, "one", {shared: "a"})
     _distribution(tmp_path, "two", {"two.py": "b"})
-    assert [told.split(" is ")[0] for told in files.collisions(tmp_path)] == [shared]
+    assert [expected.split(" is ")[0] for expected in files.collisions(tmp_path)] == [shared]
     _distribution(tmp_path, "three", {shared: "c"})
     assert list(files.collisions(tmp_path)) == []
 
@@ -79,12 +79,12 @@ def test_a_file_that_is_as_recorded_must_leave_the_list(tmp_path: Path) -> None:
     _distribution(tmp_path, "video", {path: "short"}, **{stem: "as recorded"})
     assert list(files.changed(tmp_path, complete=True)) == []
     (tmp_path / path).write_text("as recorded")
-    (told,) = files.changed(tmp_path, complete=True)
-    assert "remove it from NOT_AS_RECORDED" in told
+    (expected,) = files.changed(tmp_path, complete=True)
+    assert "remove it from NOT_AS_RECORDED" in expected
 
 
 @pytest.mark.parametrize(
-    ("wanted", "told"),
+    ("wanted", "expected"),
     [
         ({"torch": ["triton==3.7.1"]}, ["torch asks for triton==3.7.1, installed is 3.6.0"]),
         ({"torch": ["triton>=3.6", "absent>=1", 'triton==9; python_version < "3"']}, []),
@@ -92,16 +92,16 @@ def test_a_file_that_is_as_recorded_must_leave_the_list(tmp_path: Path) -> None:
         ({"cuda-toolkit": ['triton==9; extra == "nvcc"']}, ["cuda-toolkit asks for triton==9, installed is 3.6.0"]),
     ],
 )
-def test_pins_that_contradict_each_other_are_found(wanted: dict[str, list[str]], told: list[str]) -> None:
+def test_pins_that_contradict_each_other_are_found(wanted: dict[str, list[str]], expected: list[str]) -> None:
     found = list(versions.contradictions(wanted, {"triton": "3.6.0", "torch": "2", "cuda-toolkit": "13"}))
-    assert [line.partition(": ")[0] for line in found] == told
+    assert [line.partition(": ")[0] for line in found] == expected
 
 
 def test_a_requirement_that_is_followed_again_must_leave_the_list() -> None:
     wanted = {"ml-dtypes": ["numpy>=2"]}
     assert not list(versions.contradictions(wanted, {"ml-dtypes": "1", "numpy": "1.26"}))
-    (told,) = versions.contradictions(wanted, {"ml-dtypes": "1", "numpy": "2.1"})
-    assert "remove it from NOT_FOLLOWED" in told
+    (expected,) = versions.contradictions(wanted, {"ml-dtypes": "1", "numpy": "2.1"})
+    assert "remove it from NOT_FOLLOWED" in expected
 
 
 def _toolkit(folder: Path, nvcc: str, header: int) -> Path:
@@ -114,7 +114,7 @@ def _toolkit(folder: Path, nvcc: str, header: int) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("nvcc", "header", "nvvm", "told"),
+    ("nvcc", "header", "nvvm", "expected"),
     [
         ("13.0", 13000, "13.0.88", []),
         ("13.5", 13000, "13.0.88", ["nvcc is of CUDA 13.5"]),
@@ -122,11 +122,13 @@ def _toolkit(folder: Path, nvcc: str, header: int) -> Path:
         ("13.0", 13000, "13.5.37", ["nvidia-nvvm is of CUDA 13.5"]),
     ],
 )
-def test_a_toolkit_of_two_versions_is_found(tmp_path: Path, nvcc: str, header: int, nvvm: str, told: list[str]) -> None:
+def test_a_toolkit_of_two_versions_is_found(
+    tmp_path: Path, nvcc: str, header: int, nvvm: str, expected: list[str]
+) -> None:
     names = ("nvidia-cuda-runtime", "nvidia-cuda-nvrtc", "nvidia-cuda-crt", "nvidia-cuda-cccl")
     installed = {**dict.fromkeys(names, "13.0.96"), "nvidia-nvvm": nvvm}
     found = versions.toolkit(_toolkit(tmp_path / "cuda", nvcc, header), "13.0", installed)
-    assert [line.partition(",")[0] for line in found] == told
+    assert [line.partition(",")[0] for line in found] == expected
 
 
 def _fat_binary(*entries: tuple[int, int]) -> bytes:
@@ -226,7 +228,7 @@ def _problems() -> list[str]:
     for name in names:
         del sys.modules[name]
     importlib.invalidate_caches()
-    return [told.partition(": ")[0] for told in modules.problems("fakevllm")]
+    return [expected.partition(": ")[0] for expected in modules.problems("fakevllm")]
 
 
 def test_modules_that_cannot_be_imported_are_found(package: Path) -> None:
@@ -263,8 +265,8 @@ def test_sources_without_bytecode_are_found(tmp_path: Path) -> None:
     py_compile.compile(str(hashed), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
     stale.write_text("x = 1234\n")
     gone = tmp_path / "gone.py"
-    told = list(parts.without_bytecode([fresh, stale, hashed, missing, gone], shown=1))
-    assert [line.split(" has ")[0] for line in told] == [str(missing), "and 1 more have none"]
+    expected = list(parts.without_bytecode([fresh, stale, hashed, missing, gone], shown=1))
+    assert [line.split(" has ")[0] for line in expected] == [str(missing), "and 1 more have none"]
 
 
 def test_architectures_that_cannot_be_compiled_for_are_refused() -> None:
@@ -306,8 +308,8 @@ def test_files_outside_of_the_folder_for_caches_are_told(tmp_path: Path, monkeyp
     assert check.astray(tmp_path) == []
     (Path(environment["HOME"]) / ".humming").mkdir()
     (Path(environment["HOME"]) / ".humming/kernel").write_text("")
-    (told,) = check.astray(tmp_path)
-    assert told.startswith("home/.humming/kernel was written outside")
+    (expected,) = check.astray(tmp_path)
+    assert expected.startswith("home/.humming/kernel was written outside")
 
 
 def test_a_part_tells_what_it_finds_what_it_raises_and_calls_that_were_not_expected(
@@ -336,10 +338,10 @@ def test_a_part_that_raises_ends_with_1(capsys: pytest.CaptureFixture[str]) -> N
         yield "two\nlines"
         raise OSError("no such library")
 
-    assert check.look(check.Part("any", broken)) == 1
-    told = capsys.readouterr()
-    assert told.out == "PROBLEM two lines\n"
-    assert "no such library" in told.err
+    assert check.check(check.Part("any", broken)) == 1
+    output = capsys.readouterr()
+    assert output.out == "PROBLEM two lines\n"
+    assert "no such library" in output.err
 
 
 @pytest.fixture

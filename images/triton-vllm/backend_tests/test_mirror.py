@@ -10,7 +10,7 @@ from backend.engine.metrics import Mirror, Reader
 
 
 class Other:
-    """The other side: series -> value, and how often it was told something."""
+    """The other side: series -> value, and how often it received something."""
 
     def __init__(self) -> None:
         self.values: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
@@ -89,5 +89,5 @@ def test_counter_of_the_other_side_never_falls_and_never_gets_what_is_no_number(
         seen.append(other.value("vllm:seconds_sum", engine="0"))
     # The sums are -2, 3, -1, 5 and no number.
     assert seen == [0.0, 3.0, 3.0, 5.0, 5.0]
-    assert other.value("vllm:seconds_count", engine="0") == 4  # no bucket takes what is no number
+    assert other.value("vllm:seconds_count", engine="0") == 4  # no bucket takes what is not a number
     assert len(other.families) == len(set(other.families))

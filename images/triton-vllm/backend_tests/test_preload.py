@@ -61,7 +61,7 @@ def test_gpus_are_described_by_a_copy(cuda: Any) -> None:
     assert (first.name, second.name) == ("GPU 0", "GPU 1")
     assert (first.major, first.ratio, first.is_integrated) == (9, 0.5, False)
     assert first.pid != os.getpid()
-    # An object cannot be sent, and nobody may ask for what is not public.
+    # An object cannot be sent, and what is not public may not be asked for.
     assert not {"uuid", "_secret"} & set(vars(first))
     assert answers.unknown == ""
 
@@ -243,7 +243,7 @@ def test_preload_fails_where_copies_could_not_use_a_gpu(
     monkeypatch.setattr(preload, "CUDA_DRIVER", driver(3))
     with pytest.raises(NotCopyable, match="has initialized CUDA"):
         preload.preload()
-    # On a CPU nobody asks.
+    # On a CPU it is not asked for.
     monkeypatch.setenv("TRITON_VLLM_DEVICE", "cpu")
     preload.preload()
 

@@ -53,7 +53,7 @@ def test_only_a_process_that_somebody_stopped_is_stopped(child: subprocess.Popen
     wait_until(lambda: stopped(both) == {child.pid})
     child.kill()
     wait_until(lambda: halted(both) == {child.pid})
-    assert stopped(both) == frozenset()  # it has ended, and nobody has collected it
+    assert stopped(both) == frozenset()  # it has ended, and no process has collected it
     child.wait()
     assert stopped(both) == frozenset()
 

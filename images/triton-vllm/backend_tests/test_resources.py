@@ -1,4 +1,4 @@
-"""What vLLM on CPU is told about the container."""
+"""What vLLM on CPU learns about the container."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BIND, THREADS = "VLLM_CPU_OMP_THREADS_BIND", "OMP_NUM_THREADS"
 
 
 @pytest.mark.parametrize(
-    ("limits", "workers", "told"),
+    ("limits", "workers", "expected"),
     [
         pytest.param(Limits(None, None, (0, 1, 2, 3), 4), 1, ("nobind", "4"), id="all cores, as every container"),
         pytest.param(Limits(None, 2.0, (0, 1, 2, 3), 4), 2, ("nobind", "1"), id="a quota"),
@@ -33,11 +33,11 @@ BIND, THREADS = "VLLM_CPU_OMP_THREADS_BIND", "OMP_NUM_THREADS"
     ],
 )
 def test_threads_are_bound_to_cores_of_the_container_alone(
-    limits: Limits, workers: int, told: tuple[str, str | None]
+    limits: Limits, workers: int, expected: tuple[str, str | None]
 ) -> None:
     environment: dict[str, str] = {}
     prepare_cpu({"tensor_parallel_size": workers}, limits, environment)
-    assert (environment[BIND], environment.get(THREADS)) == told
+    assert (environment[BIND], environment.get(THREADS)) == expected
 
 
 def test_the_only_worker_runs_in_the_engine_cores_process() -> None:
@@ -67,7 +67,7 @@ def test_several_workers_and_what_the_user_wants_have_processes(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "memory", "told"),
+    ("arguments", "memory", "expected"),
     [
         ({}, 4 * GIB, int(3.6 * GIB) - int(1.7 * GIB)),
         ({"gpu_memory_utilization": 0.5}, 4 * GIB, 2 * GIB - int(1.7 * GIB)),
@@ -79,10 +79,10 @@ def test_several_workers_and_what_the_user_wants_have_processes(
     ],
 )
 def test_the_kv_cache_is_what_the_containers_memory_leaves(
-    arguments: dict[str, object], memory: int | None, told: int
+    arguments: dict[str, object], memory: int | None, expected: int
 ) -> None:
     prepare_cpu(arguments, Limits(memory, None, (0, 1), 2), {})
-    assert abs(int(str(arguments["kv_cache_memory_bytes"])) - told) <= 2
+    assert abs(int(str(arguments["kv_cache_memory_bytes"])) - expected) <= 2
 
 
 def test_the_weights_are_no_room_for_the_kv_cache(tmp_path: Path) -> None:
@@ -129,11 +129,11 @@ def test_limits_are_read_from_both_versions_of_control_groups(
     assert 1 <= len(found.cpus) <= found.node_cpus
 
 
-@pytest.mark.parametrize(("given", "told"), [({}, "lo"), ({"GLOO_SOCKET_IFNAME": "eth1"}, "eth1")])
-def test_processes_meet_on_the_loopback_interface_unless_told_otherwise(given: dict[str, str], told: str) -> None:
+@pytest.mark.parametrize(("given", "expected"), [({}, "lo"), ({"GLOO_SOCKET_IFNAME": "eth1"}, "eth1")])
+def test_processes_meet_on_the_loopback_interface_unless_set_otherwise(given: dict[str, str], expected: str) -> None:
     environment = dict(given)
     keep_to_loopback(environment)
-    assert environment == {"GLOO_SOCKET_IFNAME": told}
+    assert environment == {"GLOO_SOCKET_IFNAME": expected}
 
 
 def test_on_a_gpu_the_engine_starts_afresh_unless_the_user_says_how() -> None:

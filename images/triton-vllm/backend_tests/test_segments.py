@@ -1,4 +1,4 @@
-"""Shared memory that killed servers left goes; what somebody uses, or what is not ours, stays."""
+"""Shared memory that killed servers left goes; what is in use, or what is not ours, stays."""
 
 from __future__ import annotations
 

@@ -153,16 +153,16 @@ def test_where_the_server_opens(flags: list[str], door: tuple[str, int] | None) 
 
 
 @pytest.mark.parametrize(
-    ("effects", "told"), [(2000, "the engine's worker VllmWorker-1 was killed by signal 9"), (6000, None)]
+    ("effects", "expected"), [(2000, "the engine's worker VllmWorker-1 was killed by signal 9"), (6000, None)]
 )
 def test_a_cause_is_known_behind_many_effects_and_forgotten_in_the_end(
-    tmp_path: Path, effects: int, told: str | None
+    tmp_path: Path, effects: int, expected: str | None
 ) -> None:
     cause = (
         "(EngineCore pid=7) ERROR Worker proc VllmWorker-1 died unexpectedly (exit code: -9), shutting down executor."
     )
     script = f"#!/bin/sh\necho '{cause}'\nyes '(MainProcess) INFO a line of a traceback' | head -{effects}\nexit 3\n"
-    assert supervised(tmp_path, script) == (3, told or "tritonserver ended with code 3")
+    assert supervised(tmp_path, script) == (3, expected or "tritonserver ended with code 3")
 
 
 def test_a_signal_before_the_server_runs_ends_the_start() -> None:

@@ -121,8 +121,8 @@ def check(
 
 def test_shared_memory_must_hold_the_workers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     two = {"model": "org/model", "tensor_parallel_size": 2}
-    told = check(monkeypatch, tmp_path, two, f_bavail=64)
-    assert told == "/dev/shm is 64 MiB; 128 MiB are needed for 2 worker(s)"
+    expected = check(monkeypatch, tmp_path, two, f_bavail=64)
+    assert expected == "/dev/shm is 64 MiB; 128 MiB are needed for 2 worker(s)"
 
 
 def test_shared_memory_must_not_be_full(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -130,17 +130,17 @@ def test_shared_memory_must_not_be_full(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("driver", "told"),
+    ("driver", "expected"),
     [
         ("libnowhere.so.1", "no GPU can be used: NVIDIA's driver is not in the container (libnowhere.so.1)"),
         ("libc.so.6", ""),
     ],
 )
 def test_a_gpus_engine_needs_the_driver(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, driver: str, told: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, driver: str, expected: str
 ) -> None:
     monkeypatch.setattr(preflight, "DRIVER", driver)
-    assert check(monkeypatch, tmp_path, {"model": "org/model"}, device="cuda") == told
+    assert check(monkeypatch, tmp_path, {"model": "org/model"}, device="cuda") == expected
 
 
 def test_stub_must_be_built_for_the_interpreter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_a_row_says_how_each_parameter_is_compiled(number: int) -> None:
     assert set(row) == {"module", "name", "signature", "constants", "attributes", "options"}
     kinds = list(row["signature"].values())
     constants = {path[0]: value for path, value in row["constants"]}
-    # Every constant has a value, and nothing else has one; None is a constant that nobody gave.
+    # Every constant has a value, and nothing else has one; None is a constant that was not given.
     assert {index for index, kind in enumerate(kinds) if kind == "constexpr"} == set(constants)
     for path, values in row["attributes"]:
         assert kinds[path[0]] != "constexpr"

@@ -1,6 +1,6 @@
 """The contract in short, with the newest vLLM and with the one before it.
 
-The other tests run the newest; these are the ones that would tell when the two need different code.
+The other tests run the newest; these are the ones that would show when the two need different code.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 GREEDY = {"max_tokens": 8, "temperature": 0, "ignore_eos": True}
 HELLO = [{"role": "user", "content": "Hello"}]
 BOTH_PATHS = pytest.mark.parametrize(
-    ("path", "said"), [("/v1/completions", {"prompt": "Hello"}), ("/v1/chat/completions", {"messages": HELLO})]
+    ("path", "given"), [("/v1/completions", {"prompt": "Hello"}), ("/v1/chat/completions", {"messages": HELLO})]
 )
 
 
@@ -81,7 +81,7 @@ def test_stream_is_the_same_text(any_server: Server) -> None:
         ({"tempature": 1}, ["'tempature'", "temperature"]),
         ({"top_p": 2.0}, ["top_p"]),
         ({"structured_outputs": '{"regex": "("}'}, ["regex"]),
-        ({"lora_name": "nobody"}, ["nobody"]),
+        ({"lora_name": "unknown"}, ["unknown"]),
         ({"embedding_request": '{"input": "x"}'}, ["embeddings"]),
     ],
 )
@@ -93,8 +93,10 @@ def test_client_faults(any_server: Server, body: dict[str, Any], words: list[str
 
 
 @BOTH_PATHS
-def test_grammar_that_no_text_follows_is_the_clients_fault(any_server: Server, path: str, said: dict[str, Any]) -> None:
-    body = {"model": "llm", "max_tokens": 4, "structured_outputs": {"grammar": "root ::= root"}, **said}
+def test_grammar_that_no_text_follows_is_the_clients_fault(
+    any_server: Server, path: str, given: dict[str, Any]
+) -> None:
+    body = {"model": "llm", "max_tokens": 4, "structured_outputs": {"grammar": "root ::= root"}, **given}
     answer = any_server.request("POST", path, body, port=any_server.front_port)
     assert answer.status == 400, answer
     assert "'structured_outputs'" in answer.body["error"]["message"]
@@ -102,15 +104,21 @@ def test_grammar_that_no_text_follows_is_the_clients_fault(any_server: Server, p
 
 @BOTH_PATHS
 def test_stream_with_such_a_grammar_ends_as_the_clients_fault(
-    any_server: Server, path: str, said: dict[str, Any]
+    any_server: Server, path: str, given: dict[str, Any]
 ) -> None:
-    body = {"model": "llm", "max_tokens": 4, "structured_outputs": {"grammar": "root ::= root"}, "stream": True, **said}
+    body = {
+        "model": "llm",
+        "max_tokens": 4,
+        "structured_outputs": {"grammar": "root ::= root"},
+        "stream": True,
+        **given,
+    }
     answer = any_server.request("POST", path, body, port=any_server.front_port)
     events = [line.removeprefix("data: ") for line in str(answer.body).splitlines() if line]
     assert events[-1] == "[DONE]"
-    told = json.loads(events[-2])["error"]
-    assert told["code"] == 400, answer
-    assert "'structured_outputs'" in told["message"]
+    error = json.loads(events[-2])["error"]
+    assert error["code"] == 400, answer
+    assert "'structured_outputs'" in error["message"]
 
 
 def test_profile_and_adapter(any_server: Server) -> None:

@@ -18,7 +18,7 @@ from testing.server import wait_until
 
 
 class Bench:
-    """A watch over an engine that says something when `message` is called and answers probes when told."""
+    """A watch over an engine that says something when `message` is called and answers probes on demand."""
 
     def __init__(self) -> None:
         self.now = 0.0

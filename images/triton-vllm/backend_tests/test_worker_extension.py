@@ -1,4 +1,4 @@
-"""The phases that only a worker sees: each second counts once, rank 0 speaks, and what was cached is no download."""
+"""The phases that only a worker sees: each second counts once, rank 0 speaks, and what was cached is not a download."""
 
 from __future__ import annotations
 

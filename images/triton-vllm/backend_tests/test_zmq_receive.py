@@ -108,14 +108,14 @@ async def last(answer):
         pass
     return output
 
-if __name__ == "__main__":  # the engine core is a process that imports this anew
+if __name__ == "__main__":  # the engine core is a process that imports this again
     print(json.dumps(uvloop.run(run(json.loads(sys.argv[1])))))
 """
 
 
 def test_messages_come_whole_and_in_order_and_silence_costs_nothing(tmp_path: Path) -> None:
     found = json.loads(script_lines(tmp_path, BARE)[-1])
-    assert found["idle"] < 0.2  # of a second: no word of the socket is told again and again
+    assert found["idle"] < 0.2  # of a second: the socket does not wake it again and again
     del found["idle"]
     assert found == {
         "second": True,

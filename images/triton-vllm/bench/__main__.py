@@ -223,7 +223,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--more", type=int, help="maximum number of rounds that follow while a promise is undecided")
     parser.add_argument("--seconds", type=float, help="about how long one measurement takes")
     parser.add_argument("--save", type=Path, help="a file for all that was measured; what it has already counts too")
-    parser.add_argument("--only-tell", action="store_true", help="measure nothing: print what --save has")
+    parser.add_argument("--only-report", action="store_true", help="measure nothing: print what --save has")
     parser.add_argument("--write", action="store_true", help="write the figures into operator/docs/performance.md")
     return parser.parse_args(arguments)
 
@@ -238,8 +238,8 @@ def main(arguments: Sequence[str]) -> int:
     plan = dataclasses.replace(plan, **{name: value for name, value in given.items() if value is not None})
     block = BLOCKS[options.variant.startswith("cpu")] if options.write else None
     promises = figures.STRICT if options.strict else figures.PROMISES
-    if options.only_tell:
-        return tell(*read(options.save), block, promises)
+    if options.only_report:
+        return report(*read(options.save), block, promises)
     generator = Generator(options.variant)
     bench = Bench(plan, generator, options.save, promises)
     try:
@@ -247,7 +247,7 @@ def main(arguments: Sequence[str]) -> int:
             measure(bench, name, options)
     finally:
         generator.close()
-    return tell(bench.measured, bench.copier, bench.host, block, promises)
+    return report(bench.measured, bench.copier, bench.host, block, promises)
 
 
 def measure(bench: Bench, name: str, options: argparse.Namespace) -> None:
@@ -293,7 +293,7 @@ def write(file: Path | None, measured: Sequence[Measured], copier: Sequence[floa
         file.write_text(json.dumps(kept))
 
 
-def tell(
+def report(
     measured: Sequence[Measured],
     copier: Sequence[float],
     host: str,

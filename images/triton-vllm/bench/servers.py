@@ -46,9 +46,9 @@ class Target:
 
     def body(self, prompt: str, tokens: int) -> dict[str, Any]:
         """A request for exactly so many tokens."""
-        wanted: dict[str, Any] = {"max_tokens": tokens, "temperature": 0, "ignore_eos": True}
-        wanted |= {"stream": True} if self.stream else {}
-        return {**wanted, **({"model": MODEL, "prompt": prompt} if self.openai else {"text_input": prompt})}
+        body: dict[str, Any] = {"max_tokens": tokens, "temperature": 0, "ignore_eos": True}
+        body |= {"stream": True} if self.stream else {}
+        return {**body, **({"model": MODEL, "prompt": prompt} if self.openai else {"text_input": prompt})}
 
 
 def triton_targets(name: str, server: Server) -> list[Target]:

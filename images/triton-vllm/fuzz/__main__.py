@@ -162,8 +162,8 @@ def kept() -> list[Case]:
 
 def sampling_names(server: Server) -> list[str]:
     """What the server says that it knows."""
-    told: str = server.generate(nothing=1).error
-    return told.split("allowed: ")[1].split(", ")
+    message: str = server.generate(nothing=1).error
+    return message.split("allowed: ")[1].split(", ")
 
 
 def fuzz(

@@ -18,9 +18,9 @@ from typing import Any
 import env as engine_env
 from gpu import host, rows
 from gpu.cases import CASES, Case, chosen
+from gpu.document import document
 from gpu.place import Place
 from gpu.schedule import Schedule
-from gpu.tell import document
 from testing.server import NO_MULTICAST, end_cleanly_on_sigterm
 from tools import documents
 
@@ -97,11 +97,11 @@ def run(options: argparse.Namespace, cases: Sequence[Case], found: list[host.Dev
         own.append(row)
         rows.add(options.rows, {"case": row["case"], **row, **about})
         say(rows.line(row))
-    told, code = rows.verdict(own)
+    verdict, code = rows.verdict(own)
     say(f"logs: {logs}, rows: {options.rows}")
     if not code and options.logs is None:
         shutil.rmtree(logs)
-    say(told)
+    say(verdict)
     return code
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from gpu.place import MODEL
 from testing.server import Server, wait_until
 
-WHOLE, TOLD, LEFT, CUT, HANGS = "whole", "told an error", "disconnected", "cut without a word", "hangs"
+WHOLE, ERROR, LEFT, CUT, HANGS = "whole", "received an error", "disconnected", "cut without a word", "hangs"
 RUNNING_SECONDS = 120.0
 
 
@@ -54,7 +54,7 @@ class Clients:
         wait_until(
             lambda: self.ended or self._server.metric("vllm:num_requests_running") == self.count,
             RUNNING_SECONDS,
-            told=self._server.metrics,
+            shown=self._server.metrics,
         )
         assert not self.ended, f"a request ended before all of them ran: {self.ended}"
 
@@ -82,7 +82,7 @@ class Clients:
     def _generate(self) -> tuple[str, str]:
         answer = self._server.generate(max_tokens=self._tokens, ignore_eos=True, return_num_output_tokens=True)
         if answer.status != 200:
-            return TOLD, f"{answer.status} {answer.error}"
+            return ERROR, f"{answer.status} {answer.error}"
         return self._counted(int(answer.body["num_output_tokens"]))
 
     def _generate_stream(self) -> tuple[str, str]:
@@ -91,20 +91,20 @@ class Clients:
         answer = self._server.request("POST", path, {**wanted, "return_num_output_tokens": True})
         events = _events(answer.body)
         if errors := [event["error"] for event in events if "error" in event]:
-            return TOLD, str(errors[0])
+            return ERROR, str(errors[0])
         return self._counted(sum(int(event["num_output_tokens"]) for event in events))
 
     def _completions(self) -> tuple[str, str]:
         answer = self._openai()
         if answer.status != 200:
-            return TOLD, f"{answer.status} {answer.body}"
+            return ERROR, f"{answer.status} {answer.body}"
         return self._counted(int(answer.body["usage"]["completion_tokens"]))
 
     def _completions_stream(self) -> tuple[str, str]:
         answer = self._openai(stream=True, stream_options={"include_usage": True})
         events = _events(answer.body)
         if errors := [event["error"] for event in events if "error" in event]:
-            return TOLD, str(errors[0])
+            return ERROR, str(errors[0])
         return self._counted(int(events[-1]["usage"]["completion_tokens"]))
 
     def _openai(self, **values: Any) -> Any:

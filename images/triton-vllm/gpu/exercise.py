@@ -93,9 +93,9 @@ def logprobs(server: Server) -> None:
     """The logarithms of three tokens' probabilities for each token."""
     sampling = json.dumps({**EXACT, "logprobs": 3})
     answer = server.generate(PROMPT, sampling_parameters=sampling, return_logprobs=True)
-    told = json.loads(whole(answer)["logprobs"])
-    assert len(told) == TOKENS, told
-    assert all(len(token) >= 3 for token in told), told
+    found = json.loads(whole(answer)["logprobs"])
+    assert len(found) == TOKENS, found
+    assert all(len(token) >= 3 for token in found), found
 
 
 def grammar(server: Server) -> None:
@@ -114,16 +114,16 @@ def stream(server: Server) -> str:
     return "".join(event["text_output"] for event in events)
 
 
-def completion(server: Server, path: str, wanted: dict[str, Any]) -> None:
+def completion(server: Server, path: str, values: dict[str, Any]) -> None:
     """A full answer of OpenAI's protocol."""
-    body = {"model": MODEL, "max_tokens": TOKENS, "ignore_eos": True, **wanted}
+    body = {"model": MODEL, "max_tokens": TOKENS, "ignore_eos": True, **values}
     usage = whole(server.request("POST", path, body, port=server.front_port))["usage"]
     assert usage["completion_tokens"] == TOKENS, usage
 
 
-def completion_stream(server: Server, path: str, wanted: dict[str, Any]) -> None:
+def completion_stream(server: Server, path: str, values: dict[str, Any]) -> None:
     """A stream of OpenAI's protocol, which ends as one does."""
-    body = {"model": MODEL, "max_tokens": TOKENS, "ignore_eos": True, "stream": True, **wanted}
+    body = {"model": MODEL, "max_tokens": TOKENS, "ignore_eos": True, "stream": True, **values}
     lines = str(whole(server.request("POST", path, body, port=server.front_port))).split("\n\n")
     events = [line.removeprefix("data: ") for line in lines if line]
     assert events[-1] == "[DONE]", events[-3:]
@@ -161,4 +161,4 @@ def state(server: Server, record: Record) -> None:
     record.headline["kvCacheTokens"] = report["kvCacheTokens"]
     assert report["kvCacheTokens"] > 0, report
     # Counters are at most two seconds old.
-    wait_until(lambda: server.metric("vllm:generation_tokens_total") >= BURST * TOKENS, 5, told=server.metrics)
+    wait_until(lambda: server.metric("vllm:generation_tokens_total") >= BURST * TOKENS, 5, shown=server.metrics)

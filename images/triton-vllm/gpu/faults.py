@@ -100,7 +100,7 @@ def target(place: Place, record: Record, workers: int, *flags: str) -> Iterator[
 
 def fault(place: Place, record: Record, name: str, *, workers: int = 1) -> None:
     """One fault under load."""
-    wanted, before = FAULTS[name], Before.look(place)
+    expected, before = FAULTS[name], Before.now(place)
     with target(place, record, workers) as (server, file):
         if place.on_cpu:  # a tiny model would be ahead of the front end, which would have tokens after the engine's end
             hinder("slow")(server, file)
@@ -108,7 +108,7 @@ def fault(place: Place, record: Record, name: str, *, workers: int = 1) -> None:
         clients.start()
         known, readiness, begun = roles(server), Readiness(server), time.monotonic()
         record.facts["processes"] = {role: pid for pid, role in known.items()}
-        wanted.happen(server, file)
+        expected.happen(server, file)
         code = exit_code(server, ENDED_SECONDS + PATIENCE_SECONDS)
         ended = None if code is None else time.monotonic() - begun
         clients.wait(FAREWELL_SECONDS)
@@ -117,7 +117,7 @@ def fault(place: Place, record: Record, name: str, *, workers: int = 1) -> None:
         record.within("ended", ended, ENDED_SECONDS)
         record.facts["reason"] = readiness.reason
         judge_clients(clients, begun, record)
-        judge_end(server, code, wanted, record)
+        judge_end(server, code, expected, record)
         if code is None:  # whatever it leaves now is our doing
             server.stop()
             record.facts["removedSegments"] = remove_segments()
@@ -163,17 +163,19 @@ def judge_clients(clients: Clients, begun: float, record: Record) -> None:
         record.expect(how not in outcome, f"{outcome.get(how)} of {clients.count} requests: {how}")
 
 
-def judge_end(server: Server, code: int | None, wanted: Fault, record: Record) -> None:
+def judge_end(server: Server, code: int | None, expected: Fault, record: Record) -> None:
     """The exit code and the termination message."""
     record.facts["exitCode"] = code
     if code is not None:
-        right = code == wanted.code if wanted.code is not None else code != 0
-        record.expect(right, f"exit code {code} instead of {wanted.code if wanted.code is not None else 'any but 0'}")
+        right = code == expected.code if expected.code is not None else code != 0
+        record.expect(
+            right, f"exit code {code} instead of {expected.code if expected.code is not None else 'any but 0'}"
+        )
     written = (server.folder / "termination").read_text()
     record.facts["terminationMessage"] = message = json.loads(written) if written else None
-    told = " ".join(str((message or {}).get(name, "")) for name in ("cause", "engineLine"))
-    missing = [word for word in wanted.cause if word not in told.lower()]
-    record.expect(not missing, f"the termination message does not name {' and '.join(missing)}: {told!r}")
+    message_text = " ".join(str((message or {}).get(name, "")) for name in ("cause", "engineLine"))
+    missing = [word for word in expected.cause if word not in message_text.lower()]
+    record.expect(not missing, f"the termination message does not name {' and '.join(missing)}: {message_text!r}")
 
 
 def kill_launcher(place: Place, record: Record) -> None:
@@ -181,7 +183,7 @@ def kill_launcher(place: Place, record: Record) -> None:
 
     Here this process stands for the kernel; what is left before it acts is reported.
     """
-    before = Before.look(place)
+    before = Before.now(place)
     with target(place, record, 1) as (server, _):
         clients = Clients(server, CLIENTS, ENDLESS_TOKENS)
         clients.start()
@@ -205,7 +207,7 @@ DRAIN_SECONDS = 60
 
 def drain(place: Place, record: Record, *, workers: int = 1) -> None:
     """SIGTERM under load: every request that runs is answered whole, and nothing is left."""
-    before = Before.look(place)
+    before = Before.now(place)
     with target(place, record, workers, f"--exit-timeout-secs={DRAIN_SECONDS}") as (server, file):
         hinder("slow")(server, file)
         clients = Clients(server, DRAINED, DRAIN_TOKENS)
@@ -221,8 +223,8 @@ def drain(place: Place, record: Record, *, workers: int = 1) -> None:
         record.facts["clientWords"] = sorted({f"{one.kind}: {one.how}: {one.words}" for one in clients.ended})
         record.expect(outcome == {WHOLE: DRAINED}, f"not all of {DRAINED} requests were answered whole: {outcome}")
         record.expect(code == 0, f"exit code {code} instead of 0")
-        told = (server.folder / "termination").read_text()
-        record.expect(not told, f"a termination message was written: {told}")
+        message_text = (server.folder / "termination").read_text()
+        record.expect(not message_text, f"a termination message was written: {message_text}")
         if code is None:
             server.stop()
         nothing_left(place, before, known, record)

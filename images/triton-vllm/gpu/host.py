@@ -91,8 +91,8 @@ def _cells(text: str) -> Iterator[list[str]]:
 def versions(variant: str) -> dict[str, str]:
     """Versions of Python and of `PACKAGES` in the engine's environment."""
     command: list[str | Path] = [engine_env.ensure(variant), "-c", _VERSIONS, *PACKAGES]
-    told = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
-    found: dict[str, str] = json.loads(told)
+    output = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+    found: dict[str, str] = json.loads(output)
     return found
 
 

@@ -19,13 +19,13 @@ from testing.server import end_cleanly_on_sigterm
 ROW = "row.json"
 
 
-def told(place: Place, case: str) -> str:
+def to_argument(place: Place, case: str) -> str:
     """The argument."""
     return json.dumps({"case": case, "place": dataclasses.asdict(place)}, default=str)
 
 
-def heard(text: str) -> tuple[Place, str]:
-    """What `told` said."""
+def from_argument(text: str) -> tuple[Place, str]:
+    """The place and the name of the case that `to_argument` wrote."""
     said = json.loads(text)
     values: dict[str, Any] = said["place"]
     paths = {name: Path(values[name]) for name in ("folder", "caches", "rows")}
@@ -54,7 +54,7 @@ def termination_messages(folder: Path) -> list[str]:
 
 def main(arguments: list[str]) -> int:
     """Run one case."""
-    place, name = heard(arguments[0])
+    place, name = from_argument(arguments[0])
     adopt_orphans()  # so that what a server leaves is seen
     end_cleanly_on_sigterm()
     begun = time.monotonic()

@@ -39,8 +39,8 @@ class Record:
     def within(self, what: str, seconds: float | None, most: float) -> None:
         """Note how long something took; None: it did not happen."""
         self.facts[what] = self.headline[what] = None if seconds is None else round(seconds, 1)
-        told = "did not happen" if seconds is None else f"took {seconds:.1f} s"
-        self.expect(seconds is not None and seconds <= most, f"{what} {told}, at most {most:g} s are allowed")
+        outcome = "did not happen" if seconds is None else f"took {seconds:.1f} s"
+        self.expect(seconds is not None and seconds <= most, f"{what} {outcome}, at most {most:g} s are allowed")
 
     @property
     def outcome(self) -> str:

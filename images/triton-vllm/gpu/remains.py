@@ -104,7 +104,7 @@ class Before:
     used: Mapping[str, int]
 
     @classmethod
-    def look(cls, place: Place) -> Before:
+    def now(cls, place: Place) -> Before:
         """Now."""
         return cls(frozenset(path.name for path in SHARED_MEMORY.iterdir()), used_memory(place))
 
@@ -142,10 +142,10 @@ def _more(before: Mapping[str, int], now: Mapping[str, int]) -> list[str]:
     return [f"{more} MiB of {uuid}" for uuid, more in grown.items() if more > SLACK_MIB]
 
 
-def _settled(look: Callable[[], list[str]]) -> list[str]:
+def _settled(find: Callable[[], list[str]]) -> list[str]:
     """What is still there after a moment; as soon as nothing is."""
     deadline = time.monotonic() + SETTLE_SECONDS
-    while (found := look()) and time.monotonic() < deadline:
+    while (found := find()) and time.monotonic() < deadline:
         time.sleep(0.25)
     return found
 

@@ -33,10 +33,10 @@ def add(file: Path, row: Row) -> None:
 def line(row: Row) -> str:
     """The summary of a case in one line, with its problems below."""
     facts = ", ".join(f"{name} {value}" for name, value in row.get("headline", {}).items())
-    told = [f"{row['outcome']:<8} {row['case']:<34} {row['seconds']:6.1f} s  {facts}"]
-    told += [f"         - {problem}" for problem in row.get("problems", [])]
-    told += [f"         ? {question}" for question in row.get("openQuestions", [])]
-    return "\n".join(told)
+    lines = [f"{row['outcome']:<8} {row['case']:<34} {row['seconds']:6.1f} s  {facts}"]
+    lines += [f"         - {problem}" for problem in row.get("problems", [])]
+    lines += [f"         ? {question}" for question in row.get("openQuestions", [])]
+    return "\n".join(lines)
 
 
 def verdict(rows: list[Row]) -> tuple[str, int]:
@@ -44,6 +44,6 @@ def verdict(rows: list[Row]) -> tuple[str, int]:
     counts: dict[str, int] = {}
     for row in rows:
         counts[row["outcome"]] = counts.get(row["outcome"], 0) + 1
-    told = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items())) or "no case"
+    lines = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items())) or "no case"
     code = 1 if FAILED in counts else 2 if NOT_RUN in counts or PASSED not in counts else 0
-    return f"verdict: {told}", code
+    return f"verdict: {lines}", code

@@ -17,7 +17,7 @@ from typing import Any
 
 from backend.container.processes import adopt_orphans, processes
 from gpu.cases import Case
-from gpu.one import ROW, told
+from gpu.one import ROW, to_argument
 from gpu.place import Place
 from gpu.record import FAILED, NOT_HERE, NOT_RUN
 from gpu.shapes import own_environment
@@ -124,7 +124,7 @@ class Schedule:
 
     def command(self, place: Place, case: Case) -> list[str]:
         """What runs a case, and writes its row."""
-        return [sys.executable, "-m", "gpu.one", told(place, case.name)]
+        return [sys.executable, "-m", "gpu.one", to_argument(place, case.name)]
 
     def _collect(self, running: list[Running], deadline: float, mine: set[int]) -> Iterator[dict[str, Any]]:
         for one in list(running):

@@ -29,7 +29,7 @@ class Part:
     """One thing that is looked at: what finds problems, and the compilers that it calls, all of them and no others."""
 
     name: str
-    look: Callable[[], Iterable[str] | None]
+    check: Callable[[], Iterable[str] | None]
     calls: frozenset[str] = field(default=frozenset())
     on_cpu: bool = False
 
@@ -85,10 +85,10 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-def look(part: Part) -> int:
+def check(part: Part) -> int:
     """Print what one part finds."""
     try:
-        for problem in part.look() or ():
+        for problem in part.check() or ():
             say(f"PROBLEM {' '.join(problem.split())}")
     except Exception:  # noqa: BLE001 - whatever a library raises is what this is for
         traceback.print_exc()
@@ -132,7 +132,7 @@ def main(arguments: list[str]) -> int:
     if unknown := set(given.parts) - {part.name for part in PARTS}:
         parser.error(f"there is no part {sorted(unknown)[0]!r}")
     if given.in_process:
-        return look(chosen[0])
+        return check(chosen[0])
     failed = 0
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

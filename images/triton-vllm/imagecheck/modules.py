@@ -176,14 +176,14 @@ def problems(package: str = "vllm") -> Iterator[str]:
     """What of `package` cannot be imported and is not listed, and what is listed and can be."""
     files = {name: file for name, file in modules(package).items() if not COMPILING.search(name)}
     importer = Importer()
-    wanted: dict[tuple[str, str | None], str] = {(name, None): "" for name in files}
+    required: dict[tuple[str, str | None], str] = {(name, None): "" for name in files}
     for module, file in files.items():
         imports = Imports(module if file.name == "__init__.py" else module.rpartition(".")[0])
         imports.visit(ast.parse(file.read_text()))
         for one in imports.found:
-            wanted.setdefault(one, module)
+            required.setdefault(one, module)
     failed: dict[str, str] = defaultdict(str)
-    for (module, name), user in wanted.items():
+    for (module, name), user in required.items():
         if COMPILING.search(module) or ELSEWHERE.search(module):
             continue
         if reason := importer.lacks(module, name):

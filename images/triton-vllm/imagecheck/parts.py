@@ -41,8 +41,8 @@ def files() -> Iterator[str]:
 def requirements() -> Iterator[str]:
     """Pins that contradict each other."""
     found = _distributions()
-    wanted = {str(canonicalize_name(one.metadata["Name"])): one.requires or [] for one in found}
-    yield from versions.contradictions(wanted, versions.installed(found))
+    required = {str(canonicalize_name(one.metadata["Name"])): one.requires or [] for one in found}
+    yield from versions.contradictions(required, versions.installed(found))
 
 
 def patches() -> Iterator[str]:

@@ -26,13 +26,13 @@ def installed(distributions: Iterable[importlib.metadata.Distribution]) -> dict[
     return {str(canonicalize_name(one.metadata["Name"])): one.version for one in distributions}
 
 
-def contradictions(wanted: Mapping[str, Iterable[str]], versions: Mapping[str, str]) -> Iterator[str]:
-    """Requirements of installed distributions that other installed ones do not meet; `wanted`: per distribution.
+def contradictions(required: Mapping[str, Iterable[str]], versions: Mapping[str, str]) -> Iterator[str]:
+    """Requirements of installed distributions that other installed ones do not meet; `required`: per distribution.
 
     What is not installed is left to `overrides.txt`, which says why.
     """
     unused = set(NOT_FOLLOWED)
-    for distribution, requirements in sorted(wanted.items()):
+    for distribution, requirements in sorted(required.items()):
         for requirement in map(Requirement, requirements):
             name = str(canonicalize_name(requirement.name))
             version = versions.get(name)
@@ -61,9 +61,9 @@ def _applies(requirement: Requirement, distribution: str) -> bool:
     return any(requirement.marker.evaluate({"extra": extra}) for extra in extras)
 
 
-def release(nvcc_says: str) -> str:
+def release(nvcc_version: str) -> str:
     """13.0 of what `nvcc --version` says."""
-    found = re.search(r"release (\d+\.\d+),", nvcc_says)
+    found = re.search(r"release (\d+\.\d+),", nvcc_version)
     return found[1] if found else ""
 
 

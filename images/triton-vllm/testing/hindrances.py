@@ -79,7 +79,7 @@ class RaisingAtTopP(_Hindrance):
 class Telling(_Hindrance):
     """Writes, as JSON, the environment of the engine's process and its number of threads into the file."""
 
-    variable = "TELL"
+    variable = "FOUND_FILE"
 
     def __init__(self, *_: Any) -> None:
         import torch

@@ -396,9 +396,9 @@ def _group(group: int) -> Iterator[tuple[int, str]]:
             continue
 
 
-def wait_until(true: Any, seconds: float = 60, every: float = 0.1, told: Callable[[], Any] = str) -> None:
-    """Wait until `true()` holds; fails with what `told()` says."""
+def wait_until(true: Any, seconds: float = 60, every: float = 0.1, shown: Callable[[], Any] = str) -> None:
+    """Wait until `true()` holds; fails with what `shown()` returns."""
     deadline = time.monotonic() + seconds
     while not true():
-        assert time.monotonic() < deadline, f"did not happen within {seconds} s: {told()}"
+        assert time.monotonic() < deadline, f"did not happen within {seconds} s: {shown()}"
         time.sleep(every)

@@ -54,7 +54,7 @@ def test_a_claim_is_mounted_read_only_for_the_same_group_as_the_servers() -> Non
     spec = pod(SAMPLES["claim"])["spec"]
     assert spec["securityContext"]["fsGroup"] == 1000
     assert {"name": "model", "persistentVolumeClaim": {"claimName": "models", "readOnly": True}} in spec["volumes"]
-    assert container(SAMPLES["claim"])["args"] == ["--folder=/model/llama/7b", "--told-as=pvc://models/llama/7b"]
+    assert container(SAMPLES["claim"])["args"] == ["--folder=/model/llama/7b", "--display-name=pvc://models/llama/7b"]
 
 
 def test_what_reaches_the_hub_is_passed_on_and_nothing_else() -> None:

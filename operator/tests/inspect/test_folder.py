@@ -27,7 +27,7 @@ MEBIBYTE = 2**20
 def inspected(folder: Path, *more: str) -> InspectionResult:
     """What the command leaves in its termination message."""
     message = folder.parent / "termination-log"
-    options = [f"--folder={folder}", "--told-as=pvc://models/llama", f"--message-file={message}", *more]
+    options = [f"--folder={folder}", "--display-name=pvc://models/llama", f"--message-file={message}", *more]
     status = main(options)
     text = message.read_text()
     assert len(text.encode()) <= MESSAGE_BYTES

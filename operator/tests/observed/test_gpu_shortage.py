@@ -101,7 +101,7 @@ def test_gpus_that_only_dra_tells_of_need_a_device_class_and_may_be_claimed() ->
     assert message.endswith("or add a GPU node.")
 
 
-# ------------------------------------------------------------------------------------- where nobody is to be blamed
+# ------------------------------------------------------------------------------------- where no pod is to blame
 
 
 def test_a_pod_that_no_node_can_ever_hold_is_told_so() -> None:

@@ -50,7 +50,7 @@ def test_a_field_reaches_the_planner(fields: dict[str, Any], name: str, value: o
 
 
 @pytest.mark.parametrize(
-    ("extra", "said"),
+    ("extra", "expected"),
     [
         ({"kv_cache_memory_bytes": "8GiB"}, "an integer"),
         ({"kv_cache_memory_bytes": True}, "an integer"),
@@ -61,8 +61,8 @@ def test_a_field_reaches_the_planner(fields: dict[str, Any], name: str, value: o
         ({"speculative_config": {"method": "mtp", "num_speculative_tokens": 0}}, "num_speculative_tokens"),
     ],
 )
-def test_an_argument_of_the_wrong_type_is_refused(extra: dict[str, Any], said: str) -> None:
+def test_an_argument_of_the_wrong_type_is_refused(extra: dict[str, Any], expected: str) -> None:
     with pytest.raises(ShapeError) as caught:
         sized(extraArgs=extra)
     assert caught.value.reason == "EngineArgumentInvalid"
-    assert said in str(caught.value)
+    assert expected in str(caught.value)

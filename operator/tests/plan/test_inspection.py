@@ -89,10 +89,10 @@ def deep_model(layers: int) -> ModelShape:
 
 @pytest.mark.parametrize("layers", [2, 62, 126, 200])
 def test_a_deep_model_fits_a_termination_message_and_comes_back_whole(layers: int) -> None:
-    told = InspectedModel("0" * 40, deep_model(layers))
-    message = encode_result(told)
+    result = InspectedModel("0" * 40, deep_model(layers))
+    message = encode_result(result)
     assert len(message) <= MESSAGE_BYTES
-    assert decode_result(message) == told
+    assert decode_result(message) == result
 
 
 def test_a_shape_that_no_message_holds_is_said_to_be_too_large() -> None:
@@ -102,9 +102,9 @@ def test_a_shape_that_no_message_holds_is_said_to_be_too_large() -> None:
         {**one, "count": 1, "weights": [{**one["weights"][0], "sizeBytes": (i * 7919**3) % 2**40}]}
         for i in range(1, 900)
     ]
-    told = decode_result(encode_result(InspectedModel("", ModelShape.from_json(body))))
-    assert isinstance(told, Failure)
-    assert (told.reason, told.definite) == ("ShapeTooLarge", False)
+    result = decode_result(encode_result(InspectedModel("", ModelShape.from_json(body))))
+    assert isinstance(result, Failure)
+    assert (result.reason, result.definite) == ("ShapeTooLarge", False)
 
 
 @pytest.mark.parametrize("reason", ["FromTheFuture", "", 7, None, [], {}])
@@ -118,9 +118,9 @@ def test_a_reason_that_is_not_registered_is_not_an_answer(reason: Any) -> None:
 def test_any_failure_fits_and_is_one_printable_line(message: str, reason: Reason) -> None:
     text = encode_result(Failure(reason, message))
     assert len(text) <= MESSAGE_BYTES
-    told = decode_result(text)
-    assert isinstance(told, Failure)
-    assert told.message.isprintable()
+    result = decode_result(text)
+    assert isinstance(result, Failure)
+    assert result.message.isprintable()
 
 
 def _bomb() -> str:
@@ -160,8 +160,8 @@ def test_a_running_pod_is_waited_for() -> None:
 
 
 def test_a_resolved_model_is_read() -> None:
-    told = InspectedModel("c" * 40, shape())
-    assert looked(pod(status=ended(encode_result(told)))) == InspectionStep(result=told)
+    result = InspectedModel("c" * 40, shape())
+    assert looked(pod(status=ended(encode_result(result)))) == InspectionStep(result=result)
 
 
 def test_a_sidecar_that_goes_on_does_not_hide_the_answer() -> None:
@@ -180,8 +180,8 @@ def test_a_failure_is_tried_again_after_growing_pauses(number: int, pause: float
 
 
 def test_what_only_a_new_commit_cures_is_looked_at_once_an_hour() -> None:
-    told = encode_result(Failure(Reason.CONFIG_NOT_JSON, "no"))
-    assert looked(pod(20, ended(told, 3000))).retry_s == 600.0
+    result = encode_result(Failure(Reason.CONFIG_NOT_JSON, "no"))
+    assert looked(pod(20, ended(result, 3000))).retry_s == 600.0
 
 
 def test_the_newest_attempt_counts_and_the_older_ones_go() -> None:
@@ -212,7 +212,7 @@ def test_a_pod_that_somebody_deletes_is_followed_by_the_next() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "told"),
+    ("status", "words"),
     [
         (ended("", reason="OOMKilled"), "OOMKilled"),
         (ended("ModuleNotFoundError: No module named x"), "No module named x"),
@@ -220,11 +220,11 @@ def test_a_pod_that_somebody_deletes_is_followed_by_the_next() -> None:
         ({"phase": "Failed", "reason": "DeadlineExceeded"}, "DeadlineExceeded"),
     ],
 )
-def test_a_pod_that_ends_without_an_answer_holds_nothing_back(status: dict[str, Any], told: str) -> None:
+def test_a_pod_that_ends_without_an_answer_holds_nothing_back(status: dict[str, Any], words: str) -> None:
     outcome = looked(pod(status=status)).result
     assert isinstance(outcome, Failure)
     assert (outcome.reason, outcome.definite) == ("InspectionFailed", False)
-    assert told in outcome.message
+    assert words in outcome.message
 
 
 # ------------------------------------------------------------------------------------------------- the cache

@@ -25,7 +25,7 @@ def command_line() -> argparse.ArgumentParser:
     where.add_argument("--repository", help="ORG/REPO at HF_ENDPOINT, read with the token that vLLM would find")
     where.add_argument("--folder", type=Path, help="a directory with config.json")
     parser.add_argument("--revision", help="branch, tag or commit of the repository (default: its default branch)")
-    parser.add_argument("--told-as", help="the model in messages (default: the repository or the folder)")
+    parser.add_argument("--display-name", help="the model in messages (default: the repository or the folder)")
     parser.add_argument("--message-file", type=Path, default=Path(TERMINATION_MESSAGE), help="(default: %(default)s)")
     first = "seconds until the hub must have resolved the revision (default: %(default)s)"
     parser.add_argument("--first-answer", type=float, default=FIRST_ANSWER_S, help=first)

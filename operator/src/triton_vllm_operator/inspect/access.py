@@ -37,7 +37,7 @@ def of_options(options: Namespace) -> Access:
     """The model that the inspection's command line names."""
     if options.repository:
         return _of_repository(options.repository, options.revision, hub.own_token())
-    name = options.told_as or str(options.folder)
+    name = options.display_name or str(options.folder)
     return Access(name, lambda: folder.Folder.open(options.folder, name), partial(folder.too_slow, name))
 
 

@@ -46,7 +46,7 @@ class ClaimSource(ModelSource):
 
     def inspection_arguments(self, directory: str) -> list[str]:
         folder = f"{directory}/{self.path}" if self.path else directory
-        return [f"--folder={folder}", f"--told-as={self.raw_uri}"]
+        return [f"--folder={folder}", f"--display-name={self.raw_uri}"]
 
     def volumes(self) -> Objects:
         return [{"name": _VOLUME, "persistentVolumeClaim": {"claimName": self.claim_name, "readOnly": True}}]

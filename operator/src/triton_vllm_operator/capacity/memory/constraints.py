@@ -182,7 +182,7 @@ def _batch(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolved:
     return Refusal(
         Reason.BATCH_SMALLER_THAN_SEQUENCES,
         f"maxNumBatchedTokens {resolved.max_num_batched_tokens} is less than maxNumSeqs {resolved.max_num_seqs}: each "
-        f"running sequence needs one token a step; use maxNumSeqs {resolved.max_num_batched_tokens} or less",
+        f"running sequence needs one token per step; use maxNumSeqs {resolved.max_num_batched_tokens} or less",
     )
 
 

@@ -26,7 +26,7 @@ def document(rows: Iterable[Row], cases: Sequence[str]) -> str:
         hosts.setdefault(host(row), []).append(row)
     parts = []
     for name, own in hosts.items():
-        cells = [[row["case"], row["outcome"], f"{row['seconds']:.0f}", said(row)] for row in own]
+        cells = [[row["case"], row["outcome"], f"{row['seconds']:.0f}", measured_text(row)] for row in own]
         parts.append(f"{name}.\n\n{documents.table(['case', 'outcome', 'seconds', 'measured'], cells)}")
     missing = [case for case in cases if case not in found]
     parts.append(f"Not run: {', '.join(missing) or 'nothing'}.")
@@ -41,11 +41,11 @@ def host(row: Row) -> str:
     return ", ".join([row["date"], gpus, *about]) + (f"; {off}" if off else "")
 
 
-def said(row: Row) -> str:
+def measured_text(row: Row) -> str:
     """The few facts of a case, what it has not met, and what could not be measured on its host."""
-    told = [f"{name} {_cell(value)}" for name, value in row.get("headline", {}).items()]
-    told += [f"**{_cell(problem)}**" for problem in row.get("problems", [])]
-    return "; ".join([*told, *map(_cell, row.get("openQuestions", []))])
+    cells = [f"{name} {_cell(value)}" for name, value in row.get("headline", {}).items()]
+    cells += [f"**{_cell(problem)}**" for problem in row.get("problems", [])]
+    return "; ".join([*cells, *map(_cell, row.get("openQuestions", []))])
 
 
 def _cell(value: Any) -> str:
