@@ -17,6 +17,7 @@ API = "operator/src/triton_vllm_operator/api/"
 ALLOWED = {
     "initialize execute finalize auto_complete_config": "called by Triton's Python backend",
     "do_GET do_HEAD log_message protocol_version": "called by http.server",
+    "load_from_url": "called by vLLM",
     "triton_vllm_spent": "called through vLLM's collective_rpc",
     "pytest_collection_modifyitems pytest_runtest_makereport pytestmark": "called by pytest",
     "prepare_metadata_for_build_wheel config_settings": "called by pip",

@@ -16,7 +16,7 @@ from pathlib import Path
 from packaging.utils import canonicalize_name
 
 from backend import patches as patches_of_backend
-from backend.openai import client_errors
+from backend.openai import client_errors, media
 from backend.patches.upstream import Upstream
 from imagecheck import files as in_place
 from imagecheck import versions
@@ -58,7 +58,7 @@ def upstream_of_patches() -> dict[str, Upstream]:
     names = [
         f"{patches_of_backend.__name__}.{module.name}" for module in pkgutil.iter_modules(patches_of_backend.__path__)
     ]
-    found = {name: importlib.import_module(name) for name in [*names, client_errors.__name__]}
+    found = {name: importlib.import_module(name) for name in [*names, client_errors.__name__, media.__name__]}
     return {name: module.UPSTREAM for name, module in found.items() if hasattr(module, "UPSTREAM")}
 
 

@@ -56,7 +56,11 @@ EVERY_VALUE: dict[str, Any] = {
     "dnsPolicy": "Default",
     "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}],
     "podDisruptionBudget": {"enabled": True, "maxUnavailable": "50%"},
-    "networkPolicy": {"enabled": True, "apiServerPorts": [8443]},
+    "networkPolicy": {
+        "enabled": True,
+        "apiServerPorts": [8443],
+        "models": {"namespaces": ["a"], "internet": False, "egress": [{"ports": [{"port": 80, "protocol": "TCP"}]}]},
+    },
     "services": {"ipFamilyPolicy": "PreferDualStack"},
     "test": {"generateURL": "http://qwen:8000/v2/models/qwen/generate"},
 }
@@ -67,6 +71,10 @@ NEEDS: dict[str, dict[str, Any]] = {
     },
     "podDisruptionBudget.maxUnavailable": {"podDisruptionBudget": {"enabled": True, "maxUnavailable": "50%"}},
     "networkPolicy.apiServerPorts": {"networkPolicy": {"enabled": True, "apiServerPorts": [8443]}},
+    "networkPolicy.models.internet": {"networkPolicy": {"models": {"namespaces": ["a"], "internet": False}}},
+    "networkPolicy.models.egress": {
+        "networkPolicy": {"models": {"namespaces": ["a"], "egress": [{"ports": [{"port": 80}]}]}},
+    },
 }  # fmt: skip
 """Values that change something only together with others."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import subprocess
@@ -97,6 +98,25 @@ def test_the_network_policy_names_ports_that_the_pods_have(helm: Helm) -> None:
     (models,) = [rule for rule in policy["egress"] if "to" in rule]
     (peer,) = models["to"]
     assert peer["podSelector"]["matchLabels"].items() <= names.labels("a").items()
+
+
+def test_the_policy_of_model_pods_lets_out_to_dns_and_the_internet_only(helm: Helm) -> None:
+    extra = {"to": [{"podSelector": {}}], "ports": [{"port": 8080, "protocol": "TCP"}]}
+    rendered = helm.template({"networkPolicy": {"models": {"namespaces": ["a", "b"], "egress": [extra]}}})
+    policies = rendered.of("NetworkPolicy")
+    assert [one["metadata"]["namespace"] for one in policies] == ["a", "b"]
+    policy = policies[0]["spec"]
+    for labels in (names.labels("x"), names.inspection_labels("x", "y")):
+        assert policy["podSelector"]["matchLabels"].items() <= labels.items()
+    assert {port["port"] for rule in policy["ingress"] for port in rule["ports"]} == {8000, 8001, 8002, 9000}
+    dns, internet, further = policy["egress"]
+    assert {port["port"] for port in dns["ports"]} == {53}
+    assert further == extra
+    v4, v6 = (peer["ipBlock"] for peer in internet["to"])
+    excepted = [ipaddress.ip_network(each) for each in v4["except"]]
+    for inner in ("127.0.0.1", "10.0.0.1", "172.16.0.1", "192.168.0.1", "169.254.169.254", "100.64.0.1", "224.0.0.1"):
+        assert any(ipaddress.ip_address(inner) in network for network in excepted)
+    assert v6["cidr"] == "2000::/3"
 
 
 def test_the_monitors_select_the_operators_service_and_the_serving_pods(helm: Helm) -> None:

@@ -8,6 +8,7 @@ import pytest
 from google.protobuf import text_format
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from tests.desired.build import DEFAULTS, GOLDEN, IMAGE, STOCK, built, llm
 from tests.desired.samples import SAMPLES
@@ -210,6 +211,19 @@ def test_openai_is_published_only_where_it_is_on() -> None:
     assert (port["port"], port["targetPort"]) == (9000, "health")
     assert endpoints(llm(on)).open_ai == "http://llama.team.svc:9000/v1"
     assert endpoints(llm(SHORTEST)).open_ai is None
+
+
+def test_hosts_of_media_are_an_argument_of_the_engine() -> None:
+    given = SHORTEST | {"server": {"openAI": {"mediaDomains": ["images.example.com"]}}}
+    assert engine_args(llm(given))["allowed_media_domains"] == ["images.example.com"]
+    assert "allowed_media_domains" not in engine_args(llm(SHORTEST))
+
+
+@pytest.mark.parametrize("entry", ["10.0.0.1/8", "example.com:80", "a..b", "999.1.1.1/8"])
+def test_what_is_not_a_host_of_media_is_refused(entry: str) -> None:
+    spec = SHORTEST | {"server": {"openAI": {"mediaDomains": [entry]}}}
+    with pytest.raises(ValidationError, match="mediaDomains"):
+        llm(spec)
 
 
 def test_the_key_of_openai_comes_from_the_users_secret_and_only_where_it_is_asked_for() -> None:

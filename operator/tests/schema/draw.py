@@ -30,6 +30,7 @@ _BY_PATTERN: Mapping[str, Sequence[Any]] = {
     r"^[A-Za-z0-9][A-Za-z0-9_-]*$": _NAME,
     r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$": ("nvidia.com/gpu", "amd.com/gpu"),
     r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$": ("data", "extra-1"),
+    r"^(\*\.)?[A-Za-z0-9_:][A-Za-z0-9_.:-]*(/[0-9]{1,3})?$": ("images.example.com", "*.cdn.example.com", "10.0.0.7"),
     r"^\S+$": ("registry.example/triton-vllm:vllm-0.32.0", "mirror.example/triton-vllm:vllm-0.32.0"),
 }
 _BY_PATH: Mapping[tuple[Step, ...], Sequence[Any]] = {

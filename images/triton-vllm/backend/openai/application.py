@@ -9,15 +9,17 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import logging
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from backend.engine.sampling_parameters import SamplingRules
-from backend.openai import client_errors
+from backend.openai import client_errors, media
 from backend.openai.middleware import CHAT, COMPLETIONS, RESPONSES, BodyRules, OpenAIMiddleware
 from backend.patches import direct_routes, middleware_stack
 from backend.settings import BadModel, ModelSettings, closest
 from contract import files
+from contract.media import DOMAINS_ARGUMENT, MediaHosts
 
 logger = logging.getLogger("triton_vllm")
 
@@ -46,6 +48,7 @@ async def build_application(
     """The ASGI application. `arguments`: the engine's; `namespace`: what `server_arguments` made."""
     from vllm.entrypoints.launchers.api_server.app_state import init_app_state
 
+    media.install(os.environ)
     # The engine's start has written into its arguments; what model.json has as an object is still one there.
     vars(namespace).update({**_engine_values(arguments), "served_model_name": namespace.served_model_name})
     namespace.structured_outputs_config = engine.vllm_config.structured_outputs_config
@@ -108,6 +111,10 @@ def server_arguments(
     from vllm.tool_parsers import ToolParserManager
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
+    try:
+        MediaHosts.parse(arguments.allowed_media_domains or ())
+    except ValueError as error:
+        raise BadModel(f"{files.ENGINE}: {DOMAINS_ARGUMENT}: {error}") from None
     known = {field.name for field in dataclasses.fields(FrontendArgs)}
     for key in settings:
         if key not in known:

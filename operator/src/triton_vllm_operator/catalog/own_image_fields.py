@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from contract.media import DOMAINS_FIELD
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import LimitsSpec, LLMDeploymentSpec
 from triton_vllm_operator.catalog import releases
@@ -27,3 +28,5 @@ def _used(spec: LLMDeploymentSpec) -> Iterator[str]:
         yield "spec.server.limits"
     if server.open_ai.enabled:
         yield "spec.server.openAI"
+    elif server.open_ai.media_domains:
+        yield DOMAINS_FIELD

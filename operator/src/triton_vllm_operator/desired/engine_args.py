@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from contract.media import DOMAINS_ARGUMENT
 from contract.paths import MODEL_DIR
 from triton_vllm_operator.api.spec import LLMDeployment
 
@@ -17,7 +18,9 @@ def engine_args(llm: LLMDeployment) -> dict[str, Any]:
     typed = {"tensor_parallel_size": 1, **given}  # one worker per requested GPU
     identity = {"model": source.engine_model(MODEL_DIR), "served_model_name": llm.model_name}
     revision = {"revision": source.revision} if source.revision else {}
-    return {**llm.spec.engine.extra_args, **typed, **identity, **revision}
+    domains = llm.spec.server.open_ai.media_domains
+    media = {DOMAINS_ARGUMENT: domains} if domains else {}
+    return {**llm.spec.engine.extra_args, **typed, **media, **identity, **revision}
 
 
 def model_json(llm: LLMDeployment) -> str:

@@ -2,11 +2,21 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from contract.media import MediaHosts
 from triton_vllm_operator.api.schema import Model, field
 from triton_vllm_operator.api.secret_ref import SecretKeyRef
 from triton_vllm_operator.api.spec.limits import LimitsSpec
+
+_Host = Annotated[
+    str, Field(min_length=1, max_length=253, pattern=r"^(\*\.)?[A-Za-z0-9_:][A-Za-z0-9_.:-]*(/[0-9]{1,3})?$")
+]
+
+
+def _hosts(entries: list[str]) -> list[str]:
+    MediaHosts.parse(entries)
+    return entries
 
 
 class OpenAISpec(Model):
@@ -18,6 +28,13 @@ class OpenAISpec(Model):
     api_key_secret_ref: SecretKeyRef | None = field(
         description="Secret with the API key that clients must send as bearer token. Not set: no key is required. "
         "Health checks, the report and Triton's protocols never require it."
+    )
+    media_domains: Annotated[list[_Host], AfterValidator(_hosts)] = field(
+        [],
+        max_length=64,
+        description="Hosts from which images, audio and video of requests may be fetched: a name, *.NAME for all names "
+        "below it, or an address. Where a name resolves to a private address, list that address or its network "
+        "(10.96.0.0/12) too. Default: none; clients then send media as data URIs.",
     )
     extra_args: dict[str, Any] = field(
         {},
