@@ -65,9 +65,11 @@ def test_end_of_the_server(tmp_path: Path, script: str, code: int, cause: str | 
     assert supervised(tmp_path, f"#!/bin/sh\n{script}\n") == (code, cause)
 
 
-def test_a_process_that_is_stopped_ends_the_server(tmp_path: Path) -> None:
+@pytest.mark.parametrize("line", ["", "(EngineCore pid=7) ERROR [core.py:1512] RuntimeError: cancelled"])
+def test_a_process_that_is_stopped_ends_the_server(tmp_path: Path, line: str) -> None:
     # Only when it runs what it is called: until then it has the name of its parent.
-    script = """#!/bin/sh
+    script = f"""#!/bin/sh
+echo '{line}'
 sleep 60 &
 until grep -q sleep /proc/$!/comm; do :; done
 kill -STOP $!

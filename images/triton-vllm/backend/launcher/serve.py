@@ -20,6 +20,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, MutableMapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -105,6 +106,18 @@ class Tail:
             sys.stdout.buffer.flush()
 
 
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Why the server cannot go on, and what to do.
+
+    `certain`: it was seen here, so that a cause in the log is an effect of how the server was ended for it.
+    """
+
+    cause: str
+    hint: str
+    certain: bool = False
+
+
 class Supervisor:
     """One tritonserver and all processes of this container. `output`: the pipe that they write to."""
 
@@ -149,9 +162,9 @@ class Supervisor:
 
     def wait(self) -> int:
         """The exit code; returns when nothing of the server runs any more."""
-        ended_for: tuple[str, str] | None = None
+        lost: Lost | None = None
         while self._server.poll() is None:
-            if not self._stopping and (ended_for := self._lost()):
+            if not self._stopping and (lost := self._lost()):
                 self._server.kill()
                 self._server.wait()
                 break
@@ -160,22 +173,21 @@ class Supervisor:
         code = self._server.returncode
         lines = self._tail.lines()
         # Sometimes tritonserver aborts over the stub that has gone before it is seen here: the exit code is the same.
-        if ended_for is None and any(GAVE_UP in line for line in lines):
-            ended_for = _DEAD_STUB, _DEAD_STUB_HINT
-        if ended_for or (code != 0 and not self._stopping):
-            killed = ended_for is None and code == -signal.SIGKILL
-            _report_failure([] if killed else lines, ended_for or _exit_cause(code))
-        return 1 if ended_for else code if code >= 0 else 128 - code
+        if lost is None and any(GAVE_UP in line for line in lines):
+            lost = Lost(_DEAD_STUB, _DEAD_STUB_HINT)
+        if lost or (code != 0 and not self._stopping):
+            _report_failure(lines, lost or _exit_cause(code))
+        return 1 if lost else code if code >= 0 else 128 - code
 
-    def _lost(self) -> tuple[str, str] | None:
+    def _lost(self) -> Lost | None:
         """Why only the server's end helps, and what to do; None when it gets on."""
         # A python backend's process is a zombie for a while.
         dead = list(zombies(self._server.pid, STUB_NAME))
         if self._stub_dead.seen(bool(dead)):
-            return dead_stub(dead[0]), _DEAD_STUB_HINT
+            return Lost(dead_stub(dead[0]), _DEAD_STUB_HINT)
         halted = stopped(below(os.getpid()))
         if self._halted.seen(bool(halted)):
-            return stopped_for(halted), _STOPPED_HINT
+            return Lost(stopped_for(halted), _STOPPED_HINT, certain=True)
         # A model loads, and every second tritonserver looks for a sign of life of the backend's process. When none has
         # come (a paused machine or a starved container is enough) it waits for the end of a process that goes on
         # loading, without a word, for ever. Once its port is open nothing is loaded any more, and it no longer checks.
@@ -183,7 +195,7 @@ class Supervisor:
             self._door = None
         if self._door is None or not self._given_up.seen(waits_for_a_child(self._server.pid)):
             return None
-        return _GIVEN_UP, MORE_CPU
+        return Lost(_GIVEN_UP, MORE_CPU)
 
 
 def dead_stub(pid: int) -> str:
@@ -242,23 +254,20 @@ def _answers(door: tuple[str, int]) -> bool:
     return True
 
 
-def _exit_cause(code: int) -> tuple[str, str]:
-    if code == -signal.SIGKILL:  # what its children say of that is an effect, not the cause
-        return (
-            "tritonserver ended with signal 9",
-            "killed from outside the container; check the node for memory pressure (OOM)",
-        )
+def _exit_cause(code: int) -> Lost:
+    if code == -signal.SIGKILL:  # what its children log of that is an effect, not the cause
+        hint = "killed from outside the container; check the node for memory pressure (OOM)"
+        return Lost("tritonserver ended with signal 9", hint, certain=True)
     how = f"signal {-code}" if code < 0 else f"code {code}"
-    return f"tritonserver ended with {how}", "see the log above"
+    return Lost(f"tritonserver ended with {how}", "see the log above")
 
 
-def _report_failure(lines: list[str], otherwise: tuple[str, str]) -> None:
-    """Report why the server ended, from the end of its log; `otherwise`: the cause and the hint if it shows none."""
-    if found := diagnose(lines):
+def _report_failure(lines: list[str], lost: Lost) -> None:
+    """Report why the server ended: from the end of its log, unless that is not its cause or shows none."""
+    if not lost.certain and (found := diagnose(lines)):
         report.failure(found.cause, hint=found.hint, engine_line=found.line)
     else:
-        cause, hint = otherwise
-        report.failure(cause, hint=hint)
+        report.failure(lost.cause, hint=lost.hint)
 
 
 def raise_stack_limit() -> None:
