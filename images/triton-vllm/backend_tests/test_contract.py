@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from backend.container.resources import read_limits
-from backend.triton.stream_pacing import RESPONSES_PER_CORE
+from backend.triton.stream_pacing import responses_per_second
 from contract.tensors import INPUTS, OUTPUTS
 from testing.grpc_stream import GrpcStream
 from testing.server import CONTEXT, Server
@@ -76,7 +76,7 @@ def test_many_streams_keep_their_pace_and_lose_nothing(server: Server) -> None:
     for events in answers:
         assert sum(event["num_output_tokens"] for event in events) == tokens
     # The first and the last of each wait for nothing.
-    most = seconds * RESPONSES_PER_CORE * read_limits().threads + 2 * streams
+    most = seconds * responses_per_second(read_limits().threads) + 2 * streams
     assert sum(map(len, answers)) <= most
 
 

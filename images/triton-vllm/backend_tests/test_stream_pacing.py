@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from backend.triton.stream_pacing import RESPONSES_PER_CORE, StreamPacer
+from backend.triton.stream_pacing import RESPONSES_PER_CORE, RESPONSES_PER_PROCESS, StreamPacer, responses_per_second
 
 ONE = 1 / RESPONSES_PER_CORE
 
@@ -54,6 +54,14 @@ def test_responses_keep_their_distance() -> None:
     assert sent(0, 1.1, 2.2, 3.3) == ["a", "b", "c", "d"]
     assert sent(0, 0.6, 1.2, 1.8, 2.4, 3) == ["a", "bc", "de", "f"]
     assert sent(0, 0.1, 20, 20.1, 20.2) == ["a", "bc", "de"]
+
+
+@pytest.mark.parametrize(
+    ("threads", "expected"),
+    [(1, RESPONSES_PER_CORE), (4, 4 * RESPONSES_PER_CORE), (12, RESPONSES_PER_PROCESS), (32, RESPONSES_PER_PROCESS)],
+)
+def test_responses_are_made_by_one_process_however_many_cores_there_are(threads: int, expected: int) -> None:
+    assert responses_per_second(threads) == expected
 
 
 def test_the_first_and_the_last_wait_for_nothing() -> None:

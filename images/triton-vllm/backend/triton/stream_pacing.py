@@ -13,6 +13,14 @@ from typing import Any
 
 # Of all streams together: with this many, responses take some 5 % of the container's processors.
 RESPONSES_PER_CORE = 500
+# All of them are made by one process, under one interpreter lock: some 10,000 per second are all that it can do, and
+# beyond that the responses of a stream come in bursts. This leaves it time for the engine's messages.
+RESPONSES_PER_PROCESS = 6000
+
+
+def responses_per_second(threads: int) -> int:
+    """Return the maximum number of responses per second of all streams, in a container with so many threads."""
+    return min(RESPONSES_PER_CORE * threads, RESPONSES_PER_PROCESS)
 
 
 class StreamPacer:
@@ -20,7 +28,7 @@ class StreamPacer:
 
     def __init__(self, threads: int, now: Callable[[], float] = time.monotonic) -> None:
         # Between two responses of a stream, for each stream that runs.
-        self._seconds = 1 / (RESPONSES_PER_CORE * threads)
+        self._seconds = 1 / responses_per_second(threads)
         self._now = now
         self._streams = 0
 
