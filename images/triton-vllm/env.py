@@ -159,7 +159,7 @@ def _make_triton_kernels(folder: Path, variables: dict[str, str]) -> None:
     kept = folder / "share/vllm/triton"
     shutil.rmtree(kept, ignore_errors=True)
     program = [str(folder / "bin/python"), str(HERE / "compile-triton-kernels.py")]
-    _run([*program, str(kept), *CUDA_ARCHITECTURES.split()], variables)
+    _run([*program, "--recorded-vocabulary", str(kept), *CUDA_ARCHITECTURES.split()], variables)
 
 
 def _make_bytecode(folder: Path, variables: dict[str, str]) -> None:

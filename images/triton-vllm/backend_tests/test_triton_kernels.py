@@ -30,6 +30,7 @@ def program(monkeypatch: pytest.MonkeyPatch) -> Any:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)  # where processes of its pool find its functions
     spec.loader.exec_module(module)
     return module
 
@@ -83,7 +84,7 @@ def test_no_specialization_is_compiled_twice() -> None:
 
 
 @pytest.mark.parametrize(("failing", "code"), [([], 0), (["one"], 0), (["one", "two"], 1)])
-def test_what_cannot_be_compiled_is_told_and_fails_only_when_nothing_can(
+def test_what_cannot_be_compiled_is_reported_and_fails_only_when_nothing_can(
     program: Any,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -93,23 +94,41 @@ def test_what_cannot_be_compiled_is_told_and_fails_only_when_nothing_can(
 ) -> None:
     monkeypatch.setenv("TRITON_CACHE_DIR", "")
     monkeypatch.setenv("TRITON_STORE_BINARY_ONLY", "")
-    compiled: list[tuple[str, int, str]] = []
 
     def compile_kernel(row: dict[str, Any], capability: int) -> None:
         if row["name"] in failing:
             raise AttributeError("gone")
-        compiled.append((row["name"], capability, os.environ["TRITON_CACHE_DIR"]))
+        with (Path(os.environ["TRITON_CACHE_DIR"]) / str(capability)).open("a") as file:
+            file.write(f"{row['name']} ")
 
     monkeypatch.setattr(program, "compile_kernel", compile_kernel)
     monkeypatch.setattr(program, "RECORDED", tmp_path / "rows")
-    (tmp_path / "rows").write_text('{"name": "one"}\n{"name": "two"}\n')
-    assert program.main(["/cache", "9.0a", "8.0", "9.0f"]) == code
-    left = [name for name in ("one", "two") if name not in failing]
-    assert compiled == [(name, capability, "/cache") for capability in (80, 90) for name in left]
-    told = capsys.readouterr().out
+    (tmp_path / "rows").write_text('{"name": "one", "signature": {}}\n{"name": "two", "signature": {}}\n')
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    assert program.main([str(folder), "9.0a", "8.0", "9.0f"]) == code
+    left = "".join(f"{name} " for name in ("one", "two") if name not in failing)
+    assert {file.name: file.read_text() for file in folder.iterdir()} == ({"80": left, "90": left} if left else {})
+    output = capsys.readouterr().out
     for name in failing:
-        assert f"not compiled: {name} for 90: AttributeError: gone" in told
-    assert f"{len(compiled)} Triton kernels compiled" in told
+        assert f"not compiled: {name} for 90: AttributeError: gone" in output
+    assert f"{2 * len(left.split())} Triton kernels compiled" in output
+
+
+def test_kernels_of_the_sampler_are_compiled_for_each_vocabulary(program: Any) -> None:
+    for row in ROWS:
+        sizes = [
+            value
+            for each in program.of_vocabularies(row, (32000, 128256))
+            for path, value in each["constants"]
+            if list(row["signature"])[path[0]] == "VOCAB_SIZE"
+        ]
+        assert sizes == ([128256, 32000] if "VOCAB_SIZE" in row["signature"] else [])
+
+
+def test_vocabularies_have_the_divisibility_that_was_recorded(program: Any) -> None:
+    assert all(size % 16 == 0 for size in program.VOCABULARIES)
+    assert len(set(program.VOCABULARIES)) == len(program.VOCABULARIES)
 
 
 @pytest.mark.engine
@@ -138,6 +157,10 @@ rows = [json.loads(line) for line in program.RECORDED.read_text().splitlines()]
 differing = [row["name"] for row in rows if program.find(row).arg_names != list(row["signature"])]
 for capability in (80, 120):
     program.compile_kernel(rows[-1], capability)
+for row in rows:
+    for each in program.of_vocabularies(row, (32000,)):
+        if row["name"] == "_topp_sb_mask_kernel":
+            program.compile_kernel(each, 90)
 print(json.dumps(differing))
 """
 
@@ -150,4 +173,5 @@ def test_every_kernel_is_found_and_one_compiles_for_any_architecture_without_a_g
     command = [str(python), "-c", COMPILE, str(PROGRAM)]
     done = subprocess.run(command, env=variables, check=True, stdout=subprocess.PIPE, text=True, timeout=900)
     assert json.loads(done.stdout.splitlines()[-1]) == []
-    assert len(list(tmp_path.rglob("*.cubin"))) == 2
+    masks = [row for row in ROWS if row["name"] == "_topp_sb_mask_kernel"]
+    assert len(list(tmp_path.rglob("*.cubin"))) == 2 + 2 * len(masks)
