@@ -88,6 +88,7 @@ KV_CACHE_TOKENS: Final = json_key("kv_cache_tokens")
 CONCURRENCY: Final = json_key("concurrency_at_max_model_len")
 PER_GPU: Final = "perGPU"
 MODEL: Final = "model"
+TASK: Final = "task"
 STARTUP: Final = "startup"
 """Keys of the report; the operator's status has the same, but for the version."""
 

@@ -21,6 +21,7 @@ class Output(NamedTuple):
 
 
 TEXT_INPUT: Final = "text_input"
+EMBEDDING_REQUEST: Final = "embedding_request"
 NUM_OUTPUT_TOKENS: Final = "num_output_tokens"
 RETURN_NUM_OUTPUT_TOKENS: Final = "return_num_output_tokens"
 
@@ -35,7 +36,7 @@ INPUTS: Final = (
     Input("return_logprobs", "TYPE_BOOL", 1, True),
     Input("return_num_input_tokens", "TYPE_BOOL", 1, True),
     Input(RETURN_NUM_OUTPUT_TOKENS, "TYPE_BOOL", 1, True),
-    Input("embedding_request", "TYPE_STRING", 1, True),
+    Input(EMBEDDING_REQUEST, "TYPE_STRING", 1, True),
 )
 OUTPUTS: Final = (
     Output("text_output", "TYPE_STRING", -1),

@@ -22,11 +22,20 @@ SPEAKER = "demo/tiny-llama"
 """The repository whose model has learned a sentence."""
 TWO_CACHES = "demo/tiny-gemma"
 """The repository whose model keeps two kinds of KV cache."""
-REPOSITORIES = {SPEAKER: "speaker", "demo/second-llama": "llama", "gated/tiny-llama": "llama", TWO_CACHES: "gemma"}
+EMBEDDING, RANKER = "demo/tiny-bert", "demo/tiny-ranker"
+"""Repositories whose models embed, and score pairs of texts."""
+REPOSITORIES = {
+    SPEAKER: "speaker",
+    "demo/second-llama": "llama",
+    "gated/tiny-llama": "llama",
+    TWO_CACHES: "gemma",
+    EMBEDDING: "embedding",
+    RANKER: "ranker",
+}
 """What can be served, with the kind of tiny model."""
 BROKEN: dict[str, dict[str, dict[str, Any]]] = {
     "broken/no-config": {"tokenizer.json": {}},
-    "broken/encoder": {"config.json": {"architectures": ["BertModel"], "model_type": "bert"}},
+    "broken/encoder": {"config.json": {"architectures": ["ViTModel"], "model_type": "vit"}},
     "broken/own-code": {
         "config.json": {
             "architectures": ["OwnForCausalLM"],

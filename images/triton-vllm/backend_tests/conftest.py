@@ -8,6 +8,8 @@ import pytest
 
 from testing.server import TINY_ENGINE, Server, running, tiny_model, write_model
 
+# A model has further names on the OpenAI port, with a slash too.
+NAMES = ["llm", "org/tiny-llama"]
 TOOLS = {"tool_call_parser": "hermes", "enable_auto_tool_choice": True}
 PROFILES = {"profiles": {"short": {"max_tokens": 3, "temperature": 0.0}, "long": {"max_tokens": 30}}}
 
@@ -17,6 +19,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A real tritonserver with a real engine: a tiny Llama named `llm`, an adapter `poet`, two profiles, OpenAI."""
     folder = tmp_path_factory.mktemp("server")
     engine = {**TINY_ENGINE, "model": str(tiny_model()), "enable_lora": True, "max_lora_rank": 8}
+    engine["served_model_name"] = NAMES
     # A random model would never end its blanks.
     engine["structured_outputs_config"] = {"backend": "xgrammar", "disable_any_whitespace": True}
     write_model(

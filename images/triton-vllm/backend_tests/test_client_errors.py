@@ -73,3 +73,10 @@ def test_names_that_clients_give_stay_out_of_the_log() -> None:
 )
 def test_only_a_request_with_a_grammar_can_have_a_wrong_one(body: object, has: bool) -> None:
     assert has_grammar(body) is has
+
+
+@pytest.mark.parametrize(("error", "written"), [(ValueError("a secret"), False), (RuntimeError("broken"), True)])
+def test_the_log_has_no_error_of_a_client_of_anthropics_protocol(error: Exception, written: bool) -> None:
+    info = (type(error), error, None)
+    record = logging.LogRecord("vllm", logging.ERROR, "x", 1, "Error in create_messages: %s", (error,), info)
+    assert holds_no_request(record) is written

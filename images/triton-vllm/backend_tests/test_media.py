@@ -170,11 +170,13 @@ def test_every_protocol_and_kind_of_media(seer: Server, host: Host, kind: str) -
     url = f"http://127.0.0.1:{host.port}/picture"
     messages = [{"role": "user", "content": [{"type": kind, kind: {"url": url}}]}]
     parts = [{"type": "message", "role": "user", "content": [{"type": "input_image", "image_url": url}]}]
+    source = {"type": "image", "source": {"type": "url", "url": url}}
     before = len(host.paths)
     for path, body in (
         ("/v1/chat/completions", {"messages": messages, "max_tokens": 2}),
         ("/v1/responses", {"input": parts, "max_output_tokens": 16}),
         ("/tokenize", {"messages": messages}),
+        ("/v1/messages", {"messages": [{"role": "user", "content": [source]}], "max_tokens": 2}),
     ):
         answer = seer.request("POST", path, {"model": "llm", **body}, port=seer.front_port)
         assert 400 <= answer.status < 500, (path, answer)

@@ -146,7 +146,7 @@ Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 def through(application: Application, client: Client, seconds: float = 0, *, admitted: bool = True) -> None:
     limits = RequestLimits(max_body_bytes=1000, request_timeout_seconds=seconds)
-    gate = OpenAIMiddleware(application, RULES, limits, lambda _: admitted)
+    gate = OpenAIMiddleware(application, frozenset({CHAT}), RULES, limits, lambda _: admitted)
     scope = {"type": "http", "method": "POST", "path": CHAT, "headers": [(b"content-length", b"1"), (b"a", b"b")]}
     asyncio.run(gate(scope, client.receive, client.send))
 
@@ -243,7 +243,9 @@ def test_requests_that_are_ended_are_told_why(application: Application, seconds:
     client = Client(b"{}")
 
     async def run() -> None:
-        gate = OpenAIMiddleware(application, RULES, RequestLimits(request_timeout_seconds=seconds), lambda _: True)
+        gate = OpenAIMiddleware(
+            application, frozenset({CHAT}), RULES, RequestLimits(request_timeout_seconds=seconds), lambda _: True
+        )
         scope = {"type": "http", "method": "POST", "path": CHAT, "headers": []}
         running = asyncio.ensure_future(gate(scope, client.receive, client.send))
         await asyncio.sleep(0.05)
@@ -260,7 +262,7 @@ def test_a_request_that_is_cancelled_otherwise_is_not_answered() -> None:
     client = Client(b"{}")
 
     async def run() -> None:
-        gate = OpenAIMiddleware(stubborn, RULES, RequestLimits(), lambda _: True)
+        gate = OpenAIMiddleware(stubborn, frozenset({CHAT}), RULES, RequestLimits(), lambda _: True)
         scope = {"type": "http", "method": "POST", "path": CHAT, "headers": []}
         running = asyncio.ensure_future(gate(scope, client.receive, client.send))
         await asyncio.sleep(0.05)

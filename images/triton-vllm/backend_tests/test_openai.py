@@ -12,7 +12,7 @@ import pytest
 from openai import OpenAI
 
 from backend.patches.middleware_stack import UNUSED
-from testing.server import Answer, Server, script_lines
+from testing.server import Answer, Server, pinned_engine, script_lines
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 
@@ -65,7 +65,54 @@ def is_drink(text: str) -> bool:
 
 
 def test_models_are_the_deployment_and_its_adapters(client: OpenAI) -> None:
-    assert [model.id for model in client.models.list()] == ["llm", "poet"]
+    assert [model.id for model in client.models.list()] == ["llm", "org/tiny-llama", "poet"]
+
+
+@pytest.mark.parametrize("name", ["llm", "org/tiny-llama", "poet"])
+def test_a_model_is_retrieved_and_used_by_each_of_its_names(client: OpenAI, server: Server, name: str) -> None:
+    assert client.models.retrieve(name).id == name
+    assert server.request("GET", f"/v1/models/{name}", port=server.front_port).body["id"] == name
+    # As in vLLM's own server, an answer has the first name of the model.
+    used = client.completions.create(model=name, prompt="Hello", max_tokens=2).model
+    assert used == ("poet" if name == "poet" else "llm")
+
+
+def test_a_model_that_there_is_not_is_not_found(client: OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError, match="org/other"):
+        client.models.retrieve("org/other")
+
+
+def test_what_clients_of_vllms_server_ask_first(server: Server) -> None:
+    def get(path: str) -> Answer:
+        return server.request("GET", path, port=server.front_port)
+
+    assert (get("/health").status, get("/health").body) == (200, {"ready": True})
+    assert get("/version").body == {"version": pinned_engine("cpu")}
+    assert get("/health/proof").body == {"proven": True, "task": "generate"}
+    text = str(get("/metrics").body)
+    assert 'vllm:num_requests_running{engine="0",model_name="llm"}' in text
+    assert "# TYPE vllm:e2e_request_latency_seconds histogram" in text
+
+
+def test_messages_of_anthropics_protocol(server: Server) -> None:
+    def post_message(path: str, **more: Any) -> Answer:
+        return post(server, path, **{"model": "llm", "messages": HELLO, "max_tokens": 5, **more})
+
+    full = post_message("/v1/messages", profile="short")
+    assert full.status == 200, full
+    assert full.body["type"] == "message"
+    assert full.body["usage"]["output_tokens"] <= 5
+    assert full.body["content"][0]["type"] == "text"
+    events = str(post_message("/v1/messages", stream=True).body)
+    assert "event: message_start" in events
+    assert "event: message_stop" in events
+    assert post_message("/v1/messages/count_tokens").body["input_tokens"] > 0
+    before = len(server.log)
+    assert post_message("/v1/messages", model="gpt-9").status == 404
+    assert post_message("/v1/messages", max_tokens="secret-value").status == 400
+    assert post_message("/v1/messages", messages=[{"role": "user", "content": "secret-value" * 20_000}]).status == 400
+    assert "secret-value" not in server.log[before:]
+    assert "Traceback" not in server.log[before:]
 
 
 @pytest.mark.parametrize("variant", ["cpu", "cpu-previous"])
@@ -153,7 +200,7 @@ def test_a_wrong_model_is_named(client: OpenAI) -> None:
         client.chat.completions.create(model="gpt-9", messages=HELLO)
 
 
-@pytest.mark.parametrize("path", ["/pause", "/scale_elastic_ep", "/invocations", "/metrics", "/docs", "/openapi.json"])
+@pytest.mark.parametrize("path", ["/pause", "/scale_elastic_ep", "/invocations", "/docs", "/openapi.json"])
 def test_nothing_else_can_be_reached(server: Server, path: str) -> None:
     for method in ("GET", "POST"):
         answer = server.request(method, path, {} if method == "POST" else None, port=server.front_port)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from backend.container import report
-from backend.openai.http_server import HTTPApplication
+from backend.openai.http_server import HTTPApplication, Sources
 from contract import paths
 
 
@@ -51,17 +52,57 @@ def test_a_phase_that_a_worker_wrote_is_noted_and_not_written_again(capfd: pytes
 
 async def test_the_front_answers_with_the_report_of_the_moment() -> None:
     def now() -> dict[str, Any]:
-        return {"model": "llm", "startup": report.phases()}
+        return {"model": "llm", "vllm": "1.2.3", "startup": report.phases()}
 
-    front, sent = HTTPApplication(str, now), list[Mapping[str, Any]]()
+    async def prove() -> str:
+        proofs.append("generate")
+        return proofs[-1]
+
+    proofs: list[str] = []
+    sources = Sources(problem=str, report=now, metrics=lambda: b"a 1\n", prove=prove)
+    front, sent = HTTPApplication(sources), list[Mapping[str, Any]]()
 
     async def send(message: Mapping[str, Any]) -> None:
         sent.append(message)
 
     report.note({"phase": "Serving", "seconds": 4.0})  # after the front was made
-    for path in (paths.REPORT, paths.READY):
+    asked = (paths.REPORT, paths.READY, paths.HEALTH, paths.VERSION, paths.PROOF)
+    for path in (*asked, paths.METRICS):
         await front({"type": "http", "path": path}, None, send)
-    assert [message["status"] for message in sent[::2]] == [200, 200]
+    assert [message["status"] for message in sent[::2]] == [200] * 6
+    assert sent.pop()["body"] == b"a 1\n"
     bodies = [json.loads(message["body"]) for message in sent[1::2]]
-    assert bodies[0] == {"model": "llm", "startup": [{"phase": "Serving", "seconds": 4.0}]}
-    assert bodies[1] == {"ready": True}
+    assert bodies[0] == {"model": "llm", "vllm": "1.2.3", "startup": [{"phase": "Serving", "seconds": 4.0}]}
+    assert bodies[1] == bodies[2] == {"ready": True}
+    assert bodies[3:] == [{"version": "1.2.3"}, {"proven": True, "task": "generate"}]
+
+
+async def test_a_proof_is_shared_and_fails_with_the_reason() -> None:
+    problems, begun, end = [""], list[int](), asyncio.Event()
+
+    async def prove() -> str:
+        begun.append(1)
+        await end.wait()
+        raise RuntimeError("dead")
+
+    front = HTTPApplication(Sources(lambda: problems[0], dict, bytes, prove))
+
+    async def ask() -> tuple[int, Any]:
+        sent = list[Mapping[str, Any]]()
+
+        async def send(message: Mapping[str, Any]) -> None:
+            sent.append(message)
+
+        await front({"type": "http", "path": paths.PROOF}, None, send)
+        return sent[0]["status"], json.loads(sent[1]["body"])
+
+    asking = [asyncio.ensure_future(ask()) for _ in range(5)]
+    await asyncio.sleep(0)
+    asking[0].cancel()  # a client that leaves ends the proof of no other
+    await asyncio.sleep(0)
+    end.set()
+    assert await asyncio.gather(*asking[1:]) == [(503, {"proven": False, "reason": "RuntimeError: dead"})] * 4
+    assert begun == [1]
+    problems[0] = "stalled"
+    assert await ask() == (503, {"proven": False, "reason": "stalled"})
+    assert begun == [1]

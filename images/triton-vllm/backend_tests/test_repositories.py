@@ -95,6 +95,69 @@ def test_embeddings_by_openais_client_are_the_same(server: Server) -> None:
     assert error.value.status_code in (400, 404)
 
 
+def test_an_embedding_model_has_the_paths_of_its_task(server: Server) -> None:
+    def post(path: str, **body: Any) -> Any:
+        answer = server.request("POST", path, {"model": "embedding", **body}, port=server.front_port)
+        assert answer.status == 200, (path, answer)
+        return answer.body
+
+    assert len(post("/pooling", input="Hello")["data"][0]["data"]) == 128
+    assert len(post("/score", text_1="Hello", text_2=["Hello", "world"])["data"]) == 2
+    ranked = post("/v1/rerank", query="Hello", documents=["world", "Hello"])["results"]
+    assert ranked[0]["document"]["text"] == "Hello"
+    assert ranked[0]["relevance_score"] == pytest.approx(1, abs=1e-3)
+
+
+def test_the_proof_is_of_the_models_task(server: Server, ranker: Server) -> None:
+    for each, task in ((server, "embed"), (ranker, "classify")):
+        assert each.request("GET", "/report", port=each.front_port).body["task"] == task
+        proof = each.request("GET", "/health/proof", port=each.front_port)
+        assert (proof.status, proof.body) == (200, {"proven": True, "task": task})
+
+
+@pytest.fixture(scope="module")
+def ranker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A model that scores pairs of texts."""
+    folder = tmp_path_factory.mktemp("ranker")
+    engine = fitted({"model": str(tiny_model("ranker")), "max_num_seqs": 8, "max_model_len": 512})
+    write_model(folder / "models", "ranker", engine, openai={})
+    with running(folder, folder / "models", model="ranker") as started:
+        yield started
+
+
+@pytest.mark.parametrize("path", ["/rerank", "/v1/rerank", "/v2/rerank"])
+def test_documents_are_ranked(ranker: Server, path: str) -> None:
+    body = {"model": "ranker", "query": "Hello", "documents": ["one", "two", "three"], "top_n": 2}
+    answer = ranker.request("POST", path, body, port=ranker.front_port)
+    assert answer.status == 200, answer
+    scores = [each["relevance_score"] for each in answer.body["results"]]
+    assert len(scores) == 2
+    assert scores == sorted(scores, reverse=True)
+
+
+@pytest.mark.parametrize("path", ["/score", "/v1/score"])
+def test_pairs_are_scored(ranker: Server, path: str) -> None:
+    body = {"model": "ranker", "text_1": "Hello", "text_2": ["one", "two"]}
+    answer = ranker.request("POST", path, body, port=ranker.front_port)
+    assert answer.status == 200, answer
+    assert all(0 <= each["score"] <= 1 for each in answer.body["data"])
+
+
+def test_texts_are_classified(ranker: Server) -> None:
+    for path in ("/classify", "/pooling"):
+        answer = ranker.request("POST", path, {"model": "ranker", "input": ["one", "two"]}, port=ranker.front_port)
+        assert answer.status == 200, answer
+        assert len(answer.body["data"]) == 2
+
+
+def test_paths_of_other_tasks_are_not_there(ranker: Server) -> None:
+    for path in ("/v1/embeddings", "/v1/chat/completions", "/v1/messages"):
+        answer = ranker.request("POST", path, {}, port=ranker.front_port)
+        assert answer.status == 404
+        assert "/rerank" in answer.error
+        assert path not in answer.error
+
+
 @pytest.mark.parametrize(
     ("body", "words"),
     [

@@ -2,7 +2,8 @@
 
 It runs in the engine's environment. Kinds: `llama` (2 layers, grouped queries; the default), `llama-medium` and
 `llama-large` (8 and 75 million parameters), `gemma` (six layers, five of which see a window only), `speaker`
-(llama, trained on one sentence), `seer` (a LLaVA), `embedding` (a BERT), `lora` (an adapter for llama).
+(llama, trained on one sentence), `seer` (a LLaVA), `embedding` (a BERT), `ranker` (a BERT
+with one label), `lora` (an adapter for llama).
 """
 
 from __future__ import annotations
@@ -167,8 +168,21 @@ def make_seer(folder: Path) -> None:
 
 def make_embedding(folder: Path) -> None:
     """A random BERT with mean pooling, for embeddings."""
+    from transformers import BertModel
+
+    _make_bert(folder, BertModel)
+
+
+def make_ranker(folder: Path) -> None:
+    """A random BERT with one label, which scores pairs of texts."""
+    from transformers import BertForSequenceClassification
+
+    _make_bert(folder, BertForSequenceClassification, num_labels=1)
+
+
+def _make_bert(folder: Path, architecture: Any, **more: Any) -> None:
     import torch
-    from transformers import BertConfig, BertModel
+    from transformers import BertConfig
 
     torch.manual_seed(0)
     config = BertConfig(
@@ -179,9 +193,10 @@ def make_embedding(folder: Path) -> None:
         intermediate_size=2 * HIDDEN,
         max_position_embeddings=512,
         pad_token_id=2,
+        **more,
     )
     folder.mkdir(parents=True, exist_ok=True)
-    BertModel(config).save_pretrained(folder)
+    architecture(config).save_pretrained(folder)
     make_tokenizer(folder)
 
 
@@ -212,6 +227,7 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     "speaker": make_speaker,
     "seer": make_seer,
     "embedding": make_embedding,
+    "ranker": make_ranker,
     "lora": make_lora,
 }
 

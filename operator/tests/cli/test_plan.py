@@ -194,7 +194,8 @@ def test_bad_input_is_one_line_that_says_what_to_write(model: Path, arguments: l
     ("name", "content", "message"),
     [
         ("config.json", b"{", "ConfigNotJson"),
-        ("config.json", b'{"architectures": ["BertModel"], "model_type": "bert"}', "NotACausalModel"),
+        ("config.json", b'{"architectures": ["BertModel"], "model_type": "bert"}', "PoolingNotPlanned"),
+        ("config.json", b'{"architectures": ["ViTModel"], "model_type": "vit"}', "NotACausalModel"),
         ("model.safetensors", b"\x10", "SafetensorsTruncated"),
         ("model.safetensors", (2**50).to_bytes(8, "little"), "SafetensorsHeaderInvalid"),
         ("model.safetensors.index.json", b'{"weight_map": {"a": "../../secret.safetensors"}}', "is missing"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import re
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -14,13 +15,17 @@ from contract import ports
 from triton_vllm_operator.controller import probe
 from triton_vllm_operator.controller.probe import NoReport, PodProbe
 
+HEADS: list[bytes] = []
+"""Heads of the requests that are being answered."""
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 ENDLESS = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n"
 
 
 def answer(body: bytes, status: str = "200 OK", *headers: str) -> Serve:
     """A server that sends one answer and ends the connection."""
-    lines = "".join(f"{line}\r\n" for line in (f"HTTP/1.1 {status}", f"content-length: {len(body)}", *headers))
+    lines = "".join(
+        f"{line}\r\n" for line in (f"HTTP/1.1 {status}", f"content-length: {len(body)}", "connection: close", *headers)
+    )
 
     async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(lines.encode() + b"\r\n" + body)
@@ -58,6 +63,7 @@ async def asking(serve: Serve, monkeypatch: pytest.MonkeyPatch, address: str = "
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             requests.append(await reader.readuntil(b"\r\n\r\n"))
+            HEADS.append(requests[-1])
             await serve(reader, writer)
             await writer.drain()
         except ConnectionError:
@@ -149,3 +155,49 @@ def test_a_pod_with_an_ipv6_address_is_asked(monkeypatch: pytest.MonkeyPatch) ->
             return await probe.ask("::1", "m"), await probe.report("::1")
 
     assert asyncio.run(ask()) == ("", b'{"num_output_tokens": 1}')
+
+
+def by_path(**answers: Serve) -> Serve:
+    """A server that answers as the one whose name is in the request's first line."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = HEADS.pop()
+        body = b""
+        if length := re.search(rb"content-length: (\d+)", head.lower()):
+            body = await reader.readexactly(int(length[1]))
+        kind = "proof" if b"/health/proof" in head else "embedding" if b"embedding_request" in body else "token"
+        await answers[kind](reader, writer)
+
+    return serve
+
+
+NO_TOKENS = answer(b'{"error": "the model does not generate text"}', "400 Bad Request")
+NOT_THERE = answer(b"{}", "404 Not Found")
+PROOFS: dict[str, tuple[dict[str, Serve], str]] = {
+    "a token": ({"token": answer(b'{"num_output_tokens": 1}')}, ""),
+    "a proof of another task": ({"token": NO_TOKENS, "proof": answer(b'{"proven": true, "task": "classify"}')}, ""),
+    "an embedding, where there is no proof": (
+        {"token": NO_TOKENS, "proof": NOT_THERE, "embedding": answer(b'{"text_output": "[0.5, 1]"}')}, ""
+    ),
+    "text that does not come through Triton": (
+        {"token": NO_TOKENS, "proof": answer(b'{"proven": true, "task": "generate"}')}, "HTTP 400"
+    ),
+    "a proof that is none": (
+        {"token": NO_TOKENS, "proof": answer(b"[]"), "embedding": NO_TOKENS}, "HTTP 400"
+    ),
+    "an engine that is not ready": (
+        {"token": NO_TOKENS, "proof": answer(b"{}", "503 Unavailable"), "embedding": NO_TOKENS}, "HTTP 400"
+    ),
+    "an embedding that is none": (
+        {"token": NO_TOKENS, "proof": NOT_THERE, "embedding": answer(b'{"text_output": "[]"}')}, "HTTP 400"
+    ),
+    "a model that is not there": ({"token": NOT_THERE}, "HTTP 404"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PROOFS)
+async def test_a_pod_proves_its_own_task(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers, error = PROOFS[name]
+    async with asking(by_path(**answers), monkeypatch) as pods:
+        found = await pods.ask("127.0.0.1", "llm")
+    assert found.startswith(error) if error else found == ""

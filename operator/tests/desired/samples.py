@@ -68,6 +68,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
             "openAI": {
                 "enabled": True,
                 "apiKeySecretRef": {"name": "clients", "key": "api-key"},
+                "modelAliases": ["org/llama"],
                 "mediaDomains": ["*.example.com", "10.96.0.0/12"],
                 "extraArgs": {"enable_auto_tool_choice": True, "tool_call_parser": "hermes"},
             },

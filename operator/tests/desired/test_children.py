@@ -219,6 +219,12 @@ def test_hosts_of_media_are_an_argument_of_the_engine() -> None:
     assert "allowed_media_domains" not in engine_args(llm(SHORTEST))
 
 
+def test_aliases_are_further_served_names() -> None:
+    given = SHORTEST | {"server": {"openAI": {"modelAliases": ["org/llama"]}}}
+    assert engine_args(llm(given))["served_model_name"] == ["llama", "org/llama"]
+    assert engine_args(llm(SHORTEST))["served_model_name"] == "llama"
+
+
 @pytest.mark.parametrize("entry", ["10.0.0.1/8", "example.com:80", "a..b", "999.1.1.1/8"])
 def test_what_is_not_a_host_of_media_is_refused(entry: str) -> None:
     spec = SHORTEST | {"server": {"openAI": {"mediaDomains": [entry]}}}

@@ -129,11 +129,20 @@ def test_formats_that_only_the_engine_reads_are_no_error_of_the_user(tmp_path: P
     assert not told.definite
 
 
-@pytest.mark.parametrize("kind", ["BertForMaskedLM", "LlamaForSequenceClassification"])
-def test_a_model_that_does_not_generate_is_refused(tmp_path: Path, kind: str) -> None:
-    told = failure(llama(tmp_path / "bert", config={**LLAMA, "architectures": [kind]}))
-    assert (told.reason, told.definite) == ("NotACausalModel", True)
-    assert kind in told.message
+@pytest.mark.parametrize(
+    ("kind", "reason", "definite"),
+    [
+        ("LlamaForMaskedLM", "NotACausalModel", True),
+        ("BertForMaskedLM", "PoolingNotPlanned", False),
+        ("LlamaForSequenceClassification", "PoolingNotPlanned", False),
+    ],
+)
+def test_only_a_model_that_the_engine_cannot_serve_is_refused(
+    tmp_path: Path, kind: str, reason: str, definite: bool
+) -> None:
+    found = failure(llama(tmp_path / "bert", config={**LLAMA, "architectures": [kind]}))
+    assert (found.reason, found.definite) == (reason, definite)
+    assert kind in found.message
 
 
 def test_a_type_that_only_the_repositorys_code_knows_needs_trust(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ _BY_PATTERN: Mapping[str, Sequence[Any]] = {
     r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$": _QUANTITIES,
     r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$": ("NVIDIA-H100-80GB-HBM3", "NVIDIA-L4"),
     r"^[A-Za-z0-9][A-Za-z0-9._/-]*$": ("main", "refs/pr/1", "0123456789abcdef0123456789abcdef01234567"),
+    r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$": ("org/model", "other:latest"),
     r"^[A-Za-z0-9][A-Za-z0-9_-]*$": _NAME,
     r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$": ("nvidia.com/gpu", "amd.com/gpu"),
     r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$": ("data", "extra-1"),

@@ -168,21 +168,30 @@ def engine_report(engine: Any) -> EngineReport:
     )
 
 
-async def first_token(engine: Any, tasks: tuple[str, ...], request_id: str = "first-token") -> None:
-    """Have the engine generate one token."""
-    prompt: Any = {"prompt_token_ids": [_any_token(engine)]}
+def proven_task(engine: Any, tasks: tuple[str, ...]) -> str:
+    """Return the task whose request proves that the engine works: the one that it serves."""
     if "generate" in tasks:
+        return "generate"
+    return str(engine.model_config.get_pooling_task(tasks) or tasks[0])
+
+
+async def first_token(engine: Any, tasks: tuple[str, ...], request_id: str = "first-token") -> str:
+    """Have the engine do the smallest request of its task, one token where it generates; returns the task."""
+    prompt: Any = {"prompt_token_ids": [_any_token(engine)]}
+    task = proven_task(engine, tasks)
+    if task == "generate":
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
         params = SamplingParams(max_tokens=1, temperature=0.0, output_kind=RequestOutputKind.FINAL_ONLY)
         async for _ in engine.generate(prompt, params, request_id):
             pass
-        return
+        return task
     from vllm import PoolingParams
 
-    async for _ in engine.encode(prompt, PoolingParams(task="embed" if "embed" in tasks else tasks[0]), request_id):
+    async for _ in engine.encode(prompt, PoolingParams(task=task), request_id):
         pass
+    return task
 
 
 async def prove_all(engine: Any, tasks: tuple[str, ...], adapters: Mapping[str, str]) -> dict[str, Any]:

@@ -58,7 +58,7 @@ class EngineWatch:
     """
 
     engine: Any
-    probe: Callable[[], Awaitable[None]]
+    probe: Callable[[], Awaitable[object]]
     busy: Callable[[], bool]
     give_up: Callable[[str], Awaitable[None]]
     halted: Callable[[], frozenset[int]] = frozenset
@@ -67,7 +67,7 @@ class EngineWatch:
     obstacle: Callable[[], str] = str
     clock: Callable[[], float] = time.monotonic
     _progress: Progress = field(init=False)
-    _asking: asyncio.Task[None] | None = field(init=False, default=None)
+    _asking: asyncio.Future[object] | None = field(init=False, default=None)
     _failure: str = field(init=False, default="")
     # Halted processes when a token was asked for, and those without which the engine has answered.
     _missing: frozenset[int] = field(init=False, default=frozenset())
@@ -116,7 +116,7 @@ def who(halted: frozenset[int]) -> str:
     return f"; {titles(halted)} does not run" if halted else ""
 
 
-def _outcome(asked: asyncio.Task[None]) -> str:
+def _outcome(asked: asyncio.Future[object]) -> str:
     error = None if asked.cancelled() else asked.exception()
     if error is None:
         return ""

@@ -15,7 +15,15 @@ from typing import Any
 
 from backend.engine.sampling_parameters import SamplingRules
 from backend.openai import client_errors, media
-from backend.openai.middleware import CHAT, COMPLETIONS, RESPONSES, BodyRules, OpenAIMiddleware
+from backend.openai.middleware import (
+    CHAT,
+    COMPLETIONS,
+    MESSAGES,
+    MODELS,
+    RESPONSES,
+    BodyRules,
+    OpenAIMiddleware,
+)
 from backend.patches import direct_routes, middleware_stack
 from backend.settings import BadModel, ModelSettings, closest
 from contract import files
@@ -23,14 +31,24 @@ from contract.media import DOMAINS_ARGUMENT, MediaHosts
 
 logger = logging.getLogger("triton_vllm")
 
-# What clients may reach. vLLM's application has more, such as scaling and pausing the engine.
-PATHS = frozenset(
+# What clients may reach, where the model's task has it. vLLM's application has more, such as scaling the engine.
+OPEN = frozenset(
     {
         CHAT,
         COMPLETIONS,
         RESPONSES,
+        MESSAGES,
+        "/v1/messages/count_tokens",
         "/v1/embeddings",
-        "/v1/models",
+        "/v2/embed",
+        "/pooling",
+        "/classify",
+        "/score",
+        "/v1/score",
+        "/rerank",
+        "/v1/rerank",
+        "/v2/rerank",
+        MODELS,
         "/tokenize",
         "/detokenize",
     }
@@ -59,7 +77,8 @@ async def build_application(
     for path in bodies.names:
         if left_out := bodies.left_out(path):
             logger.warning("requests of %s have no field %s: %s does not apply to them", path, left_out, files.SAMPLING)
-    return OpenAIMiddleware(application, bodies, settings.limits, _admits(namespace))
+    paths = OPEN & {getattr(route, "path", "") for route in application.router.routes}
+    return OpenAIMiddleware(application, paths, bodies, settings.limits, _admits(namespace))
 
 
 def make_application(namespace: argparse.Namespace, tasks: tuple[str, ...], model_config: Any) -> Any:
@@ -78,11 +97,17 @@ def _engine_values(arguments: Any) -> dict[str, Any]:
 
 def _request_fields() -> dict[str, frozenset[str]]:
     """What requests that generate may say: path -> names."""
+    from vllm.entrypoints.anthropic.protocol import AnthropicMessagesRequest
     from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
     from vllm.entrypoints.openai.completion.protocol import CompletionRequest
     from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
 
-    requests = {CHAT: ChatCompletionRequest, COMPLETIONS: CompletionRequest, RESPONSES: ResponsesRequest}
+    requests = {
+        CHAT: ChatCompletionRequest,
+        COMPLETIONS: CompletionRequest,
+        RESPONSES: ResponsesRequest,
+        MESSAGES: AnthropicMessagesRequest,
+    }
     return {path: frozenset(request.model_fields) for path, request in requests.items()}
 
 
@@ -97,6 +122,11 @@ def _admits(namespace: argparse.Namespace) -> Callable[[Mapping[str, Any]], bool
         return lambda _: True
     guard = AuthenticationMiddleware(None, keys)
     return lambda scope: scope["method"] == "OPTIONS" or guard.verify_token(Headers(scope=scope))
+
+
+def _aliases(given: Any, name: str) -> list[str]:
+    """The other names of the served model, from the engine's `served_model_name`: vLLM takes one or a list."""
+    return [each for each in ([given] if isinstance(given, str) else given or []) if each != name]
 
 
 def server_arguments(
@@ -122,7 +152,7 @@ def server_arguments(
     namespace: argparse.Namespace = make_arg_parser(FlexibleArgumentParser()).parse_args([])
     values = {
         **_engine_values(arguments),
-        "served_model_name": [name],
+        "served_model_name": [name, *_aliases(arguments.served_model_name, name)],
         "lora_modules": [LoRAModulePath(key, loras[key]) for key in loras],
     }
     vars(namespace).update({**values, "disable_fastapi_docs": True, **settings})

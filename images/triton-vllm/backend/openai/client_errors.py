@@ -37,6 +37,8 @@ EVENT = "data: "
 ERROR_EVENT = EVENT + '{"error":'
 # vLLM logs the name of a model that it does not serve, as the client gave it, at a level that is always shown.
 LOG_PREFIX = "Error with model"
+# ... and, for a request of Anthropic's protocol, every error with its traceback, also one that is the client's.
+MESSAGES_LOG_PREFIXES = ("Error in create_messages", "Error in count_tokens")
 UPSTREAM = Upstream(
     (
         Target("fastapi.dependencies.utils", BODY_FUNCTIONS[0]),
@@ -48,6 +50,14 @@ UPSTREAM = Upstream(
         Target(
             "vllm.entrypoints.openai.chat_completion.serving",
             source=(f"logger.error('{LOG_PREFIX} %s', error_check_ret)",),
+        ),
+        *(
+            Target(
+                "vllm.entrypoints.anthropic.api_router",
+                prefix.removeprefix("Error in "),
+                source=(f"logger.exception('{prefix}: %s', e)",),
+            )
+            for prefix in MESSAGES_LOG_PREFIXES
         ),
     )
 )
@@ -148,4 +158,12 @@ def raised_in(functions: tuple[str, ...], error: BaseException) -> bool:
 
 def holds_no_request(record: logging.LogRecord) -> bool:
     """Return whether a log record may be written: it holds nothing that a client sent."""
+    if str(record.msg).startswith(MESSAGES_LOG_PREFIXES):
+        return record.exc_info is None or not _is_clients(record.exc_info[1])
     return not str(record.msg).startswith(LOG_PREFIX)
+
+
+def _is_clients(error: BaseException | None) -> bool:
+    """Return whether vLLM answers an error with a status of the client's fault."""
+    names = {base.__name__ for base in type(error).__mro__}
+    return isinstance(error, ENCODING_EXCEPTIONS) or "VLLMClientError" in names

@@ -7,11 +7,12 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from backend.openai.application import PATHS
 from contract import paths, ports
+from contract.report import TASK, VERSION
 
 logger = logging.getLogger("triton_vllm")
 
@@ -19,47 +20,99 @@ PORT_VARIABLE = "TRITON_VLLM_HTTP_PORT"
 ADDRESS_VARIABLE = "TRITON_VLLM_HTTP_ADDRESS"
 BACKLOG = 2048
 
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+# Status, content type and body.
+Answer = tuple[int, str, bytes]
 Receive = Callable[[], Any]
 Send = Callable[[Mapping[str, Any]], Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What answers the paths of our own.
+
+    Attributes:
+        problem: why the engine is not ready, "" when it is.
+        report: what the engine runs with and got, and the phases of its start.
+        metrics: vLLM's, in Prometheus' format.
+        prove: has the engine do one request; returns its task. Raises what the engine raises.
+    """
+
+    problem: Callable[[], str]
+    report: Callable[[], Mapping[str, Any]]
+    metrics: Callable[[], bytes]
+    prove: Callable[[], Awaitable[str]]
+
+
 class HTTPApplication:
-    """Answers `/health/ready` (200, or 503 with the reason), `/health/live` (200 while the loop turns) and
-    `/report` with what `report` returns: what the engine runs with, what it got, and the phases of its start.
+    """Answers `/health` and `/health/ready` (200, or 503 with the reason), `/health/live` (200 while the loop turns),
+    `/health/proof`, `/report`, `/version` and `/metrics`.
 
     `application` answers the paths of OpenAI's protocol, None: they are off.
     """
 
-    def __init__(
-        self, problem: Callable[[], str], report: Callable[[], Mapping[str, Any]], application: Any | None = None
-    ) -> None:
-        self._problem = problem
-        self._report = report
+    def __init__(self, sources: Sources, application: Any | None = None) -> None:
+        self._sources = sources
         self._application = application
+        self._proving: asyncio.Task[str] | None = None
+        self._answers: Mapping[str, Callable[[], Awaitable[Answer]]] = {
+            paths.HEALTH: self._ready,
+            paths.READY: self._ready,
+            paths.LIVE: self._live,
+            paths.PROOF: self._proof,
+            paths.REPORT: self._report,
+            paths.VERSION: self._version,
+            paths.METRICS: self._metrics,
+        }
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         """The ASGI application."""
         if scope["type"] != "http":
             return
         path = str(scope["path"])
-        if self._application is not None and path in PATHS:
+        if self._application is not None and self._application.serves(path):
             await self._application(scope, receive, send)
             return
-        status, body = self._answer(path)
-        headers = [(b"content-type", b"application/json")]
+        status, kind, body = await self._answers.get(path, self._not_found)()
+        headers = [(b"content-type", kind.encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": json.dumps(body).encode()})
+        await send({"type": "http.response.body", "body": body})
 
-    def _answer(self, path: str) -> tuple[int, dict[str, Any]]:
-        if path == paths.LIVE:
-            return 200, {"live": True}
-        if path == paths.REPORT:
-            return 200, dict(self._report())
-        if path != paths.READY:
-            known = [paths.READY, paths.LIVE, paths.REPORT, *(sorted(PATHS) if self._application is not None else ())]
-            return 404, {"error": f"path not found; paths are {', '.join(known)}"}
-        problem = self._problem()
-        return (503, {"ready": False, "reason": problem}) if problem else (200, {"ready": True})
+    async def _ready(self) -> Answer:
+        problem = self._sources.problem()
+        return _json(503, {"ready": False, "reason": problem}) if problem else _json(200, {"ready": True})
+
+    async def _live(self) -> Answer:
+        return _json(200, {"live": True})
+
+    async def _report(self) -> Answer:
+        return _json(200, self._sources.report())
+
+    async def _version(self) -> Answer:
+        return _json(200, {"version": self._sources.report()[VERSION]})
+
+    async def _metrics(self) -> Answer:
+        return 200, METRICS_TYPE, await asyncio.to_thread(self._sources.metrics)
+
+    async def _proof(self) -> Answer:
+        """One request for all who wait: the proof needs no key and must not be work that anybody can multiply."""
+        if problem := self._sources.problem():
+            return _json(503, {"proven": False, "reason": problem})
+        if self._proving is None or self._proving.done():
+            self._proving = asyncio.ensure_future(self._sources.prove())
+        try:
+            return _json(200, {"proven": True, TASK: await asyncio.shield(self._proving)})
+        except Exception as error:  # noqa: BLE001 - whatever it is, the engine does not serve
+            return _json(503, {"proven": False, "reason": f"{type(error).__name__}: {error}"})
+
+    async def _not_found(self) -> Answer:
+        known = [*self._answers, *(sorted(self._application.paths) if self._application is not None else ())]
+        return _json(404, {"error": f"path not found; paths are {', '.join(known)}"})
+
+
+def _json(status: int, body: Mapping[str, Any]) -> Answer:
+    return status, "application/json", json.dumps(body).encode()
 
 
 async def serve(application: Any) -> tuple[Any, asyncio.Task[None]]:

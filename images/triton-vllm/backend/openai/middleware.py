@@ -24,12 +24,14 @@ Receive = Callable[[], Any]
 Send = Callable[[Message], Any]
 
 CHAT, COMPLETIONS, RESPONSES = "/v1/chat/completions", "/v1/completions", "/v1/responses"
+MESSAGES, MODELS = "/v1/messages", "/v1/models"
 PROFILE = "profile"
 # Where the protocol calls a sampling value otherwise: path -> (ours, names that mean it; the first one is written).
 _LENGTH = {
     CHAT: ("max_tokens", "max_completion_tokens"),
     COMPLETIONS: ("max_tokens",),
     RESPONSES: ("max_output_tokens",),
+    MESSAGES: ("max_tokens",),
 }
 # What is a switch there and a number here.
 _OTHER_MEANING = {CHAT: frozenset({"logprobs"})}
@@ -91,6 +93,8 @@ class BodyRules:
         return self.names[path] - _OTHER_MEANING.get(path, frozenset())
 
     def _names(self, path: str, name: str) -> tuple[str, ...]:
+        if path == MESSAGES and name == "stop":
+            return ("stop_sequences",)
         return _LENGTH[path] if name == "max_tokens" else (name,)
 
     def _check(self, path: str, request: Mapping[str, Any]) -> None:
@@ -125,17 +129,27 @@ def _texts(request: Mapping[str, Any]) -> Iterator[str]:
 class OpenAIMiddleware:
     """The ASGI application before vLLM's own.
 
-    `admits`: whether the key of a request is right.
+    `paths`: those that are open; `admits`: whether the key of a request is right.
     """
 
     def __init__(
-        self, application: Any, rules: BodyRules, limits: RequestLimits, admits: Callable[[Scope], bool]
+        self,
+        application: Any,
+        paths: frozenset[str],
+        rules: BodyRules,
+        limits: RequestLimits,
+        admits: Callable[[Scope], bool],
     ) -> None:
         self._application = application
+        self.paths = paths
         self._rules = rules
         self._limits = limits
         self._admits = admits
         self._passages: set[PendingRequest] = set()
+
+    def serves(self, path: str) -> bool:
+        """Return whether a path is one of this application."""
+        return path in self.paths or path.startswith(f"{MODELS}/")
 
     def end(self, why: str) -> None:
         """Cancel the running requests; their clients receive the reason `why`. Only from the loop."""
@@ -150,6 +164,9 @@ class OpenAIMiddleware:
         """Answer what is refused; all else goes on to vLLM."""
         if not self._admits(scope):
             await _answer(send, 401, {"error": "Unauthorized"})
+            return
+        if scope["method"] == "GET" and (name := str(scope["path"]).removeprefix(f"{MODELS}/")) != scope["path"]:
+            await _answer(send, *await self._model(name))
             return
         if scope["method"] != "POST":
             await self._application(scope, receive, send)
@@ -173,6 +190,20 @@ class OpenAIMiddleware:
             await passage.through(self._application, scope, self._limits.request_timeout_seconds)
         finally:
             self._passages.discard(passage)
+
+    async def _model(self, name: str) -> tuple[int, Mapping[str, Any]]:
+        """The status and the body for one of the model's names or adapters, which vLLM's server only lists."""
+        listed = await self._application.state.openai_serving_models.show_available_models()
+        found = next((card for card in listed.data if card.id == name), None)
+        if found is not None:
+            return 200, found.model_dump()
+        error = {
+            "message": f"The model `{name}` does not exist.",
+            "type": "NotFoundError",
+            "param": "model",
+            "code": 404,
+        }
+        return 404, {"error": error}
 
 
 class PendingRequest:

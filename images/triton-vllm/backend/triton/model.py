@@ -25,6 +25,7 @@ from backend.engine.async_llm import (
     first_token,
     log_statistics,
     prove_all,
+    proven_task,
     start_engine,
 )
 from backend.engine.health import GAVE_UP, EngineWatch
@@ -37,7 +38,7 @@ from backend.settings import is_true, read_model
 from backend.triton import bridge
 from backend.triton.service import EXPIRED, UNHEALTHY, Service, sampling_rules
 from contract import files
-from contract.report import MODEL, PER_GPU, STARTUP
+from contract.report import MODEL, PER_GPU, STARTUP, TASK
 from contract.tensors import INPUTS, OUTPUTS
 from contract.timing import DEFAULT_DRAIN_SECONDS, FAREWELL_SECONDS
 
@@ -85,7 +86,8 @@ class TritonPythonModel:
         threads = read_limits().threads
         self._service = Service(self._engine, self._rules, self._settings, self._outbox, self._tasks, threads)
         self._metrics = self._copy_metrics(config, args)
-        got = {MODEL: args["model_name"], **engine_report(self._engine).to_json()}
+        got: dict[str, Any] = {MODEL: args["model_name"], TASK: proven_task(self._engine, self._tasks)}
+        got |= engine_report(self._engine).to_json()
         got[PER_GPU] = self._loop.call(memory.measured_terms(self._engine))
         self._loop.call(self._watch(self._loop.call(self._openai(arguments, frontend)), got))
         finish_start()
@@ -118,7 +120,7 @@ class TritonPythonModel:
         on_shutdown(os.environ, self._start_drain)
         try:
             self._front, self._front_task = await http_server.serve(
-                http_server.HTTPApplication(watch.problem, lambda: {**got, STARTUP: report.phases()}, application)
+                http_server.HTTPApplication(self._sources(watch, got), application)
             )
             if application is not None:
                 application.runs_in(self._front)
@@ -127,6 +129,22 @@ class TritonPythonModel:
                 raise
             # Several models in one server share its ports: the first of them has this one.
             logger.warning("the health of this model has no port of its own: %s", error)
+
+    def _sources(self, watch: EngineWatch, got: dict[str, Any]) -> http_server.Sources:
+        from prometheus_client import generate_latest
+        from vllm.v1.metrics.prometheus import get_prometheus_registry
+
+        numbers = itertools.count()
+
+        async def prove() -> str:
+            return await first_token(self._engine, self._tasks, f"proof-{next(numbers)}")
+
+        return http_server.Sources(
+            problem=watch.problem,
+            report=lambda: {**got, STARTUP: report.phases()},
+            metrics=lambda: generate_latest(get_prometheus_registry()),
+            prove=prove,
+        )
 
     async def _give_up(self, reason: str) -> None:
         """Answer who waits, then end this process: the supervisor ends the rest, and the container restarts."""

@@ -522,8 +522,15 @@ class Reason(StrEnum):
     NOT_A_CAUSAL_MODEL = (
         "NotACausalModel",
         Kind.STALLED,
-        "The model does not generate text, so the engine cannot serve it.",
-        "Use a model whose architecture ends in ForCausalLM or ForConditionalGeneration.",
+        "The model does not generate text, and the engine cannot embed or classify with it either.",
+        "Use a model whose architecture ends in ForCausalLM or ForConditionalGeneration, or one that vLLM lists as a "
+        "pooling model.",
+    )
+    POOLING_NOT_PLANNED = (
+        "PoolingNotPlanned",
+        Kind.INFORMATIVE,
+        "The model embeds or classifies and generates no text. It is served without a plan.",
+        "Set the fields of `spec.engine` yourself if the defaults do not fit.",
     )
     NEEDS_TRUST_REMOTE_CODE = (
         "NeedsTrustRemoteCode",

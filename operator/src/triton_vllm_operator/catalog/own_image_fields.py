@@ -28,5 +28,8 @@ def _used(spec: LLMDeploymentSpec) -> Iterator[str]:
         yield "spec.server.limits"
     if server.open_ai.enabled:
         yield "spec.server.openAI"
-    elif server.open_ai.media_domains:
+        return
+    if server.open_ai.media_domains:
         yield DOMAINS_FIELD
+    if server.open_ai.model_aliases:
+        yield "spec.server.openAI.modelAliases"

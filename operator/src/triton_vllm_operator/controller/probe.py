@@ -1,20 +1,27 @@
-"""HTTP requests to a serving pod: for one token, which proves that it serves, and for its engine's report."""
+"""HTTP requests to a serving pod: for one token, which proves that it serves, and for its engine's report.
+
+A model that generates no text gives no token. Its proof is a request of its own task: one that the pod has its engine
+do (`paths.PROOF`), or an embedding by Triton's protocol, which NVIDIA's image has too.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import aiohttp
 
 from contract import paths, ports, tensors
+from contract.report import TASK
 from triton_vllm_operator.api.reasons import Reason
 
 _TIMEOUT_SECONDS: Final = 8
 # To a pod in the same cluster: a packet that is lost twice, and no more.
 _CONNECT_SECONDS: Final = 3.5
 _BODY: Final = {tensors.TEXT_INPUT: "Hello", "parameters": {"max_tokens": 1}, tensors.RETURN_NUM_OUTPUT_TOKENS: True}
+_EMBEDDING: Final = {tensors.TEXT_INPUT: "Hello", tensors.EMBEDDING_REQUEST: json.dumps({"input": "Hello"})}
 # A report has 1 kB and is ready in memory, so a longer wait would not help.
 _REPORT_SECONDS: Final = 2.0
 # Maximum size of a response: a pod may send without end.
@@ -41,23 +48,43 @@ class PodProbe:
         self._session: aiohttp.ClientSession | None = None
 
     async def ask(self, ip: str, model: str) -> str:
-        """The error, or "" where the pod has answered with at least one token.
+        """The error, or "" where the pod has answered with at least one token, or with what its task has instead.
 
         Raises:
             Unreachable: there is no connection to it.
         """
-        url = _url(ip, ports.HTTP, f"/v2/models/{model}/generate")
         try:
-            async with self._open().post(url, json=_BODY, allow_redirects=False) as response:
-                return _token_error(response.status, (await _body(response)).decode(errors="replace"))
-        except aiohttp.ServerTimeoutError as error:
-            raise Unreachable(f"no connection to port {ports.HTTP} within {_CONNECT_SECONDS} s") from error
+            status, body = await self._generate(ip, model, _BODY)
+            error = _token_error(status, body)
+            if error and status not in (200, 404) and await self._does_its_task(ip, model):
+                return ""
+            return error
+        except aiohttp.ServerTimeoutError as failed:
+            raise Unreachable(f"no connection to port {ports.HTTP} within {_CONNECT_SECONDS} s") from failed
         except TimeoutError:
             return f"no response within {_TIMEOUT_SECONDS} s"
-        except aiohttp.ClientConnectionError as error:
-            raise Unreachable(f"{type(error).__name__}: {error}") from error
-        except (aiohttp.ClientError, OSError) as error:
-            return f"{type(error).__name__}: {error}"
+        except aiohttp.ClientConnectionError as failed:
+            raise Unreachable(f"{type(failed).__name__}: {failed}") from failed
+        except (aiohttp.ClientError, OSError) as failed:
+            return f"{type(failed).__name__}: {failed}"
+
+    async def _generate(self, ip: str, model: str, body: Mapping[str, object]) -> tuple[int, str]:
+        """Status and text of the answer."""
+        url = _url(ip, ports.HTTP, f"/v2/models/{model}/generate")
+        async with self._open().post(url, json=body, allow_redirects=False) as response:
+            return response.status, (await _body(response)).decode(errors="replace")
+
+    async def _does_its_task(self, ip: str, model: str) -> bool:
+        """Return whether a pod that gives no token has proven another task."""
+        try:
+            async with self._open().get(_url(ip, ports.HEALTH, paths.PROOF), allow_redirects=False) as response:
+                body = await _body(response)
+            if response.status == 200:
+                return _is_proof(body)
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            pass  # another image may have nothing on that port
+        status, text = await self._generate(ip, model, _EMBEDDING)
+        return status == 200 and _is_embedding(text)
 
     async def report(self, ip: str) -> bytes:
         """The report of the pod's engine, as bytes. Raises NoReport."""
@@ -113,6 +140,24 @@ async def _body(response: aiohttp.ClientResponse) -> bytes:
 
 def _unreachable(error: str) -> NoReport:
     return NoReport(Reason.REPORT_UNREACHABLE, error, final=False)
+
+
+def _is_proof(body: bytes) -> bool:
+    """Whether an engine has done a request of a task that gives no token: text must come through Triton's protocol."""
+    try:
+        answer = json.loads(body)
+        return answer["proven"] is True and answer[TASK] != "generate"
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False
+
+
+def _is_embedding(body: str) -> bool:
+    """Whether an answer holds a vector."""
+    try:
+        vector = json.loads(json.loads(body)["text_output"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False
+    return isinstance(vector, list) and len(vector) > 0
 
 
 def _token_error(status: int, body: str) -> str:

@@ -16,7 +16,11 @@ def engine_args(llm: LLMDeployment) -> dict[str, Any]:
     source = llm.spec.model.source
     given: dict[str, Any] = llm.spec.engine.model_dump(exclude=_NOT_ARGUMENTS, exclude_none=True)
     typed = {"tensor_parallel_size": 1, **given}  # one worker per requested GPU
-    identity = {"model": source.engine_model(MODEL_DIR), "served_model_name": llm.model_name}
+    aliases = llm.spec.server.open_ai.model_aliases
+    identity = {
+        "model": source.engine_model(MODEL_DIR),
+        "served_model_name": [llm.model_name, *aliases] if aliases else llm.model_name,
+    }
     revision = {"revision": source.revision} if source.revision else {}
     domains = llm.spec.server.open_ai.media_domains
     media = {DOMAINS_ARGUMENT: domains} if domains else {}

@@ -29,6 +29,12 @@ class OpenAISpec(Model):
         description="Secret with the API key that clients must send as bearer token. Not set: no key is required. "
         "Health checks, the report and Triton's protocols never require it."
     )
+    model_aliases: list[Annotated[str, Field(max_length=256, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$")]] = field(
+        [],
+        max_length=16,
+        description="Further names of the model on port 9000, for example the hub's (Qwen/Qwen2.5-7B-Instruct), for "
+        "clients that send it. Its own name is used too.",
+    )
     media_domains: Annotated[list[_Host], AfterValidator(_hosts)] = field(
         [],
         max_length=64,

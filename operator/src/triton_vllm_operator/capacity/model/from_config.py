@@ -12,7 +12,7 @@ from triton_vllm_operator.capacity.model.checkpoint import expert_count, expert_
 from triton_vllm_operator.capacity.model.config import ModelConfig
 from triton_vllm_operator.capacity.model.encoders import encoder_bytes
 from triton_vllm_operator.capacity.model.families import family_of
-from triton_vllm_operator.capacity.model.family import Caches, EngineClass, Family
+from triton_vllm_operator.capacity.model.family import LLAMA_LIKE, Caches, EngineClass, Family
 from triton_vllm_operator.capacity.model.layers import layer_caches, mla_cache
 from triton_vllm_operator.capacity.model.safetensors import TensorInfo, bounded
 from triton_vllm_operator.capacity.model.shape import (
@@ -25,6 +25,7 @@ from triton_vllm_operator.capacity.model.shape import (
     WeightPart,
 )
 from triton_vllm_operator.capacity.model.sharding import HeadLayout, SortedTensors, merge, parts_of, sort_tensors
+from triton_vllm_operator.catalog import pooling
 
 
 def shape_from_config(config: Mapping[str, Any], tensors: Iterable[TensorInfo] | None = None) -> ModelShape:
@@ -91,15 +92,25 @@ def _engine_buffers(view: ModelConfig, family: Family, caches: tuple[CacheShape,
     return tuple(parts)
 
 
+_CLASSIFIER = ("ForSequenceClassification", "ForTokenClassification")
+
+
 def _require_generative(view: ModelConfig, family: Family) -> None:
     architecture = view.architecture
     generative = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "ChatGLMModel", "MTP", "Model")
-    if not family.generates_text or architecture.endswith(
-        ("ForMaskedLM", "ForSequenceClassification", "ForTokenClassification")
-    ):
+    # vLLM makes a classifier of every decoder, and of some an embedding model that has the decoder's shape.
+    classifies = family.generates_text and architecture.endswith(_CLASSIFIER)
+    is_decoder = family.generates_text and family is not LLAMA_LIKE and architecture.endswith(generative)
+    if classifies or (architecture in pooling.table().architectures and not is_decoder):
+        raise ShapeError(
+            Reason.POOLING_NOT_PLANNED,
+            f"{architecture} embeds or classifies and generates no text, for which no plan is made",
+        )
+    if not family.generates_text or architecture.endswith(("ForMaskedLM", *_CLASSIFIER)):
         raise ShapeError(
             Reason.NOT_A_CAUSAL_MODEL,
-            f"{architecture} does not generate text; use a model whose architecture ends in ForCausalLM",
+            f"{architecture} generates no text, and vLLM does not embed or classify with it; use a model whose "
+            "architecture ends in ForCausalLM, or an architecture of vLLM's list of pooling models",
         )
     if not architecture.endswith(generative):
         raise ShapeError(
