@@ -83,6 +83,20 @@ def test_every_door_and_kind_of_request_is_tried() -> None:
     assert not any("triton_grpc_error" in case.metadata for case in cases)
 
 
+def test_every_task_is_tried() -> None:
+    wires = [case.wire for case in (make(9, number, NAMES) for number in range(3000))]
+    for words in (
+        "embedding_request",
+        "POST /pooling",
+        "POST /v1/embeddings",
+        "image_url",
+        "lora_name",
+        "stop_token_ids",
+    ):
+        assert any(words in wire for wire in wires), words
+    assert sum("embedding_request" in make(9, number, NAMES, 12).wire for number in range(500)) > 100
+
+
 def test_an_id_that_a_client_chooses_has_no_word_that_must_not_be_in_the_log() -> None:
     wires = [case.wire for case in (make(9, number, NAMES) for number in range(4000)) if case.door == "openai"]
     ids = [found for wire in wires for found in re.findall(r'"request_id": "([^"]*)"', wire)]

@@ -161,8 +161,8 @@ def test_paths_of_other_tasks_are_not_there(ranker: Server) -> None:
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ({"embedding_request": "{}"}, "'input' must be text or a list of token ids"),
-        ({"embedding_request": '{"input": [1.5]}'}, "'input' must be text or a list of token ids"),
+        ({"embedding_request": "{}"}, "'input' must be one text or a list of token ids"),
+        ({"embedding_request": '{"input": [1.5]}'}, "'input' must be one text or a list of token ids"),
         ({"embedding_request": "x"}, "embedding_request is not JSON"),
         ({}, "the model does not generate text: use embedding_request"),
     ],

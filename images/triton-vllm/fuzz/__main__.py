@@ -20,10 +20,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fuzz.cases import Case, make, mark
+from fuzz.cases import ADAPTER, Case, make, mark
 from fuzz.doors import Doors, Outcome
 from testing.server import HERE, Server, end_cleanly_on_sigterm, running, tiny_model, write_model
 
+KINDS = ("llama", "lora", "seer", "embedding")
 KEPT = HERE / "fuzz/cases"
 # A short context, so that no request lasts; otherwise the limits are those of an image without configuration.
 ENGINE = {"max_model_len": 512, "max_num_seqs": 32, "kv_cache_memory_bytes": 64 << 20}
@@ -31,6 +32,8 @@ CLIENTS = 6
 LOOK_SECONDS = 5.0
 # Memory may grow until the allocators have seen the largest requests at once; then it must not.
 GROWTH_BYTES = 700 << 20
+# Weight of requests for embeddings where the model does nothing else.
+MANY_POOLING = 12
 # What tritonserver 2.51 says with a 5xx status before the backend sees the request: see operator/docs/serving.md.
 KNOWN = (
     "generate expects model to produce exactly 1 response",
@@ -99,7 +102,7 @@ class Run:
             for case in self._asked.values():
                 self._keep(case, "was being answered when the server ended")
             self.found.append(f"the server ended with {self.server.process.returncode}")
-        elif self.server.health().status != 200 or self.server.generate(max_tokens=1).status != 200:
+        elif self.server.health().status != 200 or not answers(self.server):
             self.found.append(f"the server is not ready: {self.server.health()}")
         self.found += in_log(self.server.log, self.seed)
         if len(self.memory) > 4 and self.memory[-1] - self.memory[len(self.memory) // 4] > GROWTH_BYTES:
@@ -161,9 +164,15 @@ def kept() -> list[Case]:
 
 
 def sampling_names(server: Server) -> list[str]:
-    """What the server says that it knows."""
+    """What the server says that it knows; for a model that generates nothing, some that others know."""
     message: str = server.generate(nothing=1).error
-    return message.split("allowed: ")[1].split(", ")
+    return message.split("allowed: ")[1].split(", ") if "allowed: " in message else ["max_tokens", "temperature", "stop", "n"]
+
+
+def answers(server: Server) -> bool:
+    """Whether the model does what it is for."""
+    embedding = json.dumps({"input": "Hello"})
+    return 200 in (server.generate(max_tokens=1).status, server.generate(embedding_request=embedding).status)
 
 
 def fuzz(
@@ -171,13 +180,25 @@ def fuzz(
 ) -> list[str]:
     """Send what was found before and new cases; what was found."""
     names = sampling_names(server)
+    generates = server.generate(max_tokens=1).status == 200
+    pools = 1 if generates else MANY_POOLING
     run = Run(server, seed, folder)
     run.all(iter(kept()), 600, clients)
-    run.all((make(seed, number, names) for number in itertools.count()), seconds, clients)
+    run.all((make(seed, number, names, pools) for number in itertools.count()), seconds, clients)
     run.after()
     say(f"{run.outcomes.total()} requests: " + ", ".join(f"{n} {code}" for code, n in sorted(run.outcomes.items())))
     say(f"memory: {min(run.memory) >> 20} to {max(run.memory) >> 20} MiB, at the end {run.memory[-1] >> 20} MiB")
     return run.found
+
+
+def write_server(repository: Path, kind: str) -> None:
+    """Write a model repository with a model of this kind, and OpenAI's protocol."""
+    files: dict[str, Any] = {"openai": {}}
+    engine: dict[str, Any] = {**ENGINE, "model": str(tiny_model("llama" if kind == "lora" else kind))}
+    if kind == "lora":
+        engine |= {"enable_lora": True, "max_lora_rank": 8}
+        files["multi_lora"] = {ADAPTER: str(tiny_model("lora"))}
+    write_model(repository, "llm", engine, **files)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -185,14 +206,14 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="make fuzz", description=__doc__)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--model", choices=("llama", "seer"), default="llama", help="seer looks at images")
+    parser.add_argument("--model", choices=KINDS, default="llama", help="seer looks at images")
     parser.add_argument("--findings", type=Path, help="a folder for them; a new one by default")
     wanted = parser.parse_args(arguments)
     end_cleanly_on_sigterm()
     folder = wanted.findings or Path(tempfile.mkdtemp(prefix="fuzz-"))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "server").mkdir()
-    write_model(folder / "server/models", "llm", {**ENGINE, "model": str(tiny_model(wanted.model))}, openai={})
+    write_server(folder / "server/models", wanted.model)
     with running(folder / "server", folder / "server/models") as server:
         found = fuzz(server, wanted.seed, wanted.minutes * 60, folder, lambda text: print(text, flush=True))  # noqa: T201
     for finding in found:

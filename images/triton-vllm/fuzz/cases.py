@@ -28,11 +28,40 @@ OPENAI_NAMES = (
     *("chat_template", "chat_template_kwargs", "documents", "add_generation_prompt", "mm_processor_kwargs", "input"),
     *("tokens", "encoding_format", "dimensions", "guided_json", "structured_outputs", "priority", "request_id"),
     *("truncate_prompt_tokens", "prompt_embeds", "kv_transfer_params", "reasoning_effort", "instructions", "best_of"),
+    *("mm_processor_kwargs", "cache_salt", "add_special_tokens", "reasoning", "tool_strict_level", "lora_name"),
 )
 OPENAI_PATHS = (
     *("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings", "/v1/models", "/tokenize"),
     *("/detokenize", "/health/ready", "/report", "/", "/v1/%2e%2e/pause"),
 )
+# Of models that pool; a server has some of them, or none.
+POOLING_PATHS = ("/v1/embeddings", "/pooling", "/v1/rerank", "/rerank", "/score", "/v1/score", "/classify")
+POOLING_NAMES = (
+    *(
+        "input",
+        "task",
+        "dimensions",
+        "encoding_format",
+        "use_activation",
+        "normalize",
+        "truncate_prompt_tokens",
+        "user",
+    ),
+    *("query", "documents", "top_n", "text_1", "text_2", "data", "embed_dtype", "endianness", "priority", "request_id"),
+    *(
+        "messages",
+        "add_special_tokens",
+        "mm_processor_kwargs",
+        "pooling_params",
+        "softmax",
+        "activation",
+        "chat_template",
+    ),
+)
+# Token ids, of which an engine core without a check dies, or nearly so.
+TOKENS: tuple[Any, ...] = (True, False, None, -1, 0, 1, 5, 383, 384, 1 << 31, 1 << 63, 10**30, 1.0, 5.5, "5", [5], {})
+# The adapter of servers that have one.
+ADAPTER = "poet"
 TRITON_PATHS = (
     *(f"/v2/models/{MODEL}/generate", f"/v2/models/{MODEL}/generate_stream", f"/v2/models/{MODEL}/infer"),
     *(f"/v2/models/{MODEL}/versions/1/generate", f"/v2/models/{MODEL}/versions/-1/generate", "/v2/models/x/generate"),
@@ -90,11 +119,13 @@ def mark(seed: int, number: int) -> str:
     return f"zq{seed}x{number}zq"
 
 
-def make(seed: int, number: int, names: Sequence[str]) -> Case:
-    """Case `number` of a seed. `names`: sampling parameters that the server knows."""
+def make(seed: int, number: int, names: Sequence[str], pools: int = 1) -> Case:
+    """Case `number` of a seed. `names`: sampling parameters that the server knows; `pools`: weight of pooling."""
     chance = random.Random(f"{seed}:{number}")
     maker = Maker(chance, mark(seed, number), names)
-    many: list[Callable[[], Case]] = [maker.triton] * 5 + [maker.openai] * 3 + [maker.grpc] * 3
+    many: list[Callable[[], Case]] = (
+        [maker.triton] * 5 + [maker.openai] * 3 + [maker.grpc] * 3 + [maker.pooling] * pools
+    )
     return chance.choice([*many, maker.http, maker.http, maker.infer])()
 
 
@@ -136,6 +167,24 @@ class Maker:
         path = self._chance.choice(OPENAI_PATHS[:7] * 4 + OPENAI_PATHS)
         wire, sound = self._post(path, self._body(self._chat()))
         return Case(f"{self._word} openai", "openai", wire, sound=sound, leave=self._rarely(0.05))
+
+    def pooling(self) -> Case:
+        """A request for an embedding, a score or the like, by either protocol."""
+        if self._chance.random() < 0.5:
+            body = {"text_input": self._word, "embedding_request": self._embedding()}
+            body |= {
+                name: self._value(2) for name in self._chance.sample(TENSORS[1:-1], self._chance.choice((0, 0, 1)))
+            }
+            wire, sound = self._post(self._chance.choice(TRITON_PATHS[:2]), self._body(body))
+            return Case(f"{self._word} pooling", "http", wire, sound=sound, leave=self._rarely(0.05))
+        names = self._chance.sample(POOLING_NAMES, self._chance.randrange(4))
+        asked: dict[str, Any] = {"model": MODEL, "input": self._tokens()}
+        asked |= {"query": self._text(), "documents": [self._text()], "text_1": self._text(), "text_2": [self._text()]}
+        asked |= {name: self._value(3) for name in names}
+        wire, sound = self._post(
+            self._chance.choice(POOLING_PATHS[:2] * 3 + POOLING_PATHS), self._body(self._with_id(asked))
+        )
+        return Case(f"{self._word} pooling", "openai", wire, sound=sound, leave=self._rarely(0.05))
 
     def http(self) -> Case:
         """A request whose method, path, headers or framing is wrong."""
@@ -206,6 +255,7 @@ class Maker:
             return self._chance.randbytes(8 if kind == "INT64" else 4)
         text = json.dumps(self._sampling()) if name == "sampling_parameters" else self._text()
         text = PICTURE if name == "image" and self._rarely(0.5) else text
+        text = self._embedding() if name == "embedding_request" and not self._rarely(0.2) else text
         data = text.encode("utf-8", "surrogatepass") if not self._rarely(0.1) else self._chance.randbytes(9)
         return len(data).to_bytes(4, "little") + data
 
@@ -231,6 +281,28 @@ class Maker:
             return body | {"sampling_parameters": json.dumps(sampling)}
         return body | ({"parameters": sampling} if door == "nested" else sampling)
 
+    def _tokens(self) -> Any:
+        """What stands for a prompt: mostly text or token ids, some of a wrong type, or several prompts."""
+        ids = [self._chance.choice(TOKENS) if self._rarely(0.4) else 5 for _ in range(self._chance.randrange(1, 5))]
+        return self._chance.choice((self._text(), ids, ids, [ids, ids], [self._text(), self._text()], self._value(2)))
+
+    def _embedding(self) -> str:
+        asked: dict[str, Any] = {"input": self._tokens()}
+        for name in self._chance.sample(
+            ("dimensions", "use_activation", "task", self._word), self._chance.randrange(3)
+        ):
+            asked[name] = self._chance.choice((*TOKENS, self._value(2)))
+        if self._rarely(0.3):
+            asked["pooling_params"] = self._chance.choice(({"dimensions": self._value(2)}, self._value(2)))
+        return json.dumps(asked if not self._rarely(0.1) else self._value(2))
+
+    def _picture_part(self) -> dict[str, Any]:
+        """A part of a chat's message: an image, or what is none."""
+        uri = self._chance.choice(
+            (f"data:image/png;base64,{PICTURE}", f"data:image/png;base64,{self._word}", "data:,", self._text())
+        )
+        return {"type": "image_url", "image_url": self._chance.choice(({"url": uri}, uri, {"url": 1}, self._value(1)))}
+
     def _sampling(self) -> dict[str, Any]:
         names = self._chance.sample(self._names, self._chance.randrange(4))
         found: dict[str, Any] = {name: self._value(3) for name in names}
@@ -238,21 +310,39 @@ class Maker:
             found["structured_outputs"] = self._chance.choice(STRUCTURES)
         if self._rarely(0.1):
             found[self._text()[:200]] = 1
+        if self._rarely(0.15):
+            found["lora_name"] = self._chance.choice((ADAPTER, ADAPTER, self._word, self._value(1)))
+        if self._rarely(0.1):  # what a worker keeps in arrays of a fixed size
+            found |= {
+                "min_tokens": 1,
+                "max_tokens": self._chance.choice((1, *NUMBERS)),
+                "n": self._chance.choice((1, 2)),
+            }
+            found |= {"stop_token_ids": list(range(self._chance.choice((1, 127, 200)))), "temperature": 1.0}
+            found |= {"seed": self._chance.choice(NUMBERS)}
         return found
 
     def _chat(self) -> dict[str, Any]:
-        said = {"role": self._chance.choice(("user", "system", "tool", self._word)), "content": self._text()}
-        body: dict[str, Any] = {"model": MODEL, "max_tokens": 4}
-        body |= {"messages": [said], "prompt": self._text(), "input": self._text()}
+        message: dict[str, Any] = {
+            "role": self._chance.choice(("user", "system", "tool", self._word)),
+            "content": self._text(),
+        }
+        if self._rarely(0.15):
+            message["content"] = [{"type": "text", "text": self._text()}, self._picture_part()]
+        body: dict[str, Any] = {"model": MODEL if not self._rarely(0.1) else ADAPTER, "max_tokens": 4}
+        body |= {"messages": [message], "prompt": self._tokens(), "input": self._text()}
         names = self._chance.sample((*OPENAI_NAMES, *self._names), self._chance.randrange(4))
         body |= {name: self._value(3) for name in names}
         if self._rarely(0.1):
             body["structured_outputs"] = self._chance.choice(STRUCTURES)
-        if "request_id" in body:
-            # A client chooses an id to find it in the log; no other word of a request may be there.
-            body["request_id"] = json.loads(json.dumps(body["request_id"]).replace(self._word, "chosen"))
         if self._rarely(0.3):
             body.pop(self._chance.choice(list(body)))
+        return self._with_id(body)
+
+    def _with_id(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The body; a client chooses an id to find it in the log, and no other word of a request may be there."""
+        if "request_id" in body:
+            body["request_id"] = json.loads(json.dumps(body["request_id"]).replace(self._word, "chosen"))
         return body
 
     def _value(self, depth: int) -> Any:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from backend.container import report
 from backend.container.processes import signal_that_ended
 from backend.engine import forkserver, memory, prefetch, proof
-from backend.patches import early_engine_core, zmq_receive
+from backend.patches import checked_requests, early_engine_core, zmq_receive
 from backend.settings import BadModel, closest
 from contract.report import EngineReport
 
@@ -99,6 +99,7 @@ async def start_engine(arguments: Any, *, chats: bool = False) -> Any:
             report.note({"phase": name, "seconds": round(spent[name], 2)})
     report.phase("KVCache", spent.get("KVCache", time.monotonic() - begun), **engine_report(engine).to_json())
     zmq_receive.install(engine)
+    checked_requests.install(engine)
     if "Warmup" in spent:
         report.phase("Warmup", spent["Warmup"], compileSeconds=round(spent["compile"], 2))
     return engine

@@ -151,14 +151,14 @@ def from_request_parameters(text: str) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in TRITON_PARAMETERS}
 
 
-def coerce(name: str, value: Any, hint: Any, *, as_text: bool = False) -> Any:
-    """`value` as the type `hint`; numbers and booleans may come as text. Raises BadRequest."""
+def coerce(name: str, value: Any, hint: Any, *, as_text: bool = False, what: str = "sampling parameter") -> Any:
+    """`value` as the type `hint`; numbers and booleans may come as text. Raises BadRequest, naming `what` it is."""
     try:
         return _coerce(value, hint, as_text)
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         wanted = describe(hint)
         detail = f" ({error})" if str(error) else ""
-        raise BadRequest(f"sampling parameter '{name}' must be {wanted}, not {_kind(value)}{detail}") from None
+        raise BadRequest(f"{what} '{name}' must be {wanted}, not {_kind(value)}{detail}") from None
 
 
 def describe(hint: Any) -> str:

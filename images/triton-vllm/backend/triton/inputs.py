@@ -16,6 +16,10 @@ from contract.limits import RequestLimits
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+# Of all images of a request: three bytes each when they are decoded. Pillow's own limit for one image.
+MAX_PIXELS = 178_956_970
+# The head of a data URI ends within so many bytes.
+MAX_URI_HEAD = 256
 # Reads one input tensor as a flat sequence, None when the request has no such tensor.
 TensorReader = Callable[[str], "Any | None"]
 
@@ -46,7 +50,7 @@ class Inputs:
 
 def read_inputs(read: TensorReader, request_parameters: str, limits: RequestLimits) -> Inputs:
     """The request's inputs. Raises BadRequest."""
-    stream = _flag(read, "stream", False)
+    stream = read_flag(read, "stream", False)
     sampling, as_text = _sampling(read, request_parameters)
     return Inputs(
         text=_prompt(read, limits),
@@ -56,11 +60,11 @@ def read_inputs(read: TensorReader, request_parameters: str, limits: RequestLimi
         sampling=sampling,
         sampling_as_text=as_text,
         requested=RequestedOutputs(
-            finish_reason=_flag(read, "return_finish_reason", False),
-            cumulative_logprob=_flag(read, "return_cumulative_logprob", False),
-            logprobs=_flag(read, "return_logprobs", False),
-            num_input_tokens=_flag(read, "return_num_input_tokens", False),
-            num_output_tokens=_flag(read, "return_num_output_tokens", False),
+            finish_reason=read_flag(read, "return_finish_reason", False),
+            cumulative_logprob=read_flag(read, "return_cumulative_logprob", False),
+            logprobs=read_flag(read, "return_logprobs", False),
+            num_input_tokens=read_flag(read, "return_num_input_tokens", False),
+            num_output_tokens=read_flag(read, "return_num_output_tokens", False),
         ),
     )
 
@@ -117,23 +121,44 @@ def _images(read: TensorReader, limits: RequestLimits) -> tuple[bytes, ...]:
         return ()
     if len(values) > limits.max_images:
         raise BadRequest(f"input 'image' has {len(values)} images; at most {limits.max_images}")
+    return tuple(_image_bytes(value) for value in values)
+
+
+def _image_bytes(value: Any) -> bytes:
+    """The file in an element of `image`: base64, which may have line breaks, or a data URI of it."""
+    data = value if isinstance(value, bytes) else str(value).encode("utf-8", "replace")
+    scheme, found, rest = data[:MAX_URI_HEAD].partition(b":")
+    if found and scheme.lower() in (b"http", b"https", b"file", b"s3", b"gs"):
+        raise BadRequest(
+            f"input 'image' is a URL ({scheme.decode()}:...); send the image itself: its base64, or a data URI"
+        )
+    if found and scheme.lower() == b"data":
+        head, comma, _ = rest.partition(b",")
+        if not comma or not head.lower().endswith(b";base64"):
+            raise BadRequest("input 'image' is a data URI without base64; write data:image/png;base64,...")
+        data = data[data.index(b",") + 1 :]
     try:
-        return tuple(base64.b64decode(value, validate=True) for value in values)
+        return base64.b64decode(b"".join(data.split()), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise BadRequest(f"input 'image' is not base64: {error}") from None
+        raise BadRequest(f"input 'image' is not base64 or a data URI of it: {error}") from None
 
 
 def open_images(images: tuple[bytes, ...]) -> list[Image]:
-    """Decode images to RGB. Raises BadRequest when one is not an image, or has too many pixels."""
+    """Decode images to RGB. Raises BadRequest when one is not an image, or when they have too many pixels."""
     from PIL import Image
 
     try:
-        return [Image.open(io.BytesIO(data)).convert("RGB") for data in images]
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        opened = [Image.open(io.BytesIO(data)) for data in images]
+        pixels = sum(image.width * image.height for image in opened)
+        if pixels <= MAX_PIXELS:
+            return [image.convert("RGB") for image in opened]
+    except Exception as error:  # noqa: BLE001 - the decoders raise what they like for a broken file
         raise BadRequest(f"input 'image' is not an image: {type(error).__name__}") from None
+    raise BadRequest(f"input 'image' has {pixels} pixels; at most {MAX_PIXELS} in a request")
 
 
-def _flag(read: TensorReader, name: str, default: bool) -> bool:
+def read_flag(read: TensorReader, name: str, default: bool) -> bool:
+    """A boolean tensor of one element, `default` when absent."""
     value = _single(read, name)
     return default if value is None else bool(value)
 

@@ -7,10 +7,11 @@ import itertools
 import logging
 from typing import Any, Protocol
 
-from backend.engine.sampling_parameters import Sampling, SamplingRules, from_json_text, parameter_fields, typed_settings
+from backend.engine.sampling_parameters import Sampling, SamplingRules, parameter_fields, typed_settings
 from backend.errors import BadRequest, Cancelled, RequestError, Unavailable
 from backend.openai.client_errors import GRAMMAR_MESSAGE, unreadable_request
 from backend.settings import BadModel, ModelSettings
+from backend.triton.embedding import EmbeddingRequest, read_embedding_inputs, read_embedding_request
 from backend.triton.inputs import Inputs, open_images, read_inputs, read_text
 from backend.triton.outputs import build_embedding_tensors, build_tensors
 from backend.triton.stream_pacing import StreamPacer
@@ -120,7 +121,7 @@ class Service:
                     "embedding_request: the model does not support embeddings; supported tasks: "
                     + ", ".join(self._tasks)
                 )
-            await self._embed(job, from_json_text(embedding, "embedding_request"))
+            await self._embed(job, read_embedding_request(embedding, self._settings.limits))
             return
         if "generate" not in self._tasks:
             raise BadRequest(
@@ -133,7 +134,7 @@ class Service:
     async def _generate(self, job: Any, inputs: Inputs, sampling: Sampling) -> None:
         params = _sampling_params(sampling, inputs.stream)
         outputs = self.engine.generate(
-            _prompt(inputs), params, self._request_id(), lora_request=self._lora_request(sampling.lora_name)
+            await self._prompt(inputs), params, self._request_id(), lora_request=self._lora_request(sampling.lora_name)
         )
         if inputs.stream:
             outputs = self._pacer.keep(outputs)
@@ -144,15 +145,25 @@ class Service:
             tensors = build_tensors(output, params.n, inputs.requested, prepend)
             await self._outbox.send(job, tensors, final=output.finished)
 
-    async def _embed(self, job: Any, request: dict[str, Any]) -> None:
+    async def _embed(self, job: Any, request: EmbeddingRequest) -> None:
+        from vllm import PoolingParams
         from vllm.outputs import EmbeddingRequestOutput
 
-        inputs = read_inputs(lambda name: [b"-"] if name == "text_input" else job.read(name), "", self._settings.limits)
-        outputs = self.engine.encode(_embedding_prompt(request), _pooling_params(request), self._request_id())
-        async for output in outputs:
+        requested = read_embedding_inputs(job.read, job.parameters())
+        params = PoolingParams(task="embed", **request.pooling)
+        async for output in self.engine.encode(request.prompt, params, self._request_id()):
             vector = EmbeddingRequestOutput.from_base(output)
-            tensors = build_embedding_tensors(vector.outputs.embedding, len(output.prompt_token_ids), inputs.requested)
+            tensors = build_embedding_tensors(vector.outputs.embedding, len(output.prompt_token_ids), requested)
             await self._outbox.send(job, tensors, final=True)
+
+    async def _prompt(self, inputs: Inputs) -> Any:
+        if not inputs.images:
+            return {"prompt": inputs.text}
+        if not self.engine.model_config.is_multimodal_model:
+            raise BadRequest("input 'image' does not apply: the model reads text only. Leave it out")
+        # Large images take seconds, in which other requests go on.
+        images = await asyncio.to_thread(open_images, inputs.images)
+        return {"prompt": inputs.text, "multi_modal_data": {"image": images}}
 
     def _request_id(self) -> str:
         return f"triton-{next(self._numbers)}"
@@ -192,12 +203,6 @@ def sampling_rules(engine: Any, settings: ModelSettings) -> SamplingRules:
     return rules
 
 
-def _prompt(inputs: Inputs) -> Any:
-    if not inputs.images:
-        return {"prompt": inputs.text}
-    return {"prompt": inputs.text, "multi_modal_data": {"image": open_images(inputs.images)}}
-
-
 def _sampling_params(sampling: Sampling, stream: bool) -> Any:
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
@@ -216,24 +221,6 @@ def _given_up(params: Any) -> RequestError:
     if params.structured_outputs is not None:
         return BadRequest(GRAMMAR_MESSAGE)
     return RequestError("the engine failed the request; see its log lines")
-
-
-def _embedding_prompt(request: dict[str, Any]) -> Any:
-    prompt = request.get("input")
-    if isinstance(prompt, str) and prompt:
-        return {"prompt": prompt}
-    if isinstance(prompt, list) and prompt and all(isinstance(token, int) for token in prompt):
-        return {"prompt_token_ids": prompt}
-    raise BadRequest("embedding_request: 'input' must be text or a list of token ids, and not empty")
-
-
-def _pooling_params(request: dict[str, Any]) -> Any:
-    from vllm import PoolingParams
-
-    dimensions = (request.get("pooling_params") or {}).get("dimensions")
-    if isinstance(dimensions, list):
-        dimensions = dimensions[0] if dimensions else None
-    return PoolingParams(task="embed", dimensions=dimensions)
 
 
 def as_request_error(error: Exception) -> RequestError:

@@ -1,0 +1,158 @@
+"""Check each request as the engine core will read it, before it leaves this process.
+
+Changes: `add_request` of the output processor of an AsyncLLM. Every request of every task and protocol passes it just
+before it is sent, and one that it raises for is neither registered nor sent.
+
+Why: the engine core decodes requests in a thread that a value of the wrong type ends, such as a boolean among token
+ids: it then receives nothing more, and every client waits until the image gives it up. Its workers keep sampling
+parameters in arrays of fixed sizes and 32 or 64 bits, and index the model's embeddings by token ids; a number that does
+not fit ends them. vLLM checks most of these values where a request comes in, but not all, and not on every way.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from backend.patches.upstream import Target, Upstream
+
+# Sizes of the arrays in which a worker on GPUs keeps a request's parameters.
+MAX_ALLOWED_TOKEN_IDS = 1024
+MAX_LOGIT_BIAS = 1024
+MAX_STOP_TOKEN_IDS = 128
+# Children of a request have its seed and their index.
+SEEDS = range(-(2**63), 2**63)
+SAMPLER = "vllm.v1.worker.gpu.sample"
+UPSTREAM = Upstream(
+    (
+        Target("vllm.v1.engine.output_processor", "OutputProcessor.add_request", parameters=("request",)),
+        Target(
+            "vllm.v1.engine.async_llm",
+            "AsyncLLM._add_request",
+            source=("self.output_processor.add_request(request, prompt, parent_req, index, queue)",),
+        ),
+        Target("vllm.v1.engine", "EngineCoreRequest"),
+        Target("vllm.v1.engine.core", "EngineCoreProc.process_input_sockets", source=("MsgpackDecoder",)),
+        Target(f"{SAMPLER}.logit_bias", source=(f"MAX_NUM_ALLOWED_TOKEN_IDS = {MAX_ALLOWED_TOKEN_IDS}",)),
+        Target(f"{SAMPLER}.logit_bias", source=(f"MAX_NUM_LOGIT_BIAS_TOKENS = {MAX_LOGIT_BIAS}",)),
+        Target(f"{SAMPLER}.logit_bias", source=(f"MAX_NUM_STOP_TOKEN_IDS = {MAX_STOP_TOKEN_IDS}",)),
+        Target("vllm.envs", "VLLM_MAX_BAD_WORDS_TOTAL_TOKENS"),
+        Target("vllm.exceptions", "VLLMClientError"),
+    )
+)
+
+
+def install(engine: Any) -> None:
+    """Check every request of an AsyncLLM from now on."""
+    from vllm.exceptions import VLLMClientError
+
+    processor = engine.output_processor
+    check, add = RequestCheck.of(engine), processor.add_request
+
+    def add_request(request: Any, *args: Any, **kwargs: Any) -> Any:
+        if problem := check.problem(request):
+            raise VLLMClientError(problem)
+        return add(request, *args, **kwargs)
+
+    processor.add_request = add_request
+
+
+@dataclass(frozen=True, slots=True)
+class RequestCheck:
+    """What is wrong with a request for the engine core.
+
+    `encode`, `decode`: as the two processes do; `max_bad_word_tokens`: of all bad words of a request;
+    `prompt_logprobs`: whether the engine has them. On a CPU they break the kernels of an engine with LoRA.
+    """
+
+    encode: Callable[[Any], Any]
+    decode: Callable[[Any], Any]
+    vocabulary: int
+    max_model_len: int
+    max_bad_word_tokens: int
+    prompt_logprobs: bool = True
+
+    @classmethod
+    def of(cls, engine: Any) -> RequestCheck:
+        """The check for the requests of an AsyncLLM."""
+        from vllm import envs
+        from vllm.v1.engine import EngineCoreRequest
+        from vllm.v1.serial_utils import MsgpackDecoder, MsgpackEncoder
+
+        model = engine.vllm_config.model_config
+        return cls(
+            MsgpackEncoder().encode,
+            MsgpackDecoder(EngineCoreRequest).decode,
+            model.get_vocab_size(),
+            model.max_model_len,
+            envs.VLLM_MAX_BAD_WORDS_TOTAL_TOKENS,
+            engine.vllm_config.lora_config is None or engine.vllm_config.device_config.device_type != "cpu",
+        )
+
+    def problem(self, request: Any) -> str:
+        """Return why the engine core would not survive a request, in words for its client; "" if it would.
+
+        Numbers of tokens beyond the context become the context's: they mean the same.
+        """
+        if request.sampling_params is not None:
+            self._bound_lengths(request.sampling_params)
+        try:
+            self.decode(self.encode(request))
+        except RecursionError:
+            return "a parameter is nested too deeply"
+        except (OverflowError, UnicodeError):
+            return "a parameter is too large, or a string is not valid Unicode"
+        except (TypeError, ValueError) as error:
+            return f"a parameter has the wrong type: {_named(str(error), request)}"
+        return next(self._values(request), "")
+
+    def _bound_lengths(self, params: Any) -> None:
+        params.max_tokens = min(params.max_tokens, self.max_model_len)
+        params.min_tokens = min(params.min_tokens, params.max_tokens)
+
+    def _values(self, request: Any) -> Iterator[str]:
+        unknown = self._unknown_token(request)
+        if unknown is not None:
+            yield f"token id {unknown} is out of the model's vocabulary of {self.vocabulary} tokens"
+        params = request.sampling_params
+        if params is None:
+            return
+        if params.seed is not None and params.seed not in SEEDS:
+            yield "seed must be within 64 bits, also when the number of each of 'n' sequences is added to it"
+        if params.prompt_logprobs is not None and not self.prompt_logprobs:
+            yield "prompt_logprobs and echo with logprobs are not available on a CPU engine with LoRA adapters"
+        yield from _too_many("allowed_token_ids", len(params.allowed_token_ids or ()), MAX_ALLOWED_TOKEN_IDS)
+        yield from _too_many("logit_bias", len(params.logit_bias or ()), MAX_LOGIT_BIAS)
+        if params.min_tokens > 0:
+            number = len(params.all_stop_token_ids)
+            yield from _too_many("stop_token_ids with min_tokens", number, MAX_STOP_TOKEN_IDS)
+        tokens = sum(len(word) for word in params.bad_words_token_ids or ())
+        yield from _too_many("bad_words", tokens, self.max_bad_word_tokens, "tokens")
+
+    def _unknown_token(self, request: Any) -> int | None:
+        """Return a token id of the prompt that the model has no embedding for.
+
+        The places of images and the like have ids of their own, which are never looked up.
+        """
+        tokens = request.prompt_token_ids
+        if not tokens or (min(tokens) >= 0 and max(tokens) < self.vocabulary):
+            return None
+        seen = [feature.mm_position for feature in request.mm_features or ()]
+        places = {place for each in seen for place in range(each.offset, each.offset + each.length)}
+        unknown = (token for place, token in enumerate(tokens) if place not in places)
+        return next((token for token in unknown if not 0 <= token < self.vocabulary), None)
+
+
+def _too_many(name: str, number: int, limit: int, what: str = "entries") -> Iterator[str]:
+    if number > limit:
+        yield f"{name} has {number} {what}; the maximum is {limit}"
+
+
+def _named(message: str, request: Any) -> str:
+    """Return an error of the decoder with the field's name instead of its number."""
+    found = re.search(r"\$\[(\d+)\]", message)
+    if found is None:
+        return message
+    return message.replace(found[0], str(request.__struct_fields__[int(found[1])]))
