@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from backend.engine.sampling_parameters import SamplingRules
 from backend.errors import BadRequest
 from backend.openai.middleware import CHAT, COMPLETIONS, RESPONSES, BodyRules, OpenAIMiddleware
+from backend.patches.checked_requests import DEFAULT_MIN_TOKENS
 from backend.settings import SamplingSettings
 from contract.limits import RequestLimits
 
@@ -40,10 +41,40 @@ def test_own_values_win_over_the_profile_over_the_defaults() -> None:
     assert applied(COMPLETIONS, profile="exact", logprobs=0, max_tokens=5) == {
         "temperature": 0,
         "max_tokens": 5,
-        "min_tokens": 3,
         "logprobs": 0,
     }
+    assert DEFAULT_MIN_TOKENS.get() == 3
     assert applied(CHAT, temperature=2, max_tokens=1, profile="exact")["temperature"] == 2
+
+
+@pytest.mark.parametrize("path", [CHAT, COMPLETIONS, RESPONSES])
+@pytest.mark.parametrize(
+    ("values", "body", "added", "least"),
+    [
+        ({"min_tokens": 2, "max_tokens": 512}, {}, {"length": 100}, 2),
+        ({"min_tokens": 2, "max_tokens": 512}, {"length": 1}, {}, 1),
+        ({"min_tokens": 400, "max_tokens": 512}, {}, {"length": 100}, 100),
+        ({"max_new_tokens": 50}, {"min_tokens": 60}, {"length": 60}, 0),
+        ({"temperature": 0}, {"n": 2}, {}, 0),
+        ({"temperature": 0}, {"n": 1}, {"temperature": 0}, 0),
+        ({"n": 2}, {"temperature": 0}, {}, 0),
+        ({"prompt_logprobs": 1}, {"stream": True}, {}, 0),
+    ],
+)
+def test_defaults_yield_to_the_request_and_the_context(
+    path: str, values: dict[str, Any], body: dict[str, Any], added: dict[str, Any], least: int
+) -> None:
+    names = {path: frozenset({*COMMON, "max_tokens", "max_completion_tokens", "max_output_tokens", "min_tokens"})}
+    sampling = SamplingSettings(values, {})
+    rules = BodyRules(names, SamplingRules({}, sampling, context=100), sampling)
+    length = {CHAT: "max_tokens", COMPLETIONS: "max_tokens", RESPONSES: "max_output_tokens"}[path]
+
+    def named(given: dict[str, Any]) -> dict[str, Any]:
+        return {length if name == "length" else name: value for name, value in given.items()}
+
+    found = json.loads(rules.apply(path, json.dumps(named(body)).encode()))
+    assert found == named(body) | named(added)
+    assert DEFAULT_MIN_TOKENS.get() == least
 
 
 def test_null_means_that_nothing_is_set() -> None:
@@ -59,7 +90,7 @@ def test_each_way_to_say_the_length_counts_and_the_protocols_own_is_written() ->
 def test_what_requests_of_a_path_cannot_say_is_told() -> None:
     assert RULES.left_out(CHAT) == ["logprobs"]
     assert RULES.left_out(COMPLETIONS) == []
-    assert RULES.left_out(RESPONSES) == ["min_tokens"]
+    assert RULES.left_out(RESPONSES) == []
 
 
 @pytest.mark.parametrize(

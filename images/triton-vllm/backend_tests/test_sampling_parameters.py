@@ -16,6 +16,7 @@ from backend.engine.sampling_parameters import (
     from_json_text,
     from_request_parameters,
     parameter_fields,
+    unset,
 )
 from backend.errors import BadRequest
 from backend.settings import SamplingSettings
@@ -71,6 +72,32 @@ def test_own_values_win_over_the_profile_over_the_defaults_over_the_models() -> 
     assert RULES.build({"profile": "exact"}).values == {"temperature": 0.0, "max_tokens": 100, "seed": 1}
     own = RULES.build({"profile": "exact", "temperature": 2, "max_new_tokens": 5, "lora_name": "a"})
     assert own == Sampling({"temperature": 2.0, "max_tokens": 5, "seed": 1}, "a")
+
+
+@pytest.mark.parametrize(
+    ("levels", "given", "expected"),
+    [
+        (({"min_tokens": 2, "max_tokens": 512},), {"max_tokens": 1}, {"min_tokens": 1}),
+        (({"min_tokens": 2, "max_tokens": 512},), {"min_tokens": 600}, {"max_tokens": 600}),
+        (({"max_tokens": 8}, {"min_tokens": 20, "max_tokens": 512}), {}, {"max_tokens": 8, "min_tokens": 8}),
+        (({"max_tokens": 5000, "min_tokens": 3000},), {}, {"max_tokens": 1000, "min_tokens": 1000}),
+        (({"temperature": 0}, {"n": 2}), {}, {"temperature": 0}),
+        (({"temperature": 0},), {"n": 2}, {}),
+        (({"stop": ["a"]},), {"detokenize": False}, {}),
+        (({"max_tokens": 5},), {"max_tokens": None}, {}),
+    ],
+)
+def test_defaults_yield(levels: Any, given: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert unset(given, levels, 1000) == expected
+
+
+def test_limits_are_for_what_a_request_says() -> None:
+    many = SamplingRules(
+        FIELDS, SamplingSettings({"stop": list("abcde"), "n": 8}, {}), RequestLimits(max_n=4, max_list=3)
+    )
+    assert many.build({}).values["n"] == 8
+    with pytest.raises(BadRequest, match="'stop' has 4 entries"):
+        many.build({"stop": list("abcd")})
 
 
 @pytest.mark.parametrize(

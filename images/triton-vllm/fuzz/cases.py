@@ -34,6 +34,14 @@ OPENAI_PATHS = (
     *("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings", "/v1/models", "/tokenize"),
     *("/detokenize", "/health/ready", "/report", "/", "/v1/%2e%2e/pause"),
 )
+# What a request of a path has; others have everything.
+OWN_NAMES = {
+    "/v1/chat/completions": ("messages", "max_tokens"),
+    "/v1/completions": ("prompt", "max_tokens"),
+    "/v1/responses": ("input", "max_output_tokens"),
+    "/v1/embeddings": ("input",),
+    "/tokenize": ("prompt",),
+}
 # Of models that pool; a server has some of them, or none.
 POOLING_PATHS = ("/v1/embeddings", "/pooling", "/v1/rerank", "/rerank", "/score", "/v1/score", "/classify")
 POOLING_NAMES = (
@@ -165,7 +173,7 @@ class Maker:
     def openai(self) -> Case:
         """A JSON body for a path of OpenAI's protocol."""
         path = self._chance.choice(OPENAI_PATHS[:7] * 4 + OPENAI_PATHS)
-        wire, sound = self._post(path, self._body(self._chat()))
+        wire, sound = self._post(path, self._body(self._openai_body(path)))
         return Case(f"{self._word} openai", "openai", wire, sound=sound, leave=self._rarely(0.05))
 
     def pooling(self) -> Case:
@@ -322,21 +330,23 @@ class Maker:
             found |= {"seed": self._chance.choice(NUMBERS)}
         return found
 
-    def _chat(self) -> dict[str, Any]:
+    def _openai_body(self, path: str) -> dict[str, Any]:
         message: dict[str, Any] = {
             "role": self._chance.choice(("user", "system", "tool", self._word)),
             "content": self._text(),
         }
         if self._rarely(0.15):
             message["content"] = [{"type": "text", "text": self._text()}, self._picture_part()]
-        body: dict[str, Any] = {"model": MODEL if not self._rarely(0.1) else ADAPTER, "max_tokens": 4}
-        body |= {"messages": [message], "prompt": self._tokens(), "input": self._text()}
+        body: dict[str, Any] = {"model": MODEL if not self._rarely(0.1) else ADAPTER}
+        parts = {"messages": [message], "prompt": self._tokens(), "input": self._text()}
+        own = OWN_NAMES.get(path, (*parts, "max_tokens"))
+        body |= {name: parts.get(name, 4) for name in (own if not self._rarely(0.05) else (*parts, "max_tokens"))}
         names = self._chance.sample((*OPENAI_NAMES, *self._names), self._chance.randrange(4))
         body |= {name: self._value(3) for name in names}
         if self._rarely(0.1):
             body["structured_outputs"] = self._chance.choice(STRUCTURES)
         if self._rarely(0.3):
-            body.pop(self._chance.choice(list(body)))
+            body.pop(self._chance.choice([name for name in body if not name.startswith("max_")]))
         return self._with_id(body)
 
     def _with_id(self, body: dict[str, Any]) -> dict[str, Any]:

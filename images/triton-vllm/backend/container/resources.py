@@ -25,6 +25,8 @@ GPUS, HIDDEN_GPUS = "CUDA_VISIBLE_DEVICES", "TRITON_VLLM_HIDDEN_GPUS"
 EVERY_GPU = "all"
 # Has vLLM keep the measured size of the KV cache for the next start.
 STARTUP_PLAN = "VLLM_ENABLE_STARTUP_PLAN"
+# Stop strings that defaults and a profile may have, whatever the limit for requests.
+MIN_STOP_STRINGS = 64
 # cgroup v1 says "no limit" with a number near 2^63.
 NO_LIMIT = 1 << 60
 
@@ -130,6 +132,14 @@ def prepare_cpu(arguments: dict[str, Any], limits: Limits, environment: MutableM
 def in_one_process(arguments: Mapping[str, Any], environment: Mapping[str, str]) -> bool:
     """Whether the only worker of an engine on a CPU runs in the engine core's process."""
     return _workers(arguments) == 1 and BIND not in environment and "distributed_executor_backend" not in arguments
+
+
+def allow_stop_strings(number: int, environment: MutableMapping[str, str]) -> None:
+    """Have vLLM's protocols take as many stop strings as ours: their own limit is 4, also for those of the defaults.
+
+    To be called before vLLM is imported. What the user set stays as it is.
+    """
+    environment.setdefault("VLLM_MAX_STOP_STRINGS", str(max(number, MIN_STOP_STRINGS)))
 
 
 def hide_gpus(environment: Mapping[str, str]) -> dict[str, str]:

@@ -12,7 +12,7 @@ import dataclasses
 import json
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,8 @@ from contract.parameters import ALIASES
 
 # Written by us or by vLLM itself, never by a client.
 INTERNAL_FIELDS = frozenset({"output_kind", "skip_clone", "output_text_buffer_length"})
+# What vLLM takes for max_tokens where nothing sets it, in Triton's protocols and for completions.
+UNSET_MAX_TOKENS = 16
 # Not sampling parameters of vLLM: the LoRA adapter and the named profile of a request.
 EXTRA_NAMES = ("lora_name", "profile")
 # Triton's own request parameters, and what its front ends add.
@@ -45,13 +47,14 @@ class Sampling:
 class SamplingRules:
     """Builds the parameters of a request: its own values, then its profile, then defaults, then the model's own.
 
-    `settings`: of the right types already, see `typed_settings`.
+    `settings`: of the right types already, see `typed_settings`; `context`: the engine's max_model_len.
     """
 
     fields: Mapping[str, Any]
     settings: SamplingSettings = field(default_factory=SamplingSettings)
     limits: RequestLimits = field(default_factory=RequestLimits)
     model_defaults: Mapping[str, Any] = field(default_factory=dict)
+    context: int | None = None
 
     def build(self, requested: Mapping[str, Any], *, as_text: bool = False) -> Sampling:
         """Values for SamplingParams, each of its field's type. `as_text`: lists may come as JSON text.
@@ -61,11 +64,13 @@ class SamplingRules:
         own = dict(requested)
         profile = self.profile_name(own.pop("profile", None))
         lora_name = _optional_text("lora_name", own.pop("lora_name", None))
-        values = dict(self.model_defaults)
+        given = typed(own, self.fields, as_text=as_text)
+        self.check_limits(given)
         # The engine may write into a list that it is given: the settings' own stays as it is.
-        values.update(copy.deepcopy({**self.settings.defaults, **self.profile(profile)}))
-        values.update(typed(own, self.fields, as_text=as_text))
-        self.check_limits(values)
+        levels = copy.deepcopy((self.profile(profile), self.settings.defaults, self.model_defaults))
+        values = {**unset(given, levels, self.context), **given}
+        if "max_tokens" not in values and values.get("min_tokens", 0) > UNSET_MAX_TOKENS:
+            values["max_tokens"] = values["min_tokens"]
         return Sampling(values, lora_name)
 
     def profile_name(self, value: Any) -> str | None:
@@ -91,6 +96,47 @@ class SamplingRules:
             value = values.get(name)
             if isinstance(value, (list, dict)) and len(value) > limits.max_list:
                 raise BadRequest(f"sampling parameter '{name}' has {len(value)} entries; at most {limits.max_list}")
+
+
+def unset(given: Mapping[str, Any], levels: Iterable[Mapping[str, Any]], context: int | None = None) -> dict[str, Any]:
+    """Values that a request with the values `given` leaves to the `levels` of defaults; the first has precedence.
+
+    They yield to what the request says and to what the engine can do. `context`: the engine's max_model_len.
+    """
+    found = dict(given)
+    for values in levels:
+        found.update(_yielding({name: value for name, value in values.items() if name not in found}, found, context))
+    return {name: value for name, value in found.items() if name not in given}
+
+
+def _yielding(values: Mapping[str, Any], given: Mapping[str, Any], context: int | None) -> dict[str, Any]:
+    """`values` of one level, without what contradicts the values `given` or exceeds the context.
+
+    vLLM rejects a request for what one parameter says about another: the one that the client has not set gives way.
+    """
+    found = dict(values)
+    longest, shortest = _length(given, "max_tokens"), _length(given, "min_tokens")
+    for name in ("max_tokens", "min_tokens"):
+        if (length := _length(found, name)) is not None:
+            found[name] = length if context is None else min(length, context)
+    if longest is not None and (length := _length(found, "min_tokens")) is not None:
+        found["min_tokens"] = min(length, longest)
+    if shortest is not None and (length := _length(found, "max_tokens")) is not None:
+        found["max_tokens"] = max(length, shortest)
+    # Greedy sampling has one result.
+    if found.get("temperature") == 0 and (_length(given, "n") or 1) > 1:
+        del found["temperature"]
+    for name, prevents in (("n", given.get("temperature") == 0), ("stop", given.get("detokenize") is False)):
+        if prevents:
+            found.pop(name, None)
+    if given.get("stream") is True:
+        found.pop("prompt_logprobs", None)
+    return found
+
+
+def _length(values: Mapping[str, Any], name: str) -> int | None:
+    value = values.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def typed(values: Mapping[str, Any], fields: Mapping[str, Any], *, as_text: bool = False) -> dict[str, Any]:

@@ -31,6 +31,13 @@ from contract.media import DOMAINS_ARGUMENT, MediaHosts
 
 logger = logging.getLogger("triton_vllm")
 
+# A request that sets no parameter, for each path.
+SILENT: Mapping[str, Mapping[str, Any]] = {
+    CHAT: {"messages": [{"role": "user", "content": "Hello"}]},
+    COMPLETIONS: {"prompt": "Hello"},
+    RESPONSES: {"input": "Hello"},
+    MESSAGES: {"model": "", "max_tokens": 1, "messages": [{"role": "user", "content": "Hello"}]},
+}
 # What clients may reach, where the model's task has it. vLLM's application has more, such as scaling the engine.
 OPEN = frozenset(
     {
@@ -77,6 +84,7 @@ async def build_application(
     for path in bodies.names:
         if left_out := bodies.left_out(path):
             logger.warning("requests of %s have no field %s: %s does not apply to them", path, left_out, files.SAMPLING)
+    _try_defaults(bodies, settings)
     paths = OPEN & {getattr(route, "path", "") for route in application.router.routes}
     return OpenAIMiddleware(application, paths, bodies, settings.limits, _admits(namespace))
 
@@ -95,20 +103,38 @@ def _engine_values(arguments: Any) -> dict[str, Any]:
     return {field.name: getattr(arguments, field.name) for field in dataclasses.fields(arguments)}
 
 
+def _try_defaults(bodies: BodyRules, settings: ModelSettings) -> None:
+    """Raises BadModel for defaults or a profile that would have a request without parameters rejected."""
+    from pydantic import ValidationError
+
+    for path, request in _request_types().items():
+        for profile in (None, *settings.sampling.profiles):
+            try:
+                request.model_validate({**SILENT[path], **bodies.defaults(path, profile)})
+            except ValidationError as error:
+                where = "defaults" if profile is None else f"profile {profile!r}"
+                first = error.errors()[0]
+                name = ".".join(map(str, first["loc"]))
+                raise BadModel(f"{files.SAMPLING}: {where}: {path} rejects {name}: {first['msg']}") from None
+
+
 def _request_fields() -> dict[str, frozenset[str]]:
     """What requests that generate may say: path -> names."""
+    return {path: frozenset(request.model_fields) for path, request in _request_types().items()}
+
+
+def _request_types() -> dict[str, Any]:
     from vllm.entrypoints.anthropic.protocol import AnthropicMessagesRequest
     from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
     from vllm.entrypoints.openai.completion.protocol import CompletionRequest
     from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
 
-    requests = {
+    return {
         CHAT: ChatCompletionRequest,
         COMPLETIONS: CompletionRequest,
         RESPONSES: ResponsesRequest,
         MESSAGES: AnthropicMessagesRequest,
     }
-    return {path: frozenset(request.model_fields) for path, request in requests.items()}
 
 
 def _admits(namespace: argparse.Namespace) -> Callable[[Mapping[str, Any]], bool]:

@@ -70,6 +70,7 @@ def register_handlers(application: Any) -> None:
 
     for kind in CLIENT_EXCEPTIONS:
         application.add_exception_handler(kind, _reject_body)
+    application.add_exception_handler(NotImplementedError, _reject_unsupported)
     for kind, find in ((EngineGenerateError, _prompt_error), (GenerationError, _grammar_error)):
         application.add_exception_handler(kind, _Handler(find, application.exception_handlers))
     middleware_stack.rebuild(application)
@@ -81,6 +82,11 @@ async def _reject_body(_request: Any, error: Exception) -> Any:
     if not raised_in(BODY_FUNCTIONS, error):
         raise error
     return _bad_request(BODY_MESSAGE)
+
+
+async def _reject_unsupported(_request: Any, error: Exception) -> Any:
+    """What vLLM does not implement is what a client must not ask for: a 5xx would be sent again."""
+    return _bad_request(str(error) or "the request asks for something that vLLM does not implement")
 
 
 class _Handler:

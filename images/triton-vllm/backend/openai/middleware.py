@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from backend.engine.sampling_parameters import SamplingRules
+from backend.engine.sampling_parameters import UNSET_MAX_TOKENS, SamplingRules, unset
 from backend.errors import BadRequest
+from backend.patches.checked_requests import DEFAULT_MIN_TOKENS
 from backend.settings import SamplingSettings
 from contract.limits import RequestLimits
 from contract.parameters import ALIASES
@@ -25,7 +26,9 @@ Send = Callable[[Message], Any]
 
 CHAT, COMPLETIONS, RESPONSES = "/v1/chat/completions", "/v1/completions", "/v1/responses"
 MESSAGES, MODELS = "/v1/messages", "/v1/models"
-PROFILE = "profile"
+PROFILE, MIN_TOKENS = "profile", "min_tokens"
+# What a request says about these changes what the defaults of others may be.
+DEPENDED_ON = frozenset({"max_tokens", MIN_TOKENS, "n", "temperature", "stream"})
 # Where the protocol calls a sampling value otherwise: path -> (ours, names that mean it; the first one is written).
 _LENGTH = {
     CHAT: ("max_tokens", "max_completion_tokens"),
@@ -68,11 +71,16 @@ class BodyRules:
         if not isinstance(request, dict):
             return body
         profile = self.rules.profile_name(request.pop(PROFILE, None))
-        added = dict(self._added(path, request, profile))
+        added = self._added(path, request, profile)
+        DEFAULT_MIN_TOKENS.set(added.pop(MIN_TOKENS, 0))
         self._check(path, request)
         if profile is None and not added:
             return body
         return json.dumps({**request, **added}).encode()
+
+    def defaults(self, path: str, profile: str | None) -> dict[str, Any]:
+        """The fields that a request without parameters gets."""
+        return self._added(path, {}, profile)
 
     def left_out(self, path: str) -> list[str]:
         """Names of sampling.json that requests of this path do not have."""
@@ -80,17 +88,29 @@ class BodyRules:
         given = {name for values in said for name in _plain(values)}
         return sorted(name for name in given if self._names(path, name)[0] not in self._takes(path))
 
-    def _added(self, path: str, request: Mapping[str, Any], profile: str | None) -> Iterator[tuple[str, Any]]:
+    def _added(self, path: str, request: Mapping[str, Any], profile: str | None) -> dict[str, Any]:
         self.rules.profile(profile)  # refuses a name that there is not
         named = self.sampling.profiles[profile] if profile is not None else {}
+        levels = _plain(named), _plain(self.sampling.defaults)
+        names = {name for level in levels for name in level} | DEPENDED_ON
+        given = {
+            name: request[each]
+            for name in names
+            for each in reversed(self._names(path, name))
+            if request.get(each) is not None
+        }
+        found = unset(given, levels, self.rules.context)
+        shortest = given.get(MIN_TOKENS)
+        if path == COMPLETIONS and "max_tokens" not in {**given, **found} and isinstance(shortest, int):
+            found |= {"max_tokens": shortest} if shortest > UNSET_MAX_TOKENS else {}
         takes = self._takes(path)
-        for name, value in {**_plain(self.sampling.defaults), **_plain(named)}.items():
-            names = self._names(path, name)
-            if names[0] in takes and all(request.get(each) is None for each in names):
-                yield names[0], value
+        return {
+            self._names(path, name)[0]: value for name, value in found.items() if self._names(path, name)[0] in takes
+        }
 
     def _takes(self, path: str) -> frozenset[str]:
-        return self.names[path] - _OTHER_MEANING.get(path, frozenset())
+        # The default of min_tokens goes another way than in the body, which every path has.
+        return self.names[path] - _OTHER_MEANING.get(path, frozenset()) | {MIN_TOKENS}
 
     def _names(self, path: str, name: str) -> tuple[str, ...]:
         if path == MESSAGES and name == "stop":

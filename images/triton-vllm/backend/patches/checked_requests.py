@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,9 @@ MAX_LOGIT_BIAS = 1024
 MAX_STOP_TOKEN_IDS = 128
 # Children of a request have its seed and their index.
 SEEDS = range(-(2**63), 2**63)
+# min_tokens of a request that sets none. In a body it would have to be at most what the prompt leaves of the context,
+# which only vLLM knows.
+DEFAULT_MIN_TOKENS: ContextVar[int] = ContextVar("default_min_tokens", default=0)
 SAMPLER = "vllm.v1.worker.gpu.sample"
 UPSTREAM = Upstream(
     (
@@ -110,6 +114,7 @@ class RequestCheck:
 
     def _bound_lengths(self, params: Any) -> None:
         params.max_tokens = min(params.max_tokens, self.max_model_len)
+        params.min_tokens = params.min_tokens or DEFAULT_MIN_TOKENS.get()
         params.min_tokens = min(params.min_tokens, params.max_tokens)
 
     def _values(self, request: Any) -> Iterator[str]:

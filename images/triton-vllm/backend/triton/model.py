@@ -13,7 +13,7 @@ from typing import Any
 
 from backend.container import report
 from backend.container.processes import below, halted, stopped
-from backend.container.resources import keep_to_loopback, on_cpu, prepare, read_limits, show_gpus
+from backend.container.resources import allow_stop_strings, keep_to_loopback, on_cpu, prepare, read_limits, show_gpus
 from backend.container.shutdown import DRAIN_VARIABLE, on_shutdown
 from backend.engine import forkserver, memory
 from backend.engine.async_llm import (
@@ -64,6 +64,7 @@ class TritonPythonModel:
         show_gpus(os.environ)
         keep_to_loopback(os.environ)
         prepare(self._settings.engine_arguments, os.environ)
+        allow_stop_strings(self._settings.limits.max_list, os.environ)
         forkserver.attach(os.environ, self._settings.engine_arguments)
         if not on_cpu(os.environ):
             flashinfer_selection.install()

@@ -193,6 +193,7 @@ def sampling_rules(engine: Any, settings: ModelSettings) -> SamplingRules:
         settings=typed_settings(settings.sampling, fields),
         limits=settings.limits,
         model_defaults=engine.model_config.get_diff_sampling_param(),
+        context=engine.model_config.max_model_len,
     )
     for profile in (None, *settings.sampling.profiles):
         try:

@@ -20,8 +20,9 @@ from triton_vllm_operator.api.reasons import Reason
 _TIMEOUT_SECONDS: Final = 8
 # To a pod in the same cluster: a packet that is lost twice, and no more.
 _CONNECT_SECONDS: Final = 3.5
-_BODY: Final = {tensors.TEXT_INPUT: "Hello", "parameters": {"max_tokens": 1}, tensors.RETURN_NUM_OUTPUT_TOKENS: True}
-_EMBEDDING: Final = {tensors.TEXT_INPUT: "Hello", tensors.EMBEDDING_REQUEST: json.dumps({"input": "Hello"})}
+# One byte: limits.maxPromptBytes may be 1, and a context may have room for little more.
+_BODY: Final = {tensors.TEXT_INPUT: "1", "parameters": {"max_tokens": 1}, tensors.RETURN_NUM_OUTPUT_TOKENS: True}
+_EMBEDDING: Final = {tensors.TEXT_INPUT: "1", tensors.EMBEDDING_REQUEST: json.dumps({"input": "1"})}
 # A report has 1 kB and is ready in memory, so a longer wait would not help.
 _REPORT_SECONDS: Final = 2.0
 # Maximum size of a response: a pod may send without end.

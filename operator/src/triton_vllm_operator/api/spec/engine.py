@@ -35,7 +35,7 @@ class EngineSpec(Model):
         1, ge=1, le=64, description="Number of pipeline stages over which the layers are distributed. Default: 1."
     )
     max_model_len: int | None = field(
-        ge=1,
+        ge=4,
         description="Maximum sequence length in tokens, prompt and output together. Default: the model's own limit, or "
         "the largest that fits, see status.chosen.",
     )

@@ -15,7 +15,7 @@ class LimitsSpec(Model):
         ge=1, description=f"Maximum size of a prompt's text in bytes. Default: {_mib(DEFAULTS.max_prompt_bytes)}."
     )
     max_body_bytes: int | None = field(
-        ge=1,
+        ge=256,
         description="Maximum size of a request body of OpenAI's protocol in bytes, images included. "
         f"Default: {_mib(DEFAULTS.max_body_bytes)}.",
     )

@@ -42,18 +42,20 @@ class SamplingValues(Model):
     max_tokens: int | None = field(
         ge=1,
         description="Maximum number of tokens to generate. Default: 16 in Triton's protocols; in the OpenAI chat API, "
-        "what the prompt leaves of maxModelLen.",
+        "what the prompt leaves of maxModelLen. A number beyond that means the same.",
     )
     min_tokens: int | None = field(
         ge=0,
         description="Minimum number of tokens to generate. Requires maxTokens, here or in the defaults, of at least "
-        "this number.",
+        "this number. A request that asks for fewer tokens gets those.",
     )
     stop: list[Annotated[str, Field(min_length=1, max_length=256)]] = field(
         [], max_length=16, description="Strings that end generation. They are not included in the output."
     )
     seed: int | None = field(
-        ge=0, description="Random seed of the request: the same request then gets the same output."
+        ge=0,
+        le=2**62,
+        description="Random seed of the request: the same request then gets the same output.",
     )
 
 
