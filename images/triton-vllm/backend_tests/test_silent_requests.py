@@ -29,7 +29,7 @@ DEFAULTS = {
 }
 PROFILES = {"long": {"min_tokens": 60_000, "max_tokens": 70_000}, "cold": {"temperature": 0, "min_tokens": 0}}
 LIMITS = {"max_list": 1, "max_n": 2, "max_logprobs": 0, "max_prompt_bytes": 5, "max_images": 0, "max_body_bytes": 512}
-BODIES = {
+BODIES: dict[str, dict[str, Any]] = {
     "/v1/chat/completions": {"messages": [{"role": "user", "content": "Hi"}]},
     "/v1/completions": {"prompt": "Hi"},
     "/v1/responses": {"input": "Hi"},
@@ -138,7 +138,7 @@ def drawn(chance: random.Random) -> dict[str, Any]:
 
 def test_whatever_the_schema_admits_is_admitted_by_every_protocols_own_request(tmp_path: Path) -> None:
     chance = random.Random(3)
-    lines = []
+    lines: list[str] = []
     while len(lines) < 300:
         defaults, profile = drawn(chance), drawn(chance)
         for values in (defaults, profile):  # the rules of the schema between its fields
