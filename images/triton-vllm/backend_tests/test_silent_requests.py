@@ -95,7 +95,7 @@ allow_stop_strings(0, os.environ)
 from vllm import SamplingParams
 from backend.engine.sampling_parameters import SamplingRules, parameter_fields, typed_settings
 from backend.openai.application import SILENT, _request_fields, _request_types
-from backend.openai.middleware import BodyRules
+from backend.openai.middleware import MESSAGES, BodyRules
 from backend.settings import SamplingSettings
 from backend.triton.service import _sampling_params
 fields, names, types = parameter_fields(SamplingParams), _request_fields(), _request_types()
@@ -113,7 +113,8 @@ for line in open(sys.argv[1]):
                 request = types[path].model_validate(json.loads(bodies.apply(path, json.dumps(body).encode())))
                 left = 4000
                 sought = getattr(request, "max_tokens", None) or getattr(request, "max_output_tokens", None) or left
-                request.to_sampling_params(min(sought, left), {})
+                if path != MESSAGES:
+                    request.to_sampling_params(min(sought, left), {})
 print("done")
 """
 

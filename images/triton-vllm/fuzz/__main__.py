@@ -166,7 +166,11 @@ def kept() -> list[Case]:
 def sampling_names(server: Server) -> list[str]:
     """What the server says that it knows; for a model that generates nothing, some that others know."""
     message: str = server.generate(nothing=1).error
-    return message.split("allowed: ")[1].split(", ") if "allowed: " in message else ["max_tokens", "temperature", "stop", "n"]
+    return (
+        message.split("allowed: ")[1].split(", ")
+        if "allowed: " in message
+        else ["max_tokens", "temperature", "stop", "n"]
+    )
 
 
 def answers(server: Server) -> bool:

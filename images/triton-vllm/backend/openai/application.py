@@ -36,7 +36,7 @@ SILENT: Mapping[str, Mapping[str, Any]] = {
     CHAT: {"messages": [{"role": "user", "content": "Hello"}]},
     COMPLETIONS: {"prompt": "Hello"},
     RESPONSES: {"input": "Hello"},
-    MESSAGES: {"model": "", "max_tokens": 1, "messages": [{"role": "user", "content": "Hello"}]},
+    MESSAGES: {"model": "x", "max_tokens": 1, "messages": [{"role": "user", "content": "Hello"}]},
 }
 # What clients may reach, where the model's task has it. vLLM's application has more, such as scaling the engine.
 OPEN = frozenset(
