@@ -1,9 +1,11 @@
 """The CRD is structural and explains itself."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +14,7 @@ from tools.kubernetes_types import structural_schema
 from triton_vllm_operator.api.crd import crd
 from triton_vllm_operator.api.quantity import parse, total_bytes
 
+REPOSITORY = Path(__file__).parents[3]
 VERSION = crd(structural_schema)["spec"]["versions"][0]
 ROOT = VERSION["schema"]["openAPIV3Schema"]
 
@@ -38,6 +41,12 @@ def test_every_field_is_structural(path: str, node: dict[str, Any]) -> None:
     typed = "type" in node or node.get("x-kubernetes-int-or-string") or node.get("x-kubernetes-preserve-unknown-fields")
     assert typed, path
     assert not {"$ref", "allOf", "oneOf"} & node.keys(), path
+
+
+def test_the_definition_that_is_installed_is_the_one_of_the_models() -> None:
+    """In this process, so that a changed model fails it where files cannot be generated."""
+    installed = yaml.safe_load((REPOSITORY / "crds/llmdeployments.yaml").read_text())
+    assert installed == crd(structural_schema)
 
 
 def test_generated_files_are_fresh() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.apiserver.controlplane import ControlPlane
 from tests.apiserver.view import llm
@@ -15,6 +17,7 @@ from triton_vllm_operator.api import kinds
 pytestmark = pytest.mark.every_version
 
 GOOD = "hf://org/model"
+SAMPLES = sorted((Path(__file__).parents[3] / "samples").glob("*.yaml"))
 # What is wrong -> (spec, field in the message, what is allowed as the message says it).
 BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "no model": ({"model": None}, "spec.model", "Required value"),
@@ -164,6 +167,12 @@ def test_kubectl_shows_the_message_of_the_api_server(plane: ControlPlane, namesp
         plane.kubectl("create", "-n", namespace, "-f", "-", stdin=json.dumps(llm("bad", **spec)))
     assert field in rejected.value.stderr
     assert allowed in rejected.value.stderr
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.stem)
+def test_a_sample_is_accepted(plane: ControlPlane, sample: Path) -> None:
+    found = [one for one in yaml.safe_load_all(sample.read_text()) if one["kind"] == "LLMDeployment"]
+    assert [create(plane, one) for one in found] == [(201, "")] * len(found)
 
 
 def test_the_longest_name_is_accepted(plane: ControlPlane) -> None:
