@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from tests.desired.build import DEFAULTS, GOLDEN, IMAGE, STOCK, built, llm
 from tests.desired.samples import SAMPLES
 from triton_vllm_operator.api import kinds, names
-from triton_vllm_operator.api.autoconfig import Chosen
+from triton_vllm_operator.api.autoconfig import AutoConfig
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.desired import pod, repository
 from triton_vllm_operator.desired.children import CHILD_KINDS, CHILDREN, WATCHED_KINDS, children
@@ -130,7 +130,7 @@ def test_absent_engine_fields_are_left_to_vllm() -> None:
 
 
 def test_what_was_chosen_is_written_out_and_recorded_without_touching_what_the_spec_says() -> None:
-    chosen = Chosen(basis="0" * 16, tensor_parallel_size=4, max_model_len=8192, max_num_seqs=256)
+    chosen = AutoConfig(basis="0" * 16, tensor_parallel_size=4, max_model_len=8192, max_num_seqs=256)
     made = llm({"model": {"uri": "hf://org/model"}, "engine": {"maxModelLen": 1024}}).with_chosen(chosen)
     written = engine_args(made)
     assert (written["tensor_parallel_size"], written["max_model_len"], written["max_num_seqs"]) == (4, 1024, 256)
@@ -142,7 +142,7 @@ def test_what_was_chosen_is_written_out_and_recorded_without_touching_what_the_s
 
 def test_a_record_alone_restarts_no_pod() -> None:
     plain = llm(SHORTEST)
-    recorded = plain.with_chosen(Chosen(basis="0" * 16))
+    recorded = plain.with_chosen(AutoConfig(basis="0" * 16))
     templates = [
         next(obj for obj in children(one, IMAGE, DEFAULTS) if obj["kind"] == "Deployment")["spec"]
         for one in (plain, recorded)

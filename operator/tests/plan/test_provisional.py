@@ -9,7 +9,7 @@ import pytest
 
 from tests.builders.deployments import H100, LLAMA_8B, decided, llm, node
 from triton_vllm_operator.api import names
-from triton_vllm_operator.api.autoconfig import Chosen
+from triton_vllm_operator.api.autoconfig import AutoConfig
 from triton_vllm_operator.desired import repository
 from triton_vllm_operator.desired.pod import CONTAINER
 from triton_vllm_operator.plan.autoconfig import empty_autoconfig
@@ -22,7 +22,7 @@ COMPLETE = {"type": "Progressing", "status": "True", "reason": "NewReplicaSetAva
 
 
 def deployment(
-    config: Chosen, *conditions: dict[str, Any], record: str | None = None, owner: str = LLM.uid
+    config: AutoConfig, *conditions: dict[str, Any], record: str | None = None, owner: str = LLM.uid
 ) -> dict[str, Any]:
     """A Deployment that was made with a configuration. `record`: its annotation."""
     annotations = {} if record is None else {names.CHOSEN_ANNOTATION: record}
@@ -34,7 +34,7 @@ def deployment(
     }
 
 
-def pod(config: Chosen, **container: Any) -> dict[str, Any]:
+def pod(config: AutoConfig, **container: Any) -> dict[str, Any]:
     annotations = {names.CONFIG_HASH_ANNOTATION: repository.content_hash(LLM.with_chosen(config))}
     status = {"name": CONTAINER, "restartCount": 0, "state": {"running": {}}, **container}
     ready = {"type": "Ready", "status": "True" if container.get("ready") else "False"}
@@ -66,7 +66,7 @@ def test_a_deployment_of_another_owner_does_not_count() -> None:
     ids=["new", "in the status", "on the Deployment", "the Deployment wins", "of an operator without records",
          "the status of another Deployment", "of another spec", "damaged"],
 )  # fmt: skip
-def test_the_configuration_in_use(live: Any, status: dict[str, Any], expected: Chosen | None) -> None:
+def test_the_configuration_in_use(live: Any, status: dict[str, Any], expected: AutoConfig | None) -> None:
     assert autoconfig_in_use(LLM, running(live), status) == expected
 
 
@@ -94,6 +94,6 @@ def test_a_configuration_is_deployed_where_the_template_has_its_hash() -> None:
          "a pod that starts", "a started pod", "a ready pod", "a ready pod of another configuration"],
 )  # fmt: skip
 def test_what_was_made_with_nothing_configured_is_provisional_until_it_serves(
-    config: Chosen | None, live: Any, pods: list[Any], provisional: bool
+    config: AutoConfig | None, live: Any, pods: list[Any], provisional: bool
 ) -> None:
     assert is_provisional(LLM, config, running(live, *pods)) is provisional

@@ -7,9 +7,11 @@ from pydantic import Field
 from triton_vllm_operator.api.schema import Model, field
 
 
-class Chosen(Model):
-    """Chosen values, which stay until the part of the spec that `basis` covers changes. Fields that the spec sets have
-    none."""
+class AutoConfig(Model):
+    """Values that were chosen for fields that the spec does not set.
+
+    They stay until the part of the spec that `basis` covers changes.
+    """
 
     basis: str = Field(
         description="Hash of what the values depend on: the model, spec.engine, spec.resources.gpu and nodeSelector."

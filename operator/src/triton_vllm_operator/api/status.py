@@ -4,7 +4,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError
 
-from triton_vllm_operator.api.autoconfig import Chosen
+from triton_vllm_operator.api.autoconfig import AutoConfig
 from triton_vllm_operator.api.conditions import ConditionType
 from triton_vllm_operator.api.schema import Model, field
 
@@ -188,7 +188,7 @@ class LLMDeploymentStatus(Model):
     )
     plan: PlanStatus | None = field(description="The memory plan: what the model needs, and whether it fits.")
     actual: ActualStatus | None = field(description="What the engine reports, for comparison with status.plan.")
-    chosen: Chosen | None = field(
+    chosen: AutoConfig | None = field(
         description="Values that the operator chose for fields of spec.engine that are not set. They stay until the "
         "model or its requested revision, spec.engine, spec.resources.gpu or spec.scheduling.nodeSelector changes."
     )

@@ -12,14 +12,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from triton_vllm_operator.api.autoconfig import Chosen
+from triton_vllm_operator.api.autoconfig import AutoConfig
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.capacity import EngineSettings, GPUClass, ModelShape, choose, plan
 
 _VERDICTS = ("Fits", "Tight", "DoesNotFit")
 
 
-def configure(llm: LLMDeployment, shape: ModelShape, settings: EngineSettings, classes: Sequence[GPUClass]) -> Chosen:
+def configure(
+    llm: LLMDeployment, shape: ModelShape, settings: EngineSettings, classes: Sequence[GPUClass]
+) -> AutoConfig:
     """Values for the class that serves the longest requests with the fewest GPUs, of those the smallest.
 
     Where the model fits on none of them, for the largest.
@@ -37,25 +39,25 @@ def configure(llm: LLMDeployment, shape: ModelShape, settings: EngineSettings, c
     names = ["tensor_parallel_size", "max_model_len"]
     if not shape.multimodal:  # the engine raises its batch to hold a whole image, whose tokens are not known here
         names += ["max_num_batched_tokens", "max_num_seqs"]
-    return Chosen(basis=basis(llm), **{name: getattr(best, name) for name in names if _is_open(llm, name)})
+    return AutoConfig(basis=basis(llm), **{name: getattr(best, name) for name in names if _is_open(llm, name)})
 
 
-def with_autoconfig(settings: EngineSettings, llm: LLMDeployment, config: Chosen) -> EngineSettings:
+def with_autoconfig(settings: EngineSettings, llm: LLMDeployment, config: AutoConfig) -> EngineSettings:
     """The planner's settings with the computed values in the fields that the spec leaves open."""
     return replace(settings, **{name: value for name, value in config.values.items() if _is_open(llm, name)})
 
 
-def empty_autoconfig(llm: LLMDeployment) -> Chosen:
+def empty_autoconfig(llm: LLMDeployment) -> AutoConfig:
     """The record without a value: nothing is known of the model or the GPUs."""
-    return Chosen(basis=basis(llm))
+    return AutoConfig(basis=basis(llm))
 
 
-def recorded(llm: LLMDeployment, record: str | Mapping[str, Any] | None) -> Chosen | None:
+def recorded(llm: LLMDeployment, record: str | Mapping[str, Any] | None) -> AutoConfig | None:
     """The values that an annotation or `status.chosen` holds; None where they were computed for another spec."""
     try:
         found = json.loads(record) if isinstance(record, str) else record
-        known = {key: found[key] for key in map(_alias, Chosen.model_fields) if key in found} if found else {}
-        config = Chosen.model_validate(known) if known else None
+        known = {key: found[key] for key in map(_alias, AutoConfig.model_fields) if key in found} if found else {}
+        config = AutoConfig.model_validate(known) if known else None
     except (ValueError, TypeError):
         return None
     return config if config is not None and config.basis == basis(llm) else None
@@ -81,4 +83,4 @@ def _is_open(llm: LLMDeployment, name: str) -> bool:
 
 
 def _alias(name: str) -> str:
-    return str(Chosen.model_fields[name].alias)
+    return str(AutoConfig.model_fields[name].alias)

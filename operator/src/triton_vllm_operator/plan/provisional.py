@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from triton_vllm_operator.api import names
-from triton_vllm_operator.api.autoconfig import Chosen
+from triton_vllm_operator.api.autoconfig import AutoConfig
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.desired import repository
 from triton_vllm_operator.desired.pod import CONTAINER
@@ -38,7 +38,7 @@ class Running:
         return found
 
 
-def autoconfig_in_use(llm: LLMDeployment, running: Running, status: Mapping[str, Any]) -> Chosen | None:
+def autoconfig_in_use(llm: LLMDeployment, running: Running, status: Mapping[str, Any]) -> AutoConfig | None:
     """The automatic configuration of the Deployment, else of the status; None where it has to be computed.
 
     A Deployment without the record was made by an operator that configured nothing.
@@ -57,7 +57,7 @@ def is_deployed(llm: LLMDeployment, running: Running) -> bool:
     return running.config_hash == repository.content_hash(llm)
 
 
-def is_provisional(llm: LLMDeployment, config: Chosen | None, running: Running) -> bool:
+def is_provisional(llm: LLMDeployment, config: AutoConfig | None, running: Running) -> bool:
     """Whether the Deployment was made with nothing configured, and no pod of it has served yet.
 
     `NewReplicaSetAvailable` stays set after pods fail, so it survives operator restarts.

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from triton_vllm_operator.api.autoconfig import Chosen
+from triton_vllm_operator.api.autoconfig import AutoConfig
 from triton_vllm_operator.api.conditions import Condition, ConditionType
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import LLMDeployment
@@ -79,7 +79,7 @@ class Decision:
     """`status.plan` as it is to be written, and the automatic configuration that it was made with."""
 
     plan: PlanStatus
-    chosen: Chosen
+    chosen: AutoConfig
 
     @property
     def forbids(self) -> bool:
@@ -125,7 +125,7 @@ def _advice(plan: PlanStatus) -> str:
     return " No single change of the spec was found that fits on the GPUs of this cluster."
 
 
-def kept_decision(status: Mapping[str, Any], engine_version: str, config: Chosen) -> Decision | None:
+def kept_decision(status: Mapping[str, Any], engine_version: str, config: AutoConfig) -> Decision | None:
     """The plan in the status, if it was made with the same configuration for the same engine; else None."""
     plan = PlanStatus.recorded(status.get("plan"))
     if plan is None or status.get("chosen") != config.to_json() or plan.engine_version != engine_version:
@@ -138,7 +138,7 @@ def decide(
     shape: ModelShape,
     engine_version: str,
     nodes: Iterable[Node],
-    config: Chosen | None = None,
+    config: AutoConfig | None = None,
     *,
     row: Release | None = None,
 ) -> Decision | NotPlanned:
@@ -173,7 +173,7 @@ def _decide(
     shape: ModelShape,
     settings: EngineSettings,
     selection: GPUSelection,
-    config: Chosen | None,
+    config: AutoConfig | None,
     row: Release | None,
 ) -> Decision:
     allowed = selection.allowed

@@ -5,7 +5,7 @@ from typing import Any, Self
 
 from pydantic import Field
 
-from triton_vllm_operator.api.autoconfig import Chosen
+from triton_vllm_operator.api.autoconfig import AutoConfig
 from triton_vllm_operator.api.schema import Model, field
 from triton_vllm_operator.api.spec.engine import EngineSpec
 from triton_vllm_operator.api.spec.model import ModelSpec
@@ -52,7 +52,7 @@ class LLMDeployment(Model):
     generation: int
     deleting: bool
     spec: LLMDeploymentSpec
-    chosen: Chosen | None = None
+    chosen: AutoConfig | None = None
 
     @classmethod
     def parse(cls, obj: dict[str, Any]) -> Self:
@@ -72,7 +72,7 @@ class LLMDeployment(Model):
             spec=LLMDeploymentSpec.model_validate(obj.get("spec") or {}),
         )
 
-    def with_chosen(self, chosen: Chosen) -> Self:
+    def with_chosen(self, chosen: AutoConfig) -> Self:
         """The same with what was chosen for fields that the spec leaves open. What the spec says wins."""
         engine = self.spec.engine
         open_fields = {name: value for name, value in chosen.values.items() if getattr(engine, name) is None}

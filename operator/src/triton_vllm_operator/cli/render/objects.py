@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from triton_vllm_operator.api.autoconfig import Chosen
+from triton_vllm_operator.api.autoconfig import AutoConfig
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.capacity import GPUClass, ModelShape
 from triton_vllm_operator.cli.common.deployments import PlanRequest, decide, node, validated
@@ -53,7 +53,7 @@ def _inspection(llm: LLMDeployment, settings: PodSettings) -> Iterator[dict[str,
         yield inspection.with_attempt(pod, 0)
 
 
-def _chosen(spec: ValidatedSpec, status: object, cluster: ModelAndGPU | None) -> Chosen:
+def _chosen(spec: ValidatedSpec, status: object, cluster: ModelAndGPU | None) -> AutoConfig:
     if cluster is None:
         return empty_autoconfig(spec.llm)
     request = PlanRequest.of_spec(spec, status)

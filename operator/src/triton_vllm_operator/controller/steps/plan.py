@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from triton_vllm_operator.api.autoconfig import Chosen
+from triton_vllm_operator.api.autoconfig import AutoConfig
 from triton_vllm_operator.api.conditions import Condition
 from triton_vllm_operator.api.kinds import Object
 from triton_vllm_operator.api.reasons import Reason
@@ -115,7 +115,7 @@ class Planner:
         spec: ValidatedSpec,
         status: Mapping[str, Any],
         model: InspectedModel,
-        config: Chosen | None,
+        config: AutoConfig | None,
         *,
         final: bool,
     ) -> Decision | NotPlanned:
@@ -139,7 +139,7 @@ class Planner:
         return decision
 
     async def _decide(
-        self, cluster: ClusterView, spec: ValidatedSpec, model: InspectedModel, config: Chosen | None
+        self, cluster: ClusterView, spec: ValidatedSpec, model: InspectedModel, config: AutoConfig | None
     ) -> Decision | NotPlanned:
         try:
             nodes = await self.nodes.get(cluster)
