@@ -12,7 +12,7 @@ export PYTHONPYCACHEPREFIX := $(CACHE)/bytecode
 unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(dir $(UV)):$(PATH)
 
-.PHONY: help demo test down env gen release release-check verify test-unit test-apiserver test-engine test-oracle test-e2e faults bench-operator bench-webhook bench-capacity bench-gpu bench-serving test-gpu record-triton-kernels fuzz check-cuda mutation test-upgrade
+.PHONY: help demo test down env gen release release-check verify test-unit test-apiserver test-engine test-clients test-oracle test-e2e faults bench-operator bench-webhook bench-capacity bench-gpu bench-serving test-gpu record-triton-kernels fuzz check-cuda mutation test-upgrade
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-22s %s\n", $$1, $$2}'
@@ -42,7 +42,7 @@ verify: $(VENV) ## check generated files, format, lint, types, layers, duplicate
 	@$(VENV) -m tools.verify
 
 test-unit: $(VENV) ## unit and property tests, without a cluster
-	@$(VENV) -m pytest -q -n auto --dist worksteal -m "not apiserver and not engine and not oracle and not cuda and not e2e" operator/tests tools devtools e2e images
+	@$(VENV) -m pytest -q -n auto --dist worksteal -m "not apiserver and not engine and not oracle and not cuda and not e2e and not clients" operator/tests tools devtools e2e images
 
 mutation: $(VENV) ## changes of one expression that no unit test notices, a sample (ARGS="--all", "--packages observed"); minutes to hours
 	@$(VENV) -m tools.mutation $(ARGS)
@@ -66,6 +66,9 @@ bench-webhook: $(VENV) ## measure the latency of the webhook with 1,000 LLMDeplo
 
 test-engine: $(VENV) ## tests of the serving backend in a real tritonserver with a real vLLM
 	@$(VENV) -m pytest -q -n 2 --dist loadfile -m engine images operator/tests
+
+test-clients: $(VENV) ## clients that people use against the serving image; the first time they are downloaded, 2 GB
+	@$(VENV) -m pytest -q -m clients images
 
 bench-serving: $(VENV) ## compare the serving image with vllm serve and the stock backend; one to three hours (ARGS="--quick", "--help")
 	@cd images/triton-vllm && PYTHONPATH=.:../.. ../../$(VENV) -m bench $(ARGS)

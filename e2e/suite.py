@@ -22,7 +22,7 @@ PARALLEL = ("-n", "auto", "--dist", "worksteal")
 MOSTLY_WAITING = ("-n", "4", "--dist", "worksteal", "--durations=10")
 TWO_TESTS = ("-n", "2", "--dist", "worksteal", "--durations=15")
 TWO_FILES = ("-n", "2", "--dist", "loadfile", "--durations=15")
-UNIT = "not apiserver and not engine and not oracle and not cuda and not e2e"
+UNIT = "not apiserver and not engine and not oracle and not cuda and not e2e and not clients"
 FOLDERS = ("operator/tests", "images", "tools", "devtools", "e2e")
 HEARTBEAT_SECONDS = 60.0
 

@@ -41,7 +41,7 @@ also_copy = {copied}
 pytest_add_cli_args_test_selection = {tests}
 pytest_add_cli_args = ["-q", "-m", "{marks}", "-k", "{words}", "-p", "no:cacheprovider", "-p", "no:xdist"]
 """
-MARKS = "not apiserver and not engine and not oracle and not cuda and not e2e and not slow"
+MARKS = "not apiserver and not engine and not oracle and not cuda and not e2e and not clients and not slow"
 
 
 def lay_out(tree: Path, packages: list[str]) -> None:

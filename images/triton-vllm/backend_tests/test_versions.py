@@ -54,6 +54,17 @@ def test_version_is_said_at_start(version: tuple[Server, str]) -> None:
     assert phases["KVCache"]["kvCacheTokens"] > 0
 
 
+def test_paths_of_the_openai_port(version: tuple[Server, str]) -> None:
+    server, expected = version
+    body = {"model": "llm", "messages": HELLO, "max_tokens": 4}
+    message = server.request("POST", "/v1/messages", body, port=server.front_port)
+    assert message.status == 200, message
+    assert message.body["content"][0]["type"] == "text"
+    assert server.request("GET", "/v1/models/llm", port=server.front_port).body["id"] == "llm"
+    assert server.request("GET", "/version", port=server.front_port).body["version"].split("+")[0] == expected
+    assert "vllm:num_requests_running{" in str(server.request("GET", "/metrics", port=server.front_port).body)
+
+
 def test_everything_that_a_request_may_ask_is_proven_at_start(any_server: Server) -> None:
     (proof,) = [line for line in any_server.report() if line["phase"] == "Proof"]
     assert set(proof["proven"]) == {*KINDS, GRAMMAR, "adapter poet"}

@@ -170,11 +170,19 @@ async def _follow(target: Any, hosts: MediaHosts, max_bytes: int | None) -> byte
         ):
             if response.status in (301, 302, 303, 307, 308) and left and "Location" in response.headers:
                 left -= 1
-                target = _checked(str(target.join(type(target)(response.headers["Location"]))), hosts)
+                target = _redirected(target, response.headers["Location"], hosts)
                 continue
             if response.status != 200:
                 raise ValueError(f"status {response.status}")
             return await _read(response.content, max_bytes)
+
+
+def _redirected(target: Any, location: str, hosts: MediaHosts) -> Any:
+    """The URL of a redirect. Raises ValueError when it may not be fetched: the client does not learn where it leads."""
+    try:
+        return _checked(str(target.join(type(target)(location))), hosts)
+    except MediaRefused as error:
+        raise ValueError(f"redirect: {error}") from None
 
 
 def _proxy(target: Any, find: Callable[[Any], tuple[Any, Any]]) -> tuple[Any, Any]:

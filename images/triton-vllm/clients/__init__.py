@@ -1,0 +1,1 @@
+"""Programs that people use, each in an environment of its own, against the serving image: `make test-clients`."""
