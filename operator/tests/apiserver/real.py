@@ -31,7 +31,7 @@ class FakeProbe(PodProbe):
 def main(arguments: Sequence[str]) -> None:
     """Run until terminated."""
     given = Settings.from_arguments(arguments)
-    made = Reconciler.make(FakeProbe(), given.pods)
+    made = Reconciler.make(FakeProbe(), given.pods, takeover_s=given.takeover_s)
     start(made.reconcile, given, partial(review_with, made))
 
 

@@ -212,3 +212,43 @@ def test_one_piece_of_news_shortens_one_wait_only() -> None:
     clock.run(live())
     assert times[1] - times[0] <= 2.0
     assert times[2] - times[1] >= 24.0, "the second wait is the whole backoff"
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_keys_that_hang_leave_workers_for_the_others(fails: bool) -> None:
+    """Two hundred keys that take twenty seconds each, and fail or not: a new key never waits for one of them."""
+    waits: list[float] = []
+    tries: Counter[str] = Counter()
+
+    async def live() -> None:
+        queue = queue_of(resync_s=30.0)
+        added: dict[str, float] = {}
+
+        async def work(key: str) -> Result:
+            tries[key] += 1
+            if key.startswith("bad"):
+                await asyncio.sleep(20.0)
+                if fails:
+                    raise Retry("timed out")
+            elif key in added:
+                waits.append(asyncio.get_running_loop().time() - added.pop(key))
+            return Result()
+
+        for number in range(200):
+            queue.add(f"bad-{number}")
+        task = asyncio.ensure_future(queue.run(work))
+        await asyncio.sleep(150.0)  # each has had its first try
+        for number in range(100):
+            await asyncio.sleep(1.0)
+            added[f"good-{number}"] = asyncio.get_running_loop().time()
+            queue.add(f"good-{number}")
+            queue.add(f"bad-{number}")
+            assert queue.longest_wait() < 1.0, "readiness does not count them"
+        await asyncio.sleep(600.0)
+        task.cancel()
+        await asyncio.wait([task])
+
+    clock.run(live())
+    assert len(waits) >= 100
+    assert max(waits) < 0.5
+    assert min(tries[f"bad-{number}"] for number in range(200)) >= 3, "they are tried, too"

@@ -122,6 +122,16 @@ class FakeAPI:
             edit(obj)
             self._store(by, "update", place, obj)
 
+    def merge(self, place: Place, patch: Object, by: str) -> Object:
+        """JSON merge patch; its uid and resourceVersion are preconditions."""
+        live = self.objects.get(place)
+        if live is None:
+            raise Refused(404, "not found")
+        for precondition in {"uid", "resourceVersion"} & set(patch.get("metadata", {})):
+            if patch["metadata"][precondition] != live["metadata"][precondition]:
+                raise Refused(409, f"the {precondition} in the precondition is not that of the object")
+        return self._store(by, "patch", place, _merge(copy.deepcopy(live), patch))
+
     def delete(self, place: Place, by: str, uid: str | None = None) -> None:
         old = self.objects.get(place)
         if old is None:

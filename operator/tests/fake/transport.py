@@ -148,7 +148,10 @@ class Transport:
             return self.api.create(body, OPERATOR)
         if "fieldManager" in path.query:
             return self.api.apply(body, OPERATOR, path.subresource)
-        self.api.change((path.kind, path.namespace or "", path.name), OPERATOR, lambda obj: obj.update(body))
+        place = (path.kind, path.namespace or "", path.name)
+        if method == "PATCH":
+            return self.api.merge(place, body, OPERATOR)
+        self.api.change(place, OPERATOR, lambda obj: obj.update(body))
         return {}
 
 

@@ -15,6 +15,7 @@ from tests.builders.deployments import H100, llm
 from tests.builders.deployments import node as card_node
 from tests.builders.dra import device, slice_
 from tests.builders.gpus import node, pod
+from tests.fake import clock
 from triton_vllm_operator.api import kinds
 from triton_vllm_operator.api.kinds import Kind
 from triton_vllm_operator.capacity import allocatable_gpus, gpu_classes
@@ -155,3 +156,28 @@ def test_ten_thousand_pods_leave_little_behind() -> None:
     assert len(found.pods) == 10_000
     assert kept < 6 * 2**20
     assert most < 12 * 2**20
+
+
+def test_a_slow_namespace_does_not_delay_the_others() -> None:
+    """Ten namespaces, of which one never answers: what the others hold is known, and soon."""
+
+    @dataclass
+    class Slow(Lists):
+        began: dict[str | None, float] = field(default_factory=dict)
+
+        async def pages(
+            self, kind: Kind, namespace: str | None, *, label_selector: str, field_selector: str
+        ) -> AsyncIterator[Page]:
+            self.began[namespace] = asyncio.get_running_loop().time()
+            await asyncio.sleep(3600.0 if namespace == "0" else 1.0)
+            async for page in super().pages(
+                kind, namespace, label_selector=label_selector, field_selector=field_selector
+            ):
+                yield page
+
+    names = [str(number) for number in range(10)]
+    api = Slow({name: [[pod(f"p{name}", "n", 1)]] for name in names})
+    found = clock.run(held(api, names))  # type: ignore[arg-type]
+    assert len(found.pods) == 9
+    assert not found.complete
+    assert max(api.began.values()) < 3.0

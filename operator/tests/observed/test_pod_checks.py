@@ -123,6 +123,11 @@ STATES: list[tuple[str, Observation, Reason, bool, str]] = [
     ("paused with an old pod", at(SOON, pod("old", ready=True, config="other"), deployment=PAUSED), Reason.DEPLOYMENT_PAUSED, True, "kubectl rollout resume deployment/llama -n team"),
     ("rollout that does not go on", at(LATER, deployment=deployment(conditions=[{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": "m", "lastUpdateTime": T0}])), Reason.SCALING, True, "ProgressDeadlineExceeded: m."),
     ("no controller of Deployments", at(LATER, deployment={"metadata": {"generation": 1, "creationTimestamp": T0}}), Reason.SCALING, True, "its controller does not act"),
+    ("controller of Deployments stopped before a change", at(LATER, pod(ready=True, created=T0), deployment={**deployment(1, observedGeneration=2), "metadata": {"generation": 3, "managedFields": [{"time": T0}]}}), Reason.SCALING, True, "its controller does not act"),
+    ("controller of Deployments has just got a change", at(LATER, pod(ready=True, created=T0), deployment={**deployment(1, observedGeneration=2), "metadata": {"generation": 3, "managedFields": [{"time": LATER}, {"time": T0}]}}), Reason.SCALING, False, "Waiting"),
+    ("controller of Deployments stopped in a rollout", at(LATER, pod("old", ready=True, config="other", created=T0)), Reason.ROLLING_OUT, True, "its controller does not act"),
+    ("no token", at(SOON, pod(created=T0, conditions=[condition("Ready", "True")]), ready=1), Reason.NO_TOKEN, False, "has not answered a request with a token yet."),
+    ("no token for long", at(LATER, pod(created=T0, conditions=[condition("Ready", "True")]), ready=1, answers={"uid-p/0": "no connection"}), Reason.NO_TOKEN, True, "yet: no connection. This has lasted more than 10 minutes."),
     ("creates for an hour", at(NEXT_DAY, placed()), Reason.STARTING, True, "more than 60 minutes"),
     ("no sandbox", at(LATER, placed(), creation_errors={"p": "FailedCreatePodSandBox: no IP"}), Reason.CONTAINER_NOT_CREATED, True, "FailedCreatePodSandBox: no IP."),
     ("volume of another node", at(SOON, placed(), mount_errors={"p": "Multi-Attach error for volume"}), Reason.MOUNT_FAILED, True, "ReadWriteMany"),
@@ -236,11 +241,34 @@ QUEUED = {Reason.UNSCHEDULABLE, Reason.INSUFFICIENT_GPUS}
 """The scheduler tries again whenever the cluster changes, for as long as it takes."""
 
 
-@given(pods())
-def test_no_state_is_progress_for_ever(found: Object) -> None:
-    finding = first_finding(at(NEXT_DAY, found))
+def pods_ready() -> st.SearchStrategy[Object]:
+    running = {"name": "server", "restartCount": 0, "ready": True, "started": True, "state": {"running": {}}}
+    conditions = [condition("PodScheduled", "True"), condition("Ready", "True")]
+    return st.just(pod(created=T0, conditions=conditions, containerStatuses=[running]))
+
+
+@st.composite
+def deployments(draw: st.DrawFn) -> Object:
+    """A Deployment whose controller has or has not seen the newest spec, and whose counters say anything."""
+    counts = {key: draw(st.integers(0, 2)) for key in ("replicas", "updatedReplicas", "availableReplicas")}
+    seen = draw(st.sampled_from([{}, {"observedGeneration": 2}, {"observedGeneration": 3}]))
+    progressing = st.builds(condition, st.just("Progressing"), st.sampled_from(["True", "False"]), WORDS)
+    times = draw(st.sampled_from([{"creationTimestamp": T0}, {"managedFields": [{"time": T0}]}]))
+    conditions = draw(st.lists(progressing, max_size=1))
+    return {"metadata": {"generation": 3, **times}, "status": {**counts, **seen, "conditions": conditions}}
+
+
+@given(
+    st.lists(st.one_of(pods(), pods_ready()), max_size=1),
+    deployments(),
+    st.sampled_from([{}, {"uid-p/0": "no connection"}]),
+    st.sampled_from([0, 1, 2]),
+)
+def test_no_state_is_progress_for_ever(found: list[Object], made: Object, answers: Object, replicas: int) -> None:
+    spec = llm({"model": {"uri": "hf://a/b"}, "replicas": replicas})
+    finding = first_finding(at(NEXT_DAY, *found, deployment=made, answers=answers, llm=spec))
     assert finding is not None
-    assert finding.stalled or finding.reason in QUEUED, finding
+    assert finding.stalled or finding.reason in QUEUED or finding.reason == Reason.SCALED_TO_ZERO, finding
 
 
 def progresses(found: Object) -> bool:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triton_vllm_operator.plan.actions import Action, Apply, Delete, actions, foreign_owner
+from triton_vllm_operator.plan.actions import Action, Apply, actions, foreign_owner
 from triton_vllm_operator.plan.drift import holds
 
 UID = "me"
@@ -59,12 +59,12 @@ def test_a_child_that_is_going_is_left_alone() -> None:
     assert actions([], [live], UID, frozenset()) == []
 
 
-def test_children_of_a_former_namesake_go_first() -> None:
-    live = [obj("Service", "a", uid="former")]
-    found = actions([obj("Service", "a")], live, UID, frozenset())
-    assert [type(a) for a in found] == [Delete, Apply]
-    assert isinstance(found[1], Apply)
-    assert found[1].uid is None
+def test_objects_of_other_owners_are_left_alone() -> None:
+    """One that has the name of a child is not applied over either: as new, an existing object is a conflict."""
+    live = [obj("Service", "a", uid="other"), obj("ConfigMap", "b", uid="other")]
+    [action] = actions([obj("Service", "a")], live, UID, frozenset())
+    assert isinstance(action, Apply)
+    assert action.uid is None
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,15 @@ class ConditionType(StrEnum):
         member.event, member.label, member.marks, member.follows_pods = event, label, marks or {}, follows_pods
         return member
 
+    CONTESTED = (
+        "Contested",
+        "Another operator serves the namespace too; it changes nothing while the first one answers.",
+        "observed.claims",
+        frozenset[Outcome](),
+        EventRule("Claim", warning=frozenset({"True"})),
+        "Overlap",
+        {"True": "?"},
+    )
     SECURITY_ADVISORY = (
         "SecurityAdvisory",
         "The serving image has known CVEs.",

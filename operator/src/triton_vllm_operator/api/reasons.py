@@ -64,6 +64,14 @@ class Reason(StrEnum):
         "Report it with the message and the operator's log. The operator retries by itself.",
     )
 
+    OPERATORS_OVERLAP = (
+        "OperatorsOverlap",
+        Kind.INFORMATIVE,
+        "Two operators serve the namespace. The first one goes on; the other one changes nothing while the first one "
+        "answers, and takes over when it does not for 150 seconds.",
+        "Uninstall one of them, or give each its own namespaces.",
+    )
+
     # The spec as a whole.
     INVALID_SPEC = (
         "InvalidSpec",
@@ -1045,13 +1053,13 @@ class Reason(StrEnum):
     ROLLING_OUT = (
         "RollingOut",
         Kind.PROGRESSING,
-        "Pods of the previous configuration are being replaced; Stalled where Kubernetes does not go on.",
+        "Pods of the previous configuration are being replaced; Stalled when Kubernetes does not go on for 10 minutes.",
         "Wait; they are deleted when their successors are ready.",
     )
     NO_TOKEN = (
         "NoToken",
         Kind.PROGRESSING,
-        "A pod is ready but has not answered a request with a token.",
+        "A pod is ready but has not answered a request with a token; Stalled after 10 minutes.",
         "Read what it answered in the message, and the log of the pod. Where there is no connection, allow ports 8000 "
         "and 9000 from the operator's namespace, in NetworkPolicies and in a mesh with mTLS in mode STRICT.",
     )
@@ -1064,7 +1072,7 @@ class Reason(StrEnum):
     SCALING_DOWN = (
         "ScalingDown",
         Kind.PROGRESSING,
-        "`spec.replicas` is 0, and the pods are stopping.",
+        "`spec.replicas` is 0, and the pods are stopping; Stalled when Kubernetes does not go on for 10 minutes.",
         "Wait.",
     )
     SCALED_TO_ZERO = (

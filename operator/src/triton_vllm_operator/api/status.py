@@ -48,6 +48,33 @@ class EndpointsStatus(Model):
     open_ai: str | None = field(alias="openAI", description="Base URL of the OpenAI API, if it is enabled.")
 
 
+class OperatorStatus(_Recorded):
+    """The operator that reconciles the LLMDeployment. Others leave it alone while this one answers.
+
+    Its fields are flat: server-side apply leaves an empty object behind where all fields of one are taken away.
+    """
+
+    name: str = Field(max_length=512, description="Its Lease, as NAMESPACE/NAME.")
+    contender: str | None = field(
+        max_length=512, description="Lease of another operator that would reconcile the LLMDeployment."
+    )
+    asked: str | None = field(
+        max_length=64,
+        description="Time at which the contender asked last whether the operator is alive.",
+        json_schema_extra={"format": "date-time"},
+    )
+    answered: str | None = field(
+        max_length=64,
+        description="Value of asked that the operator has answered last.",
+        json_schema_extra={"format": "date-time"},
+    )
+
+    @property
+    def question(self) -> tuple[str, str] | None:
+        """The contender, and the time at which it asked; None where there is none."""
+        return (self.contender, self.asked) if self.contender and self.asked else None
+
+
 class ModelStatus(_Recorded):
     """What the inspection pod read of the model. It is not read again for the same `uri` and `revision`."""
 
@@ -174,6 +201,7 @@ class LLMDeploymentStatus(Model):
         description=" ".join(f"{kind}: {kind.meaning}" for kind in sorted(ConditionType)),
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
+    operator: OperatorStatus | None = field(description="The operator that reconciles the LLMDeployment.")
     replicas: int = field(0, ge=0, description="Number of pods.")
     ready_replicas: int = field(0, ge=0, description="Number of ready pods.")
     updated_replicas: int = field(0, ge=0, description="Number of pods with the newest configuration.")

@@ -11,7 +11,7 @@ from triton_vllm_operator.api.kinds import Key, Kind, Object
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.controller.probe_pool import ProbePool
 from triton_vllm_operator.kube.client import Client
-from triton_vllm_operator.kube.errors import Conflict, KubeError
+from triton_vllm_operator.kube.errors import Conflict, KubeError, NotFound
 from triton_vllm_operator.kube.events import EventRecorder
 from triton_vllm_operator.kube.store import Store, owner_of
 from triton_vllm_operator.plan.provisional import Running
@@ -26,6 +26,8 @@ class ClusterView:
         inspections: the inspection pods.
         scopes: namespaces that the operator serves; None is all.
         probes: requests to pods.
+        operator: name of this operator, by which it claims LLMDeployments.
+        contested: LLMDeployments that another operator reconciles or would, with its name.
         wake: reconcile an LLMDeployment, of which something is known that no watch reports.
         blocking_error: why the children in a namespace have never been listed; None where nothing blocks them.
     """
@@ -36,6 +38,8 @@ class ClusterView:
     inspections: Store = field(default_factory=lambda: Store(kinds.POD, label=names.INSPECTS_LABEL))
     scopes: tuple[str | None, ...] = (None,)
     probes: ProbePool = field(default_factory=ProbePool)
+    operator: str = ""
+    contested: dict[Key, str] = field(default_factory=dict)
     wake: Callable[[Key], None] = field(default=lambda _: None)
     blocking_error: Callable[[str], KubeError | None] = field(default=lambda _: None)
 
@@ -73,6 +77,16 @@ class ClusterView:
             raise
         self.note(applied)
         return applied
+
+    async def merge(self, obj: Object, patch: Object) -> None:
+        """Patch that very child, with preconditions in the patch, and note the result at once."""
+        ref = kinds.ref_of(obj)
+        try:
+            patched = await self.client.merge(ref, patch)
+        except (Conflict, NotFound):
+            await self.refresh(ref)
+            raise
+        self.note(patched)
 
     async def delete(self, obj: Mapping[str, Any]) -> None:
         """Delete that very child. What the API server does not have any more is forgotten at once."""

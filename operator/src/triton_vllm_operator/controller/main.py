@@ -36,7 +36,7 @@ def start(reconcile: Reconcile, settings: Settings, make_review: MakeReview | No
 def main() -> None:
     """The entry point of the console script."""
     settings = Settings.from_arguments(sys.argv[1:])
-    reconciler = Reconciler.make(PodProbe(), settings.pods)
+    reconciler = Reconciler.make(PodProbe(), settings.pods, takeover_s=settings.takeover_s)
     start(reconciler.reconcile, settings, partial(review_with, reconciler))
 
 

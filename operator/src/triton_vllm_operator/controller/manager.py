@@ -77,7 +77,8 @@ class Manager:
     ) -> Manager:
         """The operator on an existing client; call it in the event loop that will run it."""
         stores = {kind: Store(kind) for kind in WATCHED_KINDS}
-        cluster = ClusterView(client, EventRecorder(client, settings.identity), stores, scopes=settings.scopes)
+        events = EventRecorder(client, settings.identity)
+        cluster = ClusterView(client, events, stores, scopes=settings.scopes, operator=settings.name)
         watched = [*stores.values(), cluster.inspections]
         queue: KeyedQueue[Key] = KeyedQueue(settings.queue, observer=metrics)
         audit = WatchAudit(client, settings.scopes, settings.audit_s, queue.add, metrics.missed.inc)

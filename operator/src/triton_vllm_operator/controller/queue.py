@@ -1,8 +1,9 @@
 """client-go's workqueue with deduplication: one worker per key, bounded concurrency, backoff with jitter, resync.
 
 A key that is added while it waits is one entry; a key that is added while it is worked on is worked on once more
-afterwards. So no event is lost, and no key is worked on twice at a time. All times are seconds of the event
-loop's clock, so tests run it on a loop with their own clock.
+afterwards. So no event is lost, and no key is worked on twice at a time. Keys whose last try failed or was slow have a
+line and half of the workers of their own: whatever is wrong with them, the others find a worker. All times are seconds
+of the event loop's clock, so tests run it on a loop with their own clock.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from triton_vllm_operator.kube.errors import NotLeader, Retry, Terminal
 
 log = logging.getLogger(__name__)
 
+SLOW_S = 5.0  # a try that takes longer counts as slow: a request to a healthy API server takes milliseconds
 EVENT_RETRY_S = 1.0  # longest delay after a failed try during which an event came
 
 K = TypeVar("K", bound=Hashable)
@@ -69,6 +71,7 @@ class Silent:
 @dataclass(slots=True)
 class _State:
     failures: int = 0
+    slow: bool = False
     timer: asyncio.TimerHandle | None = None
 
 
@@ -80,6 +83,8 @@ class KeyedQueue(Generic[K]):
     rand: random.Random = field(default_factory=random.Random)
     observer: Observer = field(default_factory=Silent)
     _waiting: OrderedDict[K, float] = field(default_factory=OrderedDict)  # key -> when it was added
+    _troubled: OrderedDict[K, float] = field(default_factory=OrderedDict)  # the same of keys that failed or are slow
+    _troubled_working: set[K] = field(default_factory=set)
     _working: dict[K, float] = field(default_factory=dict)  # key -> when work began
     _again: dict[K, float] = field(default_factory=dict)  # added while worked on
     _states: dict[K, _State] = field(default_factory=dict)
@@ -87,23 +92,23 @@ class KeyedQueue(Generic[K]):
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __len__(self) -> int:
-        return len(self._waiting) + len(self._again)
+        return len(self._waiting) + len(self._troubled) + len(self._again)
 
     @property
     def keys(self) -> set[K]:
         """Every known key: waiting, worked on or scheduled."""
-        return {*self._waiting, *self._working, *self._states}
+        return {*self._waiting, *self._troubled, *self._working, *self._states}
 
     @property
     def busy(self) -> bool:
-        return bool(self._waiting or self._working)
+        return bool(self._waiting or self._troubled or self._working)
 
     def oldest_work(self) -> float:
         """Seconds since the longest-running piece of work began; 0 when there is none."""
         return max((self._now() - since for since in self._working.values()), default=0.0)
 
     def longest_wait(self) -> float:
-        """Seconds that the first key in line has waited; 0 when none waits."""
+        """Seconds that the first key has waited of those that neither failed nor are slow; 0 when none waits."""
         return self._now() - next(iter(self._waiting.values())) if self._waiting else 0.0
 
     def add(self, key: K) -> None:
@@ -112,12 +117,12 @@ class KeyedQueue(Generic[K]):
         if key in self._working:
             self._again.setdefault(key, self._now())
         else:
-            self._waiting.setdefault(key, self._now())
+            self._line(key).setdefault(key, self._now())
             self._start_some()
 
     def add_after(self, key: K, seconds: float) -> None:
         """Work on the key in `seconds`, or sooner when it is added in between."""
-        if key in self._waiting or key in self._again:
+        if key in self._waiting or key in self._troubled or key in self._again:
             return
         state = self._states.setdefault(key, _State())
         if state.timer is not None:
@@ -150,8 +155,8 @@ class KeyedQueue(Generic[K]):
             self._put_back()
 
     def _start_some(self) -> None:
-        while self._work is not None and self._waiting and len(self._working) < self.settings.workers:
-            task = asyncio.create_task(self._work_on(self._take(), self._work))
+        while self._work is not None and len(self._working) < self.settings.workers and (line := self._next_line()):
+            task = asyncio.create_task(self._work_on(self._take(line), self._work))
             self._tasks.add(task)
             task.add_done_callback(self._finished)
 
@@ -159,16 +164,31 @@ class KeyedQueue(Generic[K]):
         self._tasks.discard(task)
         self._start_some()
 
-    def _take(self) -> K:
-        key, since = self._waiting.popitem(last=False)
+    def _line(self, key: K) -> OrderedDict[K, float]:
+        """Where a key waits. One that waits already stays where it is."""
+        state = self._states.get(key)
+        troubled = state is not None and (state.failures > 0 or state.slow)
+        return self._troubled if key in self._troubled or (troubled and key not in self._waiting) else self._waiting
+
+    def _next_line(self) -> OrderedDict[K, float] | None:
+        """The line whose first key has waited for the longest time; None where no key may be worked on."""
+        has_room = len(self._troubled_working) < max(self.settings.workers // 2, 1)
+        lines = [line for line in (self._waiting, self._troubled if has_room else None) if line]
+        return min(lines, key=lambda line: next(iter(line.values())), default=None)
+
+    def _take(self, line: OrderedDict[K, float]) -> K:
+        key, since = line.popitem(last=False)
         self._working[key] = self._now()
+        if line is self._troubled:
+            self._troubled_working.add(key)
         self.observer.waited(self._now() - since)
         return key
 
     def _put_back(self) -> None:
         for key in (*self._working, *self._again):
-            self._waiting.setdefault(key, self._now())
+            self._line(key).setdefault(key, self._now())
         self._working.clear()
+        self._troubled_working.clear()
         self._again.clear()
 
     async def _work_on(self, key: K, work: Callable[[K], Awaitable[Result]]) -> None:
@@ -196,10 +216,14 @@ class KeyedQueue(Generic[K]):
             log.error("%s: internal error; please report it", key, exc_info=first)
             self._fail(key, None, f"{type(error).__name__}: {error}")
             outcome = ("defect", "Exception")
-        self.observer.worked(self._now() - began, *outcome)
+        seconds = self._now() - began
+        self.observer.worked(seconds, *outcome)
         del self._working[key]
+        self._troubled_working.discard(key)
+        if key in self._states:
+            self._states[key].slow = seconds > SLOW_S
         if key in self._again:
-            self._waiting.setdefault(key, self._again.pop(key))
+            self._line(key).setdefault(key, self._again.pop(key))
 
     def _succeed(self, key: K, result: Result) -> None:
         if result.gone:

@@ -127,6 +127,14 @@ def gauges(process: Process) -> Iterable[Metric]:
     for key, count in process.cluster.probes.unanswered.items():
         silent.add_sample(silent.name, {"namespace": key.namespace, "name": key.name}, count)
     yield silent
+    contested = gauge(
+        "contested", "1 for an LLMDeployment that two operators would reconcile; `operator`: the other", 0
+    )
+    contested.samples.clear()
+    for key, other in process.cluster.contested.items():
+        labels = {"namespace": key.namespace, "name": key.name, "operator": other}
+        contested.add_sample(contested.name, labels, 1)
+    yield contested
     ages = gauge("watch_age_seconds", "Seconds since the API server last answered a watch", 0)
     ages.samples.clear()
     for name, age in _watch_ages(process):

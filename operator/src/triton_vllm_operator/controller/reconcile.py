@@ -14,7 +14,9 @@ from triton_vllm_operator.controller import ttl_cache
 from triton_vllm_operator.controller.cluster import ClusterView
 from triton_vllm_operator.controller.queue import Result
 from triton_vllm_operator.controller.steps import report
+from triton_vllm_operator.controller.steps.adopt import adopt_children
 from triton_vllm_operator.controller.steps.apply import apply_children
+from triton_vllm_operator.controller.steps.claim import Claims
 from triton_vllm_operator.controller.steps.inspect import Inspector
 from triton_vllm_operator.controller.steps.observe import Observer
 from triton_vllm_operator.controller.steps.plan import Planner
@@ -23,6 +25,7 @@ from triton_vllm_operator.controller.steps.read_back import EngineReports, Repor
 from triton_vllm_operator.controller.steps.validate import validate
 from triton_vllm_operator.desired.pod_settings import PodSettings
 from triton_vllm_operator.kube.errors import NotLeader
+from triton_vllm_operator.observed.claims import TAKEOVER_S
 from triton_vllm_operator.plan.validation import Rejected
 
 REPORTED_AFTER = 3
@@ -54,11 +57,18 @@ class Reconciler:
     observer: Observer
     prober: Prober
     engine_reports: EngineReports
+    claims: Claims = field(default_factory=Claims)
     clock: Callable[[], str] = _now
     _failures: Counter[Key] = field(default_factory=Counter)
 
     @classmethod
-    def make(cls, probe: Probe, settings: PodSettings | None = None, clock: Callable[[], str] = _now) -> Reconciler:
+    def make(
+        cls,
+        probe: Probe,
+        settings: PodSettings | None = None,
+        clock: Callable[[], str] = _now,
+        takeover_s: float = TAKEOVER_S,
+    ) -> Reconciler:
         """The reconciler with its steps; those that need the nodes share one list of them."""
         settings, nodes = settings or PodSettings(), ttl_cache.nodes()
         return cls(
@@ -68,6 +78,7 @@ class Reconciler:
             observer=Observer(nodes),
             prober=Prober(probe),
             engine_reports=EngineReports(probe),
+            claims=Claims(takeover_s),
             clock=clock,
         )
 
@@ -85,6 +96,10 @@ class Reconciler:
         if obj is None or "deletionTimestamp" in obj["metadata"]:
             self._forget(cluster, key)  # Kubernetes deletes the children, by their owner references
             return Result("Gone", gone=obj is None)
+        turn, obj = await self.claims.claim(cluster, key, obj, self.clock())
+        if not turn.mine:
+            self._stop(cluster, key)
+            return Result("Claimed", after=turn.after)
         try:
             result = await self._reconcile(cluster, key, obj)
         except NotLeader:
@@ -100,13 +115,14 @@ class Reconciler:
     async def _reconcile(self, cluster: ClusterView, key: Key, obj: Object) -> Result:
         status = obj.get("status", {})
         cluster.check_listed(key.namespace)
+        await adopt_children(cluster, obj)
         try:
             spec, advisory = await validate(cluster, obj, self.settings.serving_image, self.today())
             model = await self.inspector.inspect(cluster, spec.llm, status)
             planned = await self.planner.plan(cluster, spec, status, model)
             if planned.hold is not None:
                 return await report.report_held(cluster, obj, planned, advisory, self.clock())
-            await apply_children(cluster, planned.llm, spec.image, self.settings.defaults)
+            await apply_children(cluster, planned.llm, spec.image, self.settings.defaults, self.clock())
         except Rejected as rejected:
             return await report.report_rejected(cluster, obj, rejected, self.clock())
         observed = await self.observer.observe(cluster, planned.llm, self.clock())
@@ -118,6 +134,10 @@ class Reconciler:
         )
 
     def _forget(self, cluster: ClusterView, key: Key) -> None:
+        self.claims.forget(cluster, key)
+        self._stop(cluster, key)
+
+    def _stop(self, cluster: ClusterView, key: Key) -> None:
         self._failures.pop(key, None)
         self.prober.forget(cluster, key)
         self.engine_reports.forget(key)

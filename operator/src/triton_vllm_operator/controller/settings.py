@@ -13,6 +13,7 @@ from triton_vllm_operator.controller.queue import QueueSettings
 from triton_vllm_operator.desired.inputs import Defaults
 from triton_vllm_operator.desired.pod_settings import PodSettings
 from triton_vllm_operator.http_server import ALL_ADDRESSES
+from triton_vllm_operator.observed.claims import TAKEOVER_S
 from triton_vllm_operator.webhook.settings import WebhookSettings
 
 IN_POD_NAMESPACE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
@@ -37,6 +38,7 @@ class Settings:
         log_format: "text" or "json".
         audit_s: seconds between two lists of the CRs, which show whether kopf's watch has missed one: the longest that
             a CR can go unseen.
+        takeover_s: seconds without an answer of another operator until its LLMDeployments are taken over.
         stop_s: seconds that reconciles in progress may take to finish on a clean stop.
     """
 
@@ -54,8 +56,14 @@ class Settings:
     log_level: str = "INFO"
     audit_s: float = 60.0
     stop_s: float = 10.0
+    takeover_s: float = TAKEOVER_S
     queue: QueueSettings = field(default_factory=QueueSettings)
     identity: str = field(default_factory=unique_identity)
+
+    @property
+    def name(self) -> str:
+        """Name of the operator: its Lease, which its replicas and its next version share."""
+        return f"{self.lease_namespace}/{self.lease_name}"
 
     @property
     def scopes(self) -> tuple[str | None, ...]:
@@ -83,6 +91,7 @@ class Settings:
             pods=_pods(options),
             log_format=options.log_format,
             log_level=options.log_level,
+            takeover_s=options.takeover_seconds,
         )
 
 
@@ -93,6 +102,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--lease-namespace", default=own_namespace(), help="namespace of the Lease (%(default)s)")
     add("--lease-name", default="triton-vllm-operator", help="name of the Lease (%(default)s)")
     add("--no-leader-election", action="store_true", help="hold no Lease: no other operator may run")
+    takeover = "seconds without an answer of another operator until its LLMDeployments are taken over (%(default)s)"
+    add("--takeover-seconds", type=float, default=TAKEOVER_S, help=takeover)
     add("--kubeconfig", help="default: the pod's service account, else KUBECONFIG, else ~/.kube/config")
     add("--context", help="context of the kubeconfig")
     every = "address of probes, metrics and webhook (default: all, IPv4 and IPv6)"

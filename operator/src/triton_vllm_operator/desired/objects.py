@@ -31,16 +31,20 @@ def restricted_container() -> dict[str, Any]:
     }
 
 
-def child(llm: LLMDeployment, kind: Kind, name: str, **metadata: Any) -> dict[str, Any]:
-    """`apiVersion`, `kind` and `metadata` of an object that `llm` owns."""
-    owner = {
+def owner_reference(name: str, uid: str) -> dict[str, Any]:
+    """The reference to an LLMDeployment, for garbage collection."""
+    return {
         "apiVersion": names.API_VERSION,
         "kind": names.KIND,
-        "name": llm.name,
-        "uid": llm.uid,
+        "name": name,
+        "uid": uid,
         # No blockOwnerDeletion: setting it requires permission to update the owner's finalizers.
         "controller": True,
     }
+
+
+def child(llm: LLMDeployment, kind: Kind, name: str, **metadata: Any) -> dict[str, Any]:
+    """`apiVersion`, `kind` and `metadata` of an object that `llm` owns."""
     return {
         "apiVersion": kind.api_version,
         "kind": kind.kind,
@@ -48,7 +52,7 @@ def child(llm: LLMDeployment, kind: Kind, name: str, **metadata: Any) -> dict[st
             "name": name,
             "namespace": llm.namespace,
             "labels": names.labels(llm.name),
-            "ownerReferences": [owner],
+            "ownerReferences": [owner_reference(llm.name, llm.uid)],
             **metadata,
         },
     }

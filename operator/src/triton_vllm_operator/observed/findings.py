@@ -15,7 +15,7 @@ from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.observed import gpu_shortage, needs, pod_checks
 from triton_vllm_operator.observed.finding import Finding, one_line, temporary
 from triton_vllm_operator.observed.observation import Observation
-from triton_vllm_operator.observed.pods import ContainerState, PodState
+from triton_vllm_operator.observed.pods import ContainerState, PodState, written_at
 
 __all__ = ["CHECKS", "Check", "Finding", "first_finding", "recheck_s"]
 
@@ -40,6 +40,8 @@ _CONFIG_REASONS = {
 # How a run ends that never began.
 _NOT_RUN = {"ContainerCannotRun", "StartError"}
 _ROLLOUT_S = 600.0
+_TOKEN_S = 600.0
+"""Seconds from a pod's readiness to its first token: the first request may compile kernels."""
 # Word of the kubelet -> kind, reason without the object, reason without a key of it.
 _REFERENCES = {
     "secret": ("Secret", Reason.SECRET_NOT_FOUND, Reason.SECRET_KEY_NOT_FOUND),
@@ -60,7 +62,9 @@ def scaled_to_zero(seen: Observation) -> Finding | None:
     if seen.desired_replicas > 0:
         return None
     if seen.live_pods:
-        return Finding(Reason.SCALING_DOWN, "The pods are stopping: spec.replicas is 0.")
+        advice = f"{_deployment_words(seen)} {_check_deployment(seen)}"
+        message = "The pods are stopping: spec.replicas is 0."
+        return temporary(seen, Reason.SCALING_DOWN, message, advice, _last_change(seen), _ROLLOUT_S)
     if stuck := pod_checks.deletion_stuck(seen):
         return stuck
     name = seen.llm.name
@@ -227,8 +231,9 @@ def not_settled(seen: Observation) -> Finding | None:
     begins = pod_checks.starting(seen)
     if begins is not None and (begins.stalled or not old):
         return begins
+    # While a pod starts, its own time counts.
     since, limit = ("", _ROLLOUT_S) if begins is not None else _waits_since(seen)
-    advice = f"{_deployment_words(seen)} Check it with kubectl describe deployment {seen.llm.name}."
+    advice = f"{_deployment_words(seen)} {_check_deployment(seen)}"
     if old:
         message = f"{old} of the pods still run the previous configuration; they go when their successors are ready."
         return temporary(seen, Reason.ROLLING_OUT, message, advice, since, limit)
@@ -239,22 +244,25 @@ def not_settled(seen: Observation) -> Finding | None:
 
 def _waits_since(seen: Observation) -> tuple[str, float]:
     """Return the RFC 3339 time since which the controllers of Kubernetes owe a step, and the seconds they may take."""
-    meta = (seen.deployment or {}).get("metadata", {})
-    status = (seen.deployment or {}).get("status", {})
     unplaced = [pod.created for pod in seen.live_pods if not pod.ready and not pod.node]
     if unplaced:
         return max(unplaced), pod_checks.SCHEDULER_S
-    if "observedGeneration" not in status:
-        return meta.get("creationTimestamp", ""), _ROLLOUT_S
-    if status["observedGeneration"] < meta.get("generation", 0):
-        return "", _ROLLOUT_S  # no object has the time of the change
-    changes = [pod.changed for pod in seen.live_pods]
-    if failed := _progress_failure(seen):
-        return max([failed.get("lastUpdateTime") or failed.get("lastTransitionTime") or "", *changes]), 60.0
-    complete = len(seen.live_pods) == seen.desired_replicas == seen.deployment_status("updatedReplicas")
-    if complete and all(pod.ready for pod in seen.live_pods):
-        return max(changes, default=""), _ROLLOUT_S
-    return "", _ROLLOUT_S
+    failed = _progress_failure(seen) if seen.deployment_observed else None
+    return _last_change(seen), _ROLLOUT_S if failed is None else 60.0
+
+
+def _last_change(seen: Observation) -> str:
+    """Return the RFC 3339 time of the last change of the Deployment, its status or a pod; "" where none is known."""
+    deployment = seen.deployment or {}
+    meta = deployment.get("metadata", {})
+    conditions = deployment.get("status", {}).get("conditions", [])
+    times: list[str] = [meta.get("creationTimestamp", ""), written_at(meta.get("managedFields", []))]
+    times += [one.get("lastUpdateTime") or one.get("lastTransitionTime") or "" for one in conditions]
+    return max([*times, *(one for pod in seen.pods for one in (pod.changed, pod.deleted))])
+
+
+def _check_deployment(seen: Observation) -> str:
+    return f"Check it with kubectl describe deployment {seen.llm.name} -n {seen.llm.namespace}."
 
 
 def _progress_failure(seen: Observation) -> Mapping[str, Any] | None:
@@ -276,8 +284,9 @@ def no_token(seen: Observation) -> Finding | None:
         answer = seen.answers.get(pod.run)
         if pod.ready and answer != "":
             error = f": {one_line(answer)}" if answer else ""
-            message = f"Pod {pod.name} is ready but has not answered a request with a token yet{error}"
-            return Finding(Reason.NO_TOKEN, message)
+            message = f"Pod {pod.name} is ready but has not answered a request with a token yet{error or '.'}"
+            advice = f"Check it with kubectl logs {pod.name} -n {seen.llm.namespace}."
+            return temporary(seen, Reason.NO_TOKEN, message, advice, pod.became_ready.since or pod.changed, _TOKEN_S)
     return None
 
 

@@ -165,6 +165,11 @@ def read_over(pods: Iterable[Mapping[str, Any]], container: str) -> list[PodStat
     return sorted((read(pod, container) for pod in over), key=lambda p: (p.changed, p.name), reverse=True)
 
 
+def written_at(managers: Iterable[Mapping[str, Any]]) -> str:
+    """Return the RFC 3339 time of the last change of an object's metadata or spec, by its managedFields; or ""."""
+    return max((str(one.get("time") or "") for one in managers if not one.get("subresource")), default="")
+
+
 def seconds_between(earlier: str, later: str) -> float:
     """Return the seconds between two RFC 3339 times; 0 where one of them is not known."""
     first, last = _time(earlier), _time(later)

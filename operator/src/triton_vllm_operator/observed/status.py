@@ -8,6 +8,7 @@ from triton_vllm_operator.api import names
 from triton_vllm_operator.api.conditions import Condition, ConditionType, Outcome, find, merge
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.status import LLMDeploymentStatus
+from triton_vllm_operator.observed import claims
 from triton_vllm_operator.observed.findings import Finding
 from triton_vllm_operator.observed.observation import Observation
 
@@ -36,7 +37,7 @@ class StatusBuilder:
         conditions: Sequence[Condition],
         facts: LLMDeploymentStatus,
     ) -> dict[str, Any]:
-        """Return the status after the children were applied and read; nothing of the previous one stays.
+        """Return the status after the children were applied and read; nothing of the previous one stays but the claim.
 
         Args:
             finding: why it is not ready, or None.
@@ -53,7 +54,8 @@ class StatusBuilder:
             gpus_per_replica=observation.llm.gpus_per_pod,
         )
         computed = self._conditions(Outcome.OBSERVED, [*pod_conditions(observation, finding), *conditions])
-        return {**_json(figures), "conditions": computed, **_json(facts)}
+        claim = {key: value for key, value in self.previous.items() if key == "operator"}
+        return {**_json(figures), **claim, "conditions": computed, **_json(facts)}
 
     def rejected(self, reason: Reason, message: str) -> dict[str, Any]:
         """Return the status with a rejected spec: what was deployed before continues to serve."""
@@ -84,7 +86,8 @@ class StatusBuilder:
         return {**self.previous, **changed}
 
     def _conditions(self, outcome: Outcome, conditions: Sequence[Condition]) -> list[dict[str, Any]]:
-        return merge(self.previous.get("conditions", []), conditions, outcome, self.generation, self.now)
+        computed = [*conditions, *claims.contested(self.previous)]
+        return merge(self.previous.get("conditions", []), computed, outcome, self.generation, self.now)
 
 
 def _json(status: LLMDeploymentStatus) -> dict[str, Any]:

@@ -32,7 +32,7 @@ Action = Apply | Delete
 def actions(
     desired: Sequence[dict[str, Any]], live: Iterable[Object], owner_uid: str, in_use: frozenset[str]
 ) -> list[Action]:
-    """The writes, in order: deletions of a former namesake's children, then applies, then other deletions.
+    """The writes, in order: applies, then deletions. Objects of other owners are left alone.
 
     Args:
         desired: complete child objects, in the order in which they are to be applied.
@@ -40,11 +40,9 @@ def actions(
         owner_uid: uid of the LLMDeployment.
         in_use: names of the model repositories that pods mount or may still mount; they are not deleted.
     """
-    former = [o for o in live if not _owned(o, owner_uid)]
     ours = {_identity(o): o for o in live if _owned(o, owner_uid)}
     kept = {_identity(o) for o in desired}
     return [
-        *(Delete(o, "belongs to a deleted LLMDeployment of the same name") for o in former if not _going(o)),
         *(Apply(o, _uid(ours.get(_identity(o)))) for o in desired if _needs_apply(o, ours.get(_identity(o)))),
         *(Delete(o, "is not desired any more") for key, o in ours.items() if key not in kept and _spare(o, in_use)),
     ]

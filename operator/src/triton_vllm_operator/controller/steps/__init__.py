@@ -1,1 +1,1 @@
-"""The steps of a reconcile, in their order: validate, inspect, plan, apply, observe, probe, read back, report."""
+"""The steps of a reconcile: claim, adopt, validate, inspect, plan, apply, observe, probe, read back, report."""

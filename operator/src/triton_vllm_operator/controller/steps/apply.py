@@ -1,11 +1,11 @@
-"""Fourth step: the children are written where they differ, and removed where the spec has none of them any more."""
+"""Reconcile step: the children are written where they differ, and removed where the spec has none of them any more."""
 
 from __future__ import annotations
 
 import logging
 
 from triton_vllm_operator.api import kinds
-from triton_vllm_operator.api.kinds import Key, Object
+from triton_vllm_operator.api.kinds import Key, Object, Ref
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.controller.cluster import ClusterView
@@ -13,6 +13,8 @@ from triton_vllm_operator.desired.children import CHILD_KINDS, children
 from triton_vllm_operator.desired.inputs import Defaults, ServingImage
 from triton_vllm_operator.kube.errors import Conflict, Forbidden, Invalid
 from triton_vllm_operator.observed import needs
+from triton_vllm_operator.observed.pods import seconds_between
+from triton_vllm_operator.plan import adoption
 from triton_vllm_operator.plan.actions import Apply, Delete, actions, foreign_owner
 from triton_vllm_operator.plan.validation import Rejected
 
@@ -20,10 +22,13 @@ log = logging.getLogger(__name__)
 
 _CORRECT = "Correct the field of spec that it names."
 _ALLOW = "Ask the owner of the namespace for the quota, permission or admission webhook that the message names."
+_DELETION_S = 600.0
 
 
-async def apply_children(cluster: ClusterView, llm: LLMDeployment, image: ServingImage, defaults: Defaults) -> None:
-    """Write what differs, in an order in which each write may be the last before a crash.
+async def apply_children(
+    cluster: ClusterView, llm: LLMDeployment, image: ServingImage, defaults: Defaults, now: str
+) -> None:
+    """Write what differs, in an order in which each write may be the last before a crash. `now`: RFC 3339 time.
 
     Raises:
         Rejected: where the API server rejects a child, or others have one of its name.
@@ -34,10 +39,10 @@ async def apply_children(cluster: ClusterView, llm: LLMDeployment, image: Servin
     repositories = cluster.children(kinds.CONFIG_MAP, key)
     in_use = needs.repositories_in_use(deployment, cluster.children(kinds.POD, key), repositories)
     for action in actions(children(llm, image, defaults), live, llm.uid, in_use):
-        await _act(cluster, llm, action)
+        await _act(cluster, llm, action, now)
 
 
-async def _act(cluster: ClusterView, llm: LLMDeployment, action: Apply | Delete) -> None:
+async def _act(cluster: ClusterView, llm: LLMDeployment, action: Apply | Delete, now: str) -> None:
     if isinstance(action, Delete):
         log.info("%s/%s: delete %s: it %s", llm.namespace, llm.name, kinds.ref_of(action.obj), action.why)
         await cluster.delete(action.obj)
@@ -46,7 +51,7 @@ async def _act(cluster: ClusterView, llm: LLMDeployment, action: Apply | Delete)
     log.info("%s/%s: apply %s", llm.namespace, llm.name, ref)
     try:
         if action.uid is None:
-            await _create(cluster, llm, action.obj)
+            await _create(cluster, llm, action.obj, now)
         else:
             await cluster.apply(action.obj, uid=action.uid)
     except Invalid as error:
@@ -55,7 +60,7 @@ async def _act(cluster: ClusterView, llm: LLMDeployment, action: Apply | Delete)
         raise Rejected(Reason.CHILD_FORBIDDEN, f"Access to {ref} is denied: {error.reason}. {_ALLOW}") from error
 
 
-async def _create(cluster: ClusterView, llm: LLMDeployment, obj: Object) -> None:
+async def _create(cluster: ClusterView, llm: LLMDeployment, obj: Object, now: str) -> None:
     """Apply a child that is not known yet. An object of its name that others created is never taken over."""
     try:
         await cluster.apply(obj, uid=None)
@@ -64,7 +69,19 @@ async def _create(cluster: ClusterView, llm: LLMDeployment, obj: Object) -> None
         found = await cluster.refresh(ref)
         if found is None:
             raise  # it has just been deleted
+        if adoption.is_orphan(found, llm.name, llm.uid):
+            raise  # it has just lost its owner: the next reconcile adopts it
+        if deleted := found["metadata"].get("deletionTimestamp"):
+            raise _being_deleted(ref, deleted, now) from None
         if owner := foreign_owner(found, llm.uid):
             fix = "Delete or rename it, or give this LLMDeployment another name."
             raise Rejected(Reason.NAME_TAKEN, f"{ref} exists and belongs to {owner}. {fix}") from None
         await cluster.apply(obj, uid=found["metadata"]["uid"])  # ours, without the label that we watch
+
+
+def _being_deleted(ref: Ref, deleted: str, now: str) -> Rejected:
+    """Why a child cannot be created yet. `deleted`: RFC 3339 time at which its deletion was to end."""
+    message = f"{ref} of a former owner is being deleted. It is created again when it is gone."
+    if seconds_between(deleted, now) <= _DELETION_S:
+        return Rejected(Reason.CREATING, message)
+    return Rejected(Reason.NAME_TAKEN, f"{message} This takes more than 10 minutes: check its finalizers.")

@@ -1,4 +1,4 @@
-"""Second step: a short pod reads the model's config.json and headers, once; its result is kept in `status.model`."""
+"""Reconcile step: a short pod reads the model's config.json and headers, once; its result is kept in `status.model`."""
 
 from __future__ import annotations
 

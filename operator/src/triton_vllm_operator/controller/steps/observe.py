@@ -1,4 +1,4 @@
-"""Fifth step: the state of the children, with the further facts that it takes to explain it."""
+"""Reconcile step: the state of the children, with the further facts that it takes to explain it."""
 
 from __future__ import annotations
 

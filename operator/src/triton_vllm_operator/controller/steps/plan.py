@@ -1,4 +1,4 @@
-"""Third step: what the spec leaves open is configured, and the model is planned for the GPUs of the nodes."""
+"""Reconcile step: what the spec leaves open is configured, and the model is planned for the GPUs of the nodes."""
 
 from __future__ import annotations
 

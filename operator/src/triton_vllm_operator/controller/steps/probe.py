@@ -1,4 +1,4 @@
-"""Sixth step: each ready pod is asked for one token, once per run of its container.
+"""Reconcile step: each ready pod is asked for one token, once per run of its container.
 
 It is asked in the background until it answers, and the LLMDeployment is reconciled again when the answer changes: no
 reconcile waits for a pod.

@@ -1,4 +1,4 @@
-"""Seventh step: each pod that serves is asked once what its engine got, which is compared with the plan."""
+"""Reconcile step: each pod that serves is asked once what its engine got, which is compared with the plan."""
 
 from __future__ import annotations
 

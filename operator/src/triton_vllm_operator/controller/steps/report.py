@@ -1,4 +1,4 @@
-"""Last step: the status is written where it has changed, with events and a log line for what is new in it."""
+"""Reconcile step: the status is written where it has changed, with events and a log line for what is new in it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ async def report_rejected(cluster: ClusterView, obj: Object, rejected: Rejected,
     """The spec is rejected; the children stay as they are."""
     await _write(cluster, obj, _builder(obj, now).rejected(rejected.reason, rejected.message))
     # An object of others is not watched, so there is no event when it is deleted.
-    return Result(rejected.reason, after=5.0 if rejected.reason == Reason.NAME_TAKEN else 30.0)
+    soon = rejected.reason in {Reason.NAME_TAKEN, Reason.CREATING}
+    return Result(rejected.reason, after=5.0 if soon else 30.0)
 
 
 async def report_held(cluster: ClusterView, obj: Object, planned: Planned, advisory: Condition, now: str) -> Result:

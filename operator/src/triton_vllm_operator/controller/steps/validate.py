@@ -1,4 +1,4 @@
-"""First step: the spec and its image are valid, or the reconcile ends with the reason."""
+"""Reconcile step: the spec and its image are valid, or the reconcile ends with the reason."""
 
 from __future__ import annotations
 
