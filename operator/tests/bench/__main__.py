@@ -25,11 +25,12 @@ from triton_vllm_operator.api import kinds
 
 SIZES = (300, 1000, 3000)
 BOUND_S = {300: 10.0, 1000: 40.0, 3000: 120.0}
-NODES, FOREIGN_PODS = 500, 10_000
+NODES, FOREIGN_PODS = 5_000, 10_000
 MEMORY_MIB = 150.0
 RESTART_S = 15.0
 FIRST_CHILD_S = 1.0
 GROWTH = 1.3
+WAITING = 20  # LLMDeployments whose pods find no GPU
 LATE = 100  # LLMDeployments that are created one by one while the others churn
 LIMIT_S = 900.0
 EVERY_CHILD = "every child exists"
@@ -130,7 +131,7 @@ def measure_create(bench: Bench, plane: ControlPlane, operator: OperatorProcess,
     time.sleep(3)
     bench.figure(size, "all created", took, "s")
     bench.figure(size, EVERY_CHILD, every, "s", BOUND_S.get(size))
-    bench.figure(size, "writes per LLMDeployment", writes(operator) / size, "writes", 6.05)
+    bench.figure(size, "writes per LLMDeployment", writes(operator) / size, "writes", 7.05)
     bench.figure(size, "events per LLMDeployment", writes(operator, events=True) / size, "writes", 1.05)
     bench.figure(
         size, "cpu per LLMDeployment", 1000 * (operator.metric("process_cpu_seconds_total") - cpu) / size, "ms"
@@ -152,6 +153,15 @@ def measure_late(bench: Bench, plane: ControlPlane, names: Sequence[str]) -> Non
     waits = sorted(watch.seen.get(name, float("inf")) - at for name, at in made.items())
     bench.figure(len(names), "first child of a new one, median", waits[len(waits) // 2], "s")
     bench.figure(len(names), "first child of a new one, p99", waits[int(len(waits) * 0.99) - 1], "s", FIRST_CHILD_S)
+
+
+def measure_waiting(bench: Bench, plane: ControlPlane, operator: OperatorProcess, names: Sequence[str]) -> None:
+    """Pods that find no GPU: the operator lists all nodes and the pods that hold their GPUs."""
+    names = names[:WAITING]
+    cluster.wait_for_gpus(plane, names)
+    cluster.until(lambda: all(cluster.reason(plane, name) == "InsufficientGPUs" for name in names), LIMIT_S)
+    time.sleep(3)
+    bench.figure(len(names), "memory with pods that find no GPU", operator.memory_mib(), "MiB", MEMORY_MIB)
 
 
 def measure_restart(bench: Bench, plane: ControlPlane, size: int, there: int) -> None:
@@ -197,6 +207,7 @@ def run(size: int, bench: Bench, *, crowded: bool) -> None:
             bench.figure(size, "memory before", operator.memory_mib(), "MiB")
             measure_create(bench, plane, operator, names)
             if size == 1000:
+                measure_waiting(bench, plane, operator, names)
                 measure_late(bench, plane, names)
                 cluster.until(lambda: operator.metric("triton_vllm_operator_queue_depth") == 0, LIMIT_S)
                 time.sleep(3)

@@ -21,6 +21,7 @@ from triton_vllm_operator.api import kinds
 
 NAMESPACE = "default"
 FOREIGN = "foreign"
+NODE_IMAGES = 100
 HANDS = 8  # connections that create at the same time, as a GitOps tool would
 
 
@@ -72,9 +73,37 @@ def create(plane: ControlPlane, names: Sequence[str]) -> float:
     return send_all(plane, [("POST", path, llm(name)) for name in names])
 
 
+def wait_for_gpus(plane: ControlPlane, names: Sequence[str]) -> None:
+    """A pod of each LLMDeployment that the scheduler finds no GPUs for."""
+    send_all(plane, [("POST", "/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "default"}})])
+    message = "0/5000 nodes are available: 5000 Insufficient nvidia.com/gpu."
+    waits = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+    spec = {"containers": [{"name": "server", "image": "i"}], "automountServiceAccountToken": False}
+    connection = Connection(plane)
+    for name in names:
+        meta = {"name": f"{name}-pod", "labels": {"serving.triton-vllm.dev/llmdeployment": name}}
+        body = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
+        connection.send("POST", kinds.POD.path(NAMESPACE), body)
+        status = {"status": {"phase": "Pending", "conditions": [waits]}}
+        path = kinds.POD.path(NAMESPACE, f"{name}-pod", "status")
+        connection.send("PATCH", path, status, "application/merge-patch+json")
+
+
+def reason(plane: ControlPlane, name: str) -> str:
+    """The reason of the condition Ready."""
+    found = Connection(plane).send("GET", kinds.LLM_DEPLOYMENT.path(NAMESPACE, name))
+    conditions = found.get("status", {}).get("conditions", [])
+    return next((str(one["reason"]) for one in conditions if one["type"] == "Ready"), "")
+
+
 def _node(number: int) -> Object:
+    """A node of 24 kB, most of which are the names of the images on it."""
     capacity = {"nvidia.com/gpu": "8", "cpu": "64", "memory": "512Gi", "pods": "110"}
-    status = {"capacity": capacity, "allocatable": capacity}
+    images = [
+        {"names": [f"registry.example/team/image-{n}@sha256:{number:032d}{n:032d}"] * 2, "sizeBytes": 1}
+        for n in range(NODE_IMAGES)
+    ]
+    status = {"capacity": capacity, "allocatable": capacity, "images": images}
     labels = {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}
     return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": f"n{number}", "labels": labels}, "status": status}
 
