@@ -14,7 +14,8 @@ UID = "me"
 
 
 def obj(kind: str, name: str, uid: str = UID, **more: Any) -> dict[str, Any]:
-    return {"kind": kind, "metadata": {"name": name, "uid": f"uid-{name}", "ownerReferences": [{"uid": uid}]}, **more}
+    meta = {"name": name, "uid": f"uid-{name}", "ownerReferences": [{"uid": uid}]}
+    return {"kind": kind, "metadata": meta, **more}
 
 
 def told(found: list[Action]) -> list[tuple[str, str]]:
@@ -40,6 +41,39 @@ def test_a_field_that_somebody_changed_is_restored() -> None:
     [action] = actions([obj("Service", "a", spec={"type": "ClusterIP"})], [live], UID, frozenset())
     assert isinstance(action, Apply)
     assert action.uid == "uid-a", "a namesake is not overwritten"
+
+
+def applied(kind: str, digest: str, **more: Any) -> dict[str, Any]:
+    found = obj(kind, "a", **more)
+    labels = {"serving.triton-vllm.dev/llmdeployment": "a"}
+    annotations = {"serving.triton-vllm.dev/applied-hash": digest}
+    return {**found, "metadata": {**found["metadata"], "namespace": "t", "labels": labels, "annotations": annotations}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "live", "desired", "words"),
+    [
+        (
+            "Deployment",
+            {"replicas": 3, "minReadySeconds": 0},
+            {"replicas": 1},
+            "spec.replicas was changed by others, and is what the LLMDeployment says again. "
+            "Scale the LLMDeployment: kubectl scale llm/a -n t --replicas=3",
+        ),
+        ("Service", {"type": "NodePort"}, {"type": "ClusterIP"}, "spec.type was changed by others"),
+        ("Service", {}, {"type": "ClusterIP"}, "Change LLMDeployment a instead."),
+        ("Service", {"ports": [{"port": 1}]}, {"ports": [{"port": 2}]}, "spec.ports was changed"),
+    ],
+)
+def test_what_others_have_changed_is_reported(
+    kind: str, live: dict[str, Any], desired: dict[str, Any], words: str
+) -> None:
+    [action] = actions([applied(kind, "x", spec=desired)], [applied(kind, "x", spec=live)], UID, frozenset())
+    assert isinstance(action, Apply)
+    assert words in action.reverts
+    [action] = actions([applied(kind, "y", spec=desired)], [applied(kind, "x", spec=live)], UID, frozenset())
+    assert isinstance(action, Apply)
+    assert action.reverts == "", "the spec has changed"
 
 
 def test_what_is_no_longer_wanted_is_deleted_last() -> None:

@@ -122,7 +122,7 @@ class Reconciler:
             planned = await self.planner.plan(cluster, spec, status, model)
             if planned.hold is not None:
                 return await report.report_held(cluster, obj, planned, advisory, self.clock())
-            await apply_children(cluster, planned.llm, spec.image, self.settings.defaults, self.clock())
+            await apply_children(cluster, obj, planned.llm, spec.image, self.settings.defaults, self.clock())
         except Rejected as rejected:
             return await report.report_rejected(cluster, obj, rejected, self.clock())
         observed = await self.observer.observe(cluster, planned.llm, self.clock())

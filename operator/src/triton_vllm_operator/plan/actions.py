@@ -4,18 +4,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from triton_vllm_operator.api import names
-from triton_vllm_operator.plan.drift import holds
+from triton_vllm_operator.api import kinds, names
+from triton_vllm_operator.plan.drift import first_difference, holds
 
 Object = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Apply:
-    """Server-side apply of one child over the live one with this uid; None: no child of that name is known."""
+    """Server-side apply of one child over the live one with this uid; None: no child of that name is known.
+
+    Attributes:
+        reverts: what others have changed and this write takes back, for people; "" where it is a change of the spec.
+    """
 
     obj: dict[str, Any]
     uid: str | None
+    reverts: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,7 @@ def actions(
     ours = {_identity(o): o for o in live if _owned(o, owner_uid)}
     kept = {_identity(o) for o in desired}
     return [
-        *(Apply(o, _uid(ours.get(_identity(o)))) for o in desired if _needs_apply(o, ours.get(_identity(o)))),
+        *(_apply(o, ours.get(_identity(o))) for o in desired if _needs_apply(o, ours.get(_identity(o)))),
         *(Delete(o, "is not desired any more") for key, o in ours.items() if key not in kept and _spare(o, in_use)),
     ]
 
@@ -52,8 +57,22 @@ def _needs_apply(desired: dict[str, Any], live: Object | None) -> bool:
     return live is None or not holds(live, desired)
 
 
-def _uid(live: Object | None) -> str | None:
-    return str(live["metadata"]["uid"]) if live else None
+def _apply(desired: dict[str, Any], live: Object | None) -> Apply:
+    return Apply(desired, str(live["metadata"]["uid"]), _reverted(desired, live)) if live else Apply(desired, None)
+
+
+def _reverted(desired: dict[str, Any], live: Object) -> str:
+    """What others have changed: the live object still has the hash of what was applied, and it is the same now."""
+    meta = desired["metadata"]
+    name = meta.get("labels", {}).get(names.INSTANCE_LABEL, "")
+    applied = (live["metadata"].get("annotations") or {}).get(names.APPLIED_HASH_ANNOTATION)
+    if applied is None or applied != meta.get("annotations", {}).get(names.APPLIED_HASH_ANNOTATION):
+        return ""
+    path, value = first_difference(live, desired)
+    what = f"{desired['kind']} {meta['name']}: {path} was changed by others, and is what the LLMDeployment says again."
+    if (desired["kind"], path) == (kinds.DEPLOYMENT.kind, "spec.replicas"):
+        return f"{what} Scale the LLMDeployment: kubectl scale llm/{name} -n {meta['namespace']} --replicas={value}"
+    return f"{what} Change LLMDeployment {name} instead."
 
 
 def _spare(obj: Object, in_use: frozenset[str]) -> bool:

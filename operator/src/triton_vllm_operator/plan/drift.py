@@ -52,3 +52,13 @@ def _same_quantity(live: Any, desired: Any) -> bool:
         return parse(live) == parse(desired)
     except ValueError:
         return bool(live == desired)
+
+
+def first_difference(live: Any, desired: Any, path: str = "") -> tuple[str, Any]:
+    """Return the path of a field of `desired` that `live` does not hold, and its live value. Lists are one field."""
+    if not isinstance(desired, Mapping) or not isinstance(live, Mapping):
+        return path, live
+    for key, value in desired.items():
+        if not _same_field(live, key, value, quantity=key in _QUANTITY_PARENTS):
+            return first_difference(live.get(key), value, f"{path}.{key}" if path else key)
+    return path, live

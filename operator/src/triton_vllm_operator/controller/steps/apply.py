@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
 from triton_vllm_operator.api import kinds
 from triton_vllm_operator.api.kinds import Key, Object, Ref
@@ -26,9 +27,13 @@ _DELETION_S = 600.0
 
 
 async def apply_children(
-    cluster: ClusterView, llm: LLMDeployment, image: ServingImage, defaults: Defaults, now: str
+    cluster: ClusterView, obj: Object, llm: LLMDeployment, image: ServingImage, defaults: Defaults, now: str
 ) -> None:
-    """Write what differs, in an order in which each write may be the last before a crash. `now`: RFC 3339 time.
+    """Write what differs, in an order in which each write may be the last before a crash.
+
+    Args:
+        obj: the LLMDeployment as read; events are about it.
+        now: RFC 3339 time.
 
     Raises:
         Rejected: where the API server rejects a child, or others have one of its name.
@@ -40,6 +45,20 @@ async def apply_children(
     in_use = needs.repositories_in_use(deployment, cluster.children(kinds.POD, key), repositories)
     for action in actions(children(llm, image, defaults), live, llm.uid, in_use):
         await _act(cluster, llm, action, now)
+        if isinstance(action, Apply) and action.reverts:
+            await _report_reverted(cluster, (obj, action.obj | {"metadata": _live(live, action)["metadata"]}), action)
+
+
+def _live(live: Iterable[Object], action: Apply) -> Object:
+    return next(obj for obj in live if obj["metadata"]["uid"] == action.uid)
+
+
+async def _report_reverted(cluster: ClusterView, about: Iterable[Object], action: Apply) -> None:
+    """Post an event about the LLMDeployment, and one about the child, where whoever changed it looks."""
+    log.warning("%s", action.reverts)
+    for one in about:
+        reason = Reason.CHANGE_REVERTED
+        await cluster.events.post(one, kind="Warning", reason=reason, action="Revert", note=action.reverts)
 
 
 async def _act(cluster: ClusterView, llm: LLMDeployment, action: Apply | Delete, now: str) -> None:
