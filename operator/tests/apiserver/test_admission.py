@@ -60,6 +60,21 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "maxNumBatchedTokens must be at least maxNumSeqs",
     ),
     "unknown dtype": ({"engine": {"dtype": "int3"}}, "spec.engine.dtype", '"bfloat16"'),
+    "class without a load balancer": (
+        {"service": {"loadBalancerClass": "internal"}},
+        "spec.service",
+        "need type: LoadBalancer",
+    ),
+    "no port for clients": (
+        {"service": {"ports": {"http": False, "grpc": False}}},
+        "spec",
+        "Set service.ports.http or service.ports.grpc, or enable server.openAI",
+    ),
+    "sidecar with the server's name": (
+        {"podTemplate": {"sidecars": [{"name": "server", "image": "i"}]}},
+        "spec.podTemplate.sidecars[0]",
+        "belongs to the operator",
+    ),
     "unknown field": ({"engine": {"maxModelLength": 8}}, "spec.engine.maxModelLength", "unknown field"),
     "switch as text": ({"engine": {"enforceEager": "yes"}}, "spec.engine.enforceEager", "boolean"),
     "temperature 3": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 from tests.apiserver.fixtures import StartOperator
@@ -22,10 +23,15 @@ def serves(view: View) -> str:
     return str(view.pods()[0]["metadata"]["uid"])
 
 
-def identities(view: View) -> set[tuple[str, str, int]]:
-    """A child that was made again has another uid, one whose spec was changed another generation."""
-    meta = [child["metadata"] for child in view.children().values()]
-    return {(one["name"], one["uid"], one.get("generation", 0)) for one in meta}
+def identities(view: View) -> set[tuple[str, str, str]]:
+    """A child that was made again has another uid; a Deployment that restarts pods has another template.
+
+    A Deployment's generation rises with each change of its annotations.
+    """
+    children = view.children().values()
+    templates = [json.dumps(child.get("spec", {}).get("template"), sort_keys=True) for child in children]
+    meta = [child["metadata"] for child in children]
+    return {(one["name"], one["uid"], template) for one, template in zip(meta, templates, strict=True)}
 
 
 def owned(view: View) -> bool:
@@ -86,3 +92,43 @@ def restorable(obj: Object) -> Object:
 def observed(view: View) -> bool:
     status = (view.get("deployment", "a") or {}).get("status", {})
     return bool(status.get("readyReplicas") == 1)
+
+
+def endpoint(view: View) -> str:
+    """The setting in which the two operators differ, as the Deployment has it."""
+    found = view.get("deployment", "a") or {}
+    env = found["spec"]["template"]["spec"]["containers"][0]["env"]
+    return next((str(one["value"]) for one in env if one["name"] == "HF_ENDPOINT"), "")
+
+
+def generation(view: View) -> int:
+    return int((view.get("deployment", "a") or {})["metadata"]["generation"])
+
+
+def test_a_second_operator_with_another_setting_moves_nothing_while_the_first_one_lives(
+    view: View, operator: OperatorProcess, start_operator: StartOperator
+) -> None:
+    serves(view)
+    before = generation(view)
+    options = ("--lease-name=second", "--no-leader-election", "--takeover-seconds=10")
+    second = start_operator(*options, "--serving-env=HF_ENDPOINT=http://second", program=PROVEN)
+    eventually("told", lambda: view.condition("a", "Contested").get("reason") == "OperatorsOverlap")
+    first_name, second_name = (view.get("llm", "a") or {})["status"]["operator"]["name"], f"{view.namespace}/second"
+
+    def counts(process: OperatorProcess, other: str) -> bool:
+        name = f'triton_vllm_operator_contested{{name="a",namespace="{view.namespace}",operator="{other}"}}'
+        return process.metric(name) == 1.0
+
+    eventually("the first one knows", lambda: counts(operator, second_name))
+    eventually("the second one knows", lambda: counts(second, first_name))
+    view.kubectl("annotate", "llm", "a", "look=again")
+    time.sleep(3)
+    assert (generation(view), endpoint(view)) == (before, "")
+    operator.kill()  # the second one asks every 40 s
+    eventually("taken over", lambda: endpoint(view) == "http://second", limit_s=120)
+    taken = generation(view)
+    operator.start()
+    eventually("leads again", operator.leads)
+    view.kubectl("annotate", "llm", "a", "look=twice", "--overwrite")
+    time.sleep(3)
+    assert (generation(view), endpoint(view)) == (taken, "http://second")

@@ -168,7 +168,7 @@ async def test_an_owner_that_is_deleted_meanwhile_adopts_nothing() -> None:
             world.api.change(PLACE, "user", lambda live: live["metadata"].update(deletionTimestamp="t"))
         return found
 
-    client.find = find_later  # type: ignore[method-assign]
+    client.find = find_later  # type: ignore[method-assign, assignment]
     with pytest.raises(Conflict):
         await world.manager.reconcile(cluster, KEY)
     assert all(not child["metadata"]["ownerReferences"] for child in children(world))

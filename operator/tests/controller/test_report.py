@@ -106,7 +106,7 @@ async def test_a_pod_that_is_ready_without_a_token_is_asked_again_in_the_backgro
     woken: list[Key] = []
     world.manager.cluster.wake = woken.append
     result = await look(world)
-    assert (result.reason, result.after) == ("NoToken", None)
+    assert (result.reason, result.after) == ("NoToken", 601.0), "then it is Stalled"
     await asyncio.sleep(0.1)
     assert woken == [KEY], "the same answer again is not news"
     assert (await look(world)).reason == "NoToken"

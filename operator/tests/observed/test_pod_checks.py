@@ -126,6 +126,7 @@ STATES: list[tuple[str, Observation, Reason, bool, str]] = [
     ("controller of Deployments stopped before a change", at(LATER, pod(ready=True, created=T0), deployment={**deployment(1, observedGeneration=2), "metadata": {"generation": 3, "managedFields": [{"time": T0}]}}), Reason.SCALING, True, "its controller does not act"),
     ("controller of Deployments has just got a change", at(LATER, pod(ready=True, created=T0), deployment={**deployment(1, observedGeneration=2), "metadata": {"generation": 3, "managedFields": [{"time": LATER}, {"time": T0}]}}), Reason.SCALING, False, "Waiting"),
     ("controller of Deployments stopped in a rollout", at(LATER, pod("old", ready=True, config="other", created=T0)), Reason.ROLLING_OUT, True, "its controller does not act"),
+    ("pods that are counted and not there", at(LATER, ready=1, deployment={**deployment(1), "metadata": {"generation": 3, "creationTimestamp": T0}}), Reason.SCALING, True, "0 of 1 pods have answered"),
     ("no token", at(SOON, pod(created=T0, conditions=[condition("Ready", "True")]), ready=1), Reason.NO_TOKEN, False, "has not answered a request with a token yet."),
     ("no token for long", at(LATER, pod(created=T0, conditions=[condition("Ready", "True")]), ready=1, answers={"uid-p/0": "no connection"}), Reason.NO_TOKEN, True, "yet: no connection. This has lasted more than 10 minutes."),
     ("creates for an hour", at(NEXT_DAY, placed()), Reason.STARTING, True, "more than 60 minutes"),
@@ -251,9 +252,11 @@ def pods_ready() -> st.SearchStrategy[Object]:
 def deployments(draw: st.DrawFn) -> Object:
     """A Deployment whose controller has or has not seen the newest spec, and whose counters say anything."""
     counts = {key: draw(st.integers(0, 2)) for key in ("replicas", "updatedReplicas", "availableReplicas")}
-    seen = draw(st.sampled_from([{}, {"observedGeneration": 2}, {"observedGeneration": 3}]))
-    progressing = st.builds(condition, st.just("Progressing"), st.sampled_from(["True", "False"]), WORDS)
-    times = draw(st.sampled_from([{"creationTimestamp": T0}, {"managedFields": [{"time": T0}]}]))
+    seen: Object = draw(st.sampled_from([{}, {"observedGeneration": 2}, {"observedGeneration": 3}]))
+    progressing: st.SearchStrategy[Object] = st.builds(
+        condition, st.just("Progressing"), st.sampled_from(["True", "False"]), WORDS
+    )
+    times: Object = draw(st.sampled_from([{"creationTimestamp": T0}, {"managedFields": [{"time": T0}]}]))
     conditions = draw(st.lists(progressing, max_size=1))
     return {"metadata": {"generation": 3, **times}, "status": {**counts, **seen, "conditions": conditions}}
 

@@ -19,9 +19,10 @@ from triton_vllm_operator.observed.pods import seconds_between
 TAKEOVER_S = 150.0
 """Without an answer for so long an operator counts as dead. One that lives finds a question that its watch has missed
 within 70 s, and a step of a reconcile before the question may take longer than a moment."""
-ASK_S = 600.0
-"""How often a contender asks: two writes per LLMDeployment, while two operators overlap."""
-_GONE_S = 2.5 * ASK_S
+_ASK = 4
+"""How often a contender asks, in times of the takeover: two writes per LLMDeployment, while two operators overlap."""
+ASK_S = _ASK * TAKEOVER_S
+_GONE = 2.5 * _ASK
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ def turn(
     if claim is None:
         return Turn(True, write=OperatorStatus(name=me))
     if claim.name == me:
-        return _keep(claim, now)
+        return _keep(claim, now, takeover_s)
     if claim.contender == me and claim.asked != claim.answered:
         if unanswered_s >= takeover_s:
             return Turn(True, write=OperatorStatus(name=me))
@@ -77,14 +78,14 @@ def turn(
     return _ask(claim, me, now, min(asked_s, _since_question(claim, now)), takeover_s)
 
 
-def _keep(claim: OperatorStatus, now: str) -> Turn:
+def _keep(claim: OperatorStatus, now: str, takeover_s: float) -> Turn:
     """The turn of the holder: it answers, and forgets a contender that asks no more."""
     if claim.question is None:
         return Turn(True)
     contender, asked = claim.question
     if asked != claim.answered:
         return Turn(True, contender, claim.model_copy(update={"answered": asked}))
-    if seconds_between(asked, now) > _GONE_S:
+    if seconds_between(asked, now) > _GONE * takeover_s:
         return Turn(True, write=OperatorStatus(name=claim.name))
     return Turn(True, contender)
 
@@ -97,8 +98,8 @@ def _since_question(claim: OperatorStatus, now: str) -> float:
 
 def _ask(claim: OperatorStatus, me: str, now: str, asked_s: float, takeover_s: float) -> Turn:
     """The turn of another one. With three of them one question is enough."""
-    if asked_s < ASK_S:
-        return Turn(False, claim.name, after=ASK_S - asked_s)
+    if asked_s < _ASK * takeover_s:
+        return Turn(False, claim.name, after=_ASK * takeover_s - asked_s)
     question = claim.model_copy(update={"contender": me, "asked": now})
     return Turn(False, claim.name, question, takeover_s)
 

@@ -68,7 +68,10 @@ def scaled_to_zero(seen: Observation) -> Finding | None:
     if stuck := pod_checks.deletion_stuck(seen):
         return stuck
     name = seen.llm.name
-    return Finding(Reason.SCALED_TO_ZERO, f"Nothing serves: spec.replicas is 0. kubectl scale llm/{name} --replicas=1")
+    return Finding(
+        Reason.SCALED_TO_ZERO,
+        f"Nothing serves: spec.replicas is 0. kubectl scale llm/{name} -n {seen.llm.namespace} --replicas=1",
+    )
 
 
 def deployment_missing(seen: Observation) -> Finding | None:
@@ -217,7 +220,10 @@ def server_failed(seen: Observation) -> Finding | None:
         if pod.failure_reason in _NOT_RUN:
             message = f"The container of pod {pod.name} cannot run: {error or pod.failure_reason} {again}"
             return Finding(Reason.CONTAINER_NOT_CREATED, f"{message} Correct spec.server.image or spec.podTemplate.")
-        error = error or f"{pod.failure_reason or 'no message'}; see kubectl logs {pod.name} --previous."
+        error = (
+            error
+            or f"{pod.failure_reason or 'no message'}; see kubectl logs {pod.name} --previous -n {seen.llm.namespace}."
+        )
         which = f"pod {pod.name}, model {seen.llm.spec.model.uri},"
         return Finding(Reason.SERVER_FAILED, f"The server of {which} ended before it served: {error} {again}")
     return None
@@ -290,6 +296,17 @@ def no_token(seen: Observation) -> Finding | None:
     return None
 
 
+def pods_missing(seen: Observation) -> Finding | None:
+    """The Deployment counts pods as available that are not there."""
+    proven, wanted = len(seen.proven_pods), seen.desired_replicas
+    if proven >= wanted:
+        return None
+    message = (
+        f"{proven} of {wanted} pods have answered with a token; Deployment {seen.llm.name} counts all as available."
+    )
+    return temporary(seen, Reason.SCALING, message, _check_deployment(seen), _last_change(seen), _ROLLOUT_S)
+
+
 def recheck_s(observation: Observation, finding: Finding | None) -> float | None:
     """Return the seconds until the next reconcile where no watch event reports a change; None: the resync is enough."""
     if finding is None:
@@ -323,6 +340,7 @@ CHECKS: Sequence[Check] = (
     pod_checks.pod_failed,
     not_settled,
     no_token,
+    pods_missing,
 )
 GENERAL_CHECKS: frozenset[Check] = frozenset(
     {pod_checks.container_waits, pod_checks.pod_not_ready, pod_checks.pod_failed}

@@ -34,6 +34,10 @@ _FAILED_ADVICE = (
 )
 
 
+def _describe(seen: Observation, pod: PodState) -> str:
+    return f"kubectl describe pod {pod.name} -n {seen.llm.namespace}"
+
+
 # ------------------------------------------------------------------------------------------ nodes and deletion
 
 
@@ -70,9 +74,7 @@ def deletion_stuck(seen: Observation) -> Finding | None:
     for pod in seen.pods:
         if pod.deleting and seen.longer_than(_DELETION_S, pod.deleted):
             message = f"Pod {pod.name} on node {pod.node} was deleted and does not end; it can still hold its GPUs."
-            advice = (
-                f"Check the node, and the pod's finalizers, with kubectl describe pod {pod.name}. Where the node is "
-            )
+            advice = f"Check the node, and the pod's finalizers, with {_describe(seen, pod)}. Where the node is "
             return Finding(Reason.DELETION_STUCK, f"{message} {advice}gone, delete the pod with --force.")
     return None
 
@@ -195,7 +197,8 @@ def other_container_failed(seen: Observation) -> Finding | None:
             message = (
                 f"The {one.kind} {one.name} of pod {pod.name} has ended: {one.failure_reason or one.waiting_reason}"
             )
-            advice = f"Read kubectl logs {pod.name} -c {one.name} --previous, and correct what adds it to the pod."
+            log = f"kubectl logs {pod.name} -c {one.name} --previous -n {seen.llm.namespace}"
+            advice = f"Read {log}, and correct what adds it to the pod."
             return Finding(Reason.CONTAINER_FAILED, f"{message}{f': {words}' if words else '.'} {advice}")
     return None
 
@@ -209,7 +212,7 @@ def container_waits(seen: Observation) -> Finding | None:
             words = one_line(one.waiting_message)
             message = f"The {one.kind} {one.name} of pod {pod.name} waits: {one.waiting_reason}"
             message = f"{message}{f': {words}' if words else '.'}"
-            advice = f"Check it with kubectl describe pod {pod.name}."
+            advice = f"Check it with {_describe(seen, pod)}."
             return temporary(seen, Reason.CONTAINER_WAITING, message, advice, pod.changed, WAIT_S)
     return None
 
@@ -225,11 +228,11 @@ def pod_disrupted(seen: Observation) -> Finding | None:
         if pod.disrupted.status == "True":
             words = one_line(f"{pod.disrupted.reason}: {pod.disrupted.message}")
             message = f"Kubernetes ends pod {pod.name}: {words}"
-            advice = f"Check it with kubectl describe pod {pod.name}."
+            advice = f"Check it with {_describe(seen, pod)}."
             return temporary(seen, Reason.POD_DISRUPTED, message, advice, pod.disrupted.since, WAIT_S)
         if pod.reason:
             message = f"Pod {pod.name} is not ready: {one_line(f'{pod.reason}: {pod.message}')}"
-            advice = f"Check it with kubectl describe pod {pod.name}."
+            advice = f"Check it with {_describe(seen, pod)}."
             return temporary(seen, Reason.POD_NOT_READY, message, advice, pod.changed, WAIT_S)
     return None
 
@@ -241,7 +244,7 @@ def pod_not_ready(seen: Observation) -> Finding | None:
             message = f"Pod {pod.name} is not ready: {what}"
             if pod.became_ready.message:
                 message = f"{message} {one_line(pod.became_ready.message)}"
-            advice = f"Check it with kubectl describe pod {pod.name}, and the log of the container."
+            advice = f"Check it with {_describe(seen, pod)}, and the log of the container."
             return temporary(seen, Reason.POD_NOT_READY, message, advice, pod.changed, WAIT_S)
     return None
 
@@ -271,12 +274,10 @@ def starting(seen: Observation) -> Finding | None:
         return None
     running = next((one for one in pod.others if one.kind == "init container" and one.running), None)
     if running is not None:
-        message = (
-            f"The init container {running.name} of pod {pod.name} runs. kubectl logs -f {pod.name} -c {running.name}"
-        )
-        message = f"{message} shows how far it is."
+        log = f"kubectl logs -f {pod.name} -c {running.name} -n {seen.llm.namespace}"
+        message = f"The init container {running.name} of pod {pod.name} runs. {log} shows how far it is."
     else:
         message = f"Pod {pod.name} pulls its image, loads the model or starts the engine."
-        message = f"{message} kubectl logs -f {pod.name} shows how far it is."
-    advice = f"Check it with kubectl describe pod {pod.name}."
+        message = f"{message} kubectl logs -f {pod.name} -n {seen.llm.namespace} shows how far it is."
+    advice = f"Check it with {_describe(seen, pod)}."
     return temporary(seen, Reason.STARTING, message, advice, pod.changed, START_S)

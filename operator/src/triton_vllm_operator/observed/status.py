@@ -132,7 +132,9 @@ def _available(observation: Observation) -> Condition:
 
 def _progress(finding: Finding | None) -> list[Condition]:
     cause = finding or Finding(Reason.SERVING, "Nothing is left to do.")
+    # Beside Stalled=False the same words would read as its opposite.
+    still = cause.message if finding else "Nothing needs to be done by the user."
     return [
         Condition(ConditionType.RECONCILING, "True" if cause.progressing else "False", cause.reason, cause.message),
-        Condition(ConditionType.STALLED, "True" if cause.stalled else "False", cause.reason, cause.message),
+        Condition(ConditionType.STALLED, "True" if cause.stalled else "False", cause.reason, still),
     ]

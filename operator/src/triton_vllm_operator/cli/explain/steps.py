@@ -117,7 +117,8 @@ def _words(condition: Mapping[str, Any]) -> str:
 
 
 # What keeps pods from serving. `explain` sends no requests to the pods.
-_CAUSES = [check for check in findings.CHECKS if check not in (findings.not_settled, findings.no_token)]
+_OF_PODS = (findings.not_settled, findings.no_token, findings.pods_missing)
+_CAUSES = [check for check in findings.CHECKS if check not in _OF_PODS]
 
 
 async def _pods(client: Client, obj: Object) -> list[Step]:
