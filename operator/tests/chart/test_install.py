@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from contract import ports
 from tests.chart.helm import CHART, NAMESPACE, Helm, Rendered
 from triton_vllm_operator.api import names
 
@@ -98,6 +99,17 @@ def test_the_network_policy_names_ports_that_the_pods_have(helm: Helm) -> None:
     (models,) = [rule for rule in policy["egress"] if "to" in rule]
     (peer,) = models["to"]
     assert peer["podSelector"]["matchLabels"].items() <= names.labels("a").items()
+    asked = {ports.HTTP, ports.HEALTH}  # for a token, and for the engine's report
+    assert {port["port"] for port in models["ports"]} == asked
+
+
+def test_pods_name_no_user_where_the_namespace_assigns_it(helm: Helm) -> None:
+    def assigned(user: str, *options: str) -> bool:
+        return "--assigned-user" in helm.template({"serving": {"user": user}}, *options).container["args"]
+
+    openshift = "--api-versions=security.openshift.io/v1"
+    assert [assigned("", openshift), assigned(""), assigned("assigned")] == [True, False, True]
+    assert not assigned("fixed", openshift)
 
 
 def test_the_policy_of_model_pods_lets_out_to_dns_and_the_internet_only(helm: Helm) -> None:

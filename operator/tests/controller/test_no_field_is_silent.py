@@ -20,6 +20,8 @@ PLANNED = {("planning", "mode"), ("resources", "gpu", "memoryGiB")}
 LEAVES = sorted(set(draw.leaves(SCHEMA)) - PLANNED, key=str)
 BASE: Object = {"model": {"uri": "hf://org/model"}}
 OURS: Object = {"server": {"image": "registry.example/triton-vllm:vllm-0.32.0"}}
+METADATA: Object = {"labels": {"first": "x"}, "annotations": {"first": "x"}}
+"""What `podTemplate.inherit` may name."""
 # Fields whose effect shows only beside others: beginning of their paths -> those others.
 BESIDE: dict[tuple[draw.Step, ...], Object] = {
     ("service", "disruptionBudget", "maxUnavailable"): {"service": {"disruptionBudget": {"enabled": True}}},
@@ -40,7 +42,7 @@ def outcome(path: tuple[draw.Step, ...], value: Any) -> tuple[list[Object], str]
     """What one field with this value comes to: the children without their hashes, and why it was refused, if it was."""
     beside = next((others for start, others in BESIDE.items() if path[: len(start)] == start), {})
     spec = merged(merged(BASE, beside), draw.put(SCHEMA, path, value))
-    children, status = clock.run(reconciled(spec))
+    children, status = clock.run(reconciled(spec, METADATA))
     stalled = find(status["conditions"], "Stalled")
     assert stalled is not None
     if stalled["status"] == "True":

@@ -64,21 +64,26 @@ class World:
         self.reconciler.settings = self.reconciler.inspector.settings = self.reconciler.planner.settings = settings
 
 
-async def served(spec: Object) -> World:
-    """An API server without faults after one reconcile of a new LLMDeployment `a` in namespace `team`."""
+async def served(spec: Object, metadata: Object | None = None) -> World:
+    """An API server without faults after one reconcile of a new LLMDeployment `a` in namespace `team`.
+
+    Args:
+        metadata: of the LLMDeployment, such as labels.
+    """
     made = World.of(0)
     made.chaos.calm()
     made.chaos.slow_s = 0.002  # on a clock that does not jump, too
     kind = kinds.LLM_DEPLOYMENT
-    body = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": {"name": "a", "namespace": "team"}}
+    meta = {"name": "a", "namespace": "team", **(metadata or {})}
+    body = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": meta}
     made.api.create({**body, "spec": spec}, "user")
     await made.manager.reconcile(made.manager.cluster, Key("team", "a"))
     return made
 
 
-async def reconciled(spec: Object) -> tuple[list[Object], Object]:
+async def reconciled(spec: Object, metadata: Object | None = None) -> tuple[list[Object], Object]:
     """The children and the status in such a world."""
-    made = await served(spec)
+    made = await served(spec, metadata)
     children = [obj for kind in CHILD_KINDS for obj in made.api.all(kind)]
     found = made.api.get(kinds.LLM_DEPLOYMENT, "team", "a")
     assert found is not None

@@ -1,5 +1,6 @@
 """Names: the API group, labels, annotations, and the names of an LLMDeployment's children."""
 
+from collections.abc import Mapping
 from typing import Final
 
 GROUP: Final = "serving.triton-vllm.dev"
@@ -36,6 +37,28 @@ def labels(name: str) -> dict[str, str]:
         MANAGED_BY_LABEL: FIELD_MANAGER,
         INSTANCE_LABEL: name,
     }
+
+
+_NOT_INHERITED: Final = (
+    "app.kubernetes.io/",
+    "kubernetes.io/",
+    "k8s.io/",
+    f"{GROUP}/",
+    "helm.sh/",
+    "argocd.argoproj.io/",
+    "toolkit.fluxcd.io/",
+    "fleet.cattle.io/",
+)
+"""Prefixes of labels by which tools find the objects that they have applied: on a child they would be wrong."""
+
+
+def inherited(labels: Mapping[str, str]) -> dict[str, str]:
+    """Labels of an LLMDeployment for its children: all but those of Kubernetes, the operator and delivery tools."""
+    return {key: value for key, value in labels.items() if not _is_of_a_tool(key)}
+
+
+def _is_of_a_tool(key: str) -> bool:
+    return any(key.startswith(prefix) or f".{prefix}" in key for prefix in _NOT_INHERITED)
 
 
 def inspection_labels(name: str, content: str) -> dict[str, str]:

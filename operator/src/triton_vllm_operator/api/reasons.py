@@ -877,6 +877,12 @@ class Reason(StrEnum):
         "The API server rejected a child as invalid, for example a list that cannot be merged.",
         "Correct the field of the spec that the message names.",
     )
+    CHANGE_REVERTED = (
+        "ChangeReverted",
+        Kind.INFORMATIVE,
+        "An event: others have changed a field of a child that the operator sets, and it was set back.",
+        "Change the LLMDeployment instead: for the number of pods, `kubectl scale llm/NAME --replicas=N`.",
+    )
     CHILD_FORBIDDEN = (
         "ChildForbidden",
         Kind.STALLED,

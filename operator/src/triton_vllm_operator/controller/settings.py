@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
 import socket
 import uuid
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from triton_vllm_operator.observed.claims import TAKEOVER_S
 from triton_vllm_operator.webhook.settings import WebhookSettings
 
 IN_POD_NAMESPACE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 
 
@@ -120,6 +122,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--serving-image", help="image of LLMDeployments that set none (default: NVIDIA's newest release)")
     add("--serving-image-pull-policy", choices=_PULL_POLICIES, default="", help="pull policy of serving images")
     add("--serving-image-pull-secret", action="append", default=[], help="name of a pull secret; may be repeated")
+    assigned = "pods set no user and no groups: the namespace assigns them, as OpenShift does"
+    add("--assigned-user", action="store_true", help=assigned)
     add("--serving-env", type=_pair, action="append", default=[], metavar="NAME=VALUE", help="of every serving pod")
     return parser
 
@@ -141,10 +145,12 @@ def _pods(options: argparse.Namespace) -> PodSettings:
         serving_image=options.serving_image,
         operator_image=options.operator_image,
         operator_image_pull_policy=options.operator_image_pull_policy,
+        architecture=_ARCHITECTURES.get(platform.machine(), ""),
         defaults=Defaults(
             image_pull_policy=options.serving_image_pull_policy,
             env=dict(options.serving_env),
             image_pull_secrets=tuple(options.serving_image_pull_secret),
+            fixed_user=not options.assigned_user,
         ),
     )
 

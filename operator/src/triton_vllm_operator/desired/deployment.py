@@ -24,8 +24,12 @@ def deployment(llm: LLMDeployment, image: ServingImage, defaults: Defaults) -> d
     config_hash = repository.content_hash(llm)
     template = {
         "metadata": {
-            "labels": {**llm.spec.pod_template.labels, **names.labels(llm.name)},
-            "annotations": {**llm.spec.pod_template.annotations, names.CONFIG_HASH_ANNOTATION: config_hash},
+            "labels": {**_inherited_labels(llm), **llm.spec.pod_template.labels, **names.labels(llm.name)},
+            "annotations": {
+                **_inherited_annotations(llm),
+                **llm.spec.pod_template.annotations,
+                names.CONFIG_HASH_ANNOTATION: config_hash,
+            },
         },
         "spec": pod_spec(llm, image, defaults, names.repository(llm.name, config_hash)),
     }
@@ -40,6 +44,15 @@ def deployment(llm: LLMDeployment, image: ServingImage, defaults: Defaults) -> d
         "template": template,
     }
     return child(llm, kinds.DEPLOYMENT, llm.name, **_chosen(llm)) | {"spec": spec}
+
+
+def _inherited_labels(llm: LLMDeployment) -> dict[str, str]:
+    """Labels of the LLMDeployment that the spec passes to the pods, by their names: others would restart pods."""
+    return {key: llm.labels[key] for key in llm.spec.pod_template.inherit.labels if key in llm.labels}
+
+
+def _inherited_annotations(llm: LLMDeployment) -> dict[str, str]:
+    return {key: llm.annotations[key] for key in llm.spec.pod_template.inherit.annotations if key in llm.annotations}
 
 
 def _chosen(llm: LLMDeployment) -> dict[str, Any]:

@@ -26,9 +26,11 @@ class Defaults:
     Attributes:
         image_pull_policy: of the serving image; "" for Kubernetes' default.
         env: environment variables of every server, for example HF_ENDPOINT for a mirror.
+        fixed_user: whether the pods set their user and groups, and do not leave them to the namespace.
         image_pull_secrets: names of Secrets for pulling the serving image, in each namespace.
     """
 
     image_pull_policy: str = ""
     env: Mapping[str, str] = field(default_factory=dict)
     image_pull_secrets: tuple[str, ...] = ()
+    fixed_user: bool = True

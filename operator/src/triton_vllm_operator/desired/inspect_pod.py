@@ -27,7 +27,12 @@ _DEADLINE_SECONDS = 300  # for a pod that never starts its container; the progra
 
 
 def inspect_pod(
-    llm: LLMDeployment, image: str, pull_policy: str, defaults: Defaults, bound_claims: frozenset[str] = frozenset()
+    llm: LLMDeployment,
+    image: str,
+    pull_policy: str,
+    defaults: Defaults,
+    bound_claims: frozenset[str] = frozenset(),
+    architecture: str = "",
 ) -> dict[str, Any]:
     """The inspection pod, without the number of its attempt.
 
@@ -35,15 +40,16 @@ def inspect_pod(
         image: the operator's own image.
         pull_policy: of that image; "" for Kubernetes' default.
         bound_claims: as in `hub_access`.
+        architecture: of the operator's own node, as in the label kubernetes.io/arch; "" where it is not known.
     """
-    spec = _pod_spec(llm, image, pull_policy, defaults, hub_access(llm, defaults, bound_claims))
+    spec = _pod_spec(llm, image, pull_policy, defaults, hub_access(llm, defaults, bound_claims), architecture)
     content = hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:8]
     head = child(llm, kinds.POD, f"{llm.name}-inspect-{content}", labels=names.inspection_labels(llm.name, content))
     return head | {"spec": spec}
 
 
 def _pod_spec(
-    llm: LLMDeployment, image: str, pull_policy: str, defaults: Defaults, access: HubAccess
+    llm: LLMDeployment, image: str, pull_policy: str, defaults: Defaults, access: HubAccess, architecture: str
 ) -> dict[str, Any]:
     found = {
         "restartPolicy": "Never",
@@ -51,11 +57,11 @@ def _pod_spec(
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": 1,
-        "securityContext": restricted_pod(),
+        "securityContext": restricted_pod(fixed_user=defaults.fixed_user),
         "containers": [_container(llm, image, pull_policy, access)],
         "volumes": _volumes(llm) + access.volumes,
         "nodeSelector": llm.spec.scheduling.node_selector,
-        "affinity": _node_affinity(llm),
+        "affinity": _node_affinity(llm, architecture),
         # It also runs in clusters where all nodes have the taint of GPU nodes.
         "tolerations": tolerations(llm),
         "imagePullSecrets": image_pull_secrets(llm, defaults),
@@ -64,10 +70,16 @@ def _pod_spec(
     return {key: value for key, value in found.items() if value not in (None, [], {})}
 
 
-def _node_affinity(llm: LLMDeployment) -> dict[str, Any] | None:
-    """Which nodes the serving pods require; preferences may be about GPUs."""
+def _node_affinity(llm: LLMDeployment, architecture: str) -> dict[str, Any] | None:
+    """Which nodes the serving pods require; preferences may be about GPUs.
+
+    Where they require none, it runs on nodes of the operator's architecture: the image may have no other.
+    """
     required = "requiredDuringSchedulingIgnoredDuringExecution"
     affinity = ((llm.spec.scheduling.affinity or {}).get("nodeAffinity") or {}).get(required)
+    if not affinity and architecture and not llm.spec.scheduling.node_selector:
+        same = {"key": "kubernetes.io/arch", "operator": "In", "values": [architecture]}
+        affinity = {"nodeSelectorTerms": [{"matchExpressions": [same]}]}
     return {"nodeAffinity": {required: affinity}} if affinity else None
 
 

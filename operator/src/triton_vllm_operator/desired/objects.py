@@ -10,13 +10,16 @@ USER = 1000
 """User and group of the pods: triton-server in NVIDIA's image and in the operator's."""
 
 
-def restricted_pod() -> dict[str, Any]:
-    """The securityContext of every pod. All have the same fsGroup: another one would change a claim's files."""
+def restricted_pod(*, fixed_user: bool = True) -> dict[str, Any]:
+    """The securityContext of every pod. All have the same fsGroup: another one would change a claim's files.
+
+    Args:
+        fixed_user: else the namespace assigns user and groups, as OpenShift's SecurityContextConstraints do.
+    """
+    user = {"runAsUser": USER, "runAsGroup": USER, "fsGroup": USER} if fixed_user else {}
     return {
         "runAsNonRoot": True,
-        "runAsUser": USER,
-        "runAsGroup": USER,
-        "fsGroup": USER,
+        **user,
         "fsGroupChangePolicy": "OnRootMismatch",
         "seccompProfile": {"type": "RuntimeDefault"},
     }
@@ -51,7 +54,7 @@ def child(llm: LLMDeployment, kind: Kind, name: str, **metadata: Any) -> dict[st
         "metadata": {
             "name": name,
             "namespace": llm.namespace,
-            "labels": names.labels(llm.name),
+            "labels": {**names.inherited(llm.labels), **names.labels(llm.name)},
             "ownerReferences": [owner_reference(llm.name, llm.uid)],
             **metadata,
         },

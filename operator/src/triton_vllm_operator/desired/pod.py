@@ -6,6 +6,7 @@ from contract import paths, ports, timing
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.quantity import total_bytes
 from triton_vllm_operator.api.spec import LLMDeployment
+from triton_vllm_operator.api.spec.pod_template import ContainerSpec
 from triton_vllm_operator.desired import repository
 from triton_vllm_operator.desired.inputs import Defaults, ServingImage
 from triton_vllm_operator.desired.objects import restricted_container, restricted_pod
@@ -28,7 +29,8 @@ def pod_spec(llm: LLMDeployment, image: ServingImage, defaults: Defaults, config
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": grace_period_seconds(llm),
-        "securityContext": restricted_pod(),
+        "securityContext": restricted_pod(fixed_user=defaults.fixed_user),
+        **_init_containers(llm),
         "containers": [_server(llm, image, defaults)],
         "volumes": _volumes(llm, config_map),
         **_init_process(image),
@@ -65,6 +67,19 @@ def _server(llm: LLMDeployment, image: ServingImage, defaults: Defaults) -> dict
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": restricted_container(),
     }
+
+
+def _init_containers(llm: LLMDeployment) -> dict[str, Any]:
+    """The sidecars, which are init containers that go on, and the init containers, which may use them."""
+    added = llm.spec.pod_template
+    found = [{**_added(one), "restartPolicy": "Always"} for one in added.sidecars]
+    found += [_added(one) for one in added.init_containers]
+    return {"initContainers": found} if found else {}
+
+
+def _added(container: ContainerSpec) -> dict[str, Any]:
+    given = {key: value for key, value in container.to_json().items() if value not in ([], {})}
+    return {**given, "terminationMessagePolicy": "FallbackToLogsOnError", "securityContext": restricted_container()}
 
 
 def _flags(llm: LLMDeployment) -> list[str]:
@@ -108,7 +123,8 @@ def _resources(llm: LLMDeployment) -> dict[str, Any]:
     }
     if resources.ephemeral_storage is not None:
         exact["ephemeral-storage"] = str(resources.ephemeral_storage)
-    return {"requests": {"cpu": str(resources.cpu), **exact}, "limits": exact}
+    limit = {"cpu": str(resources.cpu_limit)} if resources.cpu_limit is not None else {}
+    return {"requests": {"cpu": str(resources.cpu), **exact}, "limits": {**limit, **exact}}
 
 
 def _probes(llm: LLMDeployment, image: ServingImage) -> dict[str, Any]:

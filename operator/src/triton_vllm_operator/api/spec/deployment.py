@@ -6,7 +6,7 @@ from typing import Any, Self
 from pydantic import Field
 
 from triton_vllm_operator.api.autoconfig import AutoConfig
-from triton_vllm_operator.api.schema import Model, field
+from triton_vllm_operator.api.schema import Model, cel, field
 from triton_vllm_operator.api.spec.engine import EngineSpec
 from triton_vllm_operator.api.spec.model import ModelSpec
 from triton_vllm_operator.api.spec.planning import PlanningSpec
@@ -20,6 +20,20 @@ from triton_vllm_operator.api.spec.service import ServiceSpec
 
 class LLMDeploymentSpec(Model):
     """The desired state: one model, served by Triton and vLLM."""
+
+    model_config = Model.model_config | {
+        "json_schema_extra": cel(
+            (
+                "!has(self.service) || !has(self.service.ports) "
+                "|| !has(self.service.ports.http) || self.service.ports.http "
+                "|| !has(self.service.ports.grpc) || self.service.ports.grpc "
+                "|| (has(self.server) && has(self.server.openAI) && has(self.server.openAI.enabled) "
+                "&& self.server.openAI.enabled)",
+                "clients have no port for requests. Set service.ports.http or service.ports.grpc, or enable "
+                "server.openAI",
+            ),
+        )
+    }
 
     model: ModelSpec = Field(description="The model to serve, and its served name.")
     engine: EngineSpec = field(
@@ -53,6 +67,8 @@ class LLMDeployment(Model):
     deleting: bool
     spec: LLMDeploymentSpec
     chosen: AutoConfig | None = None
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
 
     @classmethod
     def parse(cls, obj: dict[str, Any]) -> Self:
@@ -69,6 +85,8 @@ class LLMDeployment(Model):
             uid=meta["uid"],
             generation=meta.get("generation", 0),
             deleting="deletionTimestamp" in meta,
+            labels=meta.get("labels") or {},
+            annotations=meta.get("annotations") or {},
             spec=LLMDeploymentSpec.model_validate(obj.get("spec") or {}),
         )
 

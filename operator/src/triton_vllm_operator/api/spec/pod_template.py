@@ -42,6 +42,46 @@ class VolumeSpec(Model):
     )
 
 
+class ContainerSpec(Model):
+    """A container beside the server. It gets the server's security context: no privileges, and a read-only root."""
+
+    model_config = Model.model_config | {
+        "json_schema_extra": cel(
+            ("self.name != 'server'", "the container name server belongs to the operator. Use another name")
+        )
+    }
+
+    name: str = Field(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", description="Name of the container.")
+    image: str = Field(min_length=1, max_length=512, pattern=r"^\S+$", description="Image of the container.")
+    command: list[str] = field([], max_length=64, description="Program. Default: the image's entry point.")
+    args: list[str] = field([], max_length=128, description="Arguments of the program.")
+    env: list[Annotated[dict[str, Any], embedded("V1EnvVar")]] = field(
+        [], max_length=128, description="Environment variables."
+    )
+    env_from: list[Annotated[dict[str, Any], embedded("V1EnvFromSource")]] = field(
+        [], max_length=32, description="ConfigMaps and Secrets whose keys become environment variables."
+    )
+    volume_mounts: list[Annotated[dict[str, Any], embedded("V1VolumeMount")]] = field(
+        [], max_length=32, description="Where volumes of the pod are mounted, for example model or cache."
+    )
+    resources: Annotated[dict[str, Any], embedded("V1ResourceRequirements")] | None = field(
+        description="Requests and limits of the container."
+    )
+
+
+class InheritSpec(Model):
+    """What pods get of the LLMDeployment's metadata. The other children have its labels anyway."""
+
+    labels: list[str] = field(
+        [],
+        max_length=64,
+        description="Names of labels of the LLMDeployment that its pods get, for example cost-center.",
+    )
+    annotations: list[str] = field(
+        [], max_length=64, description="Names of annotations of the LLMDeployment that its pods get."
+    )
+
+
 class PodTemplateSpec(Model):
     """Additions to the pods."""
 
@@ -66,6 +106,21 @@ class PodTemplateSpec(Model):
             )
         ),
         max_length=64,
+    )
+    inherit: InheritSpec = field(
+        InheritSpec(),
+        description="Labels and annotations of the LLMDeployment that its pods get. A change of their values restarts "
+        "the pods.",
+    )
+    init_containers: list[ContainerSpec] = field(
+        [],
+        max_length=16,
+        description="Containers that run to their end, one after the other, before the server starts.",
+    )
+    sidecars: list[ContainerSpec] = field(
+        [],
+        max_length=16,
+        description="Containers that run beside the server: they start before it and end after it.",
     )
     env: list[Annotated[dict[str, Any], embedded("V1EnvVar")]] = field(
         [],

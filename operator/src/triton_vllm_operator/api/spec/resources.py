@@ -31,8 +31,10 @@ class ResourcesSpec(Model):
     """Compute resources per pod."""
 
     gpu: GPUSpec = field(GPUSpec(), description="The kind of GPU that pods request.")
-    cpu: Quantity = field(
-        "2", description='CPU request per pod. No CPU limit is set. Quote a fraction: "0.5" or 500m. Default: 2.'
+    cpu: Quantity = field("2", description='CPU request per pod. Quote a fraction: "0.5" or 500m. Default: 2.')
+    cpu_limit: Quantity | None = field(
+        description="CPU limit per pod, for namespaces whose quota or LimitRange requires one. An engine that reaches "
+        "it is slowed down. Default: no limit."
     )
     memory: Quantity = field(
         "16Gi", description="Memory request and limit per pod; sharedMemory is added to it. Default: 16Gi."

@@ -62,7 +62,14 @@ class Inspector:
     def _pod(self, llm: LLMDeployment, claims: frozenset[str]) -> dict[str, Any]:
         settings = self.settings
         assert settings.operator_image is not None
-        return inspect_pod(llm, settings.operator_image, settings.operator_image_pull_policy, settings.defaults, claims)
+        return inspect_pod(
+            llm,
+            settings.operator_image,
+            settings.operator_image_pull_policy,
+            settings.defaults,
+            claims,
+            settings.architecture,
+        )
 
 
 async def _create(cluster: ClusterView, llm: LLMDeployment, pod: dict[str, Any]) -> NotPlanned | None:
