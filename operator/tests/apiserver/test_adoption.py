@@ -112,7 +112,7 @@ def test_a_second_operator_with_another_setting_moves_nothing_while_the_first_on
     before = generation(view)
     options = ("--lease-name=second", "--no-leader-election", "--takeover-seconds=10")
     second = start_operator(*options, "--serving-env=HF_ENDPOINT=http://second", program=PROVEN)
-    eventually("told", lambda: view.condition("a", "Contested").get("reason") == "OperatorsOverlap")
+    eventually("reported", lambda: view.condition("a", "Contested").get("reason") == "OperatorsOverlap")
     first_name, second_name = (view.get("llm", "a") or {})["status"]["operator"]["name"], f"{view.namespace}/second"
 
     def counts(process: OperatorProcess, other: str) -> bool:

@@ -25,10 +25,11 @@ from triton_vllm_operator.controller.settings import Settings
 from triton_vllm_operator.desired.inputs import Defaults
 from triton_vllm_operator.desired.pod_settings import PodSettings
 from triton_vllm_operator.kube.client import Client
-from triton_vllm_operator.observed.claims import ASK_S, TAKEOVER_S
+from triton_vllm_operator.observed.claims import TAKEOVER_S
 
 SPEC = {"model": {"uri": "hf://org/model"}, "server": {"image": "nvcr.io/nvidia/tritonserver:26.06-vllm-python-py3"}}
 KEY = Key("team", "a")
+ASK_S = 4 * TAKEOVER_S
 
 
 def now() -> str:

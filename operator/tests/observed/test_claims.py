@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from triton_vllm_operator.api.status import OperatorStatus
-from triton_vllm_operator.observed.claims import ASK_S, TAKEOVER_S, Turn, contested, turn, unanswered
+from triton_vllm_operator.observed.claims import TAKEOVER_S, Turn, contested, turn, unanswered
 
+ASK_S = 4 * TAKEOVER_S
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 
 

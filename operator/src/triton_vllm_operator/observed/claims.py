@@ -21,7 +21,6 @@ TAKEOVER_S = 150.0
 within 70 s, and a step of a reconcile before the question may take longer than a moment."""
 _ASK = 4
 """How often a contender asks, in times of the takeover: two writes per LLMDeployment, while two operators overlap."""
-ASK_S = _ASK * TAKEOVER_S
 _GONE = 2.5 * _ASK
 
 
