@@ -32,13 +32,16 @@ OPENAI_NAMES = (
 )
 OPENAI_PATHS = (
     *("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings", "/v1/models", "/tokenize"),
-    *("/detokenize", "/health/ready", "/report", "/", "/v1/%2e%2e/pause"),
+    *("/detokenize", "/v1/messages", "/v1/messages/count_tokens", "/v1/models/llm", "/health/ready", "/health/proof"),
+    *("/version", "/metrics", "/report", "/", "/v1/%2e%2e/pause"),
 )
 # What a request of a path has; others have everything.
 OWN_NAMES = {
     "/v1/chat/completions": ("messages", "max_tokens"),
     "/v1/completions": ("prompt", "max_tokens"),
     "/v1/responses": ("input", "max_output_tokens"),
+    "/v1/messages": ("messages", "max_tokens"),
+    "/v1/messages/count_tokens": ("messages",),
     "/v1/embeddings": ("input",),
     "/tokenize": ("prompt",),
 }
