@@ -6,7 +6,7 @@ import pytest
 
 from tests.catalog.samples import nested
 from triton_vllm_operator.api.reasons import Reason
-from triton_vllm_operator.catalog import openai_arguments
+from triton_vllm_operator.catalog import argument_table, arguments, openai_arguments
 
 REFUSED: list[tuple[dict[str, Any], Reason, str]] = [
     (
@@ -33,6 +33,44 @@ REFUSED: list[tuple[dict[str, Any], Reason, str]] = [
 def test_a_wrong_argument_is_named_with_what_to_write(given: dict[str, Any], reason: Reason, words: str) -> None:
     [found] = openai_arguments.check(given, {})
     assert (found.reason, found.rejects) == (reason, reason != Reason.ARGUMENT_RISKY)
+    assert words in found.message
+
+
+OF_THE_ENGINE: list[tuple[str, Any, str]] = [
+    ("reasoning_parser", "qwen3", "Set spec.engine.extraArgs.reasoning_parser: qwen3."),
+    ("--reasoning-parser", "qwen3", "Set spec.engine.extraArgs.reasoning_parser: qwen3."),
+    ("max_model_len", 4096, "Set spec.engine.maxModelLen: 4096."),
+    ("maxModelLen", 4096, "Set spec.engine.maxModelLen: 4096."),
+    ("max_model_len", "many", "Remove it: the engine does not accept it either."),
+    ("disable_log_requests", True, "Remove it: the engine does not accept it either."),
+    ("trust_remote_code", True, "Remove it: the engine does not accept it either."),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "words"), OF_THE_ENGINE)
+def test_an_argument_of_the_engine_is_sent_to_its_place(name: str, value: Any, words: str) -> None:
+    [found] = openai_arguments.check({name: value}, {}, lambda key, given: arguments.advice(key, given, "0.32.0"))
+    assert found.reason is Reason.ARGUMENT_OF_ENGINE
+    assert words in found.message
+
+
+@pytest.mark.parametrize("name", sorted(argument_table.load("0.32.0").arguments))
+def test_advice_about_an_argument_in_the_wrong_place_is_accepted_there(name: str) -> None:
+    if name in openai_arguments.table().arguments:
+        return
+    value = argument_table.load("0.32.0").arguments[name].default
+    told = arguments.advice(name, value, "0.32.0")
+    assert told is not None
+    if told.startswith("Set spec.engine.extraArgs."):
+        assert not [one for one in arguments.check({name: value}, "0.32.0") if one.rejects]
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [("llama3", "to llama3_json ("), ("gpt-oss", "to one of the valid values (valid values: apertus")],
+)
+def test_a_value_is_near_or_the_list_is_shown(value: str, words: str) -> None:
+    [found] = openai_arguments.check({"tool_call_parser": value}, {})
     assert words in found.message
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backend.errors import BadRequest
-from backend.settings import BadModel, SamplingSettings
+from backend.settings import BadModel, SamplingSettings, closest
 from contract import files
 from contract.limits import RequestLimits
 from contract.parameters import ALIASES
@@ -28,6 +28,33 @@ INTERNAL_FIELDS = frozenset({"output_kind", "skip_clone", "output_text_buffer_le
 UNSET_MAX_TOKENS = 16
 # Not sampling parameters of vLLM: the LoRA adapter and the named profile of a request.
 EXTRA_NAMES = ("lora_name", "profile")
+# Names of older versions of vLLM and of other servers -> what to write instead.
+NEW_NAMES: Mapping[str, str] = types.MappingProxyType(
+    {
+        "guided_json": '"structured_outputs": {"json": SCHEMA}',
+        "guided_regex": '"structured_outputs": {"regex": PATTERN}',
+        "guided_choice": '"structured_outputs": {"choice": [TEXT, ...]}',
+        "guided_grammar": '"structured_outputs": {"grammar": GRAMMAR}',
+        "guided_json_object": '"structured_outputs": {"json_object": true}',
+        "guided_whitespace_pattern": '"structured_outputs": {..., "whitespace_pattern": PATTERN}',
+        "guided_decoding": "structured_outputs",
+        "guided_decoding_backend": "structured_outputs_config in the engine's arguments (spec.engine.extraArgs)",
+        "best_of": "n",
+        "stop_sequences": "stop",
+        "stop_words": "stop",
+        "random_seed": "seed",
+        "num_return_sequences": "n",
+        "length_penalty": "nothing instead: beam search is not available",
+        "use_beam_search": "nothing instead: beam search is not available",
+        "early_stopping": "nothing instead: beam search is not available",
+        "beam_width": "nothing instead: beam search is not available",
+        "max_completion_tokens": "max_tokens",
+        "max_output_tokens": "max_tokens",
+        "max_length": "max_tokens",
+        "top_logprobs": "logprobs",
+        "response_format": '"structured_outputs": {"json": SCHEMA}',
+    }
+)
 # Triton's own request parameters, and what its front ends add.
 TRITON_PARAMETERS = frozenset(
     {"id", "priority", "timeout", "sequence_id", "sequence_start", "sequence_end", "binary_data_output"}
@@ -145,12 +172,18 @@ def typed(values: Mapping[str, Any], fields: Mapping[str, Any], *, as_text: bool
     for given, value in values.items():
         name = ALIASES.get(given, given)
         if name not in fields:
-            allowed = ", ".join(sorted([*fields, *EXTRA_NAMES]))
-            raise BadRequest(f"unknown sampling parameter '{given[:80]}'; allowed: {allowed}")
+            raise BadRequest(f"unknown sampling parameter '{given[:80]}'{_instead(given, fields)}")
         if name in found:
             raise BadRequest(f"sampling parameters '{given}' and '{name}' mean the same: set only one of them")
         found[name] = coerce(name, value, fields[name], as_text=as_text)
     return found
+
+
+def _instead(name: str, fields: Mapping[str, Any]) -> str:
+    """What to write instead of an unknown name, and all that are known."""
+    known = {*fields, *EXTRA_NAMES, *ALIASES}
+    hint = f" (write {NEW_NAMES[name]})" if name in NEW_NAMES else closest(name, known)
+    return f"{hint}; allowed: {', '.join(sorted([*fields, *EXTRA_NAMES]))}"
 
 
 def typed_settings(settings: SamplingSettings, fields: Mapping[str, Any]) -> SamplingSettings:

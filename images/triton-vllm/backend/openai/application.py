@@ -10,11 +10,14 @@ import argparse
 import dataclasses
 import logging
 import os
-from collections.abc import Callable, Mapping
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from backend.engine.sampling_parameters import SamplingRules
 from backend.openai import client_errors, media
+from backend.openai.fields import unknown_are_allowed
 from backend.openai.middleware import (
     CHAT,
     COMPLETIONS,
@@ -31,6 +34,7 @@ from contract.media import DOMAINS_ARGUMENT, MediaHosts
 
 logger = logging.getLogger("triton_vllm")
 
+COUNT_TOKENS = f"{MESSAGES}/count_tokens"
 # A request that sets no parameter, for each path.
 SILENT: Mapping[str, Mapping[str, Any]] = {
     CHAT: {"messages": [{"role": "user", "content": "Hello"}]},
@@ -45,7 +49,7 @@ OPEN = frozenset(
         COMPLETIONS,
         RESPONSES,
         MESSAGES,
-        "/v1/messages/count_tokens",
+        COUNT_TOKENS,
         "/v1/embeddings",
         "/v2/embed",
         "/pooling",
@@ -80,13 +84,14 @@ async def build_application(
     application = make_application(namespace, tasks, engine.model_config)
     await init_app_state(engine, application.state, namespace, tasks)
     client_errors.register_handlers(application)
-    bodies = BodyRules(_request_fields(), rules, settings.sampling)
+    closed = {} if unknown_are_allowed() else _fields(application.router.routes)
+    bodies = BodyRules(_request_fields(), rules, settings.sampling, closed)
     for path in bodies.names:
         if left_out := bodies.left_out(path):
             logger.warning("requests of %s have no field %s: %s does not apply to them", path, left_out, files.SAMPLING)
     _try_defaults(bodies, settings)
     paths = OPEN & {getattr(route, "path", "") for route in application.router.routes}
-    return OpenAIMiddleware(application, paths, bodies, settings.limits, _admits(namespace))
+    return OpenAIMiddleware(application, paths, bodies, settings.limits, _admits(namespace), _cross_origin(namespace))
 
 
 def make_application(namespace: argparse.Namespace, tasks: tuple[str, ...], model_config: Any) -> Any:
@@ -123,6 +128,33 @@ def _request_fields() -> dict[str, frozenset[str]]:
     return {path: frozenset(request.model_fields) for path, request in _request_types().items()}
 
 
+def _fields(routes: Iterable[Any]) -> dict[str, frozenset[str]]:
+    """All names of the fields of requests: path of `OPEN` -> names.
+
+    Without Anthropic's: its clients send fields for features that only Anthropic's own models have.
+    """
+    found: dict[str, frozenset[str]] = {}
+    for route in routes:
+        if getattr(route, "path", None) in OPEN - {MESSAGES, COUNT_TOKENS}:
+            models = _models(typing.get_type_hints(route.endpoint).get("request"))
+            if names := frozenset(name for model in models for name in _names(model)):
+                found[route.path] = names
+    return found
+
+
+def _models(hint: Any) -> Iterator[Any]:
+    """The classes of requests in a type: one, or those of a union."""
+    if hasattr(hint, "model_fields"):
+        yield hint
+    for part in typing.get_args(hint):
+        yield from _models(part)
+
+
+def _names(request: Any) -> Iterator[str]:
+    for name, field in request.model_fields.items():
+        yield from filter(None, (name, field.alias))
+
+
 def _request_types() -> dict[str, Any]:
     from vllm.entrypoints.anthropic.protocol import AnthropicMessagesRequest
     from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
@@ -148,6 +180,19 @@ def _admits(namespace: argparse.Namespace) -> Callable[[Mapping[str, Any]], bool
         return lambda _: True
     guard = AuthenticationMiddleware(None, keys)
     return lambda scope: scope["method"] == "OPTIONS" or guard.verify_token(Headers(scope=scope))
+
+
+def _cross_origin(namespace: argparse.Namespace) -> Callable[[Any], Any]:
+    """Makes an application answer other origins as vLLM's own does, which does so only for what it answers itself."""
+    from starlette.middleware.cors import CORSMiddleware
+
+    return partial(
+        CORSMiddleware,
+        allow_origins=namespace.allowed_origins,
+        allow_credentials=namespace.allow_credentials,
+        allow_methods=namespace.allowed_methods,
+        allow_headers=namespace.allowed_headers,
+    )
 
 
 def _aliases(given: Any, name: str) -> list[str]:

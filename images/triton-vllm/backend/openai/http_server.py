@@ -71,7 +71,7 @@ class HTTPApplication:
         if scope["type"] != "http":
             return
         path = str(scope["path"])
-        if self._application is not None and self._application.serves(path):
+        if self._application is not None and path not in self._answers:
             await self._application(scope, receive, send)
             return
         status, kind, body = await self._answers.get(path, self._not_found)()
@@ -107,8 +107,7 @@ class HTTPApplication:
             return _json(503, {"proven": False, "reason": f"{type(error).__name__}: {error}"})
 
     async def _not_found(self) -> Answer:
-        known = [*self._answers, *(sorted(self._application.paths) if self._application is not None else ())]
-        return _json(404, {"error": f"path not found; paths are {', '.join(known)}"})
+        return _json(404, {"error": f"path not found; paths are {', '.join(self._answers)}. OpenAI's protocol is off"})
 
 
 def _json(status: int, body: Mapping[str, Any]) -> Answer:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from backend.engine.sampling_parameters import UNSET_MAX_TOKENS, SamplingRules, unset
 from backend.errors import BadRequest
-from backend.patches.checked_requests import DEFAULT_MIN_TOKENS
+from backend.openai.fields import check_fields
+from backend.patches.checked_requests import DEFAULT_MIN_TOKENS, MAY_REASON
 from backend.settings import SamplingSettings
 from contract.limits import RequestLimits
 from contract.parameters import ALIASES
@@ -26,6 +27,8 @@ Send = Callable[[Message], Any]
 
 CHAT, COMPLETIONS, RESPONSES = "/v1/chat/completions", "/v1/completions", "/v1/responses"
 MESSAGES, MODELS = "/v1/messages", "/v1/models"
+# Where a model's reasoning is separate from its answer.
+REASONING = (CHAT, RESPONSES, MESSAGES)
 PROFILE, MIN_TOKENS = "profile", "min_tokens"
 # What a request says about these changes what the defaults of others may be.
 DEPENDED_ON = frozenset({"max_tokens", MIN_TOKENS, "n", "temperature", "stream"})
@@ -56,13 +59,15 @@ class BodyRules:
     names: Mapping[str, frozenset[str]]
     rules: SamplingRules
     sampling: SamplingSettings
+    # Fields of each path, of which a request may have no others.
+    closed: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def apply(self, path: str, body: bytes) -> bytes:
         """The body with what it leaves to its profile and the defaults. Raises BadRequest.
 
         A body that is not a JSON object is returned unchanged: vLLM rejects it.
         """
-        if path not in self.names:
+        if path not in self.names and path not in self.closed:
             return body
         try:
             request = json.loads(body)
@@ -70,7 +75,12 @@ class BodyRules:
             return body
         if not isinstance(request, dict):
             return body
+        if path not in self.names:
+            check_fields(request, self.closed[path])
+            return body
+        MAY_REASON.set(path in REASONING)
         profile = self.rules.profile_name(request.pop(PROFILE, None))
+        check_fields(request, self.closed.get(path, request))
         added = self._added(path, request, profile)
         DEFAULT_MIN_TOKENS.set(added.pop(MIN_TOKENS, 0))
         self._check(path, request)
@@ -149,7 +159,8 @@ def _texts(request: Mapping[str, Any]) -> Iterator[str]:
 class OpenAIMiddleware:
     """The ASGI application before vLLM's own.
 
-    `paths`: those that are open; `admits`: whether the key of a request is right.
+    `paths`: those that are open; `admits`: whether the key of a request is right;
+    `cross_origin`: makes an application say which other origins may read its answers.
     """
 
     def __init__(
@@ -159,6 +170,7 @@ class OpenAIMiddleware:
         rules: BodyRules,
         limits: RequestLimits,
         admits: Callable[[Scope], bool],
+        cross_origin: Callable[[Any], Any] = lambda application: application,
     ) -> None:
         self._application = application
         self.paths = paths
@@ -166,6 +178,7 @@ class OpenAIMiddleware:
         self._limits = limits
         self._admits = admits
         self._passages: set[PendingRequest] = set()
+        self._outermost = cross_origin(self._serve)
 
     def serves(self, path: str) -> bool:
         """Return whether a path is one of this application."""
@@ -182,8 +195,15 @@ class OpenAIMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer what is refused; all else goes on to vLLM."""
+        await self._outermost(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not self.serves(str(scope["path"])):
+            await _answer(send, 404, _error(f"path not found; paths are {', '.join(sorted(self.paths))}", 404))
+            return
         if not self._admits(scope):
-            await _answer(send, 401, {"error": "Unauthorized"})
+            message = "the API key is missing or wrong: send it as 'Authorization: Bearer KEY'"
+            await _answer(send, 401, _error(message, 401))
             return
         if scope["method"] == "GET" and (name := str(scope["path"]).removeprefix(f"{MODELS}/")) != scope["path"]:
             await _answer(send, *await self._model(name))

@@ -28,6 +28,9 @@ SEEDS = range(-(2**63), 2**63)
 # min_tokens of a request that sets none. In a body it would have to be at most what the prompt leaves of the context,
 # which only vLLM knows.
 DEFAULT_MIN_TOKENS: ContextVar[int] = ContextVar("default_min_tokens", default=0)
+# Whether the model's reasoning comes before what a grammar is for: where the protocol separates the two. Elsewhere
+# vLLM would let a model with a reasoning parser generate without the grammar until it has ended its reasoning.
+MAY_REASON: ContextVar[bool] = ContextVar("may_reason", default=False)
 SAMPLER = "vllm.v1.worker.gpu.sample"
 UPSTREAM = Upstream(
     (
@@ -37,7 +40,7 @@ UPSTREAM = Upstream(
             "AsyncLLM._add_request",
             source=("self.output_processor.add_request(request, prompt, parent_req, index, queue)",),
         ),
-        Target("vllm.v1.engine", "EngineCoreRequest"),
+        Target("vllm.v1.engine", "EngineCoreRequest.reasoning_ended"),
         Target("vllm.v1.engine.core", "EngineCoreProc.process_input_sockets", source=("MsgpackDecoder",)),
         Target(f"{SAMPLER}.logit_bias", source=(f"MAX_NUM_ALLOWED_TOKEN_IDS = {MAX_ALLOWED_TOKEN_IDS}",)),
         Target(f"{SAMPLER}.logit_bias", source=(f"MAX_NUM_LOGIT_BIAS_TOKENS = {MAX_LOGIT_BIAS}",)),
@@ -102,6 +105,8 @@ class RequestCheck:
         """
         if request.sampling_params is not None:
             self._bound_lengths(request.sampling_params)
+            if request.sampling_params.structured_outputs is not None and not MAY_REASON.get():
+                request.reasoning_ended = True
         try:
             self.decode(self.encode(request))
         except RecursionError:

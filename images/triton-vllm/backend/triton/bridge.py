@@ -46,6 +46,10 @@ class Job:
         """Triton's request parameters as JSON text."""
         return str(self._request.parameters())
 
+    def timeout(self) -> int:
+        """Triton's own timeout of the request in microseconds, 0 when it has none."""
+        return int(self._request.timeout())
+
     def cancelled(self) -> bool:
         """Whether the client has gone away, as far as Triton knows.
 

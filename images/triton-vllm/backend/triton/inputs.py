@@ -82,6 +82,17 @@ def read_text(read: TensorReader, name: str) -> str | None:
     return str(value)
 
 
+def read_timeout(request_parameters: str, microseconds: int) -> float:
+    """Triton's own parameter `timeout`, which is in microseconds, as seconds; 0 when the request has none.
+
+    `microseconds`: what tritonserver has made of it, where it takes the parameter itself. Raises BadRequest.
+    """
+    given = from_json_text(request_parameters or "{}", "request parameters").get("timeout", microseconds)
+    if isinstance(given, bool) or not isinstance(given, int) or not 0 <= given < 2**63:
+        raise BadRequest("parameter 'timeout' must be a number of microseconds")
+    return given / 1e6
+
+
 def _prompt(read: TensorReader, limits: RequestLimits) -> str:
     text = read_text(read, "text_input")
     if text is None:

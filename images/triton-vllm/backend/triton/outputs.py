@@ -7,6 +7,7 @@ nothing here keeps state: text, logprobs and token counts are those of this resp
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ import numpy as np
 from backend.triton.inputs import RequestedOutputs
 
 Tensors = dict[str, Any]
+# What vLLM's OpenAI server writes for a token that cannot come.
+LEAST_LOGPROB = -9999.0
 
 
 def build_tensors(output: Any, sequences: int, requested: RequestedOutputs, prepend: str = "") -> Tensors:
@@ -29,7 +32,7 @@ def build_tensors(output: Any, sequences: int, requested: RequestedOutputs, prep
     if requested.finish_reason:
         tensors["finish_reason"] = _texts([str(c.finish_reason) if c else "None" for c in completions])
     if requested.cumulative_logprob:
-        tensors["cumulative_logprob"] = np.array([_logprob_sum(c) for c in completions], dtype=np.float32)
+        tensors["cumulative_logprob"] = _logprob_sums(completions)
     if requested.logprobs:
         tensors["logprobs"] = _texts([_logprobs_json(c.logprobs) if c else "null" for c in completions])
     if requested.num_input_tokens:
@@ -41,7 +44,7 @@ def build_tensors(output: Any, sequences: int, requested: RequestedOutputs, prep
 
 def build_embedding_tensors(embedding: Sequence[float], prompt_tokens: int, requested: RequestedOutputs) -> Tensors:
     """The answer to an embedding request: the vector as JSON text."""
-    tensors: Tensors = {"text_output": _texts([json.dumps(list(embedding))])}
+    tensors: Tensors = {"text_output": _texts([_json(list(embedding))])}
     if requested.num_input_tokens:
         tensors["num_input_tokens"] = np.array([prompt_tokens], dtype=np.uint32)
     if requested.num_output_tokens:
@@ -54,20 +57,37 @@ def _texts(values: Sequence[str]) -> Any:
     return np.array([value.encode("utf-8", "replace") for value in values], dtype=np.object_)
 
 
-def _logprob_sum(completion: Any | None) -> float:
-    return (
-        float("nan") if completion is None or completion.cumulative_logprob is None else completion.cumulative_logprob
-    )
+def _logprob_sums(completions: Sequence[Any | None]) -> Any:
+    """The sum of each sequence; 0 for one that this response has nothing of. JSON has no NaN and no infinities."""
+    sums = [0.0 if completion is None else completion.cumulative_logprob or 0.0 for completion in completions]
+    return np.nan_to_num(np.array(sums, dtype=np.float32))
+
+
+def _finite(logprob: float) -> float | None:
+    """A logprob as JSON can say it: as on the OpenAI port at least -9999, and null where the engine has no number."""
+    return None if math.isnan(logprob) else min(max(logprob, LEAST_LOGPROB), -LEAST_LOGPROB)
+
+
+def _json(value: Any) -> str:
+    """JSON that every parser takes. Python's own has NaN and Infinity."""
+    try:
+        return json.dumps(value, allow_nan=False)
+    except ValueError:
+        return json.dumps([number if math.isfinite(number) else None for number in value])
 
 
 def _logprobs_json(logprobs: Sequence[Mapping[int, Any]] | None) -> str:
     """One object per token: token id (text) -> logprob, rank and decoded token; `null` when none were asked for."""
     if logprobs is None:
         return "null"
-    return json.dumps(
+    return _json(
         [
             {
-                str(token): {"logprob": entry.logprob, "rank": entry.rank, "decoded_token": entry.decoded_token}
+                str(token): {
+                    "logprob": _finite(entry.logprob),
+                    "rank": entry.rank,
+                    "decoded_token": entry.decoded_token,
+                }
                 for token, entry in position.items()
             }
             for position in logprobs

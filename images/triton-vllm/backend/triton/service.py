@@ -12,7 +12,7 @@ from backend.errors import BadRequest, Cancelled, RequestError, Unavailable
 from backend.openai.client_errors import GRAMMAR_MESSAGE, unreadable_request
 from backend.settings import BadModel, ModelSettings
 from backend.triton.embedding import EmbeddingRequest, read_embedding_inputs, read_embedding_request
-from backend.triton.inputs import Inputs, open_images, read_inputs, read_text
+from backend.triton.inputs import Inputs, open_images, read_inputs, read_text, read_timeout
 from backend.triton.outputs import build_embedding_tensors, build_tensors
 from backend.triton.stream_pacing import StreamPacer
 from contract import files
@@ -31,6 +31,8 @@ class Job(Protocol):
     def read(self, name: str) -> Any | None: ...
 
     def parameters(self) -> str: ...
+
+    def timeout(self) -> int: ...
 
 
 class Sender(Protocol):
@@ -98,11 +100,13 @@ class Service:
             await self._fail(job, self._closed)
             self.active.discard(job)
             return
+        seconds = self._settings.limits.request_timeout_seconds
         try:
-            async with asyncio.timeout(self._settings.limits.request_timeout_seconds or None):
+            own = read_timeout(job.parameters(), job.timeout())
+            seconds = min(filter(None, (seconds, own)), default=0)
+            async with asyncio.timeout(seconds or None):
                 await self._serve(job)
         except TimeoutError:
-            seconds = self._settings.limits.request_timeout_seconds
             await self._fail(job, Cancelled(f"the request took longer than its limit of {seconds:g} seconds"))
         except asyncio.CancelledError:
             await self._fail(job, self._failure or Cancelled("Request was cancelled"))
@@ -132,6 +136,9 @@ class Service:
         await self._generate(job, inputs, sampling)
 
     async def _generate(self, job: Any, inputs: Inputs, sampling: Sampling) -> None:
+        if inputs.requested.cumulative_logprob and sampling.values.get("logprobs") is None:
+            # The engine adds up what it is asked for: that of the tokens it has chosen.
+            sampling.values["logprobs"] = 0
         params = _sampling_params(sampling, inputs.stream)
         outputs = self.engine.generate(
             await self._prompt(inputs), params, self._request_id(), lora_request=self._lora_request(sampling.lora_name)

@@ -209,6 +209,12 @@ class Reason(StrEnum):
         "The argument is an option of vLLM's own HTTP server and not of the engine.",
         "Write the line at the end of the message, or remove the argument.",
     )
+    ARGUMENT_OF_ENGINE = (
+        "ArgumentOfEngine",
+        Kind.STALLED,
+        "The argument is one of the engine and not of vLLM's OpenAI server.",
+        "Move it to the field that the message names, or remove the argument.",
+    )
     ARGUMENT_OF_REQUEST = (
         "ArgumentOfRequest",
         Kind.STALLED,

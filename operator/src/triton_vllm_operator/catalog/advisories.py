@@ -80,7 +80,7 @@ class Assessment:
         release: name of the release.
         verdict: what admission does with it.
         cves: open and reachable ones, the most severe first.
-        fixed_by: the release to use instead; None when it is already that one.
+        fixed_by: the release to use instead, of the same line; None when it is already that one.
         stale: the table is older than its maximum age, so newer CVEs can be missing.
     """
 
@@ -91,6 +91,9 @@ class Assessment:
     stale: bool
 
 
+_NO_NEWER = "There is no newer one: let only trusted clients reach its ports."
+
+
 def load() -> Advisories:
     """The table of advisories."""
     return loader.load_yaml("advisories.yaml", Advisories)
@@ -99,7 +102,8 @@ def load() -> Advisories:
 def assess(row: Release, today: date) -> Assessment:
     """The verdict on a release of the table (`releases.Resolved.row`) on the day `today`."""
     table = load()
-    newest = releases.load().newest.release
+    # Of the same line: a release of the other one does not read every field of a spec.
+    newest = releases.load().usable(row.line)[0].release
     open_cves = [*_open_in_triton(row.server_code, table.triton), *_open_in_vllm(row.vllm, table.vllm)]
     most_severe_first = sorted(open_cves, key=lambda cve: (-(cve.score or 0), cve.id))
     stale = (today - table.checked).days > table.max_age_days
@@ -181,6 +185,7 @@ def _values(found: Assessment) -> dict[str, object]:
         "count": len(found.cves),
         "cves": "; ".join(map(_sentence, listed)) + (f"; and {left} more" if left else ""),
         "newest": found.fixed_by or found.release,
+        "instead": f'Set {_FIELD}: "{found.fixed_by}".' if found.fixed_by else _NO_NEWER,
     }
 
 

@@ -92,3 +92,8 @@ def abbreviated(value: Any) -> str:
     """The value in JSON, cut to 80 characters for a message."""
     text = json.dumps(value)
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def choice_advice(close: str | None) -> str:
+    """What to set an argument with fixed values to: the value that was probably meant, else one of the list."""
+    return close if close is not None else "one of the valid values"

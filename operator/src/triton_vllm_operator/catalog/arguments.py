@@ -18,6 +18,7 @@ from triton_vllm_operator.catalog.argument_table import Argument, EngineArgument
 from triton_vllm_operator.catalog.argument_values import (
     MAX_DEPTH,
     abbreviated,
+    choice_advice,
     has_valid_type,
     intended_value,
     is_too_deep,
@@ -62,6 +63,31 @@ def check(extra: Mapping[str, Any], vllm_version: str, typed: Mapping[str, Any] 
     fields = typed_fields() | {name: f"{EXTRA}.{name}" for name in extra}
     merged = {name: value for name, value in {**given, **extra}.items() if fields.get(name) not in rejected}
     return found + constraints.check(merged, engine.version, fields)
+
+
+def advice(name: str, value: Any, vllm_version: str) -> str | None:
+    """What to do with an argument that was given to vLLM's server; None if no vLLM's engine has one of this name.
+
+    Where the engine does not accept it either, the advice is to remove it.
+
+    Raises:
+        KeyError: for a version that is not in the table of arguments.
+    """
+    engine = argument_table.load(vllm_version)
+    known = known_names(engine) | policy().owned.keys() | policy().unsafe.keys() | engine.last_known.keys()
+    right, new = canonical(name, value, known)
+    if right not in known:
+        return None
+    if right in typed_fields():
+        accepted = not any(one.rejects for one in _check_typed(engine, right, new))
+    else:
+        accepted = not any(one.rejects for one in _check_extra(engine, right, new))
+    rule = policy().owned.get(right)
+    if rule is not None and rule.field:
+        return rule.fix
+    return (
+        f"Set {field_of(right)}: {yaml_line(new)}." if accepted else "Remove it: the engine does not accept it either."
+    )
 
 
 def _check_typed(engine: EngineArguments, name: str, value: Any) -> Iterator[Violation]:
@@ -213,9 +239,8 @@ def _not_a_choice(engine: EngineArguments, field: str, name: str, value: Any) ->
     argument = engine.arguments[name]
     choices = ", ".join(yaml_line(choice) for choice in argument.choices)
     close = nearest(str(value), frozenset(str(choice) for choice in argument.choices))
-    first = yaml_line(argument.default) if argument.default is not None else yaml_line(argument.choices[0])
     values = {"engine": _engine_name(engine), "name": name, "given": abbreviated(value), "choices": choices}
-    return violation(field, Reason.ARGUMENT_CHOICE, **values, instead=close or first)
+    return violation(field, Reason.ARGUMENT_CHOICE, **values, instead=choice_advice(close))
 
 
 def _warnings(field: str, name: str, value: Any) -> Iterator[Violation]:

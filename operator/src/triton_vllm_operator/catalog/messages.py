@@ -43,6 +43,9 @@ MESSAGES: Final[dict[Reason, str]] = {
         "{name} is an option of vLLM's HTTP server and not an engine argument; the engine would fail to start. "
         "{instead}"
     ),
+    Reason.ARGUMENT_OF_ENGINE: (
+        "{name} is an argument of the engine and not of vLLM's OpenAI server; the server would fail to start. {instead}"
+    ),
     Reason.ARGUMENT_OF_REQUEST: (
         "{name} is a parameter of each request and not an engine argument; the engine would fail to start. Remove "
         "{field}, and send it with the request."
@@ -69,7 +72,7 @@ MESSAGES: Final[dict[Reason, str]] = {
     Reason.ARGUMENT_UNKNOWN: "{engine} does not support {name}; the server would fail to start. Remove {field}.",
     Reason.ARGUMENT_TYPE: "{name} must be {type}, not {given}. {instead}",
     Reason.ARGUMENT_CHOICE: (
-        "{given} is not a valid value of {name} in {engine}. Set {field}: {instead} (valid values: {choices})."
+        "{given} is not a valid value of {name} in {engine}. Set {field} to {instead} (valid values: {choices})."
     ),
     Reason.ARGUMENT_BOUND: "{name} must be {bound}, not {given}. Set {field} to a number {bound}.",
     Reason.ARGUMENT_RISKY: "{name} is accepted, with a warning: {why}",
@@ -102,7 +105,7 @@ MESSAGES: Final[dict[Reason, str]] = {
         'Release "{release}" has {count} open CVEs and is allowed by the annotation {annotation}: "true" of the '
         'namespace. {cves}. Set {field}: "{newest}".'
     ),
-    Reason.RELEASE_OUTDATED: 'Release "{release}" has {count} open CVEs. {cves}. Set {field}: "{newest}".',
+    Reason.RELEASE_OUTDATED: 'Release "{release}" has {count} open CVEs. {cves}. {instead}',
     Reason.CVES_REMAIN: (
         'Release "{release}" has {count} open CVEs, and no known release is without them. {cves}. Let only trusted '
         "clients reach its ports."

@@ -14,6 +14,7 @@ from triton_vllm_operator.catalog.argument_table import Argument, JSONType
 from triton_vllm_operator.catalog.argument_values import (
     MAX_DEPTH,
     abbreviated,
+    choice_advice,
     has_valid_type,
     intended_value,
     is_too_deep,
@@ -65,13 +66,26 @@ def allowed() -> frozenset[str]:
     return frozenset(name for name, argument in table().arguments.items() if argument.use == "allowed")
 
 
-def check(given: Mapping[str, Any], engine_args: Mapping[str, Any]) -> list[Violation]:
-    """Violations of each argument, in order. `engine_args`: spec.engine.extraArgs, on which some depend."""
-    found = [one for name, value in given.items() for one in _check(name, value)]
+def check(
+    given: Mapping[str, Any],
+    engine_args: Mapping[str, Any],
+    engine_advice: Callable[[str, Any], str | None] = lambda *_: None,
+) -> list[Violation]:
+    """Violations of each argument, in order.
+
+    Args:
+        given: spec.server.openAI.extraArgs.
+        engine_args: spec.engine.extraArgs, on which some depend.
+        engine_advice: returns what to do with an argument of the engine in the wrong place; None for any other name.
+    """
+    found = [one for name, value in given.items() for one in _check(name, value, engine_advice)]
     return found or list(_conflicts(given, engine_args))
 
 
-def _check(name: str, value: Any) -> Iterator[Violation]:
+def _check(name: str, value: Any, engine_advice: Callable[[str, Any], str | None]) -> Iterator[Violation]:
+    if name not in table().arguments and (instead := engine_advice(name, value)) is not None:
+        yield violation(f"{FIELD}.{name}", Reason.ARGUMENT_OF_ENGINE, name=name, instead=instead)
+        return
     for step in (_is_too_deep, _unknown, _use, _type, _choice):
         if (found := step(name, value)) is not None:
             yield found
@@ -123,9 +137,9 @@ def _choice(name: str, value: Any) -> Violation | None:
     choices = table().arguments[name].choices
     if not choices or value in choices:
         return None
-    close = nearest(str(value), frozenset(choices)) or choices[0]
+    close = nearest(str(value), frozenset(choices))
     values = {"engine": _engine(), "name": name, "given": abbreviated(value), "choices": ", ".join(choices)}
-    return violation(f"{FIELD}.{name}", Reason.ARGUMENT_CHOICE, **values, instead=close)
+    return violation(f"{FIELD}.{name}", Reason.ARGUMENT_CHOICE, **values, instead=choice_advice(close))
 
 
 def _conflicts(given: Mapping[str, Any], engine_args: Mapping[str, Any]) -> Iterator[Violation]:

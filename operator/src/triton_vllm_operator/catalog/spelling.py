@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic.alias_generators import to_snake
 
+# A beginning of fewer letters says too little.
+_MIN_PREFIX = 4
 _CAMEL = re.compile(r"^[a-z]+(?:[A-Z][a-z0-9]*)+$")
 
 
@@ -25,6 +27,9 @@ def canonical(name: str, value: Any, known: frozenset[str]) -> tuple[str, Any]:
 
 
 def nearest(name: str, known: frozenset[str]) -> str | None:
-    """The known name that is most similar to `name`; None when none is similar enough."""
+    """The known name that is most similar to `name`, or the only one that begins with it; None when there is none."""
     close = get_close_matches(name, sorted(known), n=1, cutoff=0.75)
-    return close[0] if close else None
+    if close:
+        return close[0]
+    longer = [each for each in known if len(name) >= _MIN_PREFIX and each.startswith(name)]
+    return longer[0] if len(longer) == 1 else None

@@ -72,7 +72,11 @@ class ValidatedSpec:
         return [
             *arguments.check(engine.extra_args, contract, _typed(engine)),
             *server_flags.check(server.extra_args, self.resolved.row.server_code),
-            *openai_arguments.check(server.open_ai.extra_args, engine.extra_args),
+            *openai_arguments.check(
+                server.open_ai.extra_args,
+                engine.extra_args,
+                lambda name, value: arguments.advice(name, value, contract),
+            ),
             *own_image_fields.check(self.llm.spec, self.resolved.row),
             *advisories.check(self.known, opted_out=opted_out),
         ]
