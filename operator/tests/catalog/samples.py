@@ -46,7 +46,7 @@ def extra(version: str, **args: Any) -> list[Violation]:
 
 
 def openai(**args: Any) -> list[Violation]:
-    return openai_arguments.check(args, {})
+    return openai_arguments.check(args, {}, lambda name, value: arguments.advice(name, value, "0.32.0"))
 
 
 SERVING: dict[str, Any] = {
@@ -117,6 +117,7 @@ SAMPLES: tuple[Callable[[], list[Violation]], ...] = (
     lambda: extra("0.27.1", enable_lora=True, max_loras=8, max_cpu_loras=4),
     lambda: extra("0.27.1", max_lora_rank=32),
     lambda: openai(tool_cal_parser="hermes"),
+    lambda: openai(reasoning_parser="qwen3"),
     lambda: openai(api_key=["secret"]),
     lambda: openai(middleware=["a.b"]),
     lambda: openai(tool_call_parser="hermse"),

@@ -67,7 +67,10 @@ def test_advice_about_an_argument_in_the_wrong_place_is_accepted_there(name: str
 
 @pytest.mark.parametrize(
     ("value", "words"),
-    [("llama3", "to llama3_json ("), ("gpt-oss", "to one of the valid values (valid values: apertus")],
+    [
+        ("llama3", "extraArgs.tool_call_parser: llama3_json ("),
+        ("gpt-oss", "to one of the valid values (valid values: apertus"),
+    ],
 )
 def test_a_value_is_near_or_the_list_is_shown(value: str, words: str) -> None:
     [found] = openai_arguments.check({"tool_call_parser": value}, {})

@@ -94,6 +94,6 @@ def abbreviated(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def choice_advice(close: str | None) -> str:
+def choice_advice(field: str, close: str | None) -> str:
     """What to set an argument with fixed values to: the value that was probably meant, else one of the list."""
-    return close if close is not None else "one of the valid values"
+    return f"Set {field}: {close}" if close is not None else f"Set {field} to one of the valid values"

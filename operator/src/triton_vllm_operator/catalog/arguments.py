@@ -240,7 +240,7 @@ def _not_a_choice(engine: EngineArguments, field: str, name: str, value: Any) ->
     choices = ", ".join(yaml_line(choice) for choice in argument.choices)
     close = nearest(str(value), frozenset(str(choice) for choice in argument.choices))
     values = {"engine": _engine_name(engine), "name": name, "given": abbreviated(value), "choices": choices}
-    return violation(field, Reason.ARGUMENT_CHOICE, **values, instead=choice_advice(close))
+    return violation(field, Reason.ARGUMENT_CHOICE, **values, instead=choice_advice(field, close))
 
 
 def _warnings(field: str, name: str, value: Any) -> Iterator[Violation]:

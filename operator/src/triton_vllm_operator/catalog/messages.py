@@ -72,7 +72,7 @@ MESSAGES: Final[dict[Reason, str]] = {
     Reason.ARGUMENT_UNKNOWN: "{engine} does not support {name}; the server would fail to start. Remove {field}.",
     Reason.ARGUMENT_TYPE: "{name} must be {type}, not {given}. {instead}",
     Reason.ARGUMENT_CHOICE: (
-        "{given} is not a valid value of {name} in {engine}. Set {field} to {instead} (valid values: {choices})."
+        "{given} is not a valid value of {name} in {engine}. {instead} (valid values: {choices})."
     ),
     Reason.ARGUMENT_BOUND: "{name} must be {bound}, not {given}. Set {field} to a number {bound}.",
     Reason.ARGUMENT_RISKY: "{name} is accepted, with a warning: {why}",

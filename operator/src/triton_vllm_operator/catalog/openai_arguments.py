@@ -139,7 +139,9 @@ def _choice(name: str, value: Any) -> Violation | None:
         return None
     close = nearest(str(value), frozenset(choices))
     values = {"engine": _engine(), "name": name, "given": abbreviated(value), "choices": ", ".join(choices)}
-    return violation(f"{FIELD}.{name}", Reason.ARGUMENT_CHOICE, **values, instead=choice_advice(close))
+    return violation(
+        f"{FIELD}.{name}", Reason.ARGUMENT_CHOICE, **values, instead=choice_advice(f"{FIELD}.{name}", close)
+    )
 
 
 def _conflicts(given: Mapping[str, Any], engine_args: Mapping[str, Any]) -> Iterator[Violation]:
