@@ -45,7 +45,7 @@ def advised() -> list[tuple[str, Any]]:
 @pytest.mark.parametrize(("field", "value"), advised())
 def test_advice_is_accepted(field: str, value: Any) -> None:
     name = field.rsplit(".", 1)[-1]
-    versions = {row.arguments_version for row in releases.load().releases if row.vllm is not None}
+    versions = {version for row in releases.load().releases if (version := row.arguments_version) is not None}
     if field.startswith(openai_arguments.FIELD):
         refused = [openai_arguments.check({name: value}, {})]
     elif field.startswith(arguments.EXTRA):
