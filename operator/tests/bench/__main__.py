@@ -187,12 +187,12 @@ def measure_restart(bench: Bench, plane: ControlPlane, size: int, there: int) ->
 
 
 def unlabelled(plane: ControlPlane) -> list[str]:
-    """Lists and watches of the operator without our label, other than of LLMDeployments and nodes."""
+    """Lists and watches of the operator without our label, other than of LLMDeployments, nodes and their GPUs."""
     found = set()
     for event in plane.audit():
         ref = event.get("objectRef", {})
         ours = event.get("userAgent", "").startswith("triton-vllm-operator") or "kopf" in event.get("userAgent", "")
-        allowed = ref.get("resource") in ("llmdeployments", "nodes", "events")
+        allowed = ref.get("resource") in ("llmdeployments", "nodes", "resourceslices", "events")
         if ours and event["verb"] in ("list", "watch") and not allowed and "labelSelector" not in event["requestURI"]:
             found.add(event["requestURI"])
     return sorted(found)
