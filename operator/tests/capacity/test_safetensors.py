@@ -14,6 +14,7 @@ from triton_vllm_operator.capacity import (
     shape_from_config,
 )
 from triton_vllm_operator.capacity.dtypes import SAFETENSORS_BITS
+from triton_vllm_operator.capacity.model.json_reader import parse_json_object
 from triton_vllm_operator.capacity.model.safetensors import MAX_HEADER_BYTES
 
 from .samples import LLAMA_3_8B, entry, header
@@ -42,6 +43,25 @@ def test_a_header_that_claims_terabytes_is_not_fetched() -> None:
         header_length((2**60).to_bytes(8, "little"))
     assert caught.value.reason == "SafetensorsHeaderInvalid"
     assert str(MAX_HEADER_BYTES) in str(caught.value)
+
+
+LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a21\nsize 4976698672\n"
+
+
+@pytest.mark.parametrize("kept", [8, 23, len(LFS_POINTER)])
+def test_a_git_lfs_pointer_is_named(kept: int) -> None:
+    with pytest.raises(ShapeError, match="is a Git LFS pointer, not the file itself; run `git lfs pull`") as caught:
+        header_length(LFS_POINTER[:kept])
+    assert caught.value.reason == "SafetensorsHeaderInvalid"
+
+
+def test_a_configuration_that_is_a_git_lfs_pointer_is_named() -> None:
+    for text in (LFS_POINTER, LFS_POINTER.decode()):
+        with pytest.raises(ShapeError, match=r"config\.json is a Git LFS pointer") as caught:
+            parse_json_object(text, "config.json")
+        assert caught.value.reason == "ConfigNotJson"
+    with pytest.raises(ShapeError, match=r"config\.json is not valid JSON"):
+        parse_json_object("version 2", "config.json")
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,15 @@ MAX_TEXT_BYTES = 16 * 1024 * 1024
 #: Largest dimension a model may declare. 2**31 keeps every product of a few of them cheap to compute.
 MAX_DIMENSION = 2**31
 MAX_LAYERS = 4096
+_LFS_POINTER = b"version https://git-lfs"
+"""The beginning of a Git LFS pointer: three lines of text in place of a file that was not downloaded."""
+
+
+def lfs_problem(beginning: bytes, what: str) -> str:
+    """Return what is wrong and what to do if the first bytes (8 or more) are those of a Git LFS pointer, else ""."""
+    if len(beginning) < 8 or not beginning.startswith(_LFS_POINTER[: len(beginning)]):
+        return ""
+    return f"{what} is a Git LFS pointer, not the file itself; run `git lfs pull` and copy the model again"
 
 
 def parse_json_object(text: str | bytes, what: str) -> dict[str, Any]:
@@ -33,7 +42,8 @@ def parse_json_object(text: str | bytes, what: str) -> dict[str, Any]:
     except ValueError as error:
         if isinstance(error, ShapeError):
             raise
-        raise ShapeError(Reason.CONFIG_NOT_JSON, f"{what} is not valid JSON: {str(error)[:200]}") from None
+        pointer = lfs_problem(text.encode(errors="replace") if isinstance(text, str) else text, what)
+        raise ShapeError(Reason.CONFIG_NOT_JSON, pointer or f"{what} is not valid JSON: {str(error)[:200]}") from None
     if not isinstance(value, dict):
         raise ShapeError(Reason.CONFIG_NOT_JSON, f"{what} must be a JSON object, not {type(value).__name__}")
     check_size(value, what)

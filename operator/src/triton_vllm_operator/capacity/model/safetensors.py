@@ -13,7 +13,7 @@ from typing import Any
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.capacity.dtypes import SAFETENSORS_BITS
 from triton_vllm_operator.capacity.errors import ShapeError
-from triton_vllm_operator.capacity.model.json_reader import MAX_DIMENSION, parse_json_object
+from triton_vllm_operator.capacity.model.json_reader import MAX_DIMENSION, lfs_problem, parse_json_object
 
 #: Largest header that is read. The format itself allows 100 MB; real shards stay under 10 MB.
 MAX_HEADER_BYTES = 16 * 1024 * 1024
@@ -39,6 +39,8 @@ def header_length(first_bytes: bytes) -> int:
     """Length in bytes of the JSON header, from the file's first 8 bytes."""
     if len(first_bytes) < 8:
         raise ShapeError(Reason.SAFETENSORS_TRUNCATED, "the safetensors file ends before its 8-byte header length")
+    if pointer := lfs_problem(first_bytes, "the safetensors file"):
+        raise ShapeError(Reason.SAFETENSORS_HEADER_INVALID, pointer)
     length = int.from_bytes(first_bytes[:8], "little")
     if not 2 <= length <= MAX_HEADER_BYTES:
         raise ShapeError(
