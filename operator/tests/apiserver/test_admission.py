@@ -53,7 +53,7 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "no GPU": ({"engine": {"tensorParallelSize": 0}}, "spec.engine.tensorParallelSize", "or equal to 1"),
     "65 stages": ({"engine": {"pipelineParallelSize": 65}}, "spec.engine.pipelineParallelSize", "or equal to 64"),
     "half a GPU": ({"engine": {"tensorParallelSize": 0.5}}, "spec.engine.tensorParallelSize", "integer"),
-    "length 0": ({"engine": {"maxModelLen": 0}}, "spec.engine.maxModelLen", "or equal to 1"),
+    "length 0": ({"engine": {"maxModelLen": 0}}, "spec.engine.maxModelLen", "or equal to 4"),
     "batch below sequences": (
         {"engine": {"maxNumBatchedTokens": 8, "maxNumSeqs": 16}},
         "spec.engine",
