@@ -41,7 +41,7 @@ def models(folder: Path) -> Path:
 
 
 def ask(server: Server, **parameters: Any) -> Answer:
-    """An answer of status 0 when there is no answer."""
+    """The answer to a readiness request; its status is 0 if the server does not respond."""
     try:
         return server.generate(**parameters)
     except OSError as error:

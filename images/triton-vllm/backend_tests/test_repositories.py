@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -62,13 +63,17 @@ def test_a_generated_repository_loads_and_answers(file: Path, tmp_path: Path) ->
     assert answer.body["num_output_tokens"] == 4
 
 
+def pooling_server(folder: Path, name: str) -> AbstractContextManager[Server]:
+    """A server with the tiny model of that name, which generates no text."""
+    engine = fitted({"model": str(tiny_model(name)), "max_num_seqs": 8, "max_model_len": 512})
+    write_model(folder / "models", name, engine, openai={})
+    return running(folder, folder / "models", model=name)
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A model for embeddings."""
-    folder = tmp_path_factory.mktemp("embedding")
-    engine = fitted({"model": str(tiny_model("embedding")), "max_num_seqs": 8, "max_model_len": 512})
-    write_model(folder / "models", "embedding", engine, openai={})
-    with running(folder, folder / "models", model="embedding") as started:
+    with pooling_server(tmp_path_factory.mktemp("embedding"), "embedding") as started:
         yield started
 
 
@@ -118,10 +123,7 @@ def test_the_proof_is_of_the_models_task(server: Server, ranker: Server) -> None
 @pytest.fixture(scope="module")
 def ranker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A model that scores pairs of texts."""
-    folder = tmp_path_factory.mktemp("ranker")
-    engine = fitted({"model": str(tiny_model("ranker")), "max_num_seqs": 8, "max_model_len": 512})
-    write_model(folder / "models", "ranker", engine, openai={})
-    with running(folder, folder / "models", model="ranker") as started:
+    with pooling_server(tmp_path_factory.mktemp("ranker"), "ranker") as started:
         yield started
 
 

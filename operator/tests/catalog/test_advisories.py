@@ -99,7 +99,7 @@ def test_our_own_image_is_warned_about_its_old_server_by_name() -> None:
     assert "CVE-2025-23310 (score 9.8, fixed in release 25.07)" in found.message
     # NVIDIA's newer release would not read all of its spec.
     assert "spec.server.release" not in found.message
-    assert "let only trusted clients reach its ports" in found.message
+    assert "Allow only trusted clients to reach its ports" in found.message
 
 
 def test_no_release_above_the_first_floors_holds_a_critical_cve() -> None:

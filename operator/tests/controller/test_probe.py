@@ -176,7 +176,7 @@ NOT_THERE = answer(b"{}", "404 Not Found")
 PROOFS: dict[str, tuple[dict[str, Serve], str]] = {
     "a token": ({"token": answer(b'{"num_output_tokens": 1}')}, ""),
     "a proof of another task": ({"token": NO_TOKENS, "proof": answer(b'{"proven": true, "task": "classify"}')}, ""),
-    "an embedding, where there is no proof": (
+    "an embedding from an image without /health/proof": (
         {"token": NO_TOKENS, "proof": NOT_THERE, "embedding": answer(b'{"text_output": "[0.5, 1]"}')}, ""
     ),
     "text that does not come through Triton": (

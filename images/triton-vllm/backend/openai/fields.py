@@ -32,7 +32,6 @@ INSTEAD: Mapping[str, str] = MappingProxyType(
         "function_call": "tool_choice",
         "lora_name": "the adapter's name as 'model'",
         "text_input": "messages, prompt or input",
-        "max_length": "max_tokens",
     }
 )
 

@@ -44,7 +44,7 @@ def build_tensors(output: Any, sequences: int, requested: RequestedOutputs, prep
 
 def build_embedding_tensors(embedding: Sequence[float], prompt_tokens: int, requested: RequestedOutputs) -> Tensors:
     """The answer to an embedding request: the vector as JSON text."""
-    tensors: Tensors = {"text_output": _texts([_json(list(embedding))])}
+    tensors: Tensors = {"text_output": _texts([_vector_json(list(embedding))])}
     if requested.num_input_tokens:
         tensors["num_input_tokens"] = np.array([prompt_tokens], dtype=np.uint32)
     if requested.num_output_tokens:
@@ -68,19 +68,19 @@ def _finite(logprob: float) -> float | None:
     return None if math.isnan(logprob) else min(max(logprob, LEAST_LOGPROB), -LEAST_LOGPROB)
 
 
-def _json(value: Any) -> str:
-    """JSON that every parser takes. Python's own has NaN and Infinity."""
+def _vector_json(numbers: Sequence[float]) -> str:
+    """A vector as JSON that every parser takes, with null for what is not finite: Python's own has NaN and Infinity."""
     try:
-        return json.dumps(value, allow_nan=False)
+        return json.dumps(numbers, allow_nan=False)
     except ValueError:
-        return json.dumps([number if math.isfinite(number) else None for number in value])
+        return json.dumps([number if math.isfinite(number) else None for number in numbers])
 
 
 def _logprobs_json(logprobs: Sequence[Mapping[int, Any]] | None) -> str:
     """One object per token: token id (text) -> logprob, rank and decoded token; `null` when none were asked for."""
     if logprobs is None:
         return "null"
-    return _json(
+    return json.dumps(
         [
             {
                 str(token): {
@@ -91,5 +91,6 @@ def _logprobs_json(logprobs: Sequence[Mapping[int, Any]] | None) -> str:
                 for token, entry in position.items()
             }
             for position in logprobs
-        ]
+        ],
+        allow_nan=False,
     )

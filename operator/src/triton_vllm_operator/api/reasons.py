@@ -1071,7 +1071,7 @@ class Reason(StrEnum):
     NO_TOKEN = (
         "NoToken",
         Kind.PROGRESSING,
-        "A pod is ready but has not answered a request with a token; Stalled after 10 minutes.",
+        "A pod is ready but has not yet answered a request with a token. It becomes Stalled after 10 minutes.",
         "Read what it answered in the message, and the log of the pod. Where there is no connection, allow ports 8000 "
         "and 9000 from the operator's namespace, in NetworkPolicies and in a mesh with mTLS in mode STRICT.",
     )

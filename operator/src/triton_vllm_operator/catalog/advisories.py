@@ -91,7 +91,7 @@ class Assessment:
     stale: bool
 
 
-_NO_NEWER = "There is no newer one: let only trusted clients reach its ports."
+_NO_NEWER = "No newer release is available. Allow only trusted clients to reach its ports."
 
 
 def load() -> Advisories:
