@@ -3,16 +3,17 @@
 import ast
 import pkgutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.capacity.samples import LLAMA_3_8B
 from triton_vllm_operator import capacity
-from triton_vllm_operator.capacity import shape_from_config
+from triton_vllm_operator.api.reasons import Reason
+from triton_vllm_operator.capacity import EngineSettings, ShapeError, gpu_of_memory, plan, shape_from_config
 from triton_vllm_operator.capacity.model import families
-from triton_vllm_operator.capacity.model.families import FAMILIES, family_of, find_family
-from triton_vllm_operator.capacity.model.family import LLAMA_LIKE
+from triton_vllm_operator.capacity.model.families import FAMILIES, find_family
 
 TYPES = [model_type for family in FAMILIES for model_type in family.model_types]
 LAYER_TYPES = {"mamba", "mamba2"}
@@ -25,10 +26,8 @@ def test_every_module_is_registered() -> None:
     assert registered == modules
 
 
-def test_each_model_type_and_each_prefix_is_in_one_family() -> None:
+def test_each_model_type_is_in_one_family() -> None:
     assert [name for name, count in Counter(TYPES).items() if count > 1] == []
-    prefixes = Counter(prefix for family in FAMILIES for prefix in family.prefixes)
-    assert [name for name, count in prefixes.items() if count > 1] == []
 
 
 def test_no_other_module_names_a_model_type() -> None:
@@ -43,22 +42,16 @@ def test_no_other_module_names_a_model_type() -> None:
     assert named == set()
 
 
-@pytest.mark.parametrize("model_type", ["", "something_new", "llama5", "xqwen2"])
-def test_an_unknown_model_type_is_planned_like_llama(model_type: str) -> None:
+@pytest.mark.parametrize("model_type", ["", "something_new", "llama5", "xqwen2", "gemma5", "qwen2_next", "cohere9"])
+def test_an_unknown_model_type_is_not_planned(model_type: str) -> None:
     assert find_family(model_type) is None
-    assert family_of(model_type) is LLAMA_LIKE
-    llama, unknown = shape_from_config(LLAMA_3_8B), shape_from_config({**LLAMA_3_8B, "model_type": model_type})
-    assert unknown.layers == llama.layers
+    with pytest.raises(ShapeError, match=repr(model_type)) as caught:
+        shape_from_config({**LLAMA_3_8B, "model_type": model_type})
+    assert caught.value.reason is Reason.ARCHITECTURE_UNKNOWN
 
 
-@pytest.mark.parametrize(
-    ("model_type", "like"), [("gemma4", "gemma"), ("gemma3n_text", "gemma3"), ("qwen2_5_vl", "qwen2")]
-)
-def test_a_type_that_only_starts_like_a_family_is_a_guess(model_type: str, like: str) -> None:
-    assert find_family(model_type) is None
-    assert family_of(model_type).prefixes[0] == like
-
-
-def test_the_longest_prefix_counts() -> None:
-    assert not family_of("gemma3n").config.rope_extends_length
-    assert family_of("gemma4").config.rope_extends_length
+def test_a_shape_of_an_unknown_model_type_is_not_planned() -> None:
+    shape = replace(shape_from_config(LLAMA_3_8B), model_type="something_new")
+    with pytest.raises(ShapeError, match="something_new") as caught:
+        plan(shape, EngineSettings(), gpu_of_memory(80))
+    assert caught.value.reason is Reason.ARCHITECTURE_UNKNOWN

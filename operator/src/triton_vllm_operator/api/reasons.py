@@ -530,8 +530,8 @@ class Reason(StrEnum):
     ARCHITECTURE_UNKNOWN = (
         "ArchitectureUnknown",
         Kind.INFORMATIVE,
-        "The planner does not know the architecture. The model is served without a plan.",
-        "Set the fields of `spec.engine` yourself.",
+        "No plan of this architecture or model type is proven to equal the engine's. It is served without a plan.",
+        "Set the fields of `spec.engine` yourself, and compare `status.actual`.",
     )
     NOT_A_CAUSAL_MODEL = (
         "NotACausalModel",

@@ -16,6 +16,7 @@ from triton_vllm_operator.capacity.memory.fit_checks import Budget, Verdict, jud
 from triton_vllm_operator.capacity.memory.kv_cache import KVLayout, KVResult, capacity, layout
 from triton_vllm_operator.capacity.memory.overhead import Interval, Overhead, overhead, weight_rounding
 from triton_vllm_operator.capacity.memory.weights import Parallelism, stage_weights
+from triton_vllm_operator.capacity.model.families import family_of
 from triton_vllm_operator.capacity.model.shape import LayerShape, ModelShape
 
 
@@ -120,8 +121,9 @@ def plan(shape: ModelShape, settings: EngineSettings, gpu: GPUClass) -> Plan:
     Settings on which the engine would not start give a plan with the verdict DoesNotFit and the rule as its reason.
 
     Raises:
-        ShapeError: the engine version is not known.
+        ShapeError: the engine version or the model type is not known.
     """
+    family_of(shape.model_type)  # raises for a type that is not proven, which a shape file may name
     resolved = resolve(shape, settings, gpu)
     refused = refusal(shape, settings, gpu, resolved)
     requested = ceil(gpu.memory_bytes * resolved.gpu_memory_utilization)

@@ -102,7 +102,6 @@ class Family:
 
     Attributes:
         model_types: values of `model_type` in `config.json` that these rules are known to describe.
-        prefixes: beginnings of other `model_type` values that are planned by these rules, unverified.
         config: how to read `config.json`.
         default_layer_types: the type of each layer where `config.json` has no `layer_types`; None where all are alike.
         layer_caches: the caches of all layers, where they do not follow from the types of the layers.
@@ -114,7 +113,6 @@ class Family:
     """
 
     model_types: tuple[str, ...]
-    prefixes: tuple[str, ...] = ()
     config: ConfigTraits = _LLAMA_CONFIG
     default_layer_types: Callable[[ModelConfig], Sequence[str] | None] | None = None
     layer_caches: Callable[[ModelConfig], Caches] | None = None
@@ -123,7 +121,3 @@ class Family:
     checkpoint: CheckpointTraits = CheckpointTraits()
     engine: EngineClass = EngineClass()
     generates_text: bool = True
-
-
-LLAMA_LIKE = Family(model_types=())
-"""Rules for a model type that no family lists."""

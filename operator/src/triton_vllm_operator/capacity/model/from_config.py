@@ -11,8 +11,8 @@ from triton_vllm_operator.capacity.errors import ShapeError
 from triton_vllm_operator.capacity.model.checkpoint import expert_count, expert_width, tensors_of
 from triton_vllm_operator.capacity.model.config import ModelConfig
 from triton_vllm_operator.capacity.model.encoders import encoder_bytes
-from triton_vllm_operator.capacity.model.families import family_of
-from triton_vllm_operator.capacity.model.family import LLAMA_LIKE, Caches, EngineClass, Family
+from triton_vllm_operator.capacity.model.families import family_of, find_family
+from triton_vllm_operator.capacity.model.family import Caches, EngineClass, Family
 from triton_vllm_operator.capacity.model.layers import layer_caches, mla_cache
 from triton_vllm_operator.capacity.model.safetensors import TensorInfo, bounded
 from triton_vllm_operator.capacity.model.shape import (
@@ -35,9 +35,9 @@ def shape_from_config(config: Mapping[str, Any], tensors: Iterable[TensorInfo] |
         ShapeError: the model cannot be planned; its reason says why.
     """
     view = ModelConfig.parse(config)
+    _require_generative(view, find_family(view.model_type))
     family = family_of(view.model_type)
     view = replace(view, traits=family.config)
-    _require_generative(view, family)
     caches = layer_caches(view, family)
     quantization = view.quantization()
     known = bounded(tensors) if tensors is not None else ()
@@ -95,18 +95,19 @@ def _engine_buffers(view: ModelConfig, family: Family, caches: tuple[CacheShape,
 _CLASSIFIER = ("ForSequenceClassification", "ForTokenClassification")
 
 
-def _require_generative(view: ModelConfig, family: Family) -> None:
+def _require_generative(view: ModelConfig, family: Family | None) -> None:
     architecture = view.architecture
+    may_generate = family is None or family.generates_text
     generative = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "ChatGLMModel", "MTP", "Model")
     # vLLM makes a classifier of every decoder, and of some an embedding model that has the decoder's shape.
-    classifies = family.generates_text and architecture.endswith(_CLASSIFIER)
-    is_decoder = family.generates_text and family is not LLAMA_LIKE and architecture.endswith(generative)
+    classifies = may_generate and architecture.endswith(_CLASSIFIER)
+    is_decoder = family is not None and family.generates_text and architecture.endswith(generative)
     if classifies or (architecture in pooling.table().architectures and not is_decoder):
         raise ShapeError(
             Reason.POOLING_NOT_PLANNED,
             f"{architecture} embeds or classifies and generates no text, for which no plan is made",
         )
-    if not family.generates_text or architecture.endswith(("ForMaskedLM", *_CLASSIFIER)):
+    if not may_generate or architecture.endswith(("ForMaskedLM", *_CLASSIFIER)):
         raise ShapeError(
             Reason.NOT_A_CAUSAL_MODEL,
             f"{architecture} generates no text, and vLLM does not embed or classify with it; use a model whose "

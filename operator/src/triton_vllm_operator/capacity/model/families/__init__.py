@@ -7,6 +7,8 @@ see `Family` for the fields and their defaults. Two model types of which one nee
 
 from typing import Final
 
+from triton_vllm_operator.api.reasons import Reason
+from triton_vllm_operator.capacity.errors import ShapeError
 from triton_vllm_operator.capacity.model.families import (
     cohere,
     deepseek,
@@ -31,7 +33,7 @@ from triton_vllm_operator.capacity.model.families import (
     whisper,
     zamba,
 )
-from triton_vllm_operator.capacity.model.family import LLAMA_LIKE, Family
+from triton_vllm_operator.capacity.model.family import Family
 
 _MODULES: Final = (
     cohere,
@@ -60,9 +62,6 @@ _MODULES: Final = (
 FAMILIES: Final[tuple[Family, ...]] = tuple(family for module in _MODULES for family in module.FAMILIES)
 """The families that the planner knows."""
 _BY_TYPE: Final = {model_type: family for family in FAMILIES for model_type in family.model_types}
-_BY_PREFIX: Final = sorted(
-    ((prefix, family) for family in FAMILIES for prefix in family.prefixes), key=lambda entry: -len(entry[0])
-)
 
 
 def find_family(model_type: str) -> Family | None:
@@ -73,9 +72,14 @@ def find_family(model_type: str) -> Family | None:
 def family_of(model_type: str) -> Family:
     """Return the rules by which a model type is planned.
 
-    These are those of the family that lists it; else those with the longest prefix of it; else Llama's. The last two
-    are guesses: `find_family` returns None for an unknown type.
+    Raises:
+        ShapeError: no family lists the type. A plan would be a guess.
     """
-    if (listed := find_family(model_type)) is not None:
-        return listed
-    return next((family for prefix, family in _BY_PREFIX if model_type.startswith(prefix)), LLAMA_LIKE)
+    listed = find_family(model_type)
+    if listed is None:
+        raise ShapeError(
+            Reason.ARCHITECTURE_UNKNOWN,
+            f"model type {model_type[:80]!r} in config.json is not one whose plan is proven to equal the engine's; "
+            "set the fields of spec.engine yourself, and compare status.actual",
+        )
+    return listed

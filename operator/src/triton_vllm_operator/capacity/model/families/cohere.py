@@ -22,5 +22,4 @@ FAMILIES = (
         checkpoint=CheckpointTraits(norms=1),
         engine=_CLASS,
     ),
-    Family(model_types=(), prefixes=("cohere",), config=_TIED),
 )

@@ -37,6 +37,4 @@ FAMILIES = (
         checkpoint=_GEMMA3_CHECKPOINT,
         engine=_OTHER_CLASS,
     ),
-    Family(model_types=(), prefixes=("gemma3",), config=_GEMMA3_CONFIG, engine=_OTHER_CLASS),
-    Family(model_types=(), prefixes=("gemma",), config=_TIED, engine=_OTHER_CLASS),
 )

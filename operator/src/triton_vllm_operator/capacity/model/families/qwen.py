@@ -57,5 +57,4 @@ FAMILIES = (
         model_types=("qwen3_5_moe_text",),
         checkpoint=CheckpointTraits(query_gate=True, shared_expert_gate=True),
     ),
-    Family(model_types=(), prefixes=("qwen2", "qwen3"), config=_CONFIG),
 )
