@@ -53,7 +53,7 @@ def _weight_format(block: Reader, inner: Reader | None) -> tuple[int, int]:
     weights = first.nested("weights") if first is not None else None
     if weights is None:
         return 0, 0
-    return weights.integer("num_bits", 8, high=64), weights.integer("group_size", 0, low=-1)
+    return weights.integer("num_bits", 8, high=64), max(weights.integer("group_size", 0, low=-1), 0)
 
 
 def _kv_cache_dtype(block: Reader, inner: Reader | None) -> str:

@@ -215,9 +215,9 @@ def _module_rule(name: str, module: str, parameter: str) -> Rule:
         return "fused_qkv"
     if ".experts." in name and _is_row_bias(module, parameter):
         return "replicated"
-    if ".experts." in name or module in _COLUMN or module in _HEAD_VECTORS:
+    if ".experts." in name or module in _COLUMN or module in _HEAD_VECTORS or name.endswith(".mamba.norm.weight"):
         return "any"
-    if module in {"in_proj", "conv1d"} or (module == "norm" and ".mamba" in name):
+    if module in {"in_proj", "conv1d"}:
         return "mamba_groups"
     if module in _ROW:
         return "replicated" if parameter in {"bias", "g_idx"} else "any"
@@ -237,7 +237,7 @@ def parts_of(tensor: TensorInfo, rule: Rule, heads: HeadLayout) -> list[WeightPa
         kv = round(size * heads.kv_share)
         return [WeightPart(group, 0, size - kv), WeightPart(group, heads.kv_heads, kv)]
     if rule == "mamba_groups" and heads.mamba_groups and tensor.shape and tensor.shape[0] > heads.mamba_group_rows:
-        kept = size * heads.mamba_group_rows // tensor.shape[0] if group != "norms" else 0
+        kept = size * heads.mamba_group_rows // tensor.shape[0]
         return [WeightPart(group, 0, size - kept), WeightPart(group, heads.mamba_groups, kept)]
     shards = 1 if rule == "replicated" or _is_scalar(tensor) else 0
     return [WeightPart(group, shards, size, expert)]
@@ -249,7 +249,7 @@ def _is_scalar(tensor: TensorInfo) -> bool:
 
 def is_routed_expert(name: str) -> bool:
     """Whether the tensor belongs to a routed expert (not a shared one, not the router)."""
-    return ".experts." in name or ".block_sparse_moe.experts" in name
+    return ".experts." in name
 
 
 def group_of(name: str) -> str:
