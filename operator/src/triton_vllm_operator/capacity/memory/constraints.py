@@ -48,16 +48,16 @@ def _in_range(shape: ModelShape, settings: EngineSettings, gpu: GPUClass, resolv
     least = {
         "tensorParallelSize": (settings.tensor_parallel_size, 1),
         "pipelineParallelSize": (settings.pipeline_parallel_size, 1),
-        "maxModelLen": (resolved.max_model_len, 1),
-        "maxNumBatchedTokens": (resolved.max_num_batched_tokens, 1),
-        "maxNumSeqs": (resolved.max_num_seqs, 1),
-        "blockSize": (resolved.block_size, 1),
+        "maxModelLen": (settings.max_model_len, 1),
+        "maxNumBatchedTokens": (settings.max_num_batched_tokens, 1),
+        "maxNumSeqs": (settings.max_num_seqs, 1),
+        "blockSize": (settings.block_size, 1),
         "num_speculative_tokens": (settings.num_speculative_tokens, 0),
-        "kv_cache_memory_bytes": (settings.kv_cache_memory_bytes or 0, 0),
+        "kv_cache_memory_bytes": (settings.kv_cache_memory_bytes, 0),
     }
-    low = next(((name, value, bound) for name, (value, bound) in least.items() if value < bound), None)
-    if low is not None:
-        return Refusal(Reason.SETTING_OUT_OF_RANGE, f"{low[0]} is {low[1]}; use {low[2]} or more")
+    for name, (value, bound) in least.items():
+        if value is not None and value < bound:
+            return Refusal(Reason.SETTING_OUT_OF_RANGE, f"{name} is {value}; use {bound} or more")
     if not 0 < resolved.gpu_memory_utilization <= 1:
         return Refusal(
             Reason.SETTING_OUT_OF_RANGE,

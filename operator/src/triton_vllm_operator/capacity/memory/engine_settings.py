@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 from triton_vllm_operator.capacity.dtypes import full_name
 from triton_vllm_operator.capacity.errors import ShapeError
@@ -12,6 +12,8 @@ from triton_vllm_operator.capacity.memory.kv_cache import KVSettings
 from triton_vllm_operator.capacity.model.shape import ModelShape
 from triton_vllm_operator.catalog import engine_rules
 from triton_vllm_operator.catalog.engine_rules import EngineRules, EngineVersionError
+
+T = TypeVar("T")
 
 Speculation = Literal["none", "mtp", "eagle", "ngram", "draft_model"]
 
@@ -82,13 +84,13 @@ class Resolved:
 def resolve(shape: ModelShape, settings: EngineSettings, gpu: GPUClass) -> Resolved:
     """Fill in what the engine would (`vllm/engine/arg_utils.py`, `vllm/config`)."""
     rules = rules_of(settings)
-    length = settings.max_model_len or shape.default_max_len or shape.max_position
+    length = _given(settings.max_model_len, shape.default_max_len or shape.max_position)
     batched, seqs = batch_limits(shape, settings, gpu, rules, length)
     dtype = model_dtype(shape, settings, gpu)
     kv_dtype = kv_cache_dtype(shape, settings, dtype)
     caching = prefix_caching(shape, settings, rules)
     v2 = uses_v2_runner(shape, settings, rules)
-    block = settings.block_size or default_block_size(shape, settings, gpu)
+    block = _given(settings.block_size, default_block_size(shape, settings, gpu))
     kv = KVSettings(
         rules=rules,
         tensor_parallel_size=settings.tensor_parallel_size,
@@ -110,7 +112,7 @@ def resolve(shape: ModelShape, settings: EngineSettings, gpu: GPUClass) -> Resol
     )
     return Resolved(
         rules=rules,
-        gpu_memory_utilization=settings.gpu_memory_utilization or rules.default_gpu_memory_utilization,
+        gpu_memory_utilization=_given(settings.gpu_memory_utilization, rules.default_gpu_memory_utilization),
         max_model_len=length,
         max_num_batched_tokens=batched,
         max_num_seqs=seqs,
@@ -121,6 +123,11 @@ def resolve(shape: ModelShape, settings: EngineSettings, gpu: GPUClass) -> Resol
         v2_runner=v2,
         kv=kv,
     )
+
+
+def _given(value: T | None, default: T) -> T:
+    """Return the value unless it is unset: 0 is a value, which the constraints reject."""
+    return default if value is None else value
 
 
 def rules_of(settings: EngineSettings) -> EngineRules:
@@ -136,7 +143,7 @@ def batch_limits(
 ) -> tuple[int, int]:
     """(max_num_batched_tokens, max_num_seqs), by GPU class and usage context (`EngineArgs.get_batch_defaults`)."""
     default_tokens, default_seqs = _batch_defaults(settings, gpu, rules)
-    seqs = settings.max_num_seqs or default_seqs
+    seqs = _given(settings.max_num_seqs, default_seqs)
     tokens = settings.max_num_batched_tokens
     if tokens is None:
         whole_prompts = shape.is_encoder_decoder or settings.enable_chunked_prefill is False
