@@ -8,6 +8,7 @@ import pytest
 
 from tests.builders.observations import container, deployment, observation, pod, unschedulable, waiting
 from tests.desired.build import llm
+from tests.observed import messages
 from triton_vllm_operator.api.conditions import Condition, ConditionType, find
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import LLMDeployment
@@ -122,6 +123,12 @@ STATES: list[tuple[str, Observation, Reason | None]] = [
 def test_each_state_of_a_pod_has_its_reason(name: str, seen: Observation, reason: Reason | None) -> None:
     found = first_finding(seen)
     assert (found.reason if found else None) == reason
+
+
+def test_the_messages_equal_the_golden_file() -> None:
+    golden = messages.GOLDEN / "findings.txt"
+    rows = [(row[0], row[1]) for row in (*CASES, *STATES)]
+    assert messages.text(rows) == golden.read_text(), "see tests/observed/messages.py"
 
 
 def test_a_ready_pod_does_not_hide_a_failed_one() -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tests.builders.observations import container, deployment, observation, pod, unschedulable, waiting
 from tests.desired.build import llm
+from tests.observed import messages
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.observed import findings, needs
 from triton_vllm_operator.observed.findings import first_finding
@@ -133,6 +134,19 @@ STATES: list[tuple[str, Observation, Reason, bool, str]] = [
     ("no sandbox", at(LATER, placed(), creation_errors={"p": "FailedCreatePodSandBox: no IP"}), Reason.CONTAINER_NOT_CREATED, True, "FailedCreatePodSandBox: no IP."),
     ("volume of another node", at(SOON, placed(), mount_errors={"p": "Multi-Attach error for volume"}), Reason.MOUNT_FAILED, True, "ReadWriteMany"),
     ("volume without a driver", at(SOON, placed(), mount_errors={"p": "driver name x not found in the list of registered CSI drivers"}), Reason.MOUNT_FAILED, True, "driver of the volume"),
+    ("never pulled", at(SOON, placed(**waiting("ErrImageNeverPull", "x"))), Reason.IMAGE_PULL_FAILED, True, "serving.imagePullPolicy"),
+    ("invalid name", at(SOON, placed(**waiting("InvalidImageName", "x"))), Reason.IMAGE_PULL_FAILED, True, "is not the name of an image"),
+    ("registry", at(SOON, placed(**waiting("RegistryUnavailable", ""))), Reason.IMAGE_PULL_FAILED, True, "RegistryUnavailable. Check whether the node reaches"),
+    ("back-off", at(SOON, placed(**waiting("ImagePullBackOff", "x"))), Reason.IMAGE_PULL_FAILED, True, "imagePullSecrets"),
+    ("key of a ConfigMap", at(SOON, placed(**waiting("CreateContainerConfigError", "couldn't find key k in ConfigMap team/c"))), Reason.CONFIG_MAP_KEY_NOT_FOUND, True, "has no key k"),
+    ("container without words", at(SOON, placed(**waiting("RunContainerError"))), Reason.CONTAINER_NOT_CREATED, True, "RunContainerError. Correct spec.podTemplate"),
+    ("hook of a sidecar", at(SOON, beside("containerStatuses", state={"waiting": {"reason": "PreStartHookError", "message": "x"}})), Reason.CONTAINER_NOT_CREATED, True, "Correct what adds it."),
+    ("claim without a volume", at(SOON, unschedulable('persistentvolumeclaim "m" bound to non-existent persistentvolume "v"')), Reason.CLAIM_NOT_BOUND, True, "Create the claim again"),
+    ("volume that is nowhere", at(SOON, placed(), mount_errors={"p": 'configmap "c" not found'}), Reason.MOUNT_FAILED, True, "Create what the volume names"),
+    ("volume of a key that is nowhere", at(SOON, placed(), mount_errors={"p": "configmap references non-existent config key: k"}), Reason.MOUNT_FAILED, True, "Create what the volume names"),
+    ("volume in use", at(SOON, placed(), mount_errors={"p": "volume is already used by pod q"}), Reason.MOUNT_FAILED, True, "ReadWriteMany"),
+    ("volume that is not attached", at(SOON, placed(), mount_errors={"p": "rpc error: attachdetach: timed out"}), Reason.MOUNT_FAILED, True, "driver of the volume"),
+    ("volume that times out", at(SOON, placed(), mount_errors={"p": "MountVolume.SetUp: timed out"}), Reason.MOUNT_FAILED, True, "kubectl describe pod"),
     ("volume without permission", at(SOON, placed(), mount_errors={"p": "mount.nfs: access denied by server"}), Reason.MOUNT_FAILED, True, "permissions"),
 ]
 # fmt: on
@@ -146,6 +160,11 @@ def test_each_state_has_its_reason_and_kubernetes_words(
     assert found is not None
     assert (found.reason, found.stalled, found.progressing) == (reason, stalled, not stalled)
     assert words in found.message
+
+
+def test_the_messages_equal_the_golden_file() -> None:
+    golden = messages.GOLDEN / "pod_checks.txt"
+    assert messages.text((row[0], row[1]) for row in STATES) == golden.read_text(), "see tests/observed/messages.py"
 
 
 def test_a_pod_that_was_shut_down_by_a_rollout_has_not_failed() -> None:

@@ -43,7 +43,8 @@ def temporary(seen: Observation, reason: Reason, message: str, advice: str, sinc
     """
     passed = seconds_between(since, seen.now)
     if passed > limit_s:
-        return Finding(reason, f"{message} This has lasted more than {limit_s / 60:.0f} minutes. {advice}", True)
+        minutes = "a minute" if limit_s == 60 else f"{limit_s / 60:.0f} minutes"
+        return Finding(reason, f"{message} This has lasted more than {minutes}. {advice}".rstrip(), True)
     known = bool(since and seen.now)
     return Finding(reason, message, due_s=limit_s - passed + 1 if known else None)
 

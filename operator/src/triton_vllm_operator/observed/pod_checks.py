@@ -210,7 +210,8 @@ def container_waits(seen: Observation) -> Finding | None:
             if not one.waiting_reason or one.waiting_reason in _CREATING:
                 continue
             words = one_line(one.waiting_message)
-            message = f"The {one.kind} {one.name} of pod {pod.name} waits: {one.waiting_reason}"
+            which = "server" if one.kind == "server" else f"{one.kind} {one.name}"
+            message = f"The {which} of pod {pod.name} waits: {one.waiting_reason}"
             message = f"{message}{f': {words}' if words else '.'}"
             advice = f"Check it with {_describe(seen, pod)}."
             return temporary(seen, Reason.CONTAINER_WAITING, message, advice, pod.changed, WAIT_S)
