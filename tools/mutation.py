@@ -1,23 +1,27 @@
 """`make mutation`: which one-line changes of the pure packages no unit test notices.
 
-mutmut changes one expression at a time and runs the unit tests that reach it. A change that no test notices is a
-survivor: a missing test, or a change without an effect. The tree is copied to the cache folder first, so the checkout
-is never changed. A sample of a fixed seed gives the share killed in minutes; all changes take hours.
+mutmut changes one expression at a time; `tools/mutation_run.py` runs the unit tests that call the changed function. A
+change that no test notices is a survivor: a missing test, or a change without an effect. The tree is copied to the
+cache folder first, so the checkout is never changed. Only a failed test counts as killed; a change of a function that
+no test calls, and one whose tests do not end, count as survivors.
 
-    make mutation ARGS="--sample 400"                       # of all pure packages
+    make mutation ARGS="--sample 150 --seed 7"              # of all pure packages
     make mutation ARGS="--packages observed plan --all"     # every change of two packages
+    make mutation ARGS="--only .drift. --sample 40 --keep"  # of one module; unchanged files are not changed again
+
+Making all changes takes minutes, and so does one run of the tests; each change then takes a second or less.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import random
 import shutil
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from devtools import cache
 from tools import sources
@@ -26,59 +30,63 @@ ROOT = Path(__file__).parent.parent
 PURE = ("api", "capacity", "catalog", "desired", "observed", "plan")
 """Packages without I/O: each decision has a unit test, or it is a survivor."""
 MUTMUT = "mutmut==3.8.1"
-TESTS = ("api", "capacity", "catalog", "cli", "controller", "desired", "observed", "plan", "schema", "webhook")
-"""Folders of operator/tests that run against changed code. Others start programs or read no changed code."""
+TESTS = ("api", "capacity", "catalog", "cli", "desired", "observed", "plan", "webhook")
+"""Folders of operator/tests that run against changed code: those of the pure packages, and of what only calls them."""
 LEFT_OUT = (
     "test_generated", "test_troubleshooting", "registered", "literal", "process", "hub", "import_takes", "delay",
 )  # fmt: skip
 """Words in names of tests that read the source text, start a process or measure time: they fail, or miss the change."""
+PREPARED = "mutants/prepared"
+"""File that says that all changes are made."""
 CONFIG = """
 [tool.mutmut]
 source_paths = ["src"]
 only_mutate = {patterns}
 do_not_mutate = ["*/__main__.py"]
 also_copy = {copied}
-pytest_add_cli_args_test_selection = {tests}
-pytest_add_cli_args = ["-q", "-m", "{marks}", "-k", "{words}", "-p", "no:cacheprovider", "-p", "no:xdist"]
 """
 MARKS = "not apiserver and not engine and not oracle and not cuda and not e2e and not clients and not slow"
 
 
-def lay_out(tree: Path, packages: list[str]) -> None:
-    """A copy of the tracked files in `tree` with a configuration of mutmut, which wants the package in `src`."""
-    shutil.rmtree(tree, ignore_errors=True)
-    for path in sources.tracked(ROOT):
-        target = tree / path.relative_to(ROOT)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(path, target)
-    (tree / "operator" / "src").rename(tree / "src")
+def lay_out(tree: Path, keep: bool) -> None:
+    """A copy of the tracked files in `tree` with a configuration of mutmut, which wants the package in `src`.
+
+    With `keep`, the changes of files that are the same since the last run are not made again.
+    """
+    if not keep or not (tree / PREPARED).exists():
+        shutil.rmtree(tree, ignore_errors=True)
+    names = {path.relative_to(ROOT).as_posix(): path for path in sources.tracked(ROOT)}
+    contents = {_place(name): path.read_bytes() for name, path in names.items()}
     config = (ROOT / "pyproject.toml").read_text().replace('"operator/src"', '"src"')
-    patterns = [f"src/triton_vllm_operator/{package}/*" for package in packages]
-    tests = [f"operator/tests/{folder}" for folder in TESTS]
-    words = " and ".join(f"not {word}" for word in LEFT_OUT)
-    copied = sorted({path.relative_to(ROOT).parts[0] for path in sources.tracked(ROOT)} - {"pyproject.toml"})
-    config += CONFIG.format(
-        copied=json.dumps(copied), patterns=json.dumps(patterns), tests=json.dumps(tests), marks=MARKS, words=words
+    patterns = [f"src/triton_vllm_operator/{package}/*" for package in PURE]
+    copied = sorted({name.partition("/")[0] for name in names} - {"pyproject.toml"})
+    contents["pyproject.toml"] = (
+        f"{config}{CONFIG.format(copied=json.dumps(copied), patterns=json.dumps(patterns))}".encode()
     )
-    (tree / "pyproject.toml").write_text(config)
+    for folder in (tree, tree / "mutants"):
+        for path in [*(folder / "src").rglob("*.py"), *(folder / "operator").rglob("*.py")]:
+            if path.relative_to(folder).as_posix() not in contents:
+                path.unlink()
+    for name, content in contents.items():
+        path = tree / name
+        if not path.exists() or path.read_bytes() != content:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+            if path.suffix != ".py":
+                (tree / "mutants" / name).unlink(missing_ok=True)
     subprocess.run(["git", "init", "-q", "."], cwd=tree, check=True)  # the tests list tracked files
 
 
-def mutmut(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """mutmut in an environment of its own, with the project's dependencies."""
-    command = [
-        str(cache.uv()), "run", "--quiet", "--project", str(ROOT), "--frozen", "--all-extras",
-        "--isolated", "--with", MUTMUT, "mutmut", *arguments,
-    ]  # fmt: skip
-    return subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False)
+def _place(name: str) -> str:
+    return name.removeprefix("operator/") if name.startswith("operator/src/") else name
 
 
-def changes(tree: Path) -> dict[str, int | None]:
-    """Name of each change -> exit code of its tests: 0 is a survivor, None was not run."""
-    found: dict[str, int | None] = {}
-    for meta in sorted((tree / "mutants").rglob("*.py.meta")):
-        found.update(json.loads(meta.read_text())["exit_code_by_key"])
-    return found
+def pytest_arguments() -> list[str]:
+    """Which tests run, and how."""
+    tests = [f"operator/tests/{folder}" for folder in TESTS]
+    words = " and ".join(f"not {word}" for word in LEFT_OUT)
+    plugins = [f"-pno:{name}" for name in ("cacheprovider", "xdist", "randomly")]
+    return [*tests, "-q", "-s", "-m", MARKS, "-k", words, "--rootdir=.", *plugins]
 
 
 def package_of(name: str) -> str:
@@ -86,43 +94,55 @@ def package_of(name: str) -> str:
     return name.split(".")[1]
 
 
-def report(tree: Path, chosen: list[str]) -> str:
-    """The share of the chosen changes that tests noticed, by package, and the survivors as diffs."""
-    codes = changes(tree)
-    ran = [name for name in chosen if codes.get(name) is not None]
-    survivors = [name for name in ran if codes[name] == 0]
-    all_of, left = Counter(map(package_of, ran)), Counter(map(package_of, survivors))
-    lines = [f"{package:12} {1 - left[package] / count:6.1%} of {count} killed" for package, count in all_of.items()]
-    lines.append(f"{'all':12} {1 - len(survivors) / max(1, len(ran)):6.1%} of {len(ran)} killed")
-    lines += [mutmut(tree, "show", name).stdout.strip() for name in survivors]
+def report(results: list[dict[str, Any]]) -> str:
+    """The share of the changes that tests noticed, by package, and the others as diffs."""
+    kinds = ("killed", "survived", "no test", "timeout")
+    rows = {"all": Counter(tried["result"] for tried in results)}
+    for package in PURE:
+        rows[package] = Counter(tried["result"] for tried in results if package_of(tried["name"]) == package)
+    lines = [f"{'':12} {'tried':>8} {'share':>8} " + " ".join(f"{kind:>8}" for kind in kinds)]
+    for name, counts in rows.items():
+        if total := counts.total():
+            cells = " ".join(f"{counts[kind]:8}" for kind in kinds)
+            lines.append(f"{name:12} {total:8} {counts['killed'] / total:8.1%} {cells}")
+    lines += [
+        f"\n{tried['result']}: {tried['name']} ({tried['tests']} of {tried['all_tests']} tests)\n{tried['diff']}"
+        for tried in results
+        if tried["result"] != "killed"
+    ]
     return "\n".join(lines)
 
 
 def main() -> int:
-    """Run, print the report and keep it beside the tree; 1 when mutmut could not run the tests at all."""
+    """Run, print the report and keep it beside the tree; 1 when there is no result."""
     parser = argparse.ArgumentParser(prog="make mutation", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--packages", nargs="+", default=list(PURE), choices=PURE)
-    parser.add_argument("--sample", type=int, default=400, help="number of changes that are tried (default 400)")
+    parser.add_argument("--sample", type=int, default=200, help="number of changes that are tried (default 200)")
     parser.add_argument("--all", action="store_true", help="try every change")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=60, help="of tests per change (default 60)")
+    parser.add_argument("--workers", type=int, default=2, help="processes that make the changes (default 2)")
+    parser.add_argument("--only", nargs="+", default=[], help="changes whose name has one of these texts")
+    parser.add_argument("--keep", action="store_true", help="use what the last run recorded of unchanged files")
     arguments = parser.parse_args()
     tree = cache.root() / "mutation" / "tree"
-    lay_out(tree, arguments.packages)
-    prepared = mutmut(tree, "run", "--max-children", str(arguments.workers), "no.such.change")
-    names = sorted(changes(tree))
-    if not names:
-        sys.stderr.write(prepared.stdout[-4000:] + prepared.stderr[-4000:])
+    lay_out(tree, arguments.keep)
+    (tree / "results.json").unlink(missing_ok=True)
+    command = [
+        str(cache.uv()), "run", "--quiet", "--project", str(ROOT), "--frozen", "--all-extras", "--isolated",
+        "--with", MUTMUT, "python", str(ROOT / "tools" / "mutation_run.py"),
+        "--sample", "0" if arguments.all else str(arguments.sample), "--seed", str(arguments.seed),
+        "--seconds", str(arguments.seconds), "--workers", str(arguments.workers),
+        "--pytest", json.dumps(pytest_arguments()),
+        "--only", *(arguments.only or [f".{package}." for package in arguments.packages]),
+    ]  # fmt: skip
+    done = subprocess.run(command, cwd=tree, check=False)
+    if not (tree / "results.json").exists():
         return 1
-    chosen = names if arguments.all else random.Random(arguments.seed).sample(names, min(arguments.sample, len(names)))
-    done = mutmut(tree, "run", "--max-children", str(arguments.workers), *chosen)
-    if not any(code is not None for code in changes(tree).values()):
-        sys.stderr.write(done.stdout[-4000:] + done.stderr[-4000:])
-        return 1
-    text = report(tree, sorted(chosen))
+    text = report(json.loads((tree / "results.json").read_text()))
     (tree.parent / "report.txt").write_text(text)
     sys.stdout.write(f"{text}\n")
-    return 0
+    return done.returncode
 
 
 if __name__ == "__main__":

@@ -19,9 +19,12 @@ ALLOWED = {
     "do_GET do_HEAD log_message protocol_version": "called by http.server",
     "load_from_url": "called by vLLM",
     "triton_vllm_spent": "called through vLLM's collective_rpc",
-    "pytest_collection_modifyitems pytest_runtest_makereport pytestmark": "called by pytest",
+    "pytest_collection_modifyitems pytest_runtest_makereport pytest_runtest_logreport pytest_runtestloop pytestmark": (
+        "called by pytest"
+    ),
     "prepare_metadata_for_build_wheel config_settings": "called by pip",
     "ignore_aliases": "called by PyYAML",
+    "wrap_in_trampoline": "called by the code that mutmut writes",
     "LONGEST_BLIND_S": "the bound that the tests of bad streams check",
 }
 """Names that something uses which vulture cannot see: names to the reason."""

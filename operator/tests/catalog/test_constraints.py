@@ -26,7 +26,7 @@ FIELDS = {
 
 
 def messages(args: Args, version: str = NEW) -> list[str]:
-    """What is said about these arguments."""
+    """Messages about these arguments."""
     return [one.message for one in constraints.check(args, version, FIELDS)]
 
 
