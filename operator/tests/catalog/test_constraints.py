@@ -30,7 +30,32 @@ def messages(args: Args, version: str = NEW) -> list[str]:
     return [one.message for one in constraints.check(args, version, FIELDS)]
 
 
-CONFLICTS: list[tuple[list[Args], Args, str]] = [
+Row = tuple[list[Args], Args, str]
+"""Arguments that are accepted, arguments that conflict, and the message about these."""
+
+
+def numa(name: str) -> Row:
+    """A setting of NUMA binding."""
+    message = f"{EXTRA}.{name} conflicts with {EXTRA}.numa_bind: NUMA binding is off. Set {EXTRA}.numa_bind: true."
+    return (
+        [{name: [0], "numa_bind": True}, {"numa_bind": False}, {name: None}],
+        {name: [0], "numa_bind": False},
+        message,
+    )
+
+
+def twice(flat: str, nested: str, key: str) -> Row:
+    """An argument that another one has inside."""
+    message = (
+        f"{EXTRA}.{flat} conflicts with {EXTRA}.{nested}: {nested}.{key} sets the same. Set only one of them: remove "
+        f"{key} from {EXTRA}.{nested}."
+    )
+    accepted: list[Args] = [{flat: 1, nested: {"other": 1}}, {flat: 1, nested: "x"}, {nested: {key: 1}},
+                            {flat: 1, nested: {key: None}}]  # fmt: skip
+    return accepted, {flat: 1, nested: {key: 2}}, message
+
+
+CONFLICTS: list[Row] = [
     (
         [{"max_num_batched_tokens": 8, "max_num_seqs": 8}, {"max_num_batched_tokens": 8}, {"max_num_seqs": 8},
          {"max_num_batched_tokens": True, "max_num_seqs": 8}, {"max_num_batched_tokens": "8", "max_num_seqs": 9}],
@@ -101,14 +126,8 @@ CONFLICTS: list[tuple[list[Args], Args, str]] = [
         f"endpoint to go to. "
         f"Set {EXTRA}.otlp_traces_endpoint: http://HOST:4317.",
     ),
-    *(
-        (
-            [{name: [0], "numa_bind": True}, {"numa_bind": False}, {name: None}],
-            {name: [0], "numa_bind": False},
-            f"{EXTRA}.{name} conflicts with {EXTRA}.numa_bind: NUMA binding is off. Set {EXTRA}.numa_bind: true.",
-        )
-        for name in ("numa_bind_nodes", "numa_bind_cpus")
-    ),
+    numa("numa_bind_nodes"),
+    numa("numa_bind_cpus"),
     (
         [{"mamba_block_size": 8, "enable_prefix_caching": True}, {"mamba_block_size": 8},
          {"enable_prefix_caching": False}],
@@ -117,21 +136,9 @@ CONFLICTS: list[tuple[list[Args], Args, str]] = [
         f"state cache is "
         "set only with prefix caching. Set spec.engine.enablePrefixCaching: true.",
     ),
-    *(
-        (
-            [{flat: 1, nested: {"other": 1}}, {flat: 1, nested: "x"}, {nested: {key: 1}},
-             {flat: 1, nested: {key: None}}],
-            {flat: 1, nested: {key: 2}},
-            f"{EXTRA}.{flat} conflicts with {EXTRA}.{nested}: {nested}.{key} sets the same. Set only one of them: "
-            f"remove "
-            f"{key} from {EXTRA}.{nested}.",
-        )
-        for flat, nested, key in (
-            ("attention_backend", "attention_config", "backend"),
-            ("cudagraph_capture_sizes", "compilation_config", "cudagraph_capture_sizes"),
-            ("max_cudagraph_capture_size", "compilation_config", "max_cudagraph_capture_size"),
-        )
-    ),
+    twice("attention_backend", "attention_config", "backend"),
+    twice("cudagraph_capture_sizes", "compilation_config", "cudagraph_capture_sizes"),
+    twice("max_cudagraph_capture_size", "compilation_config", "max_cudagraph_capture_size"),
     (
         [{"enforce_eager": False, "cuda_graph_sizes": [1]}, {"enforce_eager": True, "cuda_graph_sizes": None}],
         {"enforce_eager": True, "cuda_graph_sizes": [1]},

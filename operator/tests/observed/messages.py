@@ -32,10 +32,11 @@ def main() -> None:
     """Write the golden files."""
     from tests.observed import test_findings, test_pod_checks
 
-    rows = {
-        "findings": [(row[0], row[1]) for row in (*test_findings.CASES, *test_findings.STATES)],
+    rows: dict[str, list[tuple[str, Observation]]] = {
+        "findings": [*((row[0], row[1]) for row in test_findings.CASES),
+                     *((row[0], row[1]) for row in test_findings.STATES)],
         "pod_checks": [(row[0], row[1]) for row in test_pod_checks.STATES],
-    }
+    }  # fmt: skip
     GOLDEN.mkdir(exist_ok=True)
     for name, states in rows.items():
         (GOLDEN / f"{name}.txt").write_text(text(states))

@@ -127,7 +127,7 @@ def test_each_state_of_a_pod_has_its_reason(name: str, seen: Observation, reason
 
 def test_the_messages_equal_the_golden_file() -> None:
     golden = messages.GOLDEN / "findings.txt"
-    rows = [(row[0], row[1]) for row in (*CASES, *STATES)]
+    rows = [*((row[0], row[1]) for row in CASES), *((row[0], row[1]) for row in STATES)]
     assert messages.text(rows) == golden.read_text(), "see tests/observed/messages.py"
 
 
