@@ -273,7 +273,7 @@ def main() -> int:
     arguments = parser.parse_args()
     names = [name for name in prepare(arguments.workers) if any(part in name for part in arguments.only)]
     count = min(arguments.sample or len(names), len(names))
-    changes = sorted(random.Random(arguments.seed).sample(names, count))
+    changes = random.Random(arguments.seed).sample(names, count)  # in random order: a part of them is a sample too
     lay_out(changes)
     session = Session(Path.cwd(), changes, arguments.seconds)
     show(f"{count} of {len(names)} changes")
