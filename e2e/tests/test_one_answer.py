@@ -41,9 +41,9 @@ def test_one_post_to_the_service_gets_text(served: Namespace, client: Client) ->
 
 def test_the_row_of_kubectl_get_tells_model_gpus_and_release(served: Namespace) -> None:
     head, row = served.kubectl("get", "llm", NAME).splitlines()
-    assert head.split() == ["NAME", "READY", "REPLICAS", "MODEL", "GPUS", "RELEASE", "REASON", "AGE"]
-    name, ready, replicas, model, gpus, release, reason, _ = row.split()
-    assert (name, ready, replicas, model, gpus) == (NAME, "True", "1", "hf://demo/tiny-llama", "1")
+    assert head.split() == ["NAME", "READY", "DESIRED", "AVAILABLE", "MODEL", "GPUS", "RELEASE", "REASON", "AGE"]
+    name, ready, desired, available, model, gpus, release, reason, _ = row.split()
+    assert (name, ready, desired, available, model, gpus) == (NAME, "True", "1", "1", "hf://demo/tiny-llama", "1")
     assert release.startswith("vllm-")
     assert reason == "Serving"
 

@@ -1,29 +1,29 @@
-{{- define "operator.chart" -}}
+{{- define "triton-vllm-operator.chart" -}}
 {{ .Values.nameOverride | default .Chart.Name }}
 {{- end }}
 
-{{- define "operator.name" -}}
-{{- $chart := include "operator.chart" . }}
+{{- define "triton-vllm-operator.name" -}}
+{{- $chart := include "triton-vllm-operator.chart" . }}
 {{- if .Values.fullnameOverride }}{{ .Values.fullnameOverride | trunc 53 | trimSuffix "-" }}{{ else if contains $chart .Release.Name }}{{ .Release.Name | trunc 53 | trimSuffix "-" }}{{ else }}{{ printf "%s-%s" .Release.Name $chart | trunc 53 | trimSuffix "-" }}{{ end }}
 {{- end }}
 
 {{- /* Name of objects of the whole cluster. Releases that serve some namespaces may have one name in several. */ -}}
-{{- define "operator.clusterName" -}}
-{{- if .Values.namespaces }}{{ printf "%s-%s" .Release.Namespace (include "operator.name" .) }}{{ else }}{{ include "operator.name" . }}{{ end }}
+{{- define "triton-vllm-operator.clusterName" -}}
+{{- if .Values.namespaces }}{{ printf "%s-%s" .Release.Namespace (include "triton-vllm-operator.name" .) }}{{ else }}{{ include "triton-vllm-operator.name" . }}{{ end }}
 {{- end }}
 
 {{- /* Name of the webhook's Service; the certificate is for NAME.NAMESPACE.svc. */ -}}
-{{- define "operator.webhook" -}}
-{{ include "operator.name" . }}-webhook
+{{- define "triton-vllm-operator.webhook" -}}
+{{ include "triton-vllm-operator.name" . }}-webhook
 {{- end }}
 
-{{- define "operator.selector" -}}
-app.kubernetes.io/name: {{ include "operator.chart" . }}
+{{- define "triton-vllm-operator.selector" -}}
+app.kubernetes.io/name: {{ include "triton-vllm-operator.chart" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
-{{- define "operator.labels" -}}
-{{ include "operator.selector" . }}
+{{- define "triton-vllm-operator.labels" -}}
+{{ include "triton-vllm-operator.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
@@ -33,7 +33,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 
 {{- /* The pods' security context: on OpenShift without the user and group, which its SCC assigns. */ -}}
-{{- define "operator.podSecurityContext" -}}
+{{- define "triton-vllm-operator.podSecurityContext" -}}
 {{- if .Capabilities.APIVersions.Has "security.openshift.io/v1" }}
 {{- toYaml (omit .Values.podSecurityContext "runAsUser" "runAsGroup" "fsGroup") }}
 {{- else }}
@@ -42,7 +42,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 
 {{- /* Wrong combinations of values, before anything is installed. */ -}}
-{{- define "operator.validate" -}}
+{{- define "triton-vllm-operator.validate" -}}
 {{- if and .Values.rbac.create (not .Values.rbac.clusterRole) }}
 {{- if not .Values.namespaces }}{{ fail "rbac.clusterRole=false needs namespaces: list the namespaces to serve in the value namespaces." }}{{ end }}
 {{- if .Values.webhook.enabled }}{{ fail "rbac.clusterRole=false cannot be used with the webhook, whose configuration belongs to the whole cluster: set webhook.enabled=false." }}{{ end }}
@@ -52,12 +52,21 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if and .Values.webhook.enabled (eq (int .Values.webhook.port) (int .Values.metrics.port)) }}{{ fail "webhook.port and metrics.port are the same: change one of them." }}{{ end }}
 {{- end }}
 
-{{- define "operator.image" -}}
+{{- /* The pull secrets of the operator's image; those of a parent chart may be plain names. */ -}}
+{{- define "triton-vllm-operator.imagePullSecrets" -}}
+{{- $found := .Values.imagePullSecrets }}
+{{- range (.Values.global).imagePullSecrets }}
+{{- $found = append $found (kindIs "string" . | ternary (dict "name" .) .) }}
+{{- end }}
+{{- with $found | uniq }}{{ toYaml . }}{{ end }}
+{{- end }}
+
+{{- define "triton-vllm-operator.image" -}}
 {{- if .Values.image.digest }}{{ .Values.image.repository }}@{{ .Values.image.digest }}{{ else }}{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}{{ end }}
 {{- end }}
 
 {{- /* Rules for the namespaces that the operator serves, each with its reason. */ -}}
-{{- define "operator.rules" -}}
+{{- define "triton-vllm-operator.rules" -}}
 # The custom resources: read; only their status is written.
 - apiGroups: [serving.triton-vllm.dev]
   resources: [llmdeployments]
@@ -67,7 +76,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
   verbs: [patch]
 # The children: created and updated by server-side apply (create and patch), deleted when the spec no longer has them.
 # get checks whether another object has the name of a child.
-{{ include "operator.childRules" . }}
+{{ include "triton-vllm-operator.childRules" . }}
 # The serving pods: why they do not run. While one of them waits for a GPU, also which pods use the GPUs.
 - apiGroups: [""]
   resources: [pods]

@@ -22,6 +22,7 @@ EVERY_VALUE: dict[str, Any] = {
     "replicas": 2,
     "image": {"repository": "registry.example/operator", "tag": "1.2", "pullPolicy": "Always"},
     "imagePullSecrets": [{"name": "pull"}],
+    "global": {"imagePullSecrets": ["pull-of-parent"]},
     "serving": {
         "image": "registry.example/triton-vllm:vllm-0.32.0",
         "imagePullPolicy": "Always",

@@ -5,11 +5,14 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,6 +33,39 @@ CLUSTER_WIDE = {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition",
 
 def test_a_parent_chart_may_switch_it_on_with_a_condition(helm: Helm) -> None:
     assert helm.template({"enabled": True}).objects == helm.template().objects
+
+
+def test_a_chart_beside_it_cannot_replace_its_named_templates(helm: Helm, tmp_path: Path) -> None:
+    """Named templates of all charts of a parent have one namespace, and one that is switched off defines its own too."""
+    beside = tmp_path / "charts" / "beside"
+    (beside / "templates").mkdir(parents=True)
+    versions = "apiVersion: v2\nversion: 1.0.0\nname: "
+    (beside / "Chart.yaml").write_text(f"{versions}beside")
+    generic = ("name", "fullname", "labels", "selector", "image", "rules", "childRules", "validate", "webhook", "chart")
+    taken = [f'{{{{- define "operator.{name}" }}}}taken{{{{- end }}}}' for name in generic]
+    (beside / "templates" / "_helpers.tpl").write_text("\n".join(taken))
+    shutil.copytree(CHART, tmp_path / "charts" / CHART.name)
+    ours = f"{{name: {CHART.name}, version: {yaml.safe_load((CHART / 'Chart.yaml').read_text())['version']}}}"
+    parts = f"dependencies: [{{name: beside, version: 1.0.0, condition: beside.enabled}}, {ours}]"
+    (tmp_path / "Chart.yaml").write_text(f"{versions}parent\n{parts}")
+    done = helm.run("template", "models", str(tmp_path), "--set=beside.enabled=false", f"--namespace={NAMESPACE}")
+    assert done.returncode == 0, done.stderr
+    alone = helm.run("template", "models", str(CHART), f"--namespace={NAMESPACE}")
+    found = [[obj for obj in yaml.safe_load_all(one.stdout) if obj] for one in (done, alone)]
+    assert found[0] == found[1]
+
+
+def test_every_named_template_has_the_name_of_the_chart() -> None:
+    defined = [re.findall(r'define "([^"]+)"', file.read_text()) for file in (CHART / "templates").iterdir()]
+    assert [name for names_ in defined for name in names_ if not name.startswith(f"{CHART.name}.")] == []
+
+
+def test_pull_secrets_of_a_parent_chart_are_added_once_in_either_form(helm: Helm) -> None:
+    values = {"imagePullSecrets": [{"name": "own"}], "global": {"imagePullSecrets": ["text", {"name": "own"}]}}
+    rendered = helm.template(values)
+    for pod in (rendered.pod["spec"], rendered.one("Pod")["spec"]):
+        assert pod["imagePullSecrets"] == [{"name": "own"}, {"name": "text"}]
+    assert "imagePullSecrets" not in helm.template({"global": {}}).pod["spec"]
 
 
 def test_a_namespaced_installation_has_nothing_outside_of_namespaces(helm: Helm) -> None:

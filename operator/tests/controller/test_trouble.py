@@ -81,6 +81,26 @@ async def test_the_third_failure_in_a_row_is_told_with_the_servers_words_until_i
     assert trouble.condition("Reconciling")["reason"] == "Scaling", "it counts from the last success"
 
 
+@pytest.mark.parametrize("error", [Refused(500, "no such luck"), RuntimeError("a list is empty")])
+async def test_what_fails_for_ten_minutes_is_stalled(trouble: Trouble, error: Exception) -> None:
+    trouble.error = error
+    now = ["2026-01-01T00:00:00Z"]
+    trouble.world.reconciler.clock = lambda: now[0]
+    await trouble.tries(REPORTED_AFTER)
+    now[0] = "2026-01-01T00:10:00Z"
+    await trouble.tries(1)
+    assert trouble.condition("Stalled")["status"] == "False"
+    now[0] = "2026-01-01T00:10:01Z"
+    await trouble.tries(1)
+    assert (trouble.condition("Stalled")["status"], trouble.condition("Reconciling")["status"]) == ("True", "False")
+    assert "This has lasted more than 10 minutes." in trouble.condition("Ready")["message"]
+    trouble.world.reconciler._failures.clear()  # another process
+    await trouble.tries(REPORTED_AFTER)
+    assert trouble.condition("Stalled")["status"] == "True"
+    await trouble.succeeds()
+    assert trouble.condition("Stalled")["status"] == "False"
+
+
 async def test_failures_that_are_told_are_not_written_again(trouble: Trouble) -> None:
     await trouble.tries(REPORTED_AFTER)
     version = trouble.world.api.version

@@ -43,11 +43,28 @@ def test_no_selector_of_a_serving_child_selects_it(name: str) -> None:
 def test_it_asks_for_no_gpu_and_is_restricted(name: str) -> None:
     spec = pod(SAMPLES[name])["spec"]
     [only] = spec["containers"]
-    assert set(only["resources"]["limits"]) == {"memory"}
+    assert set(only["resources"]["limits"]) <= {"memory", "cpu", "ephemeral-storage"}
     assert spec["automountServiceAccountToken"] is False
     assert spec["securityContext"]["runAsNonRoot"] is True
     assert only["securityContext"]["capabilities"] == {"drop": ["ALL"]}
     assert spec["restartPolicy"] == "Never"
+
+
+@pytest.mark.parametrize(
+    ("given", "exact"),
+    [
+        ({}, {}),
+        ({"cpuLimit": "8"}, {"cpu": "500m"}),
+        ({"cpuLimit": "250m", "cpu": "100m"}, {"cpu": "250m"}),
+        ({"ephemeralStorage": "100Gi"}, {"ephemeral-storage": "256Mi"}),
+        ({"cpuLimit": 1, "ephemeralStorage": "64Mi"}, {"cpu": "500m", "ephemeral-storage": "64Mi"}),
+    ],
+)
+def test_what_the_serving_pod_limits_is_limited(given: dict[str, Any], exact: dict[str, str]) -> None:
+    """A quota that requires a limit of the serving pod requires it of this one too."""
+    resources = container({**SAMPLES["shortest"], "resources": given})["resources"]
+    assert resources["limits"] == {"memory": "512Mi", **exact}
+    assert resources["requests"] == {"cpu": "50m", "memory": "128Mi", **exact}
 
 
 def test_a_claim_is_mounted_read_only_for_the_same_group_as_the_servers() -> None:

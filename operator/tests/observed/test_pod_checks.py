@@ -1,5 +1,6 @@
 """Every state that Kubernetes can show for a pod has a reason, and none counts as progress unless something progresses."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -165,6 +166,14 @@ def test_each_state_has_its_reason_and_kubernetes_words(
 def test_the_messages_equal_the_golden_file() -> None:
     golden = messages.GOLDEN / "pod_checks.txt"
     assert messages.text((row[0], row[1]) for row in STATES) == golden.read_text(), "see tests/observed/messages.py"
+
+
+@pytest.mark.parametrize(("name", "seen"), [(row[0], row[1]) for row in STATES], ids=[row[0] for row in STATES])
+def test_a_command_for_a_log_names_the_container(name: str, seen: Observation) -> None:
+    """A mesh may put its container before the server, and kubectl takes the first."""
+    found = first_finding(seen)
+    assert found is not None
+    assert found.message.count("kubectl logs") == len(re.findall(r"kubectl logs p -c (?:server|istio) ", found.message))
 
 
 def test_a_pod_that_was_shut_down_by_a_rollout_has_not_failed() -> None:

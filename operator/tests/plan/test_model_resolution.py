@@ -70,6 +70,35 @@ def test_each_state_of_the_inspection_has_its_condition_and_hold(
     assert (found.not_planned is None) == (found.model is not None)
 
 
+UNPLACED = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/2 nodes are available."}
+GATED_POD = {"schedulingGates": [{"name": "kueue.x-k8s.io/admission"}]}
+
+
+@pytest.mark.parametrize(
+    ("spec", "status", "words"),
+    [
+        ({}, {"conditions": [UNPLACED]}, "No node takes pod p: 0/2 nodes are available."),
+        (GATED_POD, {"conditions": [{**UNPLACED, "reason": "SchedulingGated"}]}, "kueue.x-k8s.io/admission"),
+        ({}, {"conditions": [{**UNPLACED, "message": 'persistentvolumeclaim "m" not found'}]}, "Claim m does not exist"),
+        ({"nodeName": "n"}, {"phase": "Unknown"}, "Node n of pod p does not answer"),
+        (
+            {"nodeName": "n"},
+            {"initContainerStatuses": [{"name": "mesh", "state": {"terminated": {"exitCode": 3}}}]},
+            "The init container mesh of pod p has ended: ExitCode3.",
+        ),
+    ],
+)
+def test_an_inspection_pod_that_does_not_run_is_not_said_to_read(
+    spec: dict[str, Any], status: dict[str, Any], words: str
+) -> None:
+    waits = pod()
+    waits["spec"], waits["status"] = spec, {"containerStatuses": [], **status}
+    found = from_step(LLM, {}, InspectionStep(pod=waits, age_s=WAIT_S))
+    assert (found.condition.status, found.condition.reason, found.hold) == ("Unknown", "Inspecting", None)
+    assert found.condition.message.startswith("The pod that would read the model does not run. ")
+    assert words in found.condition.message
+
+
 def test_a_failure_of_an_older_generation_does_not_stand() -> None:
     [condition] = KNOWN["conditions"]
     older = {"conditions": [{**condition, "observedGeneration": LLM.generation - 1}]}

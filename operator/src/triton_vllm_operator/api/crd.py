@@ -147,13 +147,13 @@ def _root_schema(embedded: _Embedded) -> dict[str, Any]:
 def _columns() -> list[dict[str, Any]]:
     return [
         _column("Ready", _of(ConditionType.READY, "status"), "Whether all replicas have generated a token."),
-        _column("Replicas", ".status.readyReplicas", "Number of ready pods.", type="integer"),
+        _column("Desired", ".spec.replicas", "Desired number of pods.", type="integer"),
+        _column("Available", ".status.readyReplicas", "Number of ready pods.", type="integer"),
         _column("Model", ".spec.model.uri", "Source of the model."),
         _column("GPUs", ".status.gpusPerReplica", "GPUs per pod.", type="integer"),
         _column("Release", ".status.release", "Release of the serving image."),
         _column("Reason", _of(ConditionType.RECONCILING, "reason"), "Why it is ready or not ready."),
         _column("Age", ".metadata.creationTimestamp", "Time since creation.", type="date"),
-        _column("Desired", ".spec.replicas", "Desired number of pods.", type="integer", priority=1),
         _column("KV tokens", ".status.actual.kvCacheTokens", "Capacity of a pod's KV cache in tokens.", "integer", 1),
         _column(
             "Concurrency", _CONCURRENCY, "Number of concurrent requests of maxModelLen tokens per pod.", "number", 1

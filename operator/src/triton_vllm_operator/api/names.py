@@ -17,6 +17,7 @@ CONFIG_HASH_ANNOTATION: Final = f"{GROUP}/config-hash"
 INSPECTS_LABEL: Final = f"{GROUP}/inspects"
 INSPECTION_LABEL: Final = f"{GROUP}/inspection"
 ATTEMPT_ANNOTATION: Final = f"{GROUP}/attempt"
+SERVER_CONTAINER: Final = "server"
 INSPECTION_CONTAINER: Final = "inspect"
 # On the Deployment: the automatic configuration, written together with its effect.
 CHOSEN_ANNOTATION: Final = f"{GROUP}/chosen"

@@ -53,14 +53,14 @@ class Reason(StrEnum):
     API_SERVER_ERROR = (
         "APIServerError",
         Kind.PROGRESSING,
-        "The API server rejected the same step three times in a row; its error is in the message. `Ready` does not "
-        "change while pods of the current spec serve.",
+        "The API server rejected the same step three times in a row; its error is in the message. Stalled after "
+        "10 minutes. `Ready` does not change while pods of the current spec serve.",
         "Check the API server and its admission webhooks. The operator retries by itself.",
     )
     OPERATOR_ERROR = (
         "OperatorError",
         Kind.PROGRESSING,
-        "The operator has a defect.",
+        "The operator has a defect. Stalled after 10 minutes.",
         "Report it with the message and the operator's log. The operator retries by itself.",
     )
 
@@ -343,6 +343,12 @@ class Reason(StrEnum):
         "The flag is accepted, but it has a risk that the message names.",
         "Check whether you accept the risk.",
     )
+    EXPOSED_WITHOUT_KEY = (
+        "ExposedWithoutKey",
+        Kind.INFORMATIVE,
+        "A Service of type LoadBalancer or NodePort publishes a port for requests that requires no key.",
+        "Require a key, or limit who reaches the port, as the message says.",
+    )
 
     # Reading the model: condition ModelResolved.
     RESOLVED = (
@@ -378,7 +384,7 @@ class Reason(StrEnum):
         "InspectionRefused",
         Kind.INFORMATIVE,
         "A quota, a policy or an admission webhook rejected the inspection pod. The model is served without a plan.",
-        "Ask the owner of the namespace; the message has the error.",
+        "Do what the message says; it has the error of the API server.",
     )
     INSPECTION_IMAGE_PULL_FAILED = (
         "InspectionImagePullFailed",
@@ -893,15 +899,15 @@ class Reason(StrEnum):
         "ChildForbidden",
         Kind.STALLED,
         "A quota, an admission webhook or a missing permission forbids a child.",
-        "Ask the owner of the namespace; the message has the error of the API server.",
+        "Do what the message says; it has the error of the API server.",
     )
 
     # The pods: conditions Ready and Available.
     PODS_REFUSED = (
         "PodsRefused",
         Kind.STALLED,
-        "A quota, a policy or a missing ServiceAccount keeps Kubernetes from creating the pods.",
-        "Ask the owner of the namespace; the message has Kubernetes' error.",
+        "A quota, a LimitRange, a policy, an admission webhook or a missing object keeps Kubernetes from creating the pods.",
+        "Do what the message says; it has Kubernetes' error.",
     )
     CLAIM_NOT_FOUND = (
         "ClaimNotFound",
@@ -1054,7 +1060,7 @@ class Reason(StrEnum):
         "Starting",
         Kind.PROGRESSING,
         "A pod pulls its image, loads the model or starts the engine; Stalled after an hour.",
-        "Wait; `kubectl logs -f POD` shows the phases of the start.",
+        "Wait; `kubectl logs -f POD -c server` shows the phases of the start.",
     )
     SCALING = (
         "Scaling",

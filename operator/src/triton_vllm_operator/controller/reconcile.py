@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -45,7 +44,7 @@ class Reconciler:
     """Brings LLMDeployments forward.
 
     Its only state is what can be read again: answers of pods, lists of nodes and pods, shapes of models; and how often
-    in a row one LLMDeployment has failed.
+    in a row, and since when, one LLMDeployment has failed.
 
     Attributes:
         clock: RFC 3339 time.
@@ -59,7 +58,7 @@ class Reconciler:
     engine_reports: EngineReports
     claims: Claims = field(default_factory=Claims)
     clock: Callable[[], str] = _now
-    _failures: Counter[Key] = field(default_factory=Counter)
+    _failures: dict[Key, tuple[int, str]] = field(default_factory=dict)  # how often in a row, and since when
 
     @classmethod
     def make(
@@ -105,9 +104,10 @@ class Reconciler:
         except NotLeader:
             raise
         except Exception as error:
-            self._failures[key] += 1
-            if self._failures[key] >= REPORTED_AFTER:
-                await report.report_error(cluster, obj, error, self.clock())
+            count, since = self._failures.get(key, (0, self.clock()))
+            self._failures[key] = (count + 1, since)
+            if count + 1 >= REPORTED_AFTER:
+                await report.report_error(cluster, obj, error, self.clock(), since)
             raise
         self._failures.pop(key, None)
         return result

@@ -16,7 +16,7 @@ import json
 from typing import Any
 
 from contract.paths import MODEL_DIR
-from triton_vllm_operator.api import kinds, names
+from triton_vllm_operator.api import kinds, names, quantity
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.desired.hub_access import HubAccess, hub_access
 from triton_vllm_operator.desired.inputs import Defaults
@@ -93,11 +93,29 @@ def _container(llm: LLMDeployment, image: str, pull_policy: str, access: HubAcce
         "args": source.inspection_arguments(MODEL_DIR),
         "env": access.env,
         **({"envFrom": access.env_from} if access.env_from else {}),
-        "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
+        "resources": _resources(llm),
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, *source.inspection_mounts(MODEL_DIR), *access.mounts],
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": restricted_container(),
     }
+
+
+def _resources(llm: LLMDeployment) -> dict[str, Any]:
+    """A limit for each resource that has one in the serving pod: the quota of the namespace may require it.
+
+    It is not above that one, which the namespace accepts, and the request is the same: a LimitRange may limit the ratio.
+    """
+    given = llm.spec.resources
+    exact = {}
+    if given.cpu_limit is not None:
+        exact["cpu"] = _smaller(given.cpu_limit, "500m")
+    if given.ephemeral_storage is not None:
+        exact["ephemeral-storage"] = _smaller(given.ephemeral_storage, "256Mi")
+    return {"requests": {"cpu": "50m", "memory": "128Mi"} | exact, "limits": {"memory": "512Mi"} | exact}
+
+
+def _smaller(*quantities: str | int) -> str:
+    return str(min(quantities, key=quantity.parse))
 
 
 def _volumes(llm: LLMDeployment) -> list[dict[str, Any]]:

@@ -11,7 +11,9 @@ from triton_vllm_operator.desired import repository
 from triton_vllm_operator.desired.inputs import Defaults, ServingImage
 from triton_vllm_operator.desired.objects import restricted_container, restricted_pod
 
-CONTAINER = "server"
+CONTAINER = names.SERVER_CONTAINER
+KEY_VARIABLE = "VLLM_API_KEY"
+"""Environment variable from which the server takes the key of its OpenAI port."""
 _STARTUP_PERIOD_SECONDS = 2
 STARTUP_BUDGET_SECONDS = 45 * 60
 """Seconds that a pod may take from its container's start until its model is loaded."""
@@ -109,7 +111,7 @@ def environment(llm: LLMDeployment, defaults: Defaults) -> list[dict[str, Any]]:
     found |= {entry["name"]: entry for entry in llm.spec.model.environment}
     if llm.spec.server.open_ai.enabled and (key := llm.spec.server.open_ai.api_key_secret_ref):
         reference = {"secretKeyRef": {"name": key.name, "key": key.key}}
-        found["VLLM_API_KEY"] = {"name": "VLLM_API_KEY", "valueFrom": reference}
+        found[KEY_VARIABLE] = {"name": KEY_VARIABLE, "valueFrom": reference}
     theirs = {entry["name"] for entry in llm.spec.pod_template.env}
     return [found[name] for name in sorted(found) if name not in theirs] + llm.spec.pod_template.env
 

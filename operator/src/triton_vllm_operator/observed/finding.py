@@ -36,16 +36,22 @@ class Finding:
 
 
 def temporary(seen: Observation, reason: Reason, message: str, advice: str, since: str, limit_s: float) -> Finding:
+    """Return a finding that is progress for a time, as of the time of the observation."""
+    return lasting(seen.now, reason, message, advice, since, limit_s)
+
+
+def lasting(now: str, reason: Reason, message: str, advice: str, since: str, limit_s: float) -> Finding:
     """Return a finding that is progress for `limit_s` seconds from the RFC 3339 time `since`, and Stalled after that.
 
     Args:
+        now: RFC 3339 time.
         advice: what to do; added to the message when it is Stalled.
     """
-    passed = seconds_between(since, seen.now)
+    passed = seconds_between(since, now)
     if passed > limit_s:
         minutes = "a minute" if limit_s == 60 else f"{limit_s / 60:.0f} minutes"
         return Finding(reason, f"{message} This has lasted more than {minutes}. {advice}".rstrip(), True)
-    known = bool(since and seen.now)
+    known = bool(since and now)
     return Finding(reason, message, due_s=limit_s - passed + 1 if known else None)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from contract.report import CAUSE, ENGINE_LINE, HINT
 from triton_vllm_operator.api.conditions import find
 from triton_vllm_operator.api.reasons import Reason
-from triton_vllm_operator.observed import gpu_shortage, needs, pod_checks
+from triton_vllm_operator.observed import gpu_shortage, needs, pod_checks, refusals
 from triton_vllm_operator.observed.finding import Finding, one_line, temporary
 from triton_vllm_operator.observed.observation import Observation
 from triton_vllm_operator.observed.pods import ContainerState, PodState, written_at
@@ -88,10 +88,8 @@ def pods_refused(seen: Observation) -> Finding | None:
     if failure is None or failure["status"] != "True":
         return None
     message = str(failure.get("message", ""))
-    advice = "Ask the owner of the namespace for the permission, quota or policy that the message names."
-    if found := re.search(r'serviceaccount "([^"]+)" not found', message):
-        advice = f"Create ServiceAccount {found.group(1)} or change spec.podTemplate.serviceAccountName."
-    return Finding(Reason.PODS_REFUSED, f"Kubernetes refuses to create the pods: {one_line(message)} {advice}")
+    what = f"Kubernetes refuses to create the pods: {one_line(message)}"
+    return Finding(Reason.PODS_REFUSED, f"{what} {refusals.advice(message)}")
 
 
 def paused(seen: Observation) -> Finding | None:
@@ -222,7 +220,7 @@ def server_failed(seen: Observation) -> Finding | None:
             return Finding(Reason.CONTAINER_NOT_CREATED, f"{message} Correct spec.server.image or spec.podTemplate.")
         error = (
             error
-            or f"{pod.failure_reason or 'no message'}; see kubectl logs {pod.name} --previous -n {seen.llm.namespace}."
+            or f"{pod.failure_reason or 'no message'}; see {pod_checks.logs(seen, pod, '--previous ')}."
         )
         which = f"pod {pod.name}, model {seen.llm.spec.model.uri},"
         return Finding(Reason.SERVER_FAILED, f"The server of {which} ended before it served: {error} {again}")
@@ -291,7 +289,7 @@ def no_token(seen: Observation) -> Finding | None:
         if pod.ready and answer != "":
             error = f": {one_line(answer)}" if answer else ""
             message = f"Pod {pod.name} is ready but has not answered a request with a token yet{error or '.'}"
-            advice = f"Check it with kubectl logs {pod.name} -n {seen.llm.namespace}."
+            advice = f"Check it with {pod_checks.logs(seen, pod)}."
             return temporary(seen, Reason.NO_TOKEN, message, advice, pod.became_ready.since or pod.changed, _TOKEN_S)
     return None
 

@@ -7,6 +7,7 @@ here is reported in Kubernetes' own words, and is Stalled after a time: what is 
 import re
 from collections.abc import Iterator
 
+from triton_vllm_operator.api import names
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.observed.finding import Finding, one_line, temporary
 from triton_vllm_operator.observed.observation import Observation
@@ -32,6 +33,14 @@ _FAILED_ADVICE = (
     (r"Preempting|Preempted", "Pods of a higher priority need the node. Set spec.scheduling.priorityClassName."),
     (r"DeadlineExceeded", "Something sets activeDeadlineSeconds of the pod. Remove it."),
 )
+
+
+def logs(seen: Observation, pod: PodState, options: str = "", container: str = names.SERVER_CONTAINER) -> str:
+    """Return the command that prints a container's log.
+
+    It names the container: others may have put theirs first, which is the one that kubectl takes.
+    """
+    return f"kubectl logs {pod.name} -c {container} {options}-n {seen.llm.namespace}"
 
 
 def _describe(seen: Observation, pod: PodState) -> str:
@@ -197,8 +206,7 @@ def other_container_failed(seen: Observation) -> Finding | None:
             message = (
                 f"The {one.kind} {one.name} of pod {pod.name} has ended: {one.failure_reason or one.waiting_reason}"
             )
-            log = f"kubectl logs {pod.name} -c {one.name} --previous -n {seen.llm.namespace}"
-            advice = f"Read {log}, and correct what adds it to the pod."
+            advice = f"Read {logs(seen, pod, '--previous ', one.name)}, and correct what adds it to the pod."
             return Finding(Reason.CONTAINER_FAILED, f"{message}{f': {words}' if words else '.'} {advice}")
     return None
 
@@ -275,10 +283,10 @@ def starting(seen: Observation) -> Finding | None:
         return None
     running = next((one for one in pod.others if one.kind == "init container" and one.running), None)
     if running is not None:
-        log = f"kubectl logs -f {pod.name} -c {running.name} -n {seen.llm.namespace}"
+        log = logs(seen, pod, "-f ", running.name)
         message = f"The init container {running.name} of pod {pod.name} runs. {log} shows how far it is."
     else:
         message = f"Pod {pod.name} pulls its image, loads the model or starts the engine."
-        message = f"{message} kubectl logs -f {pod.name} -n {seen.llm.namespace} shows how far it is."
+        message = f"{message} {logs(seen, pod, '-f ')} shows how far it is."
     advice = f"Check it with {_describe(seen, pod)}."
     return temporary(seen, Reason.STARTING, message, advice, pod.changed, START_S)

@@ -11,7 +11,7 @@ from triton_vllm_operator.api.conditions import Condition, ConditionType, find
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.api.status import ModelStatus
-from triton_vllm_operator.observed import findings, pods
+from triton_vllm_operator.observed import findings, pod_checks, pods
 from triton_vllm_operator.observed.findings import Finding
 from triton_vllm_operator.observed.observation import Observation
 from triton_vllm_operator.plan.inspection import InspectionStep
@@ -92,7 +92,7 @@ def from_step(llm: LLMDeployment, status: Mapping[str, Any], step: InspectionSte
         return _failed(failure, None)
     if known is not None:
         return _failed(known, None)
-    return _in_progress(step.age_s)
+    return _in_progress(step.age_s, "" if step.pod is None else stuck(llm, step.pod))
 
 
 def start_failure(llm: LLMDeployment, pod: Mapping[str, Any]) -> Failure | None:
@@ -110,6 +110,23 @@ def start_failure(llm: LLMDeployment, pod: Mapping[str, Any]) -> Failure | None:
     return None
 
 
+_OBSTACLES: Final[tuple[findings.Check, ...]] = (
+    pod_checks.node_lost,
+    findings.claim_problem,
+    pod_checks.scheduling_gated,
+    findings.unschedulable,
+    pod_checks.other_container_failed,
+)
+
+
+def stuck(llm: LLMDeployment, pod: Mapping[str, Any]) -> str:
+    """What keeps an inspection pod from running and may end by itself, in the words for a serving pod; or ""."""
+    state = pods.read(pod, names.INSPECTION_CONTAINER)
+    observation = Observation(llm=llm, deployment=None, pods=[state], config_hash="")
+    found = next((found for check in _OBSTACLES if (found := check(observation))), None)
+    return "" if found is None else found.message
+
+
 def _recorded_failure(llm: LLMDeployment, status: Mapping[str, Any]) -> Failure | None:
     """The definite failure in the condition of this generation: it stands until another result replaces it."""
     before = find(status.get("conditions", []), MODEL_RESOLVED) or {}
@@ -119,9 +136,11 @@ def _recorded_failure(llm: LLMDeployment, status: Mapping[str, Any]) -> Failure 
     return None if reason is None else Failure(reason, before["message"])
 
 
-def _in_progress(age_s: float) -> ModelResolution:
+def _in_progress(age_s: float, obstacle: str) -> ModelResolution:
     left = WAIT_S - age_s
     message = "A pod reads the model's config.json and the headers of its weights."
+    if obstacle:
+        message = f"The pod that would read the model does not run. {obstacle}"
     hold = Finding(Reason.INSPECTING, message) if left > 0 else None
     return _unresolved(_unknown(Reason.INSPECTING, message), hold=hold, after=left if hold else None)
 

@@ -22,6 +22,7 @@ from triton_vllm_operator.catalog import (
 )
 from triton_vllm_operator.catalog.violations import Violation
 from triton_vllm_operator.desired.inputs import ServingImage
+from triton_vllm_operator.plan import exposure
 
 
 @dataclass(eq=False)
@@ -79,6 +80,7 @@ class ValidatedSpec:
             ),
             *own_image_fields.check(self.llm.spec, self.resolved.row),
             *advisories.check(self.known, opted_out=opted_out),
+            *exposure.check(self.llm.spec, own_image=not self.image.stock),
         ]
 
     def check(self, *, opted_out: bool) -> None:

@@ -87,7 +87,8 @@ class PodTemplateSpec(Model):
 
     labels: dict[str, str] = field(
         {},
-        description="Additional labels of the pods. Labels that the operator owns are rejected.",
+        description="Additional labels of the pods. Labels that the operator owns are rejected. A change restarts the "
+        "pods, one after the other.",
         json_schema_extra=cel(
             (
                 f"!self.exists(k, k.startsWith('{names.GROUP}/') || k.startsWith('app.kubernetes.io/'))",
@@ -98,7 +99,8 @@ class PodTemplateSpec(Model):
     )
     annotations: dict[str, str] = field(
         {},
-        description="Additional annotations of the pods. Annotations that the operator owns are rejected.",
+        description="Additional annotations of the pods, for example for a service mesh. Annotations that the operator "
+        "owns are rejected. A change restarts the pods, one after the other.",
         json_schema_extra=cel(
             (
                 f"!self.exists(k, k.startsWith('{names.GROUP}/'))",

@@ -22,7 +22,10 @@ class DisruptionBudgetSpec(Model):
 
     enabled: bool = field(True, description="Create a PodDisruptionBudget. Default: true.")
     max_unavailable: int = field(
-        1, ge=0, description="Maximum number of pods that are unavailable because of evictions. Default: 1."
+        1,
+        ge=0,
+        description="Maximum number of pods that are unavailable because of evictions. 0 keeps a node with a ready pod "
+        "from being drained. Default: 1.",
     )
 
 
@@ -42,7 +45,11 @@ class ServiceSpec(Model):
     type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = field(
         "ClusterIP", description="Type of the Service. Default: ClusterIP."
     )
-    annotations: dict[str, str] = field({}, description="Annotations of the Service.")
+    annotations: dict[str, str] = field(
+        {},
+        description="Annotations of the Service for clients, for example for a cloud's load balancer. A change restarts "
+        "no pod.",
+    )
     load_balancer_class: str | None = field(
         min_length=1,
         max_length=253,

@@ -13,7 +13,7 @@ from triton_vllm_operator.controller.cluster import ClusterView
 from triton_vllm_operator.desired.children import CHILD_KINDS, children
 from triton_vllm_operator.desired.inputs import Defaults, ServingImage
 from triton_vllm_operator.kube.errors import Conflict, Forbidden, Invalid
-from triton_vllm_operator.observed import needs
+from triton_vllm_operator.observed import needs, refusals
 from triton_vllm_operator.observed.pods import seconds_between
 from triton_vllm_operator.plan import adoption
 from triton_vllm_operator.plan.actions import Apply, Delete, actions, foreign_owner
@@ -22,7 +22,6 @@ from triton_vllm_operator.plan.validation import Rejected
 log = logging.getLogger(__name__)
 
 _CORRECT = "Correct the field of spec that it names."
-_ALLOW = "Ask the owner of the namespace for the quota, permission or admission webhook that the message names."
 _DELETION_S = 600.0
 
 
@@ -76,7 +75,8 @@ async def _act(cluster: ClusterView, llm: LLMDeployment, action: Apply | Delete,
     except Invalid as error:
         raise Rejected(Reason.CHILD_REFUSED, f"The API server rejected {ref}: {error.reason}. {_CORRECT}") from error
     except Forbidden as error:
-        raise Rejected(Reason.CHILD_FORBIDDEN, f"Access to {ref} is denied: {error.reason}. {_ALLOW}") from error
+        what = f"Access to {ref} is denied: {error.reason}."
+        raise Rejected(Reason.CHILD_FORBIDDEN, f"{what} {refusals.advice(error.reason)}") from error
 
 
 async def _create(cluster: ClusterView, llm: LLMDeployment, obj: Object, now: str) -> None:

@@ -19,6 +19,7 @@ from triton_vllm_operator.desired.inputs import Defaults
 from triton_vllm_operator.desired.inspect_pod import inspect_pod
 from triton_vllm_operator.desired.pod_settings import PodSettings
 from triton_vllm_operator.kube.errors import Conflict, Forbidden, Invalid
+from triton_vllm_operator.observed import refusals, volume_claims
 from triton_vllm_operator.plan import inspection, model_resolution
 from triton_vllm_operator.plan.model_resolution import ModelResolution
 from triton_vllm_operator.plan.model_status import model_from_status, model_status
@@ -84,7 +85,7 @@ async def _create(cluster: ClusterView, llm: LLMDeployment, pod: dict[str, Any])
         log.info("%s/%s: pod %s already exists", llm.namespace, llm.name, name)
     except (Forbidden, Invalid) as error:
         message = f"The API server rejected the pod that reads the model: {error.reason}."
-        return NotPlanned(Reason.INSPECTION_REFUSED, message)
+        return NotPlanned(Reason.INSPECTION_REFUSED, f"{message} {refusals.advice(error.reason)}")
     return None
 
 
@@ -95,11 +96,10 @@ async def _claim_problem(cluster: ClusterView, llm: LLMDeployment) -> NotPlanned
         return None
     obj = await cluster.client.find(kinds.PVC, llm.namespace, claim)
     if obj is None:
-        message = f"PersistentVolumeClaim {claim} does not exist. Create it, or correct spec.model.uri."
-        return NotPlanned(Reason.CLAIM_NOT_FOUND, message)
-    if obj.get("status", {}).get("phase") != "Bound":
-        return NotPlanned(Reason.CLAIM_NOT_BOUND, f"PersistentVolumeClaim {claim} is not bound to a volume yet.")
-    return None
+        message = f"PersistentVolumeClaim {claim} does not exist in namespace {llm.namespace}. Create it, or correct "
+        return NotPlanned(Reason.CLAIM_NOT_FOUND, f"{message}spec.model.uri.")
+    problem = volume_claims.problem(obj)
+    return NotPlanned(Reason.CLAIM_NOT_BOUND, problem) if problem else None
 
 
 async def _usable_claims(cluster: ClusterView, llm: LLMDeployment, defaults: Defaults) -> frozenset[str]:
@@ -112,7 +112,7 @@ async def _usable_claims(cluster: ClusterView, llm: LLMDeployment, defaults: Def
     for claim in sorted(claims_of_files(llm, defaults)):
         obj = await cluster.client.find(kinds.PVC, llm.namespace, claim) or {}
         shared = any(mode.endswith("Many") for mode in obj.get("spec", {}).get("accessModes", []))
-        if obj.get("status", {}).get("phase") == "Bound" and (shared or not serves):
+        if obj and not volume_claims.problem(obj) and (shared or not serves):
             found.add(claim)
     return frozenset(found)
 

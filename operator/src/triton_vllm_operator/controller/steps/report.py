@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from triton_vllm_operator.api import kinds, names
-from triton_vllm_operator.api.conditions import Condition, events
+from triton_vllm_operator.api.conditions import Condition, ConditionType, events, find
 from triton_vllm_operator.api.kinds import Object
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.controller.cluster import ClusterView
@@ -17,13 +17,16 @@ from triton_vllm_operator.desired import services
 from triton_vllm_operator.desired.inputs import ServingImage
 from triton_vllm_operator.kube.errors import KubeError
 from triton_vllm_operator.observed import findings
-from triton_vllm_operator.observed.findings import Finding
+from triton_vllm_operator.observed.finding import lasting
 from triton_vllm_operator.observed.observation import Observation
 from triton_vllm_operator.observed.status import StatusBuilder
 from triton_vllm_operator.plan.validation import Rejected
 
 log = logging.getLogger(__name__)
 
+TROUBLE_S = 600.0
+"""How long failures count as progress: an upgrade of the control plane or of a webhook takes less."""
+_LONG_AGO = "1970-01-01T00:00:00Z"
 _RETRIED = "It is tried again, with growing delays."
 
 
@@ -69,17 +72,32 @@ async def report_observed(
     return Result(finding.reason if finding else "Ready", after=after)
 
 
-async def report_error(cluster: ClusterView, obj: Object, error: Exception, now: str) -> None:
-    """Why the reconcile fails again and again, as far as the API server accepts the status."""
+async def report_error(cluster: ClusterView, obj: Object, error: Exception, now: str, since: str) -> None:
+    """Why the reconcile fails again and again, as far as the API server accepts the status.
+
+    Args:
+        since: RFC 3339 time of the first of these failures that this process knows.
+    """
     if isinstance(error, KubeError):
         reason, why = Reason.API_SERVER_ERROR, f"The API server rejected the request: {error}."
+        advice = "Check the API server, its admission webhooks, and the operator's role and CustomResourceDefinition."
     else:
         what = f"{type(error).__name__}: {error}"
         reason, why = Reason.OPERATOR_ERROR, f"Internal error of the operator: {what}. Please report it."
+        advice = "Its log has the details; another version of the operator may not have the defect."
+    if _has_stalled(obj, reason):
+        since = _LONG_AGO
+    cause = lasting(now, reason, f"{why} {_RETRIED}", advice, since, TROUBLE_S)
     try:
-        await _write(cluster, obj, _builder(obj, now).blocked(Finding(reason, f"{why} {_RETRIED}")))
+        await _write(cluster, obj, _builder(obj, now).blocked(cause))
     except KubeError as unwritten:
         log.warning("%s: its status cannot be written: %s", kinds.ref_of(obj), unwritten)
+
+
+def _has_stalled(obj: Object, reason: Reason) -> bool:
+    """Whether another process has seen it for so long."""
+    stalled = find(obj.get("status", {}).get("conditions", []), ConditionType.STALLED) or {}
+    return (stalled.get("status"), stalled.get("reason")) == ("True", reason)
 
 
 def _builder(obj: Object, now: str) -> StatusBuilder:
