@@ -17,18 +17,41 @@
 {{ include "triton-vllm-operator.name" . }}-webhook
 {{- end }}
 
+{{- /* A version as the value of a label: Flux adds +DIGEST to that of the chart. */ -}}
+{{- define "triton-vllm-operator.labelValue" -}}
+{{ . | replace "+" "_" | trunc 63 | trimAll "-_." }}
+{{- end }}
+
+{{- /* Ports of DNS. On OpenShift its pods listen on 5353, and a policy is applied to the pod's port. */ -}}
+{{- define "triton-vllm-operator.dnsPorts" -}}
+- {port: 53, protocol: UDP}
+- {port: 53, protocol: TCP}
+{{- if .Capabilities.APIVersions.Has "security.openshift.io/v1" }}
+- {port: 5353, protocol: UDP}
+- {port: 5353, protocol: TCP}
+{{- end }}
+{{- end }}
+
 {{- define "triton-vllm-operator.selector" -}}
 app.kubernetes.io/name: {{ include "triton-vllm-operator.chart" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
 {{- define "triton-vllm-operator.labels" -}}
-{{ include "triton-vllm-operator.selector" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+{{ include "triton-vllm-operator.labelsWith" (list . dict) }}
+{{- end }}
+
+{{- /* Labels of an object that has labels of its own: a list of the context and of these. No key may be there twice. */ -}}
+{{- define "triton-vllm-operator.labelsWith" -}}
+{{- $further := last . }}
+{{- with first . }}
+{{- include "triton-vllm-operator.selector" . }}
+app.kubernetes.io/version: {{ include "triton-vllm-operator.labelValue" .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
-{{- with .Values.commonLabels }}
+helm.sh/chart: {{ include "triton-vllm-operator.labelValue" (printf "%s-%s" .Chart.Name .Chart.Version) }}
+{{- with merge (deepCopy $further) .Values.commonLabels }}
 {{ toYaml . }}
+{{- end }}
 {{- end }}
 {{- end }}
 
@@ -43,6 +66,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 
 {{- /* Wrong combinations of values, before anything is installed. */ -}}
 {{- define "triton-vllm-operator.validate" -}}
+{{- $given := dict "commonLabels" .Values.commonLabels "podLabels" .Values.podLabels "metrics.serviceMonitor.labels" .Values.metrics.serviceMonitor.labels "metrics.podMonitor.labels" .Values.metrics.podMonitor.labels }}
+{{- $own := list "app.kubernetes.io/component" "app.kubernetes.io/instance" "app.kubernetes.io/managed-by" "app.kubernetes.io/name" "app.kubernetes.io/version" "helm.sh/chart" }}
+{{- range $value, $labels := $given }}
+{{- range $key, $_ := $labels }}
+{{- if has $key $own }}{{ fail (printf "%s has the label %s, which the chart sets itself: remove it." $value $key) }}{{ end }}
+{{- end }}
+{{- end }}
 {{- if and .Values.rbac.create (not .Values.rbac.clusterRole) }}
 {{- if not .Values.namespaces }}{{ fail "rbac.clusterRole=false needs namespaces: list the namespaces to serve in the value namespaces." }}{{ end }}
 {{- if .Values.webhook.enabled }}{{ fail "rbac.clusterRole=false cannot be used with the webhook, whose configuration belongs to the whole cluster: set webhook.enabled=false." }}{{ end }}

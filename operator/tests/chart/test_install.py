@@ -36,7 +36,7 @@ def test_a_parent_chart_may_switch_it_on_with_a_condition(helm: Helm) -> None:
 
 
 def test_a_chart_beside_it_cannot_replace_its_named_templates(helm: Helm, tmp_path: Path) -> None:
-    """Named templates of all charts of a parent have one namespace, and one that is switched off defines its own too."""
+    """All charts of a parent share the names of templates, and one that is switched off defines its own too."""
     beside = tmp_path / "charts" / "beside"
     (beside / "templates").mkdir(parents=True)
     versions = "apiVersion: v2\nversion: 1.0.0\nname: "
@@ -58,6 +58,75 @@ def test_a_chart_beside_it_cannot_replace_its_named_templates(helm: Helm, tmp_pa
 def test_every_named_template_has_the_name_of_the_chart() -> None:
     defined = [re.findall(r'define "([^"]+)"', file.read_text()) for file in (CHART / "templates").iterdir()]
     assert [name for names_ in defined for name in names_ if not name.startswith(f"{CHART.name}.")] == []
+
+
+class NoDuplicates(yaml.SafeLoader):
+    """YAML as Flux's post-renderer reads it."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key) for key, _ in node.value]
+        assert len(keys) == len(set(keys)), f"{node.start_mark}: {[key for key in keys if keys.count(key) > 1]}"
+        return super().construct_mapping(node, deep)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"commonLabels": {"team": "a"}, "podLabels": {"team": "b"}},
+        {
+            "commonLabels": {"team": "a"},
+            "metrics": {
+                "serviceMonitor": {"enabled": True, "labels": {"team": "b"}},
+                "podMonitor": {"enabled": True, "labels": {"team": "b"}},
+            },
+        },
+    ],
+)
+def test_no_key_is_rendered_twice_and_the_nearer_label_counts(helm: Helm, values: dict[str, Any]) -> None:
+    done = helm.run("template", "a", str(CHART), f"--namespace={NAMESPACE}", values=values)
+    objects = [obj for obj in yaml.load_all(done.stdout, NoDuplicates) if obj]
+    found = {obj["kind"]: obj["metadata"]["labels"].get("team") for obj in objects if obj["kind"].endswith("Monitor")}
+    assert set(found.values()) <= {"b"}
+    pod = next(obj["spec"]["template"] for obj in objects if obj["kind"] == "Deployment")
+    assert pod["metadata"]["labels"].get("team") == values.get("podLabels", values.get("commonLabels", {})).get("team")
+
+
+@pytest.mark.parametrize(
+    "value", ["commonLabels", "podLabels", "metrics.serviceMonitor.labels", "metrics.podMonitor.labels"]
+)
+def test_a_label_that_the_chart_sets_itself_is_rejected_by_its_name(helm: Helm, value: str) -> None:
+    values: dict[str, Any] = {"app.kubernetes.io/instance": "mine"}
+    for key in reversed(value.split(".")):
+        values = {key: values}
+    said = helm.refusal(values)
+    assert f"{value} has the label app.kubernetes.io/instance, which the chart sets itself: remove it." in said
+
+
+def test_a_version_with_a_digest_makes_valid_labels(helm: Helm, tmp_path: Path) -> None:
+    """Flux adds +DIGEST to the version of a chart, and an image's version may have one too."""
+    copy = tmp_path / CHART.name
+    shutil.copytree(CHART, copy)
+    about = yaml.safe_load((copy / "Chart.yaml").read_text())
+    about |= {"version": f"{about['version']}+{'a' * 40}.1", "appVersion": f"{about['appVersion']}+b"}
+    (copy / "Chart.yaml").write_text(yaml.safe_dump(about))
+    done = helm.run("template", "a", str(copy), f"--namespace={NAMESPACE}")
+    objects = [obj for obj in yaml.safe_load_all(done.stdout) if obj]
+    labels = [value for obj in objects for value in (obj["metadata"].get("labels") or {}).values()]
+    assert any(value.endswith("_b") for value in labels)
+    for value in labels:
+        assert len(value) <= 63
+        assert re.fullmatch(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?", value), value
+
+
+def test_on_openshift_dns_is_reached_at_the_port_of_its_pods(helm: Helm) -> None:
+    def dns(*options: str) -> list[set[int]]:
+        values = {"networkPolicy": {"enabled": True, "models": {"namespaces": ["a"]}}}
+        rules = [policy["spec"]["egress"][0] for policy in helm.template(values, *options).of("NetworkPolicy")]
+        return [{port["port"] for port in rule["ports"]} for rule in rules]
+
+    assert dns() == [{53}, {53}]
+    assert dns("--api-versions=security.openshift.io/v1") == [{53, 5353}, {53, 5353}]
 
 
 def test_pull_secrets_of_a_parent_chart_are_added_once_in_either_form(helm: Helm) -> None:

@@ -57,6 +57,18 @@ def by_name(steps: list[Step], name: str) -> list[Step]:
 MODEL = {"model": {"uri": "hf://org/model"}}
 
 
+def test_one_that_is_being_deleted_names_what_it_waits_for() -> None:
+    async def run() -> list[Step]:
+        made = await served(MODEL)
+        meta = made.api.objects[kinds.LLM_DEPLOYMENT, "team", "a"]["metadata"]
+        meta.update(deletionTimestamp="2026-01-01T00:00:00Z", finalizers=["backup.example/keep"])
+        return await explain.steps_of(made.manager.cluster.client, "team", "a")
+
+    first, *_ = clock.run(run())
+    assert (first.mark, first.name) == ("no", "Deletion")
+    assert "waits for its finalizers: backup.example/keep." in first.text
+
+
 def test_the_steps_come_in_the_order_in_which_they_must_come_true() -> None:
     steps = explained(MODEL)
     assert [step.name for step in steps] == ["Operator", "Image", "Model", "Plan", "Pods", "Ready"]

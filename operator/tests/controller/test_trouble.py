@@ -13,7 +13,7 @@ from triton_vllm_operator.api import kinds
 from triton_vllm_operator.api.conditions import find
 from triton_vllm_operator.api.kinds import Key
 from triton_vllm_operator.controller.reconcile import REPORTED_AFTER
-from triton_vllm_operator.kube.errors import KubeError, NotLeader
+from triton_vllm_operator.kube.errors import Invalid, KubeError, NotLeader
 
 KEY = Key("team", "a")
 PLACE = (kinds.LLM_DEPLOYMENT, "team", "a")
@@ -127,6 +127,41 @@ async def test_a_defect_is_told_as_one(trouble: Trouble) -> None:
     await trouble.tries(REPORTED_AFTER)
     assert trouble.condition("Ready")["reason"] == "OperatorError"
     assert "RuntimeError: a list is empty" in trouble.condition("Ready")["message"]
+
+
+async def test_a_definition_that_is_older_than_the_operator_is_named(
+    trouble: Trouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything else is written: the claim is a field of the status too."""
+    client = trouble.world.manager.cluster.client
+    applies = client.apply_status
+
+    async def apply_status(obj: Any) -> Any:
+        if "operator" in obj["status"]:
+            raise Invalid("apply-status LLMDeployment: .status.operator: field not declared in schema (HTTP 500)")
+        return await applies(obj)
+
+    monkeypatch.setattr(client, "apply_status", apply_status)
+    await trouble.tries(REPORTED_AFTER)
+    told = trouble.condition("Ready")
+    assert told["reason"] == "APIServerError"
+    assert ".status.operator: field not declared in schema" in told["message"]
+    assert "The CustomResourceDefinition is older than the operator" in told["message"]
+
+
+async def test_the_trouble_of_one_operator_is_not_written_where_another_one_reconciles(
+    trouble: Trouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = {"operator": {"name": "other/operator"}}
+    trouble.world.api.change(PLACE, "operator", lambda obj: obj.update(status=claim))
+    before = dict(trouble.world.api.objects[PLACE]["status"])
+    monkeypatch.setattr(trouble.world.manager.cluster.client, "apply_status", _refuse)
+    await trouble.tries(REPORTED_AFTER)
+    assert trouble.world.api.objects[PLACE]["status"] == before
+
+
+async def _refuse(_: Any) -> Any:
+    raise KubeError("no")
 
 
 async def test_one_that_does_not_lead_tells_nothing(trouble: Trouble) -> None:

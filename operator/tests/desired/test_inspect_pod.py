@@ -67,6 +67,28 @@ def test_what_the_serving_pod_limits_is_limited(given: dict[str, Any], exact: di
     assert resources["requests"] == {"cpu": "50m", "memory": "128Mi", **exact}
 
 
+def test_what_injects_into_the_serving_pod_injects_into_this_one() -> None:
+    """A token of Vault, the proxy of a mesh, an identity of the cloud; but no queue, and no selector of a Service."""
+    given = {
+        "annotations": {
+            "vault.hashicorp.com/agent-inject": "true",
+            "container.apparmor.security.beta.kubernetes.io/server": "unconfined",
+        },
+        "labels": {
+            "sidecar.istio.io/inject": "false",
+            "azure.workload.identity/use": "true",
+            "kueue.x-k8s.io/queue-name": "gpus",
+            "app": "chat",
+        },
+    }
+    plain, made = pod(SAMPLES["shortest"]), pod({**SAMPLES["shortest"], "podTemplate": given})
+    assert made["metadata"]["annotations"] == {"vault.hashicorp.com/agent-inject": "true"}
+    added = dict(made["metadata"]["labels"].items() - plain["metadata"]["labels"].items())
+    assert added.keys() == {"sidecar.istio.io/inject", "azure.workload.identity/use", names.INSPECTION_LABEL}
+    assert made["metadata"]["name"] != plain["metadata"]["name"], "what is injected can change what is read"
+    assert "annotations" not in plain["metadata"]
+
+
 def test_a_claim_is_mounted_read_only_for_the_same_group_as_the_servers() -> None:
     spec = pod(SAMPLES["claim"])["spec"]
     assert spec["securityContext"]["fsGroup"] == 1000

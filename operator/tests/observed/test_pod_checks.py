@@ -63,6 +63,15 @@ EVICTED = "The node was low on resource: ephemeral-storage."
 UNREADY = condition("Ready", "False", "ContainersNotReady", "containers with unready status: [server]", LATER)
 CRASH: Object = {"state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": {"exitCode": 3}}}
 PULL: Object = {"state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}}
+RAN: Object = {
+    "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+    "lastState": {"terminated": {"reason": "Error", "exitCode": 1, "startedAt": SOON}},
+}
+BLOCKED = placed(
+    server={"state": {"waiting": {"reason": "PodInitializing"}}},
+    initContainerStatuses=[{"name": "istio", "started": False, "state": {"running": {"startedAt": T0}}}],
+)
+BLOCKED["spec"]["initContainers"] = [{"name": "istio", "restartPolicy": "Always"}]
 GATED = pending(condition("PodScheduled", "False", "SchedulingGated"), schedulingGates=[{"name": "kueue.x-k8s.io/a"}])
 LOST = placed(condition("Ready", "False"), condition("ContainersReady", "True"), server={**RUNS, "ready": True})
 GATE = placed(
@@ -115,6 +124,10 @@ STATES: list[tuple[str, Observation, Reason, bool, str]] = [
     ("waits for long for what is not known", at(LATER, placed(**waiting("Brandnew", "words"))), Reason.CONTAINER_WAITING, True, "more than 5 minutes"),
     ("cannot run", at(SOON, placed(server={"state": {"terminated": {"reason": "StartError", "exitCode": 128, "message": "no such file"}}})), Reason.CONTAINER_NOT_CREATED, True, "no such file"),
     ("ended without a reason", at(SOON, placed(server={"state": {"terminated": {"exitCode": 137}}})), Reason.SERVER_FAILED, True, "ExitCode137"),
+    ("crashed after it had served", at(LATER, placed(UNREADY, server=RAN)), Reason.SERVER_FAILED, True, "ended after it had served: Error; see kubectl logs p -c server --previous -n team."),
+    ("crashed again before it served", at(LATER, placed(condition("Ready", "False"), server=RAN)), Reason.SERVER_FAILED, True, "ended before it served: Error;"),
+    ("sidecar does not start", at(SOON, BLOCKED), Reason.POD_NOT_READY, False, "waits for the sidecar istio, which has not started yet."),
+    ("sidecar does not start for long", at(LATER, BLOCKED), Reason.POD_NOT_READY, True, "Read kubectl logs p -c istio -n team."),
     ("end is not known", at(SOON, placed(server={"state": {"terminated": {"reason": "ContainerStatusUnknown", "exitCode": 137}}})), Reason.SERVER_FAILED, True, "ContainerStatusUnknown"),
     ("served and is not ready now", at(LATER, placed(UNREADY, server=RUNS)), Reason.POD_NOT_READY, False, "does not pass its readiness probe now"),
     ("served and is not ready for long", at(NEXT_DAY, placed(UNREADY, server=RUNS)), Reason.POD_NOT_READY, True, "unready status: [server]"),

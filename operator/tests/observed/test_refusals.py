@@ -27,6 +27,8 @@ WORDS: list[tuple[str, str]] = [
     (f"{POD} ValidatingAdmissionPolicy 'images' with binding 'team' denied request: no", "Do what the policy images says"),
     (f"{POD} unable to create new content in namespace team because it is being terminated", "The namespace is being deleted, and this LLMDeployment with it."),
     ('deployments.apps is forbidden: User "system:serviceaccount:o:o" cannot create resource "deployments" in API group "apps" in the namespace "team"', "helm upgrade restores the roles"),
+    ('apply-status LLMDeployment: failed to create typed patch object (team/a; serving.triton-vllm.dev/v1alpha1, Kind=LLMDeployment): .status.operator: field not declared in schema', "The CustomResourceDefinition is older than the operator"),
+    ('Service "a" is invalid: spec.loadBalancerClass: Invalid value: "x": may not change once set', "A Service gets another address"),
     (f"{POD} words of tomorrow", "Ask the owner of the namespace"),
 ]
 # fmt: on

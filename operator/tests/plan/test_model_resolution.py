@@ -79,7 +79,11 @@ GATED_POD = {"schedulingGates": [{"name": "kueue.x-k8s.io/admission"}]}
     [
         ({}, {"conditions": [UNPLACED]}, "No node takes pod p: 0/2 nodes are available."),
         (GATED_POD, {"conditions": [{**UNPLACED, "reason": "SchedulingGated"}]}, "kueue.x-k8s.io/admission"),
-        ({}, {"conditions": [{**UNPLACED, "message": 'persistentvolumeclaim "m" not found'}]}, "Claim m does not exist"),
+        (
+            {},
+            {"conditions": [{**UNPLACED, "message": 'persistentvolumeclaim "m" not found'}]},
+            "Claim m does not exist",
+        ),
         ({"nodeName": "n"}, {"phase": "Unknown"}, "Node n of pod p does not answer"),
         (
             {"nodeName": "n"},

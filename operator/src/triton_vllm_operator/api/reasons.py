@@ -906,7 +906,8 @@ class Reason(StrEnum):
     PODS_REFUSED = (
         "PodsRefused",
         Kind.STALLED,
-        "A quota, a LimitRange, a policy, an admission webhook or a missing object keeps Kubernetes from creating the pods.",
+        "A quota, a LimitRange, a policy, an admission webhook or a missing object keeps Kubernetes from creating the "
+        "pods.",
         "Do what the message says; it has Kubernetes' error.",
     )
     CLAIM_NOT_FOUND = (
@@ -985,7 +986,7 @@ class Reason(StrEnum):
     SERVER_FAILED = (
         "ServerFailed",
         Kind.STALLED,
-        "The server exited before it served; the message has the error of the engine.",
+        "The server exited; the message has the error of the engine, and whether it had served before.",
         "Do what the message says: a model that does not exist, a token without access, too little GPU memory.",
     )
     NODE_LOST = (

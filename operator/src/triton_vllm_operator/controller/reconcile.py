@@ -24,6 +24,7 @@ from triton_vllm_operator.controller.steps.read_back import EngineReports, Repor
 from triton_vllm_operator.controller.steps.validate import validate
 from triton_vllm_operator.desired.pod_settings import PodSettings
 from triton_vllm_operator.kube.errors import NotLeader
+from triton_vllm_operator.observed import claims
 from triton_vllm_operator.observed.claims import TAKEOVER_S
 from triton_vllm_operator.plan.validation import Rejected
 
@@ -95,18 +96,18 @@ class Reconciler:
         if obj is None or "deletionTimestamp" in obj["metadata"]:
             self._forget(cluster, key)  # Kubernetes deletes the children, by their owner references
             return Result("Gone", gone=obj is None)
-        turn, obj = await self.claims.claim(cluster, key, obj, self.clock())
-        if not turn.mine:
-            self._stop(cluster, key)
-            return Result("Claimed", after=turn.after)
         try:
+            turn, obj = await self.claims.claim(cluster, key, obj, self.clock())
+            if not turn.mine:
+                self._stop(cluster, key)
+                return Result("Claimed", after=turn.after)
             result = await self._reconcile(cluster, key, obj)
         except NotLeader:
             raise
         except Exception as error:
             count, since = self._failures.get(key, (0, self.clock()))
             self._failures[key] = (count + 1, since)
-            if count + 1 >= REPORTED_AFTER:
+            if count + 1 >= REPORTED_AFTER and not claims.is_of_another(obj.get("status", {}), cluster.operator):
                 await report.report_error(cluster, obj, error, self.clock(), since)
             raise
         self._failures.pop(key, None)

@@ -8,7 +8,7 @@ from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.desired import repository
 from triton_vllm_operator.desired.inputs import Defaults, ServingImage
 from triton_vllm_operator.desired.objects import child
-from triton_vllm_operator.desired.pod import STARTUP_BUDGET_SECONDS, pod_spec
+from triton_vllm_operator.desired.pod import STARTUP_BUDGET_SECONDS, pod_metadata, pod_spec
 
 MIN_READY_SECONDS = 3
 """Seconds from a pod's readiness until it counts as available. A Service reaches a new pod with a delay: the
@@ -22,14 +22,11 @@ report a failure beside a model that still loads."""
 def deployment(llm: LLMDeployment, image: ServingImage, defaults: Defaults) -> dict[str, Any]:
     """The Deployment. A changed model repository has a new name, which changes the pod template: a rolling update."""
     config_hash = repository.content_hash(llm)
+    metadata = pod_metadata(llm)
     template = {
         "metadata": {
-            "labels": {**_inherited_labels(llm), **llm.spec.pod_template.labels, **names.labels(llm.name)},
-            "annotations": {
-                **_inherited_annotations(llm),
-                **llm.spec.pod_template.annotations,
-                names.CONFIG_HASH_ANNOTATION: config_hash,
-            },
+            "labels": {**metadata["labels"], **names.labels(llm.name)},
+            "annotations": {**metadata["annotations"], names.CONFIG_HASH_ANNOTATION: config_hash},
         },
         "spec": pod_spec(llm, image, defaults, names.repository(llm.name, config_hash)),
     }
@@ -44,15 +41,6 @@ def deployment(llm: LLMDeployment, image: ServingImage, defaults: Defaults) -> d
         "template": template,
     }
     return child(llm, kinds.DEPLOYMENT, llm.name, **_chosen(llm)) | {"spec": spec}
-
-
-def _inherited_labels(llm: LLMDeployment) -> dict[str, str]:
-    """Labels of the LLMDeployment that the spec passes to the pods, by their names: others would restart pods."""
-    return {key: llm.labels[key] for key in llm.spec.pod_template.inherit.labels if key in llm.labels}
-
-
-def _inherited_annotations(llm: LLMDeployment) -> dict[str, str]:
-    return {key: llm.annotations[key] for key in llm.spec.pod_template.inherit.annotations if key in llm.annotations}
 
 
 def _chosen(llm: LLMDeployment) -> dict[str, Any]:

@@ -6,13 +6,16 @@ and needs no access to the internet. It requests no GPU and reads no weights.
 It reaches the hub as the serving pod does, and runs on nodes of the same kind. It does not take over what only matters
 for GPUs or for many pods: the GPU product, the RuntimeClass (NVIDIA's runtime adds GPUs to a container that asks for
 none), the scheduler (one that waits for groups of pods or counts GPUs may never place it), the PriorityClass (it must
-not evict others), topology spread, and affinity to other pods. Nor labels: Services of the user may select by them.
+not evict others), topology spread, and affinity to other pods. It has the annotations of the serving pods, except those
+about the server's container, as they may inject a token or a proxy; of their labels only those of injectors: Services
+of the user may select by others, and a queue would admit it as if it were a server.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Any
 
 from contract.paths import MODEL_DIR
@@ -21,8 +24,9 @@ from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.desired.hub_access import HubAccess, hub_access
 from triton_vllm_operator.desired.inputs import Defaults
 from triton_vllm_operator.desired.objects import child, restricted_container, restricted_pod
-from triton_vllm_operator.desired.pod import image_pull_secrets, tolerations
+from triton_vllm_operator.desired.pod import image_pull_secrets, pod_metadata, tolerations
 
+_INJECTED = re.compile(r"(^|\.)(istio\.io|linkerd\.io|kuma\.io|workload\.identity)/")
 _DEADLINE_SECONDS = 300  # for a pod that never starts its container; the program itself ends much earlier
 
 
@@ -43,9 +47,24 @@ def inspect_pod(
         architecture: of the operator's own node, as in the label kubernetes.io/arch; "" where it is not known.
     """
     spec = _pod_spec(llm, image, pull_policy, defaults, hub_access(llm, defaults, bound_claims), architecture)
-    content = hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:8]
-    head = child(llm, kinds.POD, f"{llm.name}-inspect-{content}", labels=names.inspection_labels(llm.name, content))
+    injection = _injection(llm)
+    read = [spec, injection] if any(injection.values()) else spec
+    content = hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()[:8]
+    labels = injection["labels"] | names.inspection_labels(llm.name, content)
+    annotations = {"annotations": injection["annotations"]} if injection["annotations"] else {}
+    head = child(llm, kinds.POD, f"{llm.name}-inspect-{content}", labels=labels, **annotations)
     return head | {"spec": spec}
+
+
+def _injection(llm: LLMDeployment) -> dict[str, dict[str, str]]:
+    """Labels and annotations by which admission webhooks add a token, a proxy or an identity to the serving pods."""
+    metadata = pod_metadata(llm)
+    return {
+        "labels": {key: value for key, value in metadata["labels"].items() if _INJECTED.search(key)},
+        "annotations": {
+            k: v for k, v in metadata["annotations"].items() if not k.endswith(f"/{names.SERVER_CONTAINER}")
+        },
+    }
 
 
 def _pod_spec(
@@ -103,7 +122,8 @@ def _container(llm: LLMDeployment, image: str, pull_policy: str, access: HubAcce
 def _resources(llm: LLMDeployment) -> dict[str, Any]:
     """A limit for each resource that has one in the serving pod: the quota of the namespace may require it.
 
-    It is not above that one, which the namespace accepts, and the request is the same: a LimitRange may limit the ratio.
+    It is not above that one, which the namespace accepts, and the request is the same: a LimitRange may limit the
+    ratio.
     """
     given = llm.spec.resources
     exact = {}

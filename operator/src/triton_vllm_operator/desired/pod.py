@@ -1,5 +1,6 @@
 """The serving pod: one Triton server with one vLLM engine, within the restricted Pod Security Standard."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from contract import paths, ports, timing
@@ -39,6 +40,20 @@ def pod_spec(llm: LLMDeployment, image: ServingImage, defaults: Defaults, config
         **_scheduling(llm),
         **_pod_additions(llm, defaults),
     }
+
+
+def pod_metadata(llm: LLMDeployment) -> dict[str, dict[str, str]]:
+    """Labels and annotations of the pods that the user has chosen: those of the spec, and those of the LLMDeployment
+    that it names. Others would restart pods."""
+    added = llm.spec.pod_template
+    return {
+        "labels": {**_named(added.inherit.labels, llm.labels), **added.labels},
+        "annotations": {**_named(added.inherit.annotations, llm.annotations), **added.annotations},
+    }
+
+
+def _named(keys: Iterable[str], values: Mapping[str, str]) -> dict[str, str]:
+    return {key: values[key] for key in keys if key in values}
 
 
 def grace_period_seconds(llm: LLMDeployment) -> int:

@@ -103,6 +103,12 @@ def _ask(claim: OperatorStatus, me: str, now: str, asked_s: float, takeover_s: f
     return Turn(False, claim.name, question, takeover_s)
 
 
+def is_of_another(status: Mapping[str, Any], me: str) -> bool:
+    """Whether another operator has claimed the LLMDeployment with this status. `me`: name of this operator."""
+    claim = OperatorStatus.recorded(status.get("operator"))
+    return claim is not None and claim.name != me
+
+
 def contested(status: Mapping[str, Any]) -> Iterator[Condition]:
     """Yield the condition Contested, where another operator has asked. `status`: of the LLMDeployment."""
     claim = OperatorStatus.recorded(status.get("operator"))

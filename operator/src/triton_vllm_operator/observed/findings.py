@@ -135,7 +135,8 @@ def unschedulable(seen: Observation) -> Finding | None:
             shortage = gpu_shortage.explain(seen.gpu_use, seen.llm.gpus_per_pod, pod.preempts_below)
         return Finding(Reason.INSUFFICIENT_GPUS, f"{shortage} Scheduler: {one_line(pod.unschedulable)}")
     message = f"No node takes pod {pod.name}: {one_line(pod.unschedulable)}"
-    advice = "Change spec.resources or spec.scheduling, or add a node that fits."
+    advice = "Change spec.resources or spec.scheduling, or add a node that fits. Why an autoscaler adds none is in the "
+    advice += f"events of the pod: kubectl describe pod {pod.name} -n {seen.llm.namespace}."
     if pod.scheduled.reason == "SchedulerError":
         advice = f"Check the log of scheduler {pod.scheduler}."
     elif "volume node affinity conflict" in pod.unschedulable:
@@ -204,7 +205,7 @@ def _mount_advice(text: str) -> str:
 
 
 def server_failed(seen: Observation) -> Finding | None:
-    """The server exited before it served."""
+    """The server exited and does not serve since."""
     for pod in seen.judged_pods:
         if pod.ready or pod.started or not (pod.failure_reason or pod.waiting_reason == "CrashLoopBackOff"):
             continue
@@ -218,12 +219,10 @@ def server_failed(seen: Observation) -> Finding | None:
         if pod.failure_reason in _NOT_RUN:
             message = f"The container of pod {pod.name} cannot run: {error or pod.failure_reason} {again}"
             return Finding(Reason.CONTAINER_NOT_CREATED, f"{message} Correct spec.server.image or spec.podTemplate.")
-        error = (
-            error
-            or f"{pod.failure_reason or 'no message'}; see {pod_checks.logs(seen, pod, '--previous ')}."
-        )
+        error = error or f"{pod.failure_reason or 'no message'}; see {pod_checks.logs(seen, pod, '--previous ')}."
         which = f"pod {pod.name}, model {seen.llm.spec.model.uri},"
-        return Finding(Reason.SERVER_FAILED, f"The server of {which} ended before it served: {error} {again}")
+        when = "after it had served" if pod.had_served else "before it served"
+        return Finding(Reason.SERVER_FAILED, f"The server of {which} ended {when}: {error} {again}")
     return None
 
 
@@ -334,6 +333,7 @@ CHECKS: Sequence[Check] = (
     server_failed,
     pod_checks.container_waits,
     pod_checks.pod_disrupted,
+    pod_checks.sidecar_not_started,
     pod_checks.pod_not_ready,
     pod_checks.pod_failed,
     not_settled,

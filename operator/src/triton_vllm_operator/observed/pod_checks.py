@@ -276,6 +276,19 @@ def _first_check_pending(pod: PodState, server: ContainerState) -> bool:
     return bool(pod.became_ready.since and server.running_since) and pod.became_ready.since <= server.running_since
 
 
+def sidecar_not_started(seen: Observation) -> Finding | None:
+    """A sidecar that starts before the server runs and does not pass its startup probe: the server waits for it."""
+    for pod in seen.judged_pods:
+        if pod.ready or pod.server is None or pod.server.waiting_reason != "PodInitializing":
+            continue
+        for one in pod.others:
+            if one.kind == "sidecar" and one.running and not one.started:
+                message = f"The server of pod {pod.name} waits for the sidecar {one.name}, which has not started yet."
+                advice = f"Read {logs(seen, pod, container=one.name)}."
+                return temporary(seen, Reason.POD_NOT_READY, message, advice, one.running_since, WAIT_S)
+    return None
+
+
 def starting(seen: Observation) -> Finding | None:
     """A pod pulls its images, or its server loads the model: what takes long and goes on by itself."""
     pod = next((pod for pod in seen.current_pods if not pod.ready and pod.node), None)

@@ -32,6 +32,8 @@ class ContainerState:
         kind: as Kubernetes calls it; a sidecar is any other container that runs beside the server.
         running_since: RFC 3339 time.
         failure_reason, failure_message: how the last run ended, unless it is an init container that has succeeded.
+        failure_began: RFC 3339 time at which that run began.
+        started: whether its startup probe has succeeded, or it has none and runs.
     """
 
     name: str
@@ -44,6 +46,8 @@ class ContainerState:
     waiting_message: str
     failure_reason: str
     failure_message: str
+    failure_began: str
+    started: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,12 @@ class PodState:
     def others(self) -> list[ContainerState]:
         """Its init containers and sidecars."""
         return [one for one in self.containers if one.kind != "server"]
+
+    @property
+    def had_served(self) -> bool:
+        """Whether it was ready in the run of its server that has failed: it became unready after that began."""
+        began = self.server.failure_began if self.server else ""
+        return bool(began) and self.became_ready.status == "False" and self.became_ready.since > began
 
     @property
     def server(self) -> ContainerState | None:
@@ -230,6 +240,8 @@ def _container(state: Mapping[str, Any], kind: Literal["init container", "sideca
         waiting_message=waiting.get("message", ""),
         failure_reason=reason,
         failure_message=message,
+        failure_began="" if done else _ended(state).get("startedAt") or "",
+        started=bool(state.get("started")),
     )
 
 

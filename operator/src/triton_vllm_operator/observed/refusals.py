@@ -31,20 +31,24 @@ _ADVICE = (
     (r'failed calling webhook "([^"]+)"', "Check whether the admission webhook {1} runs. It is tried again."),
     (r'admission webhook "([^"]+)" denied', "Do what the admission webhook {1} says, or ask its owner."),
     (r"ValidatingAdmissionPolicy '([^']+)'", "Do what the policy {1} says, or ask its owner."),
+    (r"field not declared in schema", "The CustomResourceDefinition is older than the operator: upgrade it with the "
+     "chart, or apply crds/llmdeployments.yaml of the operator's version."),
+    (r"may not change once set|field is immutable", "The field cannot be changed: delete the object with kubectl "
+     "delete; the operator creates it again. A Service gets another address by that."),
     (r"cannot (?:create|patch|delete|get|list) resource", "Grant the operator's ServiceAccount the right: helm upgrade "
      "restores the roles of its chart."),
 )  # fmt: skip
 _OTHERWISE = "Ask the owner of the namespace for the quota, permission or policy that the message names."
 
 
-def advice(message: str) -> str:
-    """Return what to do about the API server's refusal `message`."""
+def advice(message: str, otherwise: str = _OTHERWISE) -> str:
+    """Return what to do about the API server's refusal `message`; `otherwise` where the cause is not known."""
     if "must specify" in message and (fields := _required_fields(message)):
         return f"The quota of the namespace requires it: set {' and '.join(fields)}."
     for words, what in _ADVICE:
         if found := re.search(words, message):
             return what.replace("{1}", found.group(1) if found.groups() else "")
-    return _OTHERWISE
+    return otherwise
 
 
 def _required_fields(message: str) -> list[str]:

@@ -12,5 +12,7 @@ def problem(claim: Mapping[str, Any]) -> str:
     if "deletionTimestamp" in meta:
         return f"{name} is being deleted, so no new pod can use it. Create it again when it is gone."
     if phase == "Lost":
-        return f"{name} has lost its volume, which does not exist any more. Delete it and create it again; see {describe}."
+        return (
+            f"{name} has lost its volume, which does not exist any more. Delete it and create it again; see {describe}."
+        )
     return "" if phase == "Bound" else f"{name} is not bound to a volume yet. {describe} shows what it waits for."

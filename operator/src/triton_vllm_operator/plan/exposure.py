@@ -8,6 +8,7 @@ from triton_vllm_operator.api.spec import LLMDeploymentSpec
 from triton_vllm_operator.catalog.violations import Violation
 from triton_vllm_operator.desired.pod import KEY_VARIABLE
 
+
 def check(spec: LLMDeploymentSpec, *, own_image: bool) -> list[Violation]:
     """Return a warning where a port for requests is open to other networks and no key is required.
 
@@ -34,7 +35,7 @@ def check(spec: LLMDeploymentSpec, *, own_image: bool) -> list[Violation]:
 
 
 def _is_limited(spec: LLMDeploymentSpec) -> bool:
-    """Whether the load balancer accepts some networks only. A range that is not valid accepts nobody."""
+    """Whether the load balancer accepts some networks only. A range that is not valid accepts no client."""
     ranges = spec.service.load_balancer_source_ranges
     return bool(ranges) and not any(one.strip().endswith("/0") for one in ranges)
 

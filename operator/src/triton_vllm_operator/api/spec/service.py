@@ -47,8 +47,8 @@ class ServiceSpec(Model):
     )
     annotations: dict[str, str] = field(
         {},
-        description="Annotations of the Service for clients, for example for a cloud's load balancer. A change restarts "
-        "no pod.",
+        description="Annotations of the Service for clients, for example for a cloud's load balancer. A change "
+        "restarts no pod.",
     )
     load_balancer_class: str | None = field(
         min_length=1,

@@ -56,6 +56,7 @@ async def steps_of(client: Client, namespace: str, name: str) -> list[Step]:
         raise InputError(f"LLMDeployment {name} not found in namespace {namespace}; kubectl get llm -A lists all")
     pods_now = await _pods(client, obj)
     return [
+        *_deletion(obj),
         _operator(obj),
         *_spec(obj, pods_now),
         *_conditions(obj, follows_pods=False),
@@ -66,6 +67,17 @@ async def steps_of(client: Client, namespace: str, name: str) -> list[Step]:
 
 
 # ------------------------------------------------------------------------------------ from the status
+
+
+def _deletion(obj: Object) -> Iterator[Step]:
+    """A step for an LLMDeployment that is deleted: the others are about the time before."""
+    meta = obj["metadata"]
+    if "deletionTimestamp" in meta:
+        holders = ", ".join(meta.get("finalizers", [])) or "none"
+        text = (
+            f"it has been deleted at {meta['deletionTimestamp']} and waits for its finalizers: {holders}. The operator"
+        )
+        yield Step("no", "Deletion", f"{text} sets none and does nothing more; check what has set them")
 
 
 def _operator(obj: Object) -> Step:

@@ -73,7 +73,8 @@ async def _act(cluster: ClusterView, llm: LLMDeployment, action: Apply | Delete,
         else:
             await cluster.apply(action.obj, uid=action.uid)
     except Invalid as error:
-        raise Rejected(Reason.CHILD_REFUSED, f"The API server rejected {ref}: {error.reason}. {_CORRECT}") from error
+        what = f"The API server rejected {ref}: {error.reason}."
+        raise Rejected(Reason.CHILD_REFUSED, f"{what} {refusals.advice(error.reason, _CORRECT)}") from error
     except Forbidden as error:
         what = f"Access to {ref} is denied: {error.reason}."
         raise Rejected(Reason.CHILD_FORBIDDEN, f"{what} {refusals.advice(error.reason)}") from error

@@ -16,7 +16,7 @@ from triton_vllm_operator.controller.steps.read_back import ReadBack
 from triton_vllm_operator.desired import services
 from triton_vllm_operator.desired.inputs import ServingImage
 from triton_vllm_operator.kube.errors import KubeError
-from triton_vllm_operator.observed import findings
+from triton_vllm_operator.observed import findings, refusals
 from triton_vllm_operator.observed.finding import lasting
 from triton_vllm_operator.observed.observation import Observation
 from triton_vllm_operator.observed.status import StatusBuilder
@@ -80,7 +80,8 @@ async def report_error(cluster: ClusterView, obj: Object, error: Exception, now:
     """
     if isinstance(error, KubeError):
         reason, why = Reason.API_SERVER_ERROR, f"The API server rejected the request: {error}."
-        advice = "Check the API server, its admission webhooks, and the operator's role and CustomResourceDefinition."
+        why = f"{why} {refusals.advice(str(error), '')}".rstrip()
+        advice = "Check the API server and its admission webhooks."
     else:
         what = f"{type(error).__name__}: {error}"
         reason, why = Reason.OPERATOR_ERROR, f"Internal error of the operator: {what}. Please report it."
