@@ -173,11 +173,12 @@ def by_path(**answers: Serve) -> Serve:
 
 NO_TOKENS = answer(b'{"error": "the model does not generate text"}', "400 Bad Request")
 NOT_THERE = answer(b"{}", "404 Not Found")
+EMBEDDING = answer(b'{"text_output": "[0.5, 1]"}')
 PROOFS: dict[str, tuple[dict[str, Serve], str]] = {
     "a token": ({"token": answer(b'{"num_output_tokens": 1}')}, ""),
     "a proof of another task": ({"token": NO_TOKENS, "proof": answer(b'{"proven": true, "task": "classify"}')}, ""),
     "an embedding from an image without /health/proof": (
-        {"token": NO_TOKENS, "proof": NOT_THERE, "embedding": answer(b'{"text_output": "[0.5, 1]"}')}, ""
+        {"token": NO_TOKENS, "proof": NOT_THERE, "embedding": EMBEDDING}, ""
     ),
     "text that does not come through Triton": (
         {"token": NO_TOKENS, "proof": answer(b'{"proven": true, "task": "generate"}')}, "HTTP 400"
@@ -186,8 +187,12 @@ PROOFS: dict[str, tuple[dict[str, Serve], str]] = {
         {"token": NO_TOKENS, "proof": answer(b"[]"), "embedding": NO_TOKENS}, "HTTP 400"
     ),
     "an engine that is not ready": (
-        {"token": NO_TOKENS, "proof": answer(b"{}", "503 Unavailable"), "embedding": NO_TOKENS}, "HTTP 400"
+        {"token": NO_TOKENS, "proof": answer(b'{"proven": false, "reason": "x"}', "503 Unavailable")}, "HTTP 400"
     ),
+    "another image behind a proxy that finds nothing": (
+        {"token": NO_TOKENS, "proof": answer(b"no upstream", "503 Unavailable"), "embedding": EMBEDDING}, ""
+    ),
+    "an engine that has died": ({"token": answer(b'{"error": "dead"}', "503 Unavailable")}, "HTTP 503"),
     "an embedding that is none": (
         {"token": NO_TOKENS, "proof": NOT_THERE, "embedding": answer(b'{"text_output": "[]"}')}, "HTTP 400"
     ),

@@ -23,6 +23,8 @@ _CONNECT_SECONDS: Final = 3.5
 # One byte: limits.maxPromptBytes may be 1, and a context may have room for little more.
 _BODY: Final = {tensors.TEXT_INPUT: "1", "parameters": {"max_tokens": 1}, tensors.RETURN_NUM_OUTPUT_TOKENS: True}
 _EMBEDDING: Final = {tensors.TEXT_INPUT: "1", tensors.EMBEDDING_REQUEST: json.dumps({"input": "1"})}
+# Statuses of generate after which no other task is tried: a token, no such model, and an engine that is not available.
+_FINAL_STATUSES: Final = (200, 404, 503)
 # A report has 1 kB and is ready in memory, so a longer wait would not help.
 _REPORT_SECONDS: Final = 2.0
 # Maximum size of a response: a pod may send without end.
@@ -57,7 +59,7 @@ class PodProbe:
         try:
             status, body = await self._generate(ip, model, _BODY)
             error = _token_error(status, body)
-            if error and status not in (200, 404) and await self._does_its_task(ip, model):
+            if error and status not in _FINAL_STATUSES and await self._does_its_task(ip, model):
                 return ""
             return error
         except aiohttp.ServerTimeoutError as failed:
@@ -79,9 +81,9 @@ class PodProbe:
         """Return whether a pod that gives no token has proven another task."""
         try:
             async with self._open().get(_url(ip, ports.HEALTH, paths.PROOF), allow_redirects=False) as response:
-                body = await _body(response)
-            if response.status == 200:
-                return _is_proof(body)
+                proven = _proven(await _body(response))
+            if proven is not None:
+                return proven
         except (aiohttp.ClientError, OSError, TimeoutError):
             pass  # another image may have nothing on that port
         status, text = await self._generate(ip, model, _EMBEDDING)
@@ -143,13 +145,16 @@ def _unreachable(error: str) -> NoReport:
     return NoReport(Reason.REPORT_UNREACHABLE, error, final=False)
 
 
-def _is_proof(body: bytes) -> bool:
-    """Whether an engine has done a request of a task that gives no token: text must come through Triton's protocol."""
+def _proven(body: bytes) -> bool | None:
+    """Whether an engine has done a request of a task that gives no token; None where another image has answered.
+
+    Text must come through Triton's protocol.
+    """
     try:
         answer = json.loads(body)
         return answer["proven"] is True and answer[TASK] != "generate"
     except (ValueError, KeyError, TypeError, RecursionError):
-        return False
+        return None
 
 
 def _is_embedding(body: str) -> bool:
