@@ -28,7 +28,7 @@ LIBRARIES = {
     "langchain": ("langchain-openai", "langchain_chat.py"),
     "llama-index": ("llama-index-llms-openai-like", "llama_index_chat.py"),
 }
-TOOLS = ("guidellm", "aiperf")
+TOOLS = ("guidellm", "aiperf", "inference-perf")
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +133,28 @@ def test_aiperf(guarded: Server, tmp_path: Path) -> None:
     command += ["--endpoint-type", "chat", "--streaming", "--tokenizer", "./tokenizer", "--ui", "none"]
     output = run([*command, "--request-count", "4", "--concurrency", "2", "--isl", "20", "--osl", "8"], tmp_path)
     assert re.search(r"Request Error Rate \(%\) +│ +0.00", output)
+
+
+@pytest.mark.clients
+@pytest.mark.timeout(2400)
+def test_inference_perf(guarded: Server, tmp_path: Path) -> None:
+    if not environments.python_is_available("inference-perf"):
+        pytest.skip("inference-perf needs Python 3.12")
+    program = environments.ensure_python("inference-perf") / "inference-perf"
+    (tmp_path / "tokenizer").symlink_to(tiny_model("speaker"))
+    tokens = {"min": 16, "max": 16, "mean": 16, "std_dev": 0, "total_count": 3}
+    config = {
+        "server": {"type": "vllm", "base_url": arguments(guarded)[0], "model_name": NAME, "api_key": KEY},
+        "api": {"type": "completion", "streaming": True},
+        "tokenizer": {"pretrained_model_name_or_path": "./tokenizer"},
+        "data": {"type": "random", "input_distribution": tokens, "output_distribution": tokens},
+        "load": {"type": "constant", "num_workers": 1, "stages": [{"rate": 1, "duration": 3}]},
+        "storage": {"local_storage": {"path": "."}},
+    }
+    (tmp_path / "config.yml").write_text(json.dumps(config))
+    run([program, "--config_file", "config.yml"], tmp_path)
+    report = json.loads((tmp_path / "summary_lifecycle_metrics.json").read_text())
+    assert (report["successes"]["count"], report["failures"]["count"]) == (3, 0)
 
 
 def test_the_page_has_the_version_of_every_client() -> None:

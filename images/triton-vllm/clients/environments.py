@@ -17,6 +17,8 @@ from devtools import cache
 HERE = Path(__file__).resolve().parent
 REQUIREMENTS, PROGRAMS, NODE = HERE / "requirements", HERE / "programs", HERE / "node"
 PYTHON = "3.11"
+# Clients that need a newer one.
+PYTHONS = {"inference-perf": "3.12"}
 BUILD_SECONDS = 1800
 
 
@@ -36,11 +38,17 @@ def ensure_python(name: str) -> Path:
     with cache.locked(folder.with_suffix(".lock")):
         if not (folder / ".complete").exists():
             uv = str(cache.uv())
-            _run([uv, "venv", "--quiet", "--clear", "--python", PYTHON, str(folder)])
+            _run([uv, "venv", "--quiet", "--clear", "--python", PYTHONS.get(name, PYTHON), str(folder)])
             install = [uv, "pip", "install", "--quiet", "--no-deps", "--python", str(folder / "bin/python")]
             _run([*install, "-r", str(file)])
             (folder / ".complete").touch()
     return folder / "bin"
+
+
+def python_is_available(name: str) -> bool:
+    """Whether a client's version of Python is on this host: uv finds it, or has installed it."""
+    command = [str(cache.uv()), "python", "find", "--quiet", "--no-python-downloads", PYTHONS.get(name, PYTHON)]
+    return subprocess.run(command, check=False, timeout=60, stdout=subprocess.DEVNULL).returncode == 0
 
 
 def ensure_node() -> Path:
@@ -70,7 +78,12 @@ def version(name: str, package: str) -> str:
 def lock(name: str) -> None:
     """Write the pinned file of a client, with the newest versions; of torch the engine's, which is in the cache."""
     command = [str(cache.uv()), "pip", "compile", "--quiet", "--upgrade", "--no-annotate", "--no-header"]
-    command += ["--python-version", PYTHON, "--constraint", str(HERE.parent / "requirements/cpu/torch.txt")]
+    command += [
+        "--python-version",
+        PYTHONS.get(name, PYTHON),
+        "--constraint",
+        str(HERE.parent / "requirements/cpu/torch.txt"),
+    ]
     _run([*command, str(REQUIREMENTS / f"{name}.in"), "--output-file", str(REQUIREMENTS / f"{name}.txt")])
 
 
