@@ -1,4 +1,4 @@
-"""Tensors of the vLLM backend: those of the stock backend of NVIDIA's image."""
+"""Tensors of the vLLM backend: those of the stock backend of NVIDIA's image, and `prompt_logprobs`."""
 
 from typing import Final, NamedTuple
 
@@ -23,6 +23,7 @@ class Output(NamedTuple):
 TEXT_INPUT: Final = "text_input"
 EMBEDDING_REQUEST: Final = "embedding_request"
 NUM_OUTPUT_TOKENS: Final = "num_output_tokens"
+PROMPT_LOGPROBS: Final = "prompt_logprobs"
 RETURN_NUM_OUTPUT_TOKENS: Final = "return_num_output_tokens"
 
 INPUTS: Final = (
@@ -45,5 +46,6 @@ OUTPUTS: Final = (
     Output("logprobs", "TYPE_STRING", -1),
     Output("num_input_tokens", "TYPE_UINT32", 1),
     Output(NUM_OUTPUT_TOKENS, "TYPE_UINT32", -1),
+    Output(PROMPT_LOGPROBS, "TYPE_STRING", 1),
 )
 NAMES: Final = frozenset(tensor.name for tensor in (*INPUTS, *OUTPUTS))

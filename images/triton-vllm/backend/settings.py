@@ -92,7 +92,7 @@ def _only_known(file: str, values: Mapping[str, Any], known: tuple[str, ...]) ->
 
 def closest(name: str, known: set[str]) -> str:
     """` (did you mean 'x'?)`, or nothing."""
-    found = difflib.get_close_matches(name, known, n=1)
+    found = difflib.get_close_matches(name, known, n=1) or difflib.get_close_matches(name.lower(), known, n=1)
     return f" (did you mean '{found[0]}'?)" if found else ""
 
 

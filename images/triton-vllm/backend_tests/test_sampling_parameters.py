@@ -55,7 +55,7 @@ FIELDS = parameter_fields(Params)
 RULES = SamplingRules(
     fields=FIELDS,
     settings=SamplingSettings({"temperature": 0.5, "max_tokens": 100}, {"exact": {"temperature": 0}}),
-    limits=RequestLimits(max_n=4, max_list=3),
+    limits=RequestLimits(max_n=4, max_list=3, max_logprobs=5),
     model_defaults={"temperature": 0.7, "seed": 1},
 )
 
@@ -70,8 +70,39 @@ def test_internal_fields_are_not_the_clients() -> None:
 def test_own_values_win_over_the_profile_over_the_defaults_over_the_models() -> None:
     assert RULES.build({}).values == {"temperature": 0.5, "max_tokens": 100, "seed": 1}
     assert RULES.build({"profile": "exact"}).values == {"temperature": 0.0, "max_tokens": 100, "seed": 1}
-    own = RULES.build({"profile": "exact", "temperature": 2, "max_new_tokens": 5, "lora_name": "a"})
+    own = RULES.build({"profile": "exact", "temperature": 2, "max_new_tokens": 5, "lora_name": "a", "priority": 0})
     assert own == Sampling({"temperature": 2.0, "max_tokens": 5, "seed": 1}, "a")
+
+
+def test_how_the_prompt_becomes_tokens_is_no_sampling_parameter() -> None:
+    rules = SamplingRules(FIELDS, SamplingSettings({"add_special_tokens": False}, {}), context=100)
+    given = {"truncate_prompt_tokens": "7", "truncation_side": "left"}
+    sampling = rules.build(given, as_text=True)
+    assert sampling.values == {}
+    assert sampling.tokenization == {
+        "truncate_prompt_tokens": 7,
+        "truncation_side": "left",
+        "add_special_tokens": False,
+    }
+    assert rules.build({}).tokenization == {"add_special_tokens": False}
+    assert rules.build({"truncate_prompt_tokens": -1}).tokenization["truncate_prompt_tokens"] == 99
+
+
+@pytest.mark.parametrize("length", [0, -2, -(2**62)])
+def test_a_prompt_is_not_cut_to_nothing(length: int) -> None:
+    with pytest.raises(BadRequest, match=r"'truncate_prompt_tokens' must be .* not " + str(length)):
+        RULES.build({"truncate_prompt_tokens": length})
+
+
+def test_what_the_engine_would_ignore_is_rejected() -> None:
+    able = SamplingRules({**FIELDS, "watermarking": bool | None}, watermarks=True, priorities=True)
+    unable = SamplingRules(able.fields)
+    for values, words in (({"priority": 1}, "scheduling_policy"), ({"watermarking": True}, "watermark_config")):
+        able.build(values)
+        with pytest.raises(BadRequest, match=words):
+            unable.build(values)
+    assert able.build({"priority": -3}).priority == -3
+    assert unable.build({"priority": 0, "watermarking": False}).priority == 0
 
 
 @pytest.mark.parametrize(
@@ -138,7 +169,10 @@ def test_values_take_their_fields_type(name: str, given: Any, wanted: Any) -> No
         ({"logit_bias": {"x": 1}}, "'logit_bias' must be an object"),
         ({"structured_outputs": {"poem": 1}}, "unknown key 'poem'; allowed: json, choice, regex"),
         ({"max_tokens": 1, "max_new_tokens": 1}, "mean the same"),
+        ({"logprobs": -1}, "'logprobs' must be at most 5, not -1, which is all"),
         ({"lora_name": 1}, "'lora_name' must be text"),
+        ({"MAX_TOKENS": 1}, "did you mean 'max_tokens'?"),
+        ({"maxTokens": 1}, "did you mean 'max_tokens'?"),
         ({"profile": []}, "'profile' must be text, not a list"),
         ({"profile": "x"}, "allowed: exact"),
     ],

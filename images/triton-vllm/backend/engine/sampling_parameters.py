@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backend.errors import BadRequest
+from backend.patches.checked_requests import NO_PRIORITIES
 from backend.settings import BadModel, SamplingSettings, closest
 from contract import files
 from contract.limits import RequestLimits
@@ -55,26 +56,40 @@ NEW_NAMES: Mapping[str, str] = types.MappingProxyType(
         "response_format": '"structured_outputs": {"json": SCHEMA}',
     }
 )
+# Parameters of a request that vLLM has beside its SamplingParams: how the prompt becomes tokens, and when it is run.
+PRIORITY = "priority"
+PROMPT_FIELDS: Mapping[str, Any] = types.MappingProxyType(
+    {"truncate_prompt_tokens": int | None, "truncation_side": str | None, "add_special_tokens": bool}
+)
+REQUEST_FIELDS: Mapping[str, Any] = types.MappingProxyType({**PROMPT_FIELDS, PRIORITY: int})
+# vLLM ignores it where the engine has none.
+NO_WATERMARKS = (
+    "'watermarking' must not be true: the engine has no watermark. "
+    "Leave it out, or set watermark_config in the engine's arguments (spec.engine.extraArgs)"
+)
 # Triton's own request parameters, and what its front ends add.
 TRITON_PARAMETERS = frozenset(
-    {"id", "priority", "timeout", "sequence_id", "sequence_start", "sequence_end", "binary_data_output"}
+    {"id", "timeout", "sequence_id", "sequence_start", "sequence_end", "binary_data_output"}
     | {"triton_enable_empty_final_response"}
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """What one request asks for."""
+    """What one request asks for. `values`: for SamplingParams; `tokenization`: of `PROMPT_FIELDS`."""
 
     values: dict[str, Any]
     lora_name: str | None = None
+    tokenization: dict[str, Any] = field(default_factory=dict)
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class SamplingRules:
     """Builds the parameters of a request: its own values, then its profile, then defaults, then the model's own.
 
-    `settings`: of the right types already, see `typed_settings`; `context`: the engine's max_model_len.
+    `settings`: of the right types already, see `typed_settings`; `context`: the engine's max_model_len; `watermarks`:
+    whether it has a watermark; `priorities`: whether it schedules requests by their priority.
     """
 
     fields: Mapping[str, Any]
@@ -82,6 +97,8 @@ class SamplingRules:
     limits: RequestLimits = field(default_factory=RequestLimits)
     model_defaults: Mapping[str, Any] = field(default_factory=dict)
     context: int | None = None
+    watermarks: bool = False
+    priorities: bool = False
 
     def build(self, requested: Mapping[str, Any], *, as_text: bool = False) -> Sampling:
         """Values for SamplingParams, each of its field's type. `as_text`: lists may come as JSON text.
@@ -96,9 +113,11 @@ class SamplingRules:
         # The engine may write into a list that it is given: the settings' own stays as it is.
         levels = copy.deepcopy((self.profile(profile), self.settings.defaults, self.model_defaults))
         values = {**unset(given, levels, self.context), **given}
+        self.check_available(values)
         if "max_tokens" not in values and values.get("min_tokens", 0) > UNSET_MAX_TOKENS:
             values["max_tokens"] = values["min_tokens"]
-        return Sampling(values, lora_name)
+        priority = values.pop(PRIORITY, 0)
+        return Sampling(values, lora_name, tokenization(values, self.context), priority)
 
     def profile_name(self, value: Any) -> str | None:
         """What a request gives as its profile. Raises BadRequest when it is not a string."""
@@ -113,9 +132,21 @@ class SamplingRules:
             raise BadRequest(f"unknown sampling profile {name[:80]!r}; allowed: {known}")
         return self.settings.profiles[name]
 
+    def check_available(self, values: Mapping[str, Any]) -> None:
+        """Raises BadRequest for what this engine would ignore."""
+        if values.get("watermarking") is True and not self.watermarks:
+            raise BadRequest(NO_WATERMARKS)
+        if values.get(PRIORITY) not in (None, 0) and not self.priorities:
+            raise BadRequest(NO_PRIORITIES)
+
     def check_limits(self, values: Mapping[str, Any]) -> None:
         """Raises BadRequest for more than one request may ask for."""
         limits = self.limits
+        for name in ("logprobs", "prompt_logprobs"):
+            if values.get(name) == -1 and limits.max_logprobs is not None:
+                raise BadRequest(
+                    f"sampling parameter '{name}' must be at most {limits.max_logprobs}, not -1, which is all"
+                )
         _at_most("n", values.get("n"), limits.max_n)
         _at_most("logprobs", values.get("logprobs"), limits.max_logprobs)
         _at_most("prompt_logprobs", values.get("prompt_logprobs"), limits.max_logprobs)
@@ -166,6 +197,23 @@ def _length(values: Mapping[str, Any], name: str) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
+def tokenization(values: dict[str, Any], context: int | None, most: int | None = None) -> dict[str, Any]:
+    """Take the values of `PROMPT_FIELDS` out of `values`: the arguments with which vLLM makes tokens of the prompt.
+
+    `context`: the engine's max_model_len; `most`: what -1 stands for, by default one token less than the context, which
+    leaves room for an answer. Raises BadRequest.
+    """
+    found = {name: values.pop(name) for name in PROMPT_FIELDS if name in values}
+    length = found.get("truncate_prompt_tokens")
+    if length is not None and (length < -1 or length == 0):
+        raise BadRequest(
+            f"parameter 'truncate_prompt_tokens' must be a number of tokens from 1, or -1 for the context, not {length}"
+        )
+    if length == -1 and context is not None:
+        found["truncate_prompt_tokens"] = context - 1 if most is None else most
+    return found
+
+
 def typed(values: Mapping[str, Any], fields: Mapping[str, Any], *, as_text: bool = False) -> dict[str, Any]:
     """Each value as the type of its field, under the field's own name. Raises BadRequest."""
     found: dict[str, Any] = {}
@@ -196,13 +244,14 @@ def typed_settings(settings: SamplingSettings, fields: Mapping[str, Any]) -> Sam
 
 
 def parameter_fields(params_type: type) -> dict[str, Any]:
-    """Name -> annotation of every field of SamplingParams that a client may set."""
+    """Name -> annotation of every field of SamplingParams that a client may set, and of `REQUEST_FIELDS`."""
     hints = typing.get_type_hints(params_type)
-    return {
+    own = {
         name: hint
         for name, hint in hints.items()
         if not name.startswith("_") and name not in INTERNAL_FIELDS and _is_plain(hint)
     }
+    return {**own, **REQUEST_FIELDS}
 
 
 def _is_plain(hint: Any) -> bool:

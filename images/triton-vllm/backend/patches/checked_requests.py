@@ -31,6 +31,13 @@ DEFAULT_MIN_TOKENS: ContextVar[int] = ContextVar("default_min_tokens", default=0
 # Whether the model's reasoning comes before what a grammar is for: where the protocol separates the two. Elsewhere
 # vLLM would let a model with a reasoning parser generate without the grammar until it has ended its reasoning.
 MAY_REASON: ContextVar[bool] = ContextVar("may_reason", default=False)
+# vLLM ignores a priority where requests are run in the order of their arrival.
+NO_PRIORITIES = (
+    "'priority' must be 0: the engine runs requests in the order of their arrival. "
+    "Leave it out, or set scheduling_policy: priority in the engine's arguments (spec.engine.extraArgs)"
+)
+# Parameters for a connector to another engine, which vLLM ignores where there is none.
+TRANSFERS = ("kv_transfer_params", "ec_transfer_params")
 SAMPLER = "vllm.v1.worker.gpu.sample"
 UPSTREAM = Upstream(
     (
@@ -41,6 +48,10 @@ UPSTREAM = Upstream(
             source=("self.output_processor.add_request(request, prompt, parent_req, index, queue)",),
         ),
         Target("vllm.v1.engine", "EngineCoreRequest.reasoning_ended"),
+        Target("vllm.v1.engine", "EngineCoreRequest.priority"),
+        Target("vllm.config.scheduler", "SchedulerConfig.policy"),
+        Target("vllm.config.vllm", "VllmConfig.kv_transfer_config"),
+        Target("vllm.config.vllm", "VllmConfig.ec_transfer_config"),
         Target("vllm.v1.engine.core", "EngineCoreProc.process_input_sockets", source=("MsgpackDecoder",)),
         Target(f"{SAMPLER}.logit_bias", source=(f"MAX_NUM_ALLOWED_TOKEN_IDS = {MAX_ALLOWED_TOKEN_IDS}",)),
         Target(f"{SAMPLER}.logit_bias", source=(f"MAX_NUM_LOGIT_BIAS_TOKENS = {MAX_LOGIT_BIAS}",)),
@@ -72,6 +83,8 @@ class RequestCheck:
 
     `encode`, `decode`: as the two processes do; `max_bad_word_tokens`: of all bad words of a request;
     `prompt_logprobs`: whether the engine has them. On a CPU they break the kernels of an engine with LoRA.
+    `priorities`: whether it schedules requests by their priority; `transfers`: whether it sends anything of a request
+    to another engine.
     """
 
     encode: Callable[[Any], Any]
@@ -80,6 +93,8 @@ class RequestCheck:
     max_model_len: int
     max_bad_word_tokens: int
     prompt_logprobs: bool = True
+    priorities: bool = False
+    transfers: bool = False
 
     @classmethod
     def of(cls, engine: Any) -> RequestCheck:
@@ -88,14 +103,17 @@ class RequestCheck:
         from vllm.v1.engine import EngineCoreRequest
         from vllm.v1.serial_utils import MsgpackDecoder, MsgpackEncoder
 
-        model = engine.vllm_config.model_config
+        config = engine.vllm_config
+        model = config.model_config
         return cls(
             MsgpackEncoder().encode,
             MsgpackDecoder(EngineCoreRequest).decode,
             model.get_vocab_size(),
             model.max_model_len,
             envs.VLLM_MAX_BAD_WORDS_TOTAL_TOKENS,
-            engine.vllm_config.lora_config is None or engine.vllm_config.device_config.device_type != "cpu",
+            config.lora_config is None or config.device_config.device_type != "cpu",
+            config.scheduler_config.policy == "priority",
+            config.kv_transfer_config is not None or config.ec_transfer_config is not None,
         )
 
     def problem(self, request: Any) -> str:
@@ -126,9 +144,15 @@ class RequestCheck:
         unknown = self._unknown_token(request)
         if unknown is not None:
             yield f"token id {unknown} is out of the model's vocabulary of {self.vocabulary} tokens"
+        if request.priority and not self.priorities:
+            # Of pooling too, and in the header X-Vllm-Priority.
+            yield NO_PRIORITIES
         params = request.sampling_params
         if params is None:
             return
+        for name in TRANSFERS:
+            if (params.extra_args or {}).get(name) and not self.transfers:
+                yield f"{name} does not apply: the engine has no connector to another one. Leave it out"
         if params.seed is not None and params.seed not in SEEDS:
             yield "seed must be within 64 bits, also when the number of each of 'n' sequences is added to it"
         if params.prompt_logprobs is not None and not self.prompt_logprobs:

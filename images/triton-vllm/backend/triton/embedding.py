@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from backend.engine.sampling_parameters import coerce, from_json_text, from_request_parameters
+from backend.engine.sampling_parameters import (
+    PRIORITY,
+    REQUEST_FIELDS,
+    coerce,
+    from_json_text,
+    from_request_parameters,
+    tokenization,
+)
 from backend.errors import BadRequest
 from backend.triton.inputs import RequestedOutputs, TensorReader, read_flag, read_text
 from contract.limits import RequestLimits
@@ -15,21 +22,26 @@ from contract.limits import RequestLimits
 REQUEST = "embedding_request"
 # vLLM's parameters of pooling for an embedding, and what may stand beside them.
 POOLING: Mapping[str, Any] = MappingProxyType({"dimensions": int | None, "use_activation": bool | None})
-KEYS = ("input", "pooling_params", *POOLING)
+KEYS = ("input", "pooling_params", *POOLING, *REQUEST_FIELDS)
 # Inputs that ask for what an embedding does not have.
 MEANINGLESS = ("stream", "return_finish_reason", "return_cumulative_logprob", "return_logprobs")
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingRequest:
-    """A prompt as vLLM takes it, and the values of its PoolingParams."""
+    """A prompt as vLLM takes it, the values of its PoolingParams, and how the prompt becomes tokens."""
 
     prompt: dict[str, Any]
     pooling: dict[str, Any]
+    tokenization: dict[str, Any] = field(default_factory=dict)
+    priority: int = 0
 
 
-def read_embedding_request(text: str, limits: RequestLimits) -> EmbeddingRequest:
-    """The request in the input `embedding_request`. Raises BadRequest, naming the key and what is allowed."""
+def read_embedding_request(text: str, limits: RequestLimits, context: int | None = None) -> EmbeddingRequest:
+    """The request in the input `embedding_request`. Raises BadRequest, naming the key and what is allowed.
+
+    `context`: the engine's max_model_len.
+    """
     request = from_json_text(text, REQUEST)
     nested = request.get("pooling_params")
     if nested is not None and not isinstance(nested, dict):
@@ -43,7 +55,11 @@ def read_embedding_request(text: str, limits: RequestLimits) -> EmbeddingRequest
         # NVIDIA's OpenAI front end sends a list of one.
         first = value[0] if name == "dimensions" and isinstance(value, list) and len(value) == 1 else value
         pooling[name] = coerce(name, first, POOLING[name], what=REQUEST)
-    return EmbeddingRequest(_prompt(request.get("input"), limits), pooling)
+    given = [(name, hint) for name, hint in REQUEST_FIELDS.items() if name in request]
+    own = {name: coerce(name, request[name], hint, what=REQUEST) for name, hint in given}
+    priority = own.pop(PRIORITY, 0)
+    prompt = _prompt(request.get("input"), limits)
+    return EmbeddingRequest(prompt, pooling, tokenization(own, context, most=context), priority)
 
 
 def read_embedding_inputs(read: TensorReader, request_parameters: str) -> RequestedOutputs:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from backend.triton.inputs import RequestedOutputs
+from contract.tensors import PROMPT_LOGPROBS
 
 Tensors = dict[str, Any]
 # What vLLM's OpenAI server writes for a token that cannot come.
@@ -35,6 +36,8 @@ def build_tensors(output: Any, sequences: int, requested: RequestedOutputs, prep
         tensors["cumulative_logprob"] = _logprob_sums(completions)
     if requested.logprobs:
         tensors["logprobs"] = _texts([_logprobs_json(c.logprobs) if c else "null" for c in completions])
+    if output.prompt_logprobs:  # of a stream, the first response only
+        tensors[PROMPT_LOGPROBS] = _texts([_logprobs_json(output.prompt_logprobs)])
     if requested.num_input_tokens:
         tensors["num_input_tokens"] = np.array([len(output.prompt_token_ids or ())], dtype=np.uint32)
     if requested.num_output_tokens:
@@ -76,21 +79,18 @@ def _vector_json(numbers: Sequence[float]) -> str:
         return json.dumps([number if math.isfinite(number) else None for number in numbers])
 
 
-def _logprobs_json(logprobs: Sequence[Mapping[int, Any]] | None) -> str:
-    """One object per token: token id (text) -> logprob, rank and decoded token; `null` when none were asked for."""
+def _logprobs_json(logprobs: Sequence[Mapping[int, Any] | None] | None) -> str:
+    """One object per token: token id (text) -> logprob, rank and decoded token; `null` when none were asked for.
+
+    The first token of a prompt has none: `null` in its place.
+    """
     if logprobs is None:
         return "null"
-    return json.dumps(
-        [
-            {
-                str(token): {
-                    "logprob": _finite(entry.logprob),
-                    "rank": entry.rank,
-                    "decoded_token": entry.decoded_token,
-                }
-                for token, entry in position.items()
-            }
-            for position in logprobs
-        ],
-        allow_nan=False,
-    )
+    return json.dumps([position and _position_json(position) for position in logprobs], allow_nan=False)
+
+
+def _position_json(position: Mapping[int, Any]) -> dict[str, Any]:
+    return {
+        str(token): {"logprob": _finite(entry.logprob), "rank": entry.rank, "decoded_token": entry.decoded_token}
+        for token, entry in position.items()
+    }

@@ -125,7 +125,8 @@ class Service:
                     "embedding_request: the model does not support embeddings; supported tasks: "
                     + ", ".join(self._tasks)
                 )
-            await self._embed(job, read_embedding_request(embedding, self._settings.limits))
+            context = self.engine.model_config.max_model_len
+            await self._embed(job, read_embedding_request(embedding, self._settings.limits, context))
             return
         if "generate" not in self._tasks:
             raise BadRequest(
@@ -141,7 +142,12 @@ class Service:
             sampling.values["logprobs"] = 0
         params = _sampling_params(sampling, inputs.stream)
         outputs = self.engine.generate(
-            await self._prompt(inputs), params, self._request_id(), lora_request=self._lora_request(sampling.lora_name)
+            await self._prompt(inputs),
+            params,
+            self._request_id(),
+            lora_request=self._lora_request(sampling.lora_name),
+            tokenization_kwargs=sampling.tokenization,
+            priority=sampling.priority,
         )
         if inputs.stream:
             outputs = self._pacer.keep(outputs)
@@ -158,7 +164,8 @@ class Service:
 
         requested = read_embedding_inputs(job.read, job.parameters())
         params = PoolingParams(task="embed", **request.pooling)
-        async for output in self.engine.encode(request.prompt, params, self._request_id()):
+        asked = {"tokenization_kwargs": request.tokenization, "priority": request.priority}
+        async for output in self.engine.encode(request.prompt, params, self._request_id(), **asked):
             vector = EmbeddingRequestOutput.from_base(output)
             tensors = build_embedding_tensors(vector.outputs.embedding, len(output.prompt_token_ids), requested)
             await self._outbox.send(job, tensors, final=True)
@@ -201,6 +208,8 @@ def sampling_rules(engine: Any, settings: ModelSettings) -> SamplingRules:
         limits=settings.limits,
         model_defaults=engine.model_config.get_diff_sampling_param(),
         context=engine.model_config.max_model_len,
+        watermarks=getattr(engine.vllm_config, "watermark_config", None) is not None,
+        priorities=engine.vllm_config.scheduler_config.policy == "priority",
     )
     for profile in (None, *settings.sampling.profiles):
         try:
