@@ -114,6 +114,83 @@ def test_mistakes_are_named(path: str, body: dict[str, Any], words: str) -> None
     assert words in str(error.value)
 
 
+@pytest.mark.parametrize("path", [CHAT, COMPLETIONS, "/v1/embeddings"])
+@pytest.mark.parametrize(("text", "is_text"), [("\ud800", False), ("a\udfffb", False), ("🙂", True), ("\\ud800", True)])
+def test_text_with_half_a_character_is_named(path: str, text: str, is_text: bool) -> None:
+    rules = BodyRules(NAMES, SamplingRules({}), SamplingSettings(), {"/v1/embeddings": frozenset({"input"})})
+    body = json.dumps({"input": [text]} if path not in NAMES else {"stop": [text]}).encode()
+    if is_text:
+        assert rules.apply(path, body) == body
+        return
+    with pytest.raises(BadRequest, match="half of a surrogate pair"):
+        rules.apply(path, body)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"input": ["a"] * 4}, "'input' has 4 prompts; at most 3"),
+        ({"input": [[5], [6], [7], [8]]}, "'input' has 4 prompts"),
+        ({"query": "q", "documents": ["a"] * 4}, "'documents' has 4 prompts"),
+        ({"text_1": "a", "text_2": ["a", "b" * 21]}, "a prompt of 'text_2' has 21 bytes of text; at most 20"),
+        ({"input": "é" * 11}, "a prompt of 'input' has 22 bytes"),
+        ({"messages": [{"role": "user", "content": [{"type": "text", "text": "a" * 21}]}]}, "21 bytes"),
+    ],
+)
+def test_limits_hold_for_requests_that_generate_nothing(body: dict[str, Any], words: str) -> None:
+    with pytest.raises(BadRequest) as error:
+        RULES.apply("/pooling", json.dumps(body).encode())
+    assert words in str(error.value)
+    assert RULES.apply("/pooling", b'{"messages": [1, 2, 3, 4, 5]}')
+
+
+@pytest.mark.parametrize("value", [["a" * 20, "b" * 20], list(range(50)), "a" * 20, [], None, 5, [None]])
+def test_each_prompt_of_a_request_that_generates_nothing_may_be_as_long_as_the_limit(value: Any) -> None:
+    body = json.dumps({"input": value}).encode()
+    assert RULES.apply("/pooling", body) == body
+
+
+def test_documents_may_be_objects_with_a_text() -> None:
+    def applied_to(*documents: Any) -> Any:
+        body = {"query": "q", "documents": list(documents)}
+        return json.loads(RULES.apply("/v1/rerank", json.dumps(body).encode()))
+
+    assert applied_to({"text": "a"}, "b") == {"query": "q", "documents": ["a", "b"]}
+    for other in (["a"], [{"text": "a", "title": "b"}], [None]):
+        assert applied_to(*other)["documents"] == other
+
+
+def test_media_are_for_models_that_see() -> None:
+    body = json.dumps({"messages": [{"content": [{"type": "image_url"}]}]}).encode()
+    plain = SamplingRules({})
+    assert BodyRules(NAMES, plain, SamplingSettings()).apply(CHAT, body) == body
+    with pytest.raises(BadRequest, match="reads text only"):
+        BodyRules(NAMES, plain, SamplingSettings(), sees=False).apply(CHAT, body)
+    with pytest.raises(BadRequest, match="reads text only"):
+        BodyRules(NAMES, plain, SamplingSettings(), sees=False).apply(RESPONSES, body.replace(b"messages", b"input"))
+
+
+def test_what_would_be_ignored_is_rejected_where_fields_are_closed() -> None:
+    known = frozenset({"priority", "tools", "stream_options", "mm_payload", "watermarking", "input"})
+    inner = {RESPONSES: {"stream_options": frozenset({"include_usage"})}}
+    closed = {RESPONSES: known, "/v1/embeddings": known}
+    rules = BodyRules({RESPONSES: known}, SamplingRules({}), SamplingSettings(), closed, inner)
+    open_ = BodyRules({RESPONSES: known}, SamplingRules({}), SamplingSettings())
+    for extra in ({"tools": [{"type": "mcp"}]}, {"stream_options": {"x": 1}}, {"mm_payload": "none"}):
+        body = json.dumps(extra).encode()
+        assert open_.apply(RESPONSES, body) == body
+        with pytest.raises(BadRequest):
+            rules.apply(RESPONSES, body)
+    tools = b'{"tools": [{"type": "mcp"}]}'
+    own = BodyRules({RESPONSES: known}, SamplingRules({}), SamplingSettings(), closed, inner, has_tools=True)
+    assert own.apply(RESPONSES, tools) == tools
+    for unavailable in (b'{"priority": 1}', b'{"watermarking": true}'):
+        with pytest.raises(BadRequest, match="engine"):
+            open_.apply(RESPONSES, unavailable)
+    with pytest.raises(BadRequest, match="no effect"):
+        rules.apply("/v1/embeddings", b'{"mm_payload": "none"}')
+
+
 def test_pictures_and_tokens_are_no_text() -> None:
     picture = {"type": "image_url", "image_url": {"url": "data:" + "A" * 100}}
     assert applied(CHAT, messages=[{"role": "user", "content": [picture]}])["messages"]
@@ -227,6 +304,62 @@ def test_a_body_that_is_left_as_it_is_goes_on_with_its_own_head() -> None:
     client = Client(b"[")
     through(told, client)
     assert client.body == b"["
+
+
+def answered(method: str, path: str, *headers: tuple[bytes, bytes]) -> tuple[Client, list[str]]:
+    """The answer to a request, and the paths under which it reached the application."""
+    reached: list[str] = []
+
+    async def note(scope: Any, _receive: Any, send: Any) -> None:
+        reached.append(scope["path"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"{}"})
+
+    client = Client(b"{}")
+    paths = frozenset({CHAT, "/v1/models"})
+    gate = OpenAIMiddleware(note, paths, RULES, RequestLimits(), lambda _: True, known=paths | {"/v1/embeddings"})
+    scope = {"type": "http", "method": method, "path": path, "headers": list(headers)}
+    asyncio.run(gate(scope, client.receive, client.send))
+    return client, reached
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "words"),
+    [
+        ("GET", CHAT, 405, f"{CHAT} has no method GET. Use POST"),
+        ("DELETE", "/v1/models/llm", 405, "Use GET"),
+        ("POST", "/v1/models", 405, "Use GET"),
+        ("POST", "/v1/audio/speech", 404, "no audio decoders"),
+        ("POST", "/v1/audio/transcriptions", 404, "no audio decoders"),
+        ("POST", "/v1/embeddings", 404, "the model does not have its task. Paths are /v1/chat/completions, /v1/models"),
+        ("GET", f"{RESPONSES}/resp_1", 404, "responses are not stored"),
+        ("POST", "/v1/moderations", 404, "/classify"),
+        ("POST", "/v1/nothing", 404, "path not found. Paths are"),
+    ],
+)
+def test_a_wrong_path_or_method_is_told_what_is_possible(method: str, path: str, status: int, words: str) -> None:
+    client, reached = answered(method, path)
+    assert (client.status, reached) == (status, [])
+    error = json.loads(client.body)["error"]
+    assert error["code"] == status
+    assert words in error["message"]
+    allowed = dict(client.sent[0]["headers"]).get(b"allow")
+    assert allowed == (words[-4:].strip().encode() if status == 405 else None)
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", CHAT), ("GET", "/v1/models"), ("OPTIONS", CHAT)])
+def test_a_slash_at_the_end_does_no_harm(method: str, path: str) -> None:
+    for asked in (path, path + "/"):
+        client, reached = answered(method, asked)
+        assert (client.status, reached) == (200, [path])
+
+
+@pytest.mark.parametrize("encoding", [b"gzip", b"br", b"x, gzip"])
+def test_a_compressed_body_is_told_so(encoding: bytes) -> None:
+    client, reached = answered("POST", CHAT, (b"content-encoding", encoding))
+    assert (client.status, reached) == (415, [])
+    assert "Send it uncompressed" in json.loads(client.body)["error"]["message"]
+    assert answered("POST", CHAT, (b"content-encoding", b"Identity"))[0].status == 200
 
 
 def test_without_the_key_nothing_is_read() -> None:

@@ -27,7 +27,7 @@ from backend.openai.middleware import (
     BodyRules,
     OpenAIMiddleware,
 )
-from backend.patches import direct_routes, middleware_stack
+from backend.patches import direct_routes, finite_json, middleware_stack
 from backend.settings import BadModel, ModelSettings, closest
 from contract import files
 from contract.media import DOMAINS_ARGUMENT, MediaHosts
@@ -42,6 +42,8 @@ SILENT: Mapping[str, Mapping[str, Any]] = {
     RESPONSES: {"input": "Hello"},
     MESSAGES: {"model": "x", "max_tokens": 1, "messages": [{"role": "user", "content": "Hello"}]},
 }
+# Fields of requests whose objects have keys for the model's template, or for other servers.
+CLIENTS_OWN = frozenset({"messages", "input", "tools", "tool_choice", "data", "documents", "query", "metadata"})
 # What clients may reach, where the model's task has it. vLLM's application has more, such as scaling the engine.
 OPEN = frozenset(
     {
@@ -78,20 +80,30 @@ async def build_application(
     from vllm.entrypoints.launchers.api_server.app_state import init_app_state
 
     media.install(os.environ)
+    finite_json.install()
     # The engine's start has written into its arguments; what model.json has as an object is still one there.
     vars(namespace).update({**_engine_values(arguments), "served_model_name": namespace.served_model_name})
     namespace.structured_outputs_config = engine.vllm_config.structured_outputs_config
     application = make_application(namespace, tasks, engine.model_config)
     await init_app_state(engine, application.state, namespace, tasks)
     client_errors.register_handlers(application)
-    closed = {} if unknown_are_allowed() else _fields(application.router.routes)
-    bodies = BodyRules(_request_fields(), rules, settings.sampling, closed)
+    requests = {} if unknown_are_allowed() else _requests(application.router.routes)
+    bodies = BodyRules(
+        _request_fields(),
+        rules,
+        settings.sampling,
+        {path: frozenset(name for each in models for name in _names(each)) for path, models in requests.items()},
+        {path: dict(_inner(models)) for path, models in requests.items()},
+        sees=engine.model_config.is_multimodal_model,
+        has_tools=namespace.tool_server is not None,
+    )
     for path in bodies.names:
         if left_out := bodies.left_out(path):
             logger.warning("requests of %s have no field %s: %s does not apply to them", path, left_out, files.SAMPLING)
     _try_defaults(bodies, settings)
     paths = OPEN & {getattr(route, "path", "") for route in application.router.routes}
-    return OpenAIMiddleware(application, paths, bodies, settings.limits, _admits(namespace), _cross_origin(namespace))
+    admits, cross_origin = _admits(namespace), _cross_origin(namespace)
+    return OpenAIMiddleware(application, paths, bodies, settings.limits, admits, cross_origin, OPEN)
 
 
 def make_application(namespace: argparse.Namespace, tasks: tuple[str, ...], model_config: Any) -> Any:
@@ -128,18 +140,48 @@ def _request_fields() -> dict[str, frozenset[str]]:
     return {path: frozenset(request.model_fields) for path, request in _request_types().items()}
 
 
-def _fields(routes: Iterable[Any]) -> dict[str, frozenset[str]]:
-    """All names of the fields of requests: path of `OPEN` -> names.
+def _requests(routes: Iterable[Any]) -> dict[str, list[Any]]:
+    """The classes of requests: path of `OPEN` -> one, or those of a union.
 
     Without Anthropic's: its clients send fields for features that only Anthropic's own models have.
     """
-    found: dict[str, frozenset[str]] = {}
+    found: dict[str, list[Any]] = {}
     for route in routes:
         if getattr(route, "path", None) in OPEN - {MESSAGES, COUNT_TOKENS}:
-            models = _models(typing.get_type_hints(route.endpoint).get("request"))
-            if names := frozenset(name for model in models for name in _names(model)):
-                found[route.path] = names
-    return found
+            found[route.path] = list(_models(typing.get_type_hints(route.endpoint).get("request")))
+    return {path: models for path, models in found.items() if models}
+
+
+def _inner(models: Iterable[Any], place: str = "") -> Iterator[tuple[str, frozenset[str]]]:
+    """Keys of the objects in requests of these classes: place -> keys. Without those that are the client's own."""
+    fields: dict[str, list[Any]] = {}
+    for model in models:
+        for name, field in model.model_fields.items():
+            if name not in CLIENTS_OWN:
+                fields.setdefault(field.alias or name, []).extend(_objects(field.annotation))
+    for name, found in fields.items():
+        if found and dict not in found:
+            here = f"{place}{name}"
+            yield here, frozenset(key for each in found for key in _keys(each))
+            yield from _inner((each for each in found if hasattr(each, "model_fields")), f"{here}.")
+
+
+def _objects(hint: Any) -> Iterator[Any]:
+    """What an object may be by a type: classes of pydantic, dataclasses, `dict` for one with any keys."""
+    if hasattr(hint, "model_fields") or dataclasses.is_dataclass(hint) or hint is dict:
+        yield hint
+    elif typing.get_origin(hint) is dict:
+        yield dict
+    elif typing.get_origin(hint) not in (list, tuple, set):
+        for part in typing.get_args(hint):
+            yield from _objects(part)
+
+
+def _keys(found: Any) -> Iterator[str]:
+    if hasattr(found, "model_fields"):
+        yield from _names(found)
+    else:
+        yield from (each.name for each in dataclasses.fields(found) if each.init)
 
 
 def _models(hint: Any) -> Iterator[Any]:

@@ -65,12 +65,14 @@ UPSTREAM = Upstream(
 
 def register_handlers(application: Any) -> None:
     """Have vLLM's application answer 400 for such requests, and keep what clients send out of the log."""
+    from starlette.exceptions import HTTPException
     from vllm.exceptions import GenerationError
     from vllm.v1.engine.exceptions import EngineGenerateError
 
     for kind in CLIENT_EXCEPTIONS:
         application.add_exception_handler(kind, _reject_body)
     application.add_exception_handler(NotImplementedError, _reject_unsupported)
+    application.add_exception_handler(HTTPException, _reject_as_openai)
     for kind, find in ((EngineGenerateError, _prompt_error), (GenerationError, _grammar_error)):
         application.add_exception_handler(kind, _Handler(find, application.exception_handlers))
     middleware_stack.rebuild(application)
@@ -87,6 +89,11 @@ async def _reject_body(_request: Any, error: Exception) -> Any:
 async def _reject_unsupported(_request: Any, error: Exception) -> Any:
     """What vLLM does not implement is what a client must not ask for: a 5xx would be sent again."""
     return _bad_request(str(error) or "the request asks for something that vLLM does not implement")
+
+
+async def _reject_as_openai(_request: Any, error: Any) -> Any:
+    """What FastAPI itself answers has its own form."""
+    return _bad_request(str(error.detail), error.status_code)
 
 
 class _Handler:
@@ -136,14 +143,14 @@ def _is_internal_error(event: str) -> bool:
     return event.startswith(ERROR_EVENT) and bool(json.loads(event.removeprefix(EVENT))["error"]["code"] == 500)
 
 
-def _bad_request(message: str) -> Any:
+def _bad_request(message: str, status: int = 400) -> Any:
     from starlette.responses import JSONResponse
 
-    return JSONResponse(_error_body(message), status_code=400)
+    return JSONResponse(_error_body(message, status), status_code=status)
 
 
-def _error_body(message: str) -> dict[str, Any]:
-    return {"error": {"message": message, "type": "BadRequestError", "param": None, "code": 400}}
+def _error_body(message: str, status: int = 400) -> dict[str, Any]:
+    return {"error": {"message": message, "type": "BadRequestError", "param": None, "code": status}}
 
 
 def unreadable_request(error: Exception) -> str:

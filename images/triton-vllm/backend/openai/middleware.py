@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from backend.engine.sampling_parameters import UNSET_MAX_TOKENS, SamplingRules, unset
 from backend.errors import BadRequest
-from backend.openai.fields import check_fields
+from backend.openai.fields import check_fields, check_idle, check_inner, check_media, check_tools
 from backend.patches.checked_requests import DEFAULT_MIN_TOKENS, MAY_REASON
 from backend.settings import SamplingSettings
 from contract.limits import RequestLimits
@@ -39,8 +41,24 @@ _LENGTH = {
     RESPONSES: ("max_output_tokens",),
     MESSAGES: ("max_tokens",),
 }
+# Where clients of other servers look for what this image does not have -> why.
+CLOSED: Mapping[str, str] = MappingProxyType(
+    {
+        "/v1/audio/": "the image has no audio decoders; models take text, and images where they read them",
+        "/v1/images/": "models generate text",
+        "/v1/moderations": "models that classify have /classify",
+        RESPONSES + "/": "responses are not stored; send the whole conversation as 'input'",
+    }
+)
 # What is a switch there and a number here.
 _OTHER_MEANING = {CHAT: frozenset({"logprobs"})}
+# What requests that generate nothing call their prompts.
+PROMPTS = (
+    *("input", "prompt", "messages", "query", "documents", "queries", "texts", "inputs"),
+    *("text_1", "text_2", "data_1", "data_2"),
+)
+# How JSON writes a half of a surrogate pair.
+SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 # An application that does not end by itself when its client is gone is cancelled.
 LEAVE_SECONDS = 1.0
 
@@ -54,6 +72,7 @@ class BodyRules:
     """What happens to the body of a request.
 
     `names`: path -> the fields that vLLM's request of that path has. `sampling`: as sampling.json has it.
+    `sees`: whether the model reads more than text; `has_tools`: whether the server has tools of its own.
     """
 
     names: Mapping[str, frozenset[str]]
@@ -61,26 +80,31 @@ class BodyRules:
     sampling: SamplingSettings
     # Fields of each path, of which a request may have no others.
     closed: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    # ... and keys of the objects in them: path -> place -> keys.
+    inner: Mapping[str, Mapping[str, frozenset[str]]] = field(default_factory=dict)
+    sees: bool = True
+    has_tools: bool = False
 
     def apply(self, path: str, body: bytes) -> bytes:
         """The body with what it leaves to its profile and the defaults. Raises BadRequest.
 
         A body that is not a JSON object is returned unchanged: vLLM rejects it.
         """
-        if path not in self.names and path not in self.closed:
-            return body
         try:
             request = json.loads(body)
         except (ValueError, RecursionError):
             return body
         if not isinstance(request, dict):
             return body
+        if SURROGATE.search(body) and not _is_unicode(request):
+            raise BadRequest("a string is not valid Unicode: it has half of a surrogate pair (\\ud800 to \\udfff)")
         if path not in self.names:
-            check_fields(request, self.closed[path])
-            return body
+            self._check_fields(path, request)
+            self._check_prompts(request)
+            return _with_plain_documents(request) or body
         MAY_REASON.set(path in REASONING)
         profile = self.rules.profile_name(request.pop(PROFILE, None))
-        check_fields(request, self.closed.get(path, request))
+        self._check_fields(path, request)
         added = self._added(path, request, profile)
         DEFAULT_MIN_TOKENS.set(added.pop(MIN_TOKENS, 0))
         self._check(path, request)
@@ -127,25 +151,79 @@ class BodyRules:
             return ("stop_sequences",)
         return _LENGTH[path] if name == "max_tokens" else (name,)
 
+    def _check_prompts(self, request: Mapping[str, Any]) -> None:
+        """Raises BadRequest for too many prompts of a request that generates nothing, or too long ones."""
+        for name in PROMPTS:
+            value = request.get(name)
+            texts = value if isinstance(value, list) else [value]
+            several = texts and name != "messages" and not isinstance(texts[0], int)
+            if several and len(texts) > self.rules.limits.max_list:
+                raise BadRequest(f"'{name}' has {len(texts)} prompts; at most {self.rules.limits.max_list}")
+            self._check_size(max(map(_size, texts), default=0), f"a prompt of '{name}'")
+
+    def _check_size(self, size: int, what: str) -> None:
+        if size > self.rules.limits.max_prompt_bytes:
+            raise BadRequest(f"{what} has {size} bytes of text; at most {self.rules.limits.max_prompt_bytes}")
+
+    def _check_fields(self, path: str, request: Mapping[str, Any]) -> None:
+        if path in self.closed:
+            check_fields(request, self.closed[path])
+            check_inner(request, self.inner.get(path, {}))
+            check_idle(request)
+            if not self.has_tools:
+                check_tools(request)
+
     def _check(self, path: str, request: Mapping[str, Any]) -> None:
+        if not self.sees:
+            check_media(request.get("messages"))
+            check_media(request.get("input"))
         counted = request if path == COMPLETIONS else {**request, "logprobs": request.get("top_logprobs")}
         self.rules.check_limits(counted)
+        self.rules.check_available(request)
         limits = self.rules.limits
         prompts = request.get("prompt")
         if isinstance(prompts, list) and prompts and not isinstance(prompts[0], int) and len(prompts) > limits.max_list:
             raise BadRequest(f"'prompt' has {len(prompts)} prompts; at most {limits.max_list}")
-        size = sum(len(text.encode("utf-8", "surrogatepass")) for text in _texts(request))
-        if size > limits.max_prompt_bytes:
-            raise BadRequest(f"the prompt has {size} bytes of text; at most {limits.max_prompt_bytes}")
+        self._check_size(sum(_size(request.get(name)) for name in ("prompt", "messages", "input")), "the prompt")
+
+
+def _is_unicode(value: Any) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _with_plain_documents(request: Mapping[str, Any]) -> bytes | None:
+    """The body with the text of documents that are objects with nothing else, as Cohere and Jina take them too.
+
+    None where there are none.
+    """
+    documents = request.get("documents")
+    if not isinstance(documents, list) or not any(_is_plain(each) for each in documents):
+        return None
+    return json.dumps(
+        {**request, "documents": [each["text"] if _is_plain(each) else each for each in documents]}
+    ).encode()
+
+
+def _is_plain(document: Any) -> bool:
+    return isinstance(document, dict) and document.keys() == {"text"}
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
     return {ALIASES.get(name, name): value for name, value in values.items()}
 
 
-def _texts(request: Mapping[str, Any]) -> Iterator[str]:
+def _size(value: Any) -> int:
+    """Bytes of the text of a prompt or of messages."""
+    return sum(len(text.encode("utf-8", "surrogatepass")) for text in _texts(value))
+
+
+def _texts(value: Any) -> Iterator[str]:
     """The text of prompts and messages; pictures and the like are not text."""
-    waiting = [request.get("prompt"), request.get("messages"), request.get("input")]
+    waiting = [value]
     while waiting:
         value = waiting.pop()
         if isinstance(value, str):
@@ -160,7 +238,8 @@ class OpenAIMiddleware:
     """The ASGI application before vLLM's own.
 
     `paths`: those that are open; `admits`: whether the key of a request is right;
-    `cross_origin`: makes an application say which other origins may read its answers.
+    `cross_origin`: makes an application say which other origins may read its answers;
+    `known`: paths that are open for models of some task.
     """
 
     def __init__(
@@ -171,12 +250,14 @@ class OpenAIMiddleware:
         limits: RequestLimits,
         admits: Callable[[Scope], bool],
         cross_origin: Callable[[Any], Any] = lambda application: application,
+        known: frozenset[str] = frozenset(),
     ) -> None:
         self._application = application
         self.paths = paths
         self._rules = rules
         self._limits = limits
         self._admits = admits
+        self.known = known
         self._passages: set[PendingRequest] = set()
         self._outermost = cross_origin(self._serve)
 
@@ -198,8 +279,15 @@ class OpenAIMiddleware:
         await self._outermost(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not self.serves(str(scope["path"])):
-            await _answer(send, 404, _error(f"path not found; paths are {', '.join(sorted(self.paths))}", 404))
+        scope = self._without_slash(scope)
+        path = str(scope["path"])
+        if not self.serves(path):
+            await _answer(send, 404, _error(self._not_found(path), 404))
+            return
+        method = "GET" if path.startswith(MODELS) else "POST"
+        if scope["method"] not in (method, "OPTIONS"):
+            message = f"{path} has no method {scope['method']}. Use {method}"
+            await _answer(send, 405, _error(message, 405), (b"allow", method.encode()))
             return
         if not self._admits(scope):
             message = "the API key is missing or wrong: send it as 'Authorization: Bearer KEY'"
@@ -210,6 +298,10 @@ class OpenAIMiddleware:
             return
         if scope["method"] != "POST":
             await self._application(scope, receive, send)
+            return
+        if encoding := _encoding(scope):
+            message = f"the body's content-encoding {encoding!r} is not supported. Send it uncompressed"
+            await _answer(send, 415, _error(message, 415))
             return
         try:
             given = await _read(receive, self._limits.max_body_bytes)
@@ -230,6 +322,19 @@ class OpenAIMiddleware:
             await passage.through(self._application, scope, self._limits.request_timeout_seconds)
         finally:
             self._passages.discard(passage)
+
+    def _without_slash(self, scope: Scope) -> Scope:
+        """The scope of the same request without a slash at the end, which some clients put there."""
+        path = str(scope["path"]).rstrip("/")
+        if path == scope["path"] or path not in self.paths:
+            return scope
+        return {**scope, "path": path, "raw_path": path.encode()}
+
+    def _not_found(self, path: str) -> str:
+        why = next((reason for start, reason in CLOSED.items() if path.startswith(start)), "")
+        if path in self.known:
+            why = "the model does not have its task"
+        return f"path not found{why and ': ' + why}. Paths are {', '.join(sorted(self.paths))}"
 
     async def _model(self, name: str) -> tuple[int, Mapping[str, Any]]:
         """The status and the body for one of the model's names or adapters, which vLLM's server only lists."""
@@ -351,6 +456,12 @@ async def _read(receive: Receive, most: int) -> bytes | None:
     return b"".join(parts)
 
 
+def _encoding(scope: Scope) -> str:
+    """How the body is compressed, "" when it is not."""
+    found = next((value for name, value in scope["headers"] if name == b"content-encoding"), b"")
+    return "" if found.lower() in (b"", b"identity") else found.decode("latin-1")[:80]
+
+
 def _with_length(scope: Scope, body: bytes) -> Scope:
     headers = [(name, value) for name, value in scope["headers"] if name != b"content-length"]
     return {**scope, "headers": [*headers, (b"content-length", str(len(body)).encode())]}
@@ -361,7 +472,7 @@ def _error(message: str, code: int) -> dict[str, Any]:
     return {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": code}}
 
 
-async def _answer(send: Send, status: int, body: Mapping[str, Any]) -> None:
-    headers = [(b"content-type", b"application/json")]
+async def _answer(send: Send, status: int, body: Mapping[str, Any], *more: tuple[bytes, bytes]) -> None:
+    headers = [(b"content-type", b"application/json"), *more]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": json.dumps(body).encode()})
