@@ -191,7 +191,6 @@ def test_a_draft_layer_weighs_what_its_headers_say_or_as_much_as_the_last_layer(
         ("LlamaForCausalLM", "llama", ""),
         ("Qwen3_5ForConditionalGeneration", "qwen3", ""),
         ("GPT2LMHeadModel", "gpt2", ""),
-        ("ChatGLMModel", "chatglm", ""),
         ("DeepSeekMTP", "deepseek_v2", ""),
         ("LlamaModel", "llama", ""),  # a decoder, although the engine can embed with it
         ("LlamaForSequenceClassification", "llama", "PoolingNotPlanned"),
