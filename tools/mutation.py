@@ -34,8 +34,10 @@ TESTS = ("api", "capacity", "catalog", "cli", "desired", "observed", "plan", "we
 """Folders of operator/tests that run against changed code: those of the pure packages, and of what only calls them."""
 LEFT_OUT = (
     "test_generated", "test_troubleshooting", "registered", "literal", "process", "hub", "import_takes", "delay",
+    "ten_thousand",
 )  # fmt: skip
-"""Words in names of tests that read the source text, start a process or measure time: they fail, or miss the change."""
+"""Words in names of tests that read the source text, start a process, measure time or take minutes: they fail, miss the
+change, or take too long."""
 PREPARED = "mutants/prepared"
 """File that says that all changes are made."""
 CONFIG = """
@@ -81,12 +83,12 @@ def _place(name: str) -> str:
     return name.removeprefix("operator/") if name.startswith("operator/src/") else name
 
 
-def pytest_arguments() -> list[str]:
-    """Which tests run, and how."""
-    tests = [f"operator/tests/{folder}" for folder in TESTS]
+def pytest_arguments(tests: list[str]) -> list[str]:
+    """How these tests run, given by their paths below operator/tests."""
+    tests = [f"operator/tests/{path}" for path in tests]
     words = " and ".join(f"not {word}" for word in LEFT_OUT)
     plugins = [f"-pno:{name}" for name in ("cacheprovider", "xdist", "randomly")]
-    return [*tests, "-q", "-s", "-m", MARKS, "-k", words, "--rootdir=.", *plugins]
+    return [*tests, "-q", "-s", "-m", MARKS, "-k", words, "--rootdir=.", "--timeout=1800", *plugins]
 
 
 def package_of(name: str) -> str:
@@ -123,6 +125,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60, help="of tests per change (default 60)")
     parser.add_argument("--workers", type=int, default=2, help="processes that make the changes (default 2)")
     parser.add_argument("--only", nargs="+", default=[], help="changes whose name has one of these texts")
+    parser.add_argument("--tests", nargs="+", default=list(TESTS), help="folders and files of operator/tests")
     parser.add_argument("--keep", action="store_true", help="use what the last run recorded of unchanged files")
     arguments = parser.parse_args()
     tree = cache.root() / "mutation" / "tree"
@@ -133,7 +136,7 @@ def main() -> int:
         "--with", MUTMUT, "python", str(ROOT / "tools" / "mutation_run.py"),
         "--sample", "0" if arguments.all else str(arguments.sample), "--seed", str(arguments.seed),
         "--seconds", str(arguments.seconds), "--workers", str(arguments.workers),
-        "--pytest", json.dumps(pytest_arguments()),
+        "--pytest", json.dumps(pytest_arguments(arguments.tests)),
         "--only", *(arguments.only or [f".{package}." for package in arguments.packages]),
     ]  # fmt: skip
     done = subprocess.run(command, cwd=tree, check=False)
