@@ -12,7 +12,7 @@ export PYTHONPYCACHEPREFIX := $(CACHE)/bytecode
 unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(dir $(UV)):$(PATH)
 
-.PHONY: help demo test down env gen release release-check verify test-unit test-apiserver test-engine test-clients test-oracle test-e2e faults bench-operator bench-webhook bench-capacity bench-gpu bench-serving test-gpu record-triton-kernels fuzz check-cuda mutation test-upgrade
+.PHONY: help demo test down env gen release release-check verify test-unit test-apiserver test-engine test-clients test-oracle test-e2e faults bench-operator bench-webhook bench-capacity bench-gpu bench-serving oracle-walk test-gpu record-triton-kernels fuzz check-cuda mutation test-upgrade
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-22s %s\n", $$1, $$2}'
@@ -86,6 +86,9 @@ fuzz: $(VENV) ## send hostile requests to a server that it starts itself (MINUTE
 
 test-oracle: $(VENV) ## compare the planner with vLLM's own code
 	@$(VENV) -m pytest -q -m oracle operator/tests
+
+oracle-walk: $(VENV) ## compare every architecture of vLLM's registry and write which are planned (ARGS="ARCHITECTURE ...")
+	@PYTHONPATH=operator:operator/src:. $(VENV) -m tests.oracle.walk $(or $(ARGS),--write)
 
 check-cuda: $(VENV) ## check the packages, compilers and kernels of the GPU image without a GPU; once, 9 GB and ten minutes
 	@$(VENV) -m pytest -q -n 2 --dist worksteal -m cuda images

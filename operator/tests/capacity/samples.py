@@ -28,7 +28,7 @@ def decoder(
 LLAMA_3_8B = decoder("LlamaForCausalLM", "llama", 4096, 14336, 32, 32, 8, 128256, 8192)
 LLAMA_31_8B = {**LLAMA_3_8B, "max_position_embeddings": 131072}
 LLAMA_33_70B = decoder("LlamaForCausalLM", "llama", 8192, 28672, 80, 64, 8, 128256, 131072)
-MISTRAL_7B = decoder("MistralForCausalLM", "mistral", 4096, 14336, 32, 32, 8, 32768, 32768)
+MISTRAL_7B = decoder("MistralForCausalLM", "mistral", 4096, 14336, 32, 32, 8, 32768, 32768, sliding_window=None)
 QWEN25_7B = decoder("Qwen2ForCausalLM", "qwen2", 3584, 18944, 28, 28, 4, 152064, 32768, use_sliding_window=False)
 QWEN25_7B_AWQ = {**QWEN25_7B, "torch_dtype": "float16",
                  "quantization_config": {"quant_method": "awq", "bits": 4, "group_size": 128}}  # fmt: skip

@@ -21,6 +21,7 @@ from triton_vllm_operator.capacity import (
     shape_from_config,
 )
 from triton_vllm_operator.capacity.memory.weights import Parallelism, stage_weights
+from triton_vllm_operator.catalog.architectures import table
 
 from . import samples
 
@@ -106,3 +107,29 @@ def test_any_value_in_any_field_is_planned_or_refused_with_a_reason(name: str, v
 def test_any_bytes_are_no_header_or_a_small_one(data: bytes) -> None:
     with suppress(ShapeError):
         assert len(parse_header(data)) < 200
+
+
+PLANNED = [(name, model_type) for name, proofs in table().planned.items() for model_type in proofs]
+NAMES = sorted({name for fields in table().defaults.values() for name in fields} | {
+    "attention_chunk_size", "hybrid_layer_pattern", "hybrid_override_pattern", "kv_lora_rank", "layer_types",
+    "layers_block_type", "linear_num_key_heads", "mamba_n_heads", "no_rope_layers", "num_experts", "per_layer_config",
+    "qk_rope_head_dim", "quantization_config", "rope_parameters", "rope_scaling", "sliding_window_pattern",
+})  # fmt: skip
+HOSTILE = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**40), 2**40) | st.floats() | st.text(max_size=20),
+    lambda values: st.lists(values, max_size=4) | st.dictionaries(st.text(max_size=8), values, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.sampled_from(PLANNED), st.dictionaries(st.sampled_from(NAMES), HOSTILE, max_size=8), st.booleans())
+@settings(deadline=None, max_examples=400)
+def test_no_config_of_a_planned_architecture_crashes_the_planner(
+    planned_pair: tuple[str, str], fields: dict[str, Any], nested: bool
+) -> None:
+    architecture, model_type = planned_pair
+    text = {**samples.LLAMA_3_8B, "num_hidden_layers": 4, "model_type": model_type, **fields}
+    config = {"text_config": text} if nested else text
+    with suppress(ShapeError):
+        shape = shape_from_config({**config, "architectures": [architecture]})
+        plan(shape, EngineSettings(max_model_len=1024), gpu_of_memory(80))

@@ -57,6 +57,10 @@ def test_damaged_and_hostile_json_is_refused_with_a_reason(text: str | bytes, re
         ({"architectures": ["Qwen3ForSequenceClassification"]}, "PoolingNotPlanned", "Qwen3"),
         ({"architectures": ["SomethingElse"]}, "ArchitectureUnknown", "SomethingElse"),
         ({"model_type": "bert"}, "NotACausalModel", "LlamaForCausalLM"),
+        ({"num_key_value_heads": [8] * 32}, "ConfigFieldPerLayer", "num_key_value_heads"),
+        ({"hidden_size": [4096, 2048]}, "ConfigFieldPerLayer", "hidden_size"),
+        ({"hidden_size": []}, "ConfigFieldWrongType", "hidden_size"),
+        ({"intermediate_size": [4096, "x"]}, "ConfigFieldWrongType", "intermediate_size"),
         ({"layer_types": ["full_attention"]}, "ConfigFieldOutOfRange", "layer_types"),
         ({"layer_types": ["quantum"] * 32}, "LayerTypeUnknown", "quantum"),
         ({"layer_types": [["full_attention"]] * 32}, "ConfigFieldWrongType", "layer_types"),
@@ -70,6 +74,11 @@ def test_a_bad_field_is_named(change: dict[str, object], reason: str, named: str
         shape_from_config({**LLAMA_3_8B, **change})
     assert caught.value.reason == reason
     assert named in str(caught.value)
+
+
+def test_of_widths_per_layer_the_largest_counts() -> None:
+    widths = [8192] * 31 + [14336]
+    assert shape_from_config({**LLAMA_3_8B, "intermediate_size": widths}).intermediate_size == 14336
 
 
 def test_code_references_are_ignored() -> None:

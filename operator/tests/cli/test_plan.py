@@ -194,7 +194,6 @@ def test_bad_input_is_one_line_that_says_what_to_write(model: Path, arguments: l
     ("name", "content", "message"),
     [
         ("config.json", b"{", "ConfigNotJson"),
-        ("config.json", b'{"architectures": ["BertModel"], "model_type": "bert"}', "PoolingNotPlanned"),
         ("config.json", b'{"architectures": ["ViTModel"], "model_type": "vit"}', "NotACausalModel"),
         ("model.safetensors", b"\x10", "SafetensorsTruncated"),
         ("model.safetensors", (2**50).to_bytes(8, "little"), "SafetensorsHeaderInvalid"),
@@ -209,6 +208,24 @@ def test_a_damaged_model_directory_is_refused(model: Path, name: str, content: b
     assert result.exit_code == 2
     assert message in result.stderr
     assert name in result.stderr or str(model) in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"architectures": ["BertModel"], "model_type": "bert"}, "PoolingNotPlanned"),
+        ({"model_type": "made_up"}, "ArchitectureUnknown"),
+        ({"architectures": ["MadeUpForCausalLM"]}, "ArchitectureUnknown"),
+        ({"num_key_value_heads": [8] * 32}, "ConfigFieldPerLayer"),
+    ],
+)
+def test_a_model_that_is_not_planned_is_not_bad_input(model: Path, change: dict[str, object], message: str) -> None:
+    known = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**known, **change}))
+    for command in (("plan", "--model-dir", model, "--gpu", H100), ("shape", "--model-dir", model)):
+        result = run(*command)
+        assert (result.exit_code, result.stdout) == (5, "")
+        assert message in result.stderr
 
 
 def test_a_directory_without_config_names_the_missing_file(tmp_path: Path) -> None:

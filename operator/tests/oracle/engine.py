@@ -52,7 +52,11 @@ def our_weights_of_tensors(case: dict[str, Any], tensors: list[list[Any]]) -> li
 
 def our_answers(case: dict[str, Any], version: str) -> list[dict[str, Any]]:
     """Our answers to the case's questions, in the oracle's form."""
-    shape = shape_from_config(case["config"])
+    return answers_of_shape(shape_from_config(case["config"]), case, version)
+
+
+def answers_of_shape(shape: ModelShape, case: dict[str, Any], version: str) -> list[dict[str, Any]]:
+    """Our answers for a shape to the case's questions, in the oracle's form."""
     return [_our_answer(shape, case, question, version) for question in case["questions"]]
 
 

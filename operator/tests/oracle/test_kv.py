@@ -27,11 +27,11 @@ def differing(one: Answered) -> list[dict[str, Any]]:
     return [
         {"case": one.case["id"], "tp": one.case["tp"], "pp": one.case["pp"], "asked": asked, "vllm": theirs, "us": us}
         for asked, theirs, us in both
-        if not _same(theirs, us, one.case["pp"])
+        if not same(theirs, us, one.case["pp"])
     ]
 
 
-def _same(theirs: dict[str, Any], us: dict[str, Any], stages: int) -> bool:
+def same(theirs: dict[str, Any], us: dict[str, Any], stages: int) -> bool:
     """Equal, or refused by both with the same longest length.
 
     On several pipeline stages the engine names the length that fits the first stage that is too small; ours fits all.

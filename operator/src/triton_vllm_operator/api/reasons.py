@@ -558,6 +558,18 @@ class Reason(StrEnum):
         "The model is loaded by Python code of its repository, which the operator does not run.",
         "Use a repository whose model type vLLM knows.",
     )
+    CONFIG_CONTRADICTS_TENSORS = (
+        "ConfigContradictsTensors",
+        Kind.INFORMATIVE,
+        "A tensor in the headers has another shape than config.json gives it: the files are not of one model.",
+        "Copy config.json and the safetensors files from one repository and revision.",
+    )
+    CONFIG_FIELD_PER_LAYER = (
+        "ConfigFieldPerLayer",
+        Kind.INFORMATIVE,
+        "A field of config.json has a value per layer where the planner reads one. The model is served without a plan.",
+        "Set the fields of `spec.engine` yourself, and compare `status.actual`.",
+    )
     LAYER_TYPE_UNKNOWN = (
         "LayerTypeUnknown",
         Kind.INFORMATIVE,

@@ -4,6 +4,17 @@ from __future__ import annotations
 
 from triton_vllm_operator.api.reasons import Reason
 
+_UNPLANNED = frozenset(
+    {
+        Reason.ARCHITECTURE_UNKNOWN,
+        Reason.CONFIG_FIELD_PER_LAYER,
+        Reason.CONFIG_FORMAT_UNKNOWN,
+        Reason.LAYER_TYPE_UNKNOWN,
+        Reason.POOLING_NOT_PLANNED,
+    }
+)
+"""Reasons of models that the engine may serve and this package does not plan; the others mean a wrong input."""
+
 
 class ShapeError(ValueError):
     """A model description that cannot be read: damaged, hostile, or of a kind the engine does not serve.
@@ -14,3 +25,8 @@ class ShapeError(ValueError):
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+    @property
+    def unplanned(self) -> bool:
+        """Whether the model is right as far as it was read, and only not one that is planned."""
+        return self.reason in _UNPLANNED

@@ -112,6 +112,9 @@ def ceil_div(value: int, divisor: int) -> int:
 
 def cache_bytes_per_token(cache: CacheShape, kv_dtype: str, tensor_parallel_size: int) -> int:
     """Bytes that one token takes in one layer's cache on one rank."""
+    if cache.element_bytes:
+        heads = max(1, cache.kv_heads // tensor_parallel_size)
+        return heads * (cache.head_size + cache.head_size_v) * cache.element_bytes
     if cache.kind == "mla":
         packed = MLA_PACKED_BYTES.get(kv_dtype)
         return packed if packed is not None else cache.head_size * CACHE_DTYPE_BYTES[kv_dtype]

@@ -72,7 +72,9 @@ def _ends(shape: ModelShape, parallel: Parallelism, stage: int, experts: int) ->
         return sum(table_bytes(table, parallel.tensor) for table in tables if table is not None) + ends
     if stage == 0:
         size += _total(shape.first_stage, parallel, experts)
-    if shape.embedding is not None and (stage == 0 or (last and shape.tied_embeddings)):
+    if shape.embedding is not None and (
+        stage == 0 or shape.embedding_on_every_stage or (last and shape.tied_embeddings)
+    ):
         size += table_bytes(shape.embedding, parallel.tensor)
     if last:
         size += _total(shape.last_stage, parallel, experts)

@@ -58,6 +58,8 @@ def _traits(config: ModelConfig, family: CheckpointTraits) -> CheckpointTraits:
 def _mixer(out: LayerWriter, config: ModelConfig, family: Family, traits: CheckpointTraits, cache: CacheShape) -> None:
     if cache.state is not None and family.state is not None:
         family.state.write_tensors(out, config, cache.state)
+    elif cache.element_bytes:
+        _indexer(out, config)
     elif cache.kind == "mla":
         _mla(out, config)
     else:
@@ -96,6 +98,15 @@ def _mla(out: LayerWriter, config: ModelConfig) -> None:
     out.norm("self_attn.kv_a_layernorm", rank)
     out.linear("self_attn.kv_b_proj", heads * (nope + value), rank)
     out.linear("self_attn.o_proj", hidden, heads * value)
+
+
+def _indexer(out: LayerWriter, config: ModelConfig) -> None:
+    text, hidden = config.text, config.hidden_size
+    heads, size = text.integer("index_n_heads", 64), text.integer("index_head_dim", 128)
+    out.linear("self_attn.indexer.wq_b", heads * size, text.integer("q_lora_rank"))
+    out.linear("self_attn.indexer.wk", size, hidden)
+    out.linear("self_attn.indexer.weights_proj", heads, hidden)
+    out.norm("self_attn.indexer.k_norm", size, bias=True)
 
 
 def _feed_forward(out: LayerWriter, config: ModelConfig, traits: CheckpointTraits, index: int, layer_type: str) -> None:

@@ -7,7 +7,7 @@ Sources: `vllm/transformers_utils/model_arch_config_convertor.py` (heads, head s
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from triton_vllm_operator.api.reasons import Reason
@@ -78,6 +78,11 @@ class ModelConfig:
         text = next((top.nested(key) for key in _TEXT_CONFIGS if top.has(key)), None)
         multimodal = text is not None or any(top.has(key) for key in ("vision_config", "audio_config"))
         return ModelConfig(top, text or top, multimodal)
+
+    def with_defaults(self, defaults: Mapping[str, Any]) -> ModelConfig:
+        """Return the view with fields of the text model that the file leaves out and the engine fills in."""
+        text = self.text.with_defaults(defaults)
+        return replace(self, text=text, top=text if self.top is self.text else self.top)
 
     @property
     def architecture(self) -> str:
@@ -156,16 +161,17 @@ class ModelConfig:
 
     @property
     def intermediate_size(self) -> int:
-        """Width of the dense feed-forward layer; 0 when there is none."""
+        """Width of the widest dense feed-forward layer; 0 when there is none."""
         key = self.text.first("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size", "decoder_ffn_dim")
         if key:
-            return self.text.integer(key, low=0)
+            return self.text.largest(key, low=0)
         return 4 * self.hidden_size
 
     @property
     def tied_embeddings(self) -> bool:
         """Whether the output table is the embedding table. Families differ in what an absent field means."""
-        source = self.text if self.text.has("tie_word_embeddings") else self.top
+        order = (self.top, self.text) if self.multimodal else (self.text, self.top)
+        source = next((one for one in order if one.has("tie_word_embeddings")), self.top)
         return source.boolean("tie_word_embeddings", self.traits.ties_embeddings)
 
     @property
@@ -222,6 +228,8 @@ class ModelConfig:
         """Rows of the engine's cos/sin table: positions it is built for (`layers/rotary_embedding`)."""
         base = self.text.integer("max_position_embeddings", 0, low=0) if self.text.has("max_position_embeddings") else 0
         for kind, rope in self._ropes():
+            if rope.has("mrope_section"):  # positions of images advance slower than tokens
+                return 4 * base
             if kind in {"linear", "dynamic"}:
                 return int(base * rope.number("factor", 1.0))
             if kind in {"yarn", "deepseek_yarn"} and rope.has("original_max_position_embeddings"):

@@ -22,7 +22,7 @@ def encoder_bytes(config: ModelConfig) -> int:
 
 
 def _vision(block: Reader, text_width: int) -> int:
-    width = _first(block, "hidden_size", "embed_dim", "width")
+    width = _first(block, "embed_dim", "hidden_size", "width")
     if not width:
         return 0
     patch = _first(block, "patch_size", default=14) ** 2 * _first(block, "in_channels", "num_channels", default=3)
@@ -51,11 +51,11 @@ def _positions(block: Reader) -> int:
     given = _first(block, "num_position_embeddings", default=0)
     if given or not block.has("image_size"):
         return given
-    side = block.integer("image_size", low=0, high=65536) // max(_first(block, "patch_size", default=14), 1)
+    side = block.largest("image_size", low=0, high=65536) // max(_first(block, "patch_size", default=14), 1)
     return side * side
 
 
 def _first(block: Reader, *names: str, default: int = 0) -> int:
-    """The first of these fields that is given; sizes of an encoder stay under 2**20."""
+    """The first of these fields that is given, of height and width the larger; sizes of an encoder stay under 2**20."""
     key = block.first(*names)
-    return block.integer(key, low=0, high=2**20) if key else default
+    return block.largest(key, low=0, high=2**20) if key else default

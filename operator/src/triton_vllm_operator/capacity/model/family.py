@@ -71,7 +71,7 @@ class EngineClass:
 
     Attributes:
         every_stage: built on each pipeline stage, not only on the first or last: embedding and output `tables`, the
-            final `norm`, the table of learned `positions`.
+            `embedding` table alone, the final `norm`, the table of learned `positions`.
         rotary: `table` of cosines and sines up to the longest position; `frequencies`, which the Transformers backend
             keeps: two vectors of half the rotary size in 32 bits; or `none`.
         rotary_bytes: bytes per element of that table.
@@ -79,18 +79,20 @@ class EngineClass:
         router_bytes: bytes per weight of the router; 0 for the checkpoint's.
         one_expert_per_rank: the class rejects more tensor-parallel ranks than experts.
         parts_on_every_stage: small buffers that are in no checkpoint.
+        config_parts: buffers on every stage whose sizes follow from `config.json`.
         layer_buffers: tensors that the class adds to a layer and that are in no checkpoint.
         attention_sinks: attention has one learned sink per head. FlashAttention does not split its decode.
         largest_capture_size: largest batch that CUDA graphs are captured for by default.
     """
 
-    every_stage: frozenset[Literal["tables", "norm", "positions"]] = frozenset()
+    every_stage: frozenset[Literal["tables", "embedding", "norm", "positions"]] = frozenset()
     rotary: Literal["table", "frequencies", "none"] = "table"
     rotary_bytes: int = 2
     rotary_sets: int = 1
     router_bytes: int = 0
     one_expert_per_rank: bool = False
     parts_on_every_stage: tuple[WeightPart, ...] = ()
+    config_parts: Callable[[ModelConfig], tuple[WeightPart, ...]] | None = None
     layer_buffers: Callable[[ModelConfig, Sequence[CacheShape]], tuple[TensorInfo, ...]] | None = None
     attention_sinks: bool = False
     largest_capture_size: int = 512

@@ -10,6 +10,7 @@ from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.capacity.errors import ShapeError
 from triton_vllm_operator.capacity.model.checkpoint import expert_count, expert_width, tensors_of
 from triton_vllm_operator.capacity.model.config import ModelConfig
+from triton_vllm_operator.capacity.model.consistency import check_consistency
 from triton_vllm_operator.capacity.model.encoders import encoder_bytes
 from triton_vllm_operator.capacity.model.families import family_of, find_family
 from triton_vllm_operator.capacity.model.family import Caches, EngineClass, Family
@@ -24,8 +25,17 @@ from triton_vllm_operator.capacity.model.shape import (
     VocabTable,
     WeightPart,
 )
-from triton_vllm_operator.capacity.model.sharding import HeadLayout, SortedTensors, merge, parts_of, sort_tensors
-from triton_vllm_operator.catalog import pooling
+from triton_vllm_operator.capacity.model.sharding import (
+    HeadLayout,
+    Rule,
+    SortedTensors,
+    merge,
+    parts_of,
+    rule_of,
+    sort_tensors,
+)
+from triton_vllm_operator.catalog import architectures, pooling
+from triton_vllm_operator.catalog.architectures import Proof
 
 
 def shape_from_config(config: Mapping[str, Any], tensors: Iterable[TensorInfo] | None = None) -> ModelShape:
@@ -36,14 +46,38 @@ def shape_from_config(config: Mapping[str, Any], tensors: Iterable[TensorInfo] |
     """
     view = ModelConfig.parse(config)
     _require_generative(view, find_family(view.model_type))
+    proof = _require_proof(view)
+    shape = derive_shape(config, tensors)
+    return (
+        replace(shape, weights_source="estimate") if proof == "headers" and shape.weights_source == "config" else shape
+    )
+
+
+def _require_proof(view: ModelConfig) -> Proof:
+    """Return from what the plan is proven to equal the engine's."""
+    proven = architectures.table().planned.get(view.architecture, {})
+    if view.model_type not in proven:
+        raise ShapeError(
+            Reason.ARCHITECTURE_UNKNOWN,
+            f"no plan of {view.architecture[:80]} with model type {view.model_type[:80]!r} is proven to equal the "
+            "engine's; set the fields of spec.engine yourself, and compare status.actual",
+        )
+    return proven[view.model_type]
+
+
+def derive_shape(config: Mapping[str, Any], tensors: Iterable[TensorInfo] | None = None) -> ModelShape:
+    """Derive a model's shape as `shape_from_config` does, whether or not its architecture is proven."""
+    view = ModelConfig.parse(config)
     family = family_of(view.model_type)
     view = replace(view, traits=family.config)
+    view = view.with_defaults(architectures.table().defaults.get(view.model_type, {}))
     caches = layer_caches(view, family)
     quantization = view.quantization()
     known = bounded(tensors) if tensors is not None else ()
+    check_consistency(view, caches, known)
     sorted_tensors = _sorted(view, family, caches, known, quantization)
     if not known:
-        sorted_tensors.first_stage.append(WeightPart("vision", 0, encoder_bytes(view)))
+        sorted_tensors.every_stage.append(WeightPart("vision", 0, encoder_bytes(view)))
     ends = _ends(view, family.engine, sorted_tensors)
     layers = tuple(
         LayerShape(layer, tuple(sorted_tensors.layers.get(index, ())) + _engine_buffers(view, family, layer))
@@ -68,6 +102,7 @@ def shape_from_config(config: Mapping[str, Any], tensors: Iterable[TensorInfo] |
         last_stage=ends.last,
         every_stage=ends.every,
         tables_on_every_stage="tables" in family.engine.every_stage,
+        embedding_on_every_stage="embedding" in family.engine.every_stage,
         experts=_expert_shape(view),
         quantization=quantization,
         draft_layers=_draft_layers(view, caches, sorted_tensors),
@@ -87,8 +122,10 @@ def _engine_buffers(view: ModelConfig, family: Family, caches: tuple[CacheShape,
     parts = [WeightPart("scales", 1, attending * _SCALE_BYTES)] if attending else []
     if family.engine.layer_buffers is not None:
         heads = _head_layout(view, family, (caches,))
+        rule: Rule
         for tensor in family.engine.layer_buffers(view, caches):
-            parts += parts_of(tensor, "mamba_groups", heads)
+            rule = "mamba_groups" if tensor.name.startswith("mamba.") else rule_of(tensor.name)
+            parts += parts_of(tensor, rule, heads)
     return tuple(parts)
 
 
@@ -185,12 +222,13 @@ class _Ends:
 
 def _ends(view: ModelConfig, engine_class: EngineClass, tensors: SortedTensors) -> _Ends:
     first, last = tuple(merge(tensors.first_stage)), tuple(merge(tensors.last_stage))
-    every = _rotary(view, engine_class)
+    every = _rotary(view, engine_class) + tuple(merge(tensors.every_stage))  # encoders are on each stage
     if "positions" in engine_class.every_stage:
         first, every = (), every + first
     if "norm" in engine_class.every_stage:
         last, every = (), every + last
-    return _Ends(first, last, every + engine_class.parts_on_every_stage)
+    of_config = engine_class.config_parts(view) if engine_class.config_parts is not None else ()
+    return _Ends(first, last, every + engine_class.parts_on_every_stage + of_config)
 
 
 def _rotary(view: ModelConfig, engine_class: EngineClass) -> tuple[WeightPart, ...]:

@@ -90,6 +90,10 @@ class Reader:
         """Whether the key is there with a value other than null."""
         return self._object.get(key) is not None
 
+    def with_defaults(self, defaults: Mapping[str, Any]) -> Reader:
+        """Return a reader that has these values for keys that are absent; null is a value."""
+        return Reader({**defaults, **self._object}, self._what)
+
     def is_object(self, key: str) -> bool:
         """Return whether the value is an object."""
         return isinstance(self._object.get(key), Mapping)
@@ -115,11 +119,23 @@ class Reader:
             return default
         if isinstance(value, float) and value.is_integer():
             value = int(value)
+        if isinstance(value, list) and value:
+            raise ShapeError(
+                Reason.CONFIG_FIELD_PER_LAYER,
+                f"{self._what}: {key} is a list of {len(value)} values, one per layer, where the planner reads one "
+                "number for all layers; set the fields of spec.engine yourself",
+            )
         if isinstance(value, bool) or not isinstance(value, int):
             raise self._wrong(key, "a whole number", value)
         if not low <= value <= high:
             raise ShapeError(Reason.CONFIG_FIELD_OUT_OF_RANGE, f"{self._what}: {key} is {value}, outside {low}..{high}")
         return value
+
+    def largest(self, key: str, *, low: int = 1, high: int = MAX_DIMENSION) -> int:
+        """A whole number in [low, high]; of a list of them the largest."""
+        if isinstance(self._object.get(key), list | tuple):
+            return max(self.integers(key, low=low, high=high), default=low)
+        return self.integer(key, low=low, high=high)
 
     def optional_integer(self, key: str, *, low: int = 1, high: int = MAX_DIMENSION) -> int | None:
         """A whole number in [low, high], or None when absent."""

@@ -60,6 +60,12 @@ def mla_cache(config: ModelConfig) -> CacheShape:
     return CacheShape("mla", kv_heads=1, head_size=config.head_size)
 
 
+def indexer_cache(config: ModelConfig) -> CacheShape:
+    """Return the cache of a sparse attention's indexer: one 8-bit key per token, with a 32-bit scale per 128 of it."""
+    size = config.text.integer("index_head_dim", 128)
+    return CacheShape("mla", kv_heads=1, head_size=size + size // 128 * 4, element_bytes=1)
+
+
 def _caches_of(config: ModelConfig, family: Family, layer_type: str, window: int) -> tuple[CacheShape, ...]:
     if layer_type in _FULL_NAMES:
         return (attention_cache(config),)

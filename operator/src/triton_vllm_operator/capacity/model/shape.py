@@ -24,6 +24,10 @@ CacheKind = Literal["full", "sliding", "chunked", "mla", "mamba", "cross"]
 state of constant size, or K and V of an encoder's output. Layers of one kind and size share a group of the KV cache."""
 CACHE_KINDS: tuple[CacheKind, ...] = get_args(CacheKind)
 
+WeightsSource = Literal["safetensors", "config", "estimate"]
+"""What the weights were derived from: headers, `config.json`, or one from which they do not follow exactly."""
+WEIGHTS_SOURCES: tuple[WeightsSource, ...] = get_args(WeightsSource)
+
 
 @dataclass(frozen=True, slots=True)
 class StateShape:
@@ -49,7 +53,8 @@ class CacheShape:
     """What one attention (or state) layer keeps per request. `kv_heads` is the model's total, before any split.
 
     `window`: tokens a sliding layer sees, or the chunk of a chunked-local layer. For MLA `head_size` is the latent
-    width (kv_lora_rank + qk_rope_head_dim) and `head_size_v` is 0.
+    width (kv_lora_rank + qk_rope_head_dim) and `head_size_v` is 0. `element_bytes`: bytes per element whatever the
+    dtype of the KV cache is; 0 where the cache has that dtype.
     """
 
     kind: CacheKind
@@ -58,6 +63,7 @@ class CacheShape:
     head_size_v: int = 0
     window: int = 0
     state: StateShape | None = None
+    element_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +124,8 @@ class ExpertShape:
 class ModelShape:
     """A model as the planner sees it. Sizes in elements unless the name says bytes; lengths in tokens.
 
-    `tables_on_every_stage`: the engine's class builds the embedding and output tables on every pipeline stage.
+    `tables_on_every_stage`: the engine's class builds the embedding and output tables on every pipeline stage;
+    `embedding_on_every_stage`: only the embedding table.
     """
 
     architecture: str
@@ -142,10 +149,11 @@ class ModelShape:
     quantization: Quantization | None = None
     draft_layers: tuple[LayerShape, ...] = ()
     tables_on_every_stage: bool = False
+    embedding_on_every_stage: bool = False
     multimodal: bool = False
     pipeline_parallel: bool = True
     bytes_by_dtype: tuple[tuple[str, int], ...] = ()
-    weights_source: Literal["safetensors", "config"] = "config"
+    weights_source: WeightsSource = "config"
 
     @property
     def tied_embeddings(self) -> bool:
@@ -161,6 +169,8 @@ class ModelShape:
             return "the encoder's weights are not in it"
         if self.multimodal:
             return "the weights of the image or audio encoder are estimated"
+        if self.weights_source == "estimate":
+            return "those of this model type do not follow from it exactly"
         return "the layout of quantized weights is not in it" if self.quantization is not None else ""
 
     @property
@@ -211,6 +221,16 @@ class ModelShape:
         return _read_shape(reader)
 
 
+def _read_weights_source(reader: Reader) -> WeightsSource:
+    found = reader.text("weightsSource", "config")
+    for source in WEIGHTS_SOURCES:
+        if source == found:
+            return source
+    raise ShapeError(
+        Reason.CONFIG_FIELD_WRONG_TYPE, f"model shape: weightsSource {found!r} is not one of {WEIGHTS_SOURCES}"
+    )
+
+
 def _camel(name: str) -> str:
     head, *rest = name.split("_")
     return head + "".join(part.title() for part in rest)
@@ -254,10 +274,11 @@ def _read_shape(reader: Reader) -> ModelShape:
         quantization=_read_quantization(reader.nested("quantization")),
         draft_layers=_read_layers(reader, "draftLayers"),
         tables_on_every_stage=reader.boolean("tablesOnEveryStage", False),
+        embedding_on_every_stage=reader.boolean("embeddingOnEveryStage", False),
         multimodal=reader.boolean("multimodal", False),
         pipeline_parallel=reader.boolean("pipelineParallel", True),
         bytes_by_dtype=_read_dtype_bytes(reader.nested("bytesByDtype")),
-        weights_source="safetensors" if reader.text("weightsSource") == "safetensors" else "config",
+        weights_source=_read_weights_source(reader),
     )
 
 
@@ -293,6 +314,7 @@ def _read_cache(reader: Reader) -> CacheShape:
         head_size_v=reader.integer("headSizeV", 0, low=0),
         window=reader.integer("window", 0, low=0),
         state=None if state is None else _read_state(state),
+        element_bytes=reader.integer("elementBytes", 0, low=0, high=8),
     )
 
 

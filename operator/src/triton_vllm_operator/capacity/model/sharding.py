@@ -66,6 +66,7 @@ _COLUMN = frozenset(
         "dt_proj",
         "input_linear",
         "up_gate_proj",
+        "embed_tokens_per_layer",
     ]
 )
 _ROW = frozenset(
@@ -86,6 +87,8 @@ _ROW = frozenset(
 )
 _FUSED_QKV = frozenset(["qkv_proj", "query_key_value", "c_attn", "wqkv", "Wqkv", "W_pack"])
 _HEAD_VECTORS = frozenset(["A_log", "D", "dt_bias", "A", "sinks"])
+_PER_LAYER_TABLE = "embed_tokens_per_layer"
+"""Gemma's table of embeddings for each layer, which every pipeline stage holds."""
 _VOCAB = frozenset(["embed_tokens", "wte", "word_embeddings", "tok_embeddings", "embed_in", "embeddings"])
 _OUTPUT = frozenset(["lm_head", "embed_out", "output"])
 
@@ -118,6 +121,7 @@ class SortedTensors:
     embedding: VocabTable | None = None
     output: VocabTable | None = None
     first_stage: list[WeightPart] = field(default_factory=list)
+    every_stage: list[WeightPart] = field(default_factory=list)
     last_stage: list[WeightPart] = field(default_factory=list)
     bytes_by_dtype: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
@@ -166,8 +170,8 @@ def as_served(tensor: TensorInfo, heads: HeadLayout) -> TensorInfo:
 def _bucket(result: SortedTensors, name: str, index: int | None) -> list[WeightPart]:
     if index is not None:
         return result.layers[index]
-    if _is_side_model(name):
-        return result.first_stage
+    if _is_side_model(name) or _PER_LAYER_TABLE in name:
+        return result.every_stage
     if "embed" in name or "wpe" in name or name.startswith("wte"):
         return result.first_stage
     return result.last_stage
@@ -197,6 +201,8 @@ def _module(name: str) -> tuple[str, str]:
 def rule_of(name: str) -> Rule:
     """The cut that vLLM applies to a tensor of this name."""
     module, parameter = _module(name)
+    if _is_side_model(name):
+        return _side_rule(name, module, parameter)
     if module.endswith("rotary_emb") or (parameter == "" and module in {"inv_freq", "masked_bias"}):
         return "skip"
     if parameter in {"weight_shape", "k_scale", "v_scale"}:
@@ -206,6 +212,19 @@ def rule_of(name: str) -> Rule:
     if module in _OUTPUT:
         return "output"
     return _module_rule(name, module, parameter)
+
+
+_SIDE_COLUMN = frozenset({"qkv", "qkv_proj", "k_proj", "v_proj", "q_proj", "linear_fc1"})
+_SIDE_ROW = frozenset({"proj", "linear_fc2"})
+
+
+def _side_rule(name: str, module: str, parameter: str) -> Rule:
+    """The cut of an encoder's tensor: it has as many K as Q heads, and none of the text model's tables."""
+    if module in _SIDE_COLUMN or module in _COLUMN or ".merger.mlp." in name:
+        return "any"
+    if module in _SIDE_ROW or module in _ROW:
+        return "replicated" if parameter == "bias" else "any"
+    return "replicated"
 
 
 def _module_rule(name: str, module: str, parameter: str) -> Rule:

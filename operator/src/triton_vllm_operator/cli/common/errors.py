@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # Exit codes of `plan`, documented in docs/cli.md. 1 is left to defects.
-FITS, BAD_INPUT, TIGHT, DOES_NOT_FIT = 0, 2, 3, 4
+FITS, BAD_INPUT, TIGHT, DOES_NOT_FIT, NOT_PLANNED = 0, 2, 3, 4, 5
 # Exit code of `explain` for an LLMDeployment that is not Ready.
 NOT_READY = 3
 # Exit code of `import` where the operator would reject an LLMDeployment.

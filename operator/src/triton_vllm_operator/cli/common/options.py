@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from triton_vllm_operator.capacity import ShapeError
-from triton_vllm_operator.cli.common.errors import BAD_INPUT, InputError
+from triton_vllm_operator.cli.common.errors import BAD_INPUT, NOT_PLANNED, InputError
 
 
 class Output(StrEnum):
@@ -42,4 +42,6 @@ def failure(error: InputError | ShapeError) -> typer.Exit:
     """Print an error to standard error and return the exit with its code."""
     reason = f"{error.reason}: " if isinstance(error, ShapeError) else ""
     typer.echo(f"error: {reason}{error}", err=True)
-    return typer.Exit(error.code if isinstance(error, InputError) else BAD_INPUT)
+    if isinstance(error, InputError):
+        return typer.Exit(error.code)
+    return typer.Exit(NOT_PLANNED if error.unplanned else BAD_INPUT)

@@ -71,7 +71,7 @@ def plan(
 
     With --choose, --cluster or -f, plan as the operator does; otherwise, plan the engine with its own defaults.
     Only --model, a file whose model is on the Hugging Face Hub, and --cluster need a network.
-    Exit codes: 0 Fits, 2 invalid input, 3 Tight, 4 DoesNotFit.
+    Exit codes: 0 Fits, 2 invalid input, 3 Tight, 4 DoesNotFit, 5 not planned.
     """
     options = PlanOptions(gpu, gpu_memory_gib, compute_capability, gpus, release, engine_version, changes or ())
     given = ShapeOptions(shape, model_dir, model)

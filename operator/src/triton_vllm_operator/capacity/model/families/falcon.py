@@ -49,7 +49,6 @@ FAMILIES = (
         config=ConfigTraits(ties_embeddings=True, kv_heads=_kv_heads),
         checkpoint=CheckpointTraits(norm_bias=True, gated=False),
     ),
-    Family(model_types=("RefinedWeb", "RefinedWebModel"), config=ConfigTraits(kv_heads=_kv_heads)),
     Family(
         model_types=("falcon_h1",),
         config=ConfigTraits(ties_embeddings=True),

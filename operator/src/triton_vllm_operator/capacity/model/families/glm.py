@@ -3,6 +3,7 @@
 from triton_vllm_operator.capacity.model.family import CheckpointTraits, EngineClass, Family
 
 FAMILIES = (
+    Family(model_types=("glm4v_text",)),
     Family(model_types=("glm4",), checkpoint=CheckpointTraits(norms=4, attention_bias_on_output=False)),
     Family(
         model_types=("glm4_moe",),

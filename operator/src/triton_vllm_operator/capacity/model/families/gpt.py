@@ -23,6 +23,5 @@ FAMILIES = (
         engine=_LEARNED_POSITIONS,
     ),
     Family(model_types=("bloom",), config=_TIED, checkpoint=_BIASED, engine=EngineClass(rotary="none")),
-    Family(model_types=("mpt",), config=_TIED, engine=EngineClass(rotary="none")),
     Family(model_types=("gpt_neox", "starcoder2"), checkpoint=_BIASED, engine=EngineClass(rotary="frequencies")),
 )

@@ -1,4 +1,4 @@
-"""Granite as a mixture of experts, and with Mamba 2 layers; Bamba."""
+"""Granite as a mixture of experts, and with Mamba 2 layers."""
 
 from triton_vllm_operator.capacity.model.config import ModelConfig
 from triton_vllm_operator.capacity.model.family import EngineClass, Family, StateLayer
@@ -23,5 +23,4 @@ def _state(config: ModelConfig) -> StateShape:
 FAMILIES = (
     Family(model_types=("granitemoe",), engine=_CLASS),
     Family(model_types=("granitemoehybrid",), state=StateLayer(_state, write_mamba2), engine=_CLASS),
-    Family(model_types=("bamba",), state=StateLayer(_state, write_mamba2)),
 )

@@ -8,6 +8,7 @@ from triton_vllm_operator.capacity.model.family import CheckpointTraits, EngineC
 from triton_vllm_operator.capacity.model.layer_types import linear_with_full_every_nth
 from triton_vllm_operator.capacity.model.state_layers import GATED_DELTA
 
+_EMBEDDING_ON_EVERY_STAGE = EngineClass(every_stage=frozenset({"embedding"}))
 _CONFIG = ConfigTraits(window_needs_switch=True)
 _MOE_CLASS = EngineClass(every_stage=frozenset({"tables", "norm"}), one_expert_per_rank=True)
 
@@ -20,12 +21,16 @@ def _sliding_from_a_layer_on(config: ModelConfig) -> Sequence[str] | None:
 
 
 _HYBRID = Family(
-    model_types=("qwen3_5",), config=_CONFIG, default_layer_types=linear_with_full_every_nth, state=GATED_DELTA
+    model_types=("qwen3_5",),
+    config=_CONFIG,
+    default_layer_types=linear_with_full_every_nth,
+    state=GATED_DELTA,
+    engine=_EMBEDDING_ON_EVERY_STAGE,
 )
 
 FAMILIES = (
     Family(
-        model_types=("qwen2",),
+        model_types=("qwen2", "qwen2_vl", "qwen2_vl_text", "qwen2_5_vl", "qwen2_5_vl_text"),
         config=_CONFIG,
         default_layer_types=_sliding_from_a_layer_on,
         checkpoint=CheckpointTraits(qkv_bias=True),
@@ -37,12 +42,17 @@ FAMILIES = (
         engine=_MOE_CLASS,
     ),
     Family(
-        model_types=("qwen3",),
+        model_types=("qwen3", "qwen3_vl_text"),
         config=_CONFIG,
         default_layer_types=_sliding_from_a_layer_on,
         checkpoint=CheckpointTraits(qk_norm="head"),
     ),
-    Family(model_types=("qwen3_moe",), config=_CONFIG, checkpoint=CheckpointTraits(qk_norm="head"), engine=_MOE_CLASS),
+    Family(
+        model_types=("qwen3_moe", "qwen3_vl_moe_text"),
+        config=_CONFIG,
+        checkpoint=CheckpointTraits(qk_norm="head"),
+        engine=_MOE_CLASS,
+    ),
     replace(
         _HYBRID,
         model_types=("qwen3_next",),

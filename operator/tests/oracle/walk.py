@@ -1,0 +1,245 @@
+"""Walks vLLM's registry: which architectures are planned as the engine's own code answers.
+
+`python -m tests.oracle.walk --write` asks the engines about every architecture and writes what it finds to
+`catalog/data/architectures.json`, by which the planner decides what it plans, and to the table in the documentation.
+With names of architectures it prints what it finds of those; `--answers FILE` judges answers of an earlier walk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import random
+import runpy
+import subprocess
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.oracle.conftest import ENVIRONMENT, VARIANTS
+from tests.oracle.engine import answers_of_shape
+from tests.oracle.families import FAMILIES, MORE_ARCHITECTURES
+from tests.oracle.real_configs import CONFIGS, FIELDS
+from tests.oracle.test_kv import same
+from tests.oracle.test_weights import NOT_FROM_CONFIG
+from tools.documents import DOCS, table, write
+from triton_vllm_operator import catalog
+from triton_vllm_operator.capacity import ShapeError, model
+from triton_vllm_operator.capacity.memory.weights import Parallelism, stage_weights
+from triton_vllm_operator.capacity.model.config import ModelConfig
+from triton_vllm_operator.capacity.model.from_config import derive_shape
+from triton_vllm_operator.capacity.model.safetensors import TensorInfo
+from triton_vllm_operator.capacity.model.shape import ModelShape
+
+WALK = Path(__file__).with_name("vllm_walk.py")
+LESS, MORE = 0.001, 0.005
+"""Share of the engine's weights by which ours may be less and more: buffers, and parts of encoders that are cut."""
+
+
+DATA = Path(catalog.__file__).with_name("data") / "architectures.json"
+ABOUT = (
+    "Architectures whose plan equals the engine's, by comparison with vLLM's own code on the default configuration of "
+    "each class. Written by python -m tests.oracle.walk --write."
+)
+PROOFS = ("", "headers", "config")
+NOT_COMPARED = "not compared"
+_SEEDS = 30
+"""Draws after which every architecture of a generated family has come."""
+LIMIT = 20_000
+"""Seconds for the whole walk of one version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What the comparison of one architecture found.
+
+    Attributes:
+        proof: one of `PROOFS`; "" where there is no plan.
+        why: what differs, or why there is nothing to compare.
+        detail: the first difference in numbers.
+    """
+
+    architecture: str
+    model_type: str
+    proof: str
+    why: str = ""
+    detail: str = ""
+
+
+def ask(python: str, cases: Iterable[dict[str, Any]], timeout_seconds: float) -> list[dict[str, Any]]:
+    """The engine's answers to cases of `vllm_walk.py`, in order."""
+    lines = "\n".join(json.dumps(case) for case in cases) + "\n"
+    done = subprocess.run(
+        [python, str(WALK)], input=lines, capture_output=True, text=True, timeout=timeout_seconds, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"the walk failed: {done.stderr[-2000:]}")
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def cases_of(architecture: str) -> Iterator[dict[str, Any]]:
+    """The cases of one architecture: the default configuration of its class, and those of published models."""
+    yield {"architecture": architecture, "fields": FIELDS.get(architecture, {})}
+    yield from ({"architecture": architecture, "config": config} for config in CONFIGS.get(architecture, ()))
+
+
+def judge(answer: dict[str, Any]) -> Finding:
+    """Compare one answer with the plan."""
+    name = answer["architecture"]
+    if "error" in answer:
+        return Finding(name, "", "", NOT_COMPARED, answer["error"])
+    model_type = ModelConfig.parse(answer["config"]).model_type
+    tensors = [TensorInfo(tensor, dtype, tuple(shape)) for tensor, dtype, shape in answer["tensors"]]
+    try:
+        by_config = derive_shape(answer["config"])
+        by_headers = derive_shape(answer["config"], tensors) if tensors else None
+    except ShapeError as error:
+        return Finding(name, model_type, "", "not known to the planner", str(error))
+    if different := _kv_difference(answer, by_config):
+        return Finding(name, model_type, "", "KV cache differs", different)
+    return Finding(name, model_type, *_weights_proof(answer, by_config, by_headers))
+
+
+def _weights_proof(
+    answer: dict[str, Any], by_config: ModelShape, by_headers: ModelShape | None
+) -> tuple[str, str, str]:
+    """The proof, what differs, and the difference."""
+    different = _weights_difference(answer, by_headers) if by_headers is not None else ""
+    if different:
+        return "", "weights differ", different
+    different = _weights_difference(answer, by_config)
+    if not different and not by_config.multimodal:
+        return "config", "", ""
+    if by_headers is None:
+        return "", NOT_COMPARED, different or "there are no headers to compare"
+    return "headers", "weights do not follow from config.json", different
+
+
+def _kv_difference(answer: dict[str, Any], shape: ModelShape) -> str:
+    for found in _built(answer):
+        ours = answers_of_shape(shape, {**found, "kv_dtype": "auto", "mtp": 0}, answer["version"])
+        for asked, theirs, us in zip(found["questions"], found["kv"], ours, strict=True):
+            if asked["no_hybrid"] and needs_hybrid_manager(shape):
+                continue
+            if not same(theirs, us, found["pp"]):
+                return f"KV cache on {found['tp']} x {found['pp']} ranks: vLLM {theirs}, planned {us}"[:300]
+    return ""
+
+
+def needs_hybrid_manager(shape: ModelShape) -> bool:
+    """Whether the engine refuses the model without its hybrid KV cache manager."""
+    return shape.is_hybrid or shape.is_encoder_decoder
+
+
+def _weights_difference(answer: dict[str, Any], shape: ModelShape) -> str:
+    for found in _built(answer):
+        ours = stage_weights(shape, Parallelism(found["tp"], found["pp"]))
+        for us, theirs in zip(ours, found["weights"], strict=True):
+            if not theirs * (1 - LESS) <= us <= theirs * (1 + MORE):
+                return f"weights on {found['tp']} x {found['pp']} ranks: vLLM {theirs}, planned {us} bytes"
+    return ""
+
+
+def _built(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    return [found for found in answer["variants"] if "error" not in found]
+
+
+def merged(findings: Iterable[Finding]) -> list[Finding]:
+    """One finding per architecture and model type: the least that any version and configuration proves."""
+    found: dict[tuple[str, str], Finding] = {}
+    for finding in findings:
+        before = found.setdefault((finding.architecture, finding.model_type), finding)
+        if PROOFS.index(finding.proof) < PROOFS.index(before.proof):
+            found[finding.architecture, finding.model_type] = finding
+    return sorted(found.values(), key=lambda one: (one.architecture, one.model_type))
+
+
+def of_generated_cases() -> Iterator[Finding]:
+    """What `test_kv` and `test_weights` prove: the models that `families` generates."""
+    generated = {**FAMILIES, **MORE_ARCHITECTURES}
+    for name in sorted(generated.keys() - NOT_FROM_CONFIG):
+        for seed in range(_SEEDS):
+            config = generated[name](random.Random(seed))
+            yield Finding(config["architectures"][0], ModelConfig.parse(config).model_type, "config")
+
+
+def fields_read() -> frozenset[str]:
+    """Names of the fields of config.json that the planner reads."""
+    files = Path(model.__file__).parent.rglob("*.py")
+    nodes = (node for path in files for node in ast.walk(ast.parse(path.read_text())))
+    return frozenset(node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str))
+
+
+def document(findings: Sequence[Finding], answers: Sequence[dict[str, Any]], registry: Sequence[str]) -> dict[str, Any]:
+    """The content of `architectures.json`."""
+    planned: dict[str, dict[str, str]] = {}
+    for one in merged([*of_generated_cases(), *findings]):
+        if one.proof:
+            planned.setdefault(one.architecture, {})[one.model_type] = one.proof
+    why = {one.architecture: one.why for one in findings if not one.proof}
+    types = {model_type for proofs in planned.values() for model_type in proofs}
+    read = fields_read() - {"model_type", "architectures", "dtype"}
+    given = {kind: fields for answer in answers for kind, fields in answer.get("defaults", {}).items()}
+    defaults = {
+        kind: {k: v for k, v in sorted(given[kind].items()) if k in read} for kind in sorted(types & set(given))
+    }
+    return {
+        "about": ABOUT,
+        "versions": sorted({answer["version"].split("+")[0] for answer in answers if "version" in answer}),
+        "registered": len(registry),
+        "planned": planned,
+        "unknown": {name: why.get(name, NOT_COMPARED) for name in registry if name not in planned},
+        "defaults": {kind: fields for kind, fields in defaults.items() if fields},
+    }
+
+
+def page(content: dict[str, Any]) -> str:
+    """The tables of the documentation."""
+    planned, unknown = content["planned"], content["unknown"]
+    rows = [
+        (name, ", ".join(proofs), "config.json" if set(proofs.values()) == {"config"} else "safetensors headers")
+        for name, proofs in planned.items()
+    ]
+    return (
+        f"Planned: {len(planned)} of the {content['registered']} architectures that vLLM {content['versions'][-1]} "
+        f"registers. Compared with vLLM {' and '.join(content['versions'])}.\n\n"
+        + table(("architecture", "model type of the text model", "weights follow from"), rows)
+        + f"\nNot planned (`ArchitectureUnknown`, {len(unknown)}):\n\n"
+        + table(("architecture", "why"), list(unknown.items()))
+    )
+
+
+def _asked(names: Sequence[str]) -> tuple[list[dict[str, Any]], list[str]]:
+    """The answers of all versions, and the names in the newest registry."""
+    answers, newest = [], []
+    for variant in reversed(VARIANTS):
+        python = str(runpy.run_path(str(ENVIRONMENT))["ensure"](variant))
+        newest = ask(python, [{"list": True}], LIMIT)[0]["list"]
+        answers += ask(python, [case for name in names or newest for case in cases_of(name)], LIMIT)
+    return answers, newest
+
+
+def main() -> None:
+    """Walk, print what is found, and write it on request."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("architectures", nargs="*", help="default: every one of the registry")
+    parser.add_argument("--answers", type=Path, action="append", default=[], help="answers of an earlier walk")
+    parser.add_argument("--write", action="store_true", help="write the data file and the table")
+    options = parser.parse_args()
+    lines = [json.loads(line) for path in options.answers for line in path.read_text().splitlines()]
+    answers, registry = [one for one in lines if "list" not in one], [n for one in lines for n in one.get("list", ())]
+    if not lines:
+        answers, registry = _asked(options.architectures)
+    findings = merged(map(judge, answers))
+    for one in findings:
+        print(f"{one.architecture:44} {one.model_type:22} {one.proof or '-':8} {one.why} {one.detail[:240]}")
+    if options.write:
+        content = document(findings, answers, registry)
+        DATA.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+        write(DOCS / "architectures.md", "make oracle-walk", page(content))
+
+
+if __name__ == "__main__":
+    main()
