@@ -172,7 +172,10 @@ BAD: list[tuple[list[str], str]] = [
     (["--model-dir", "MODEL", "--gpu", H100, "--set", "engine.maxLength=5"], "unknown field --set engine.maxLength"),
     (["--model-dir", "MODEL", "--gpu", H100, "--set", "engine.maxModelLen={a"], "not YAML"),
     (["--model-dir", "MODEL", "--gpu", H100, "--set", "engine.extraArgs.kv_cache_memory_bytes=lots"], "an integer"),
-    (["--model-dir", "MODEL", "--gpu", H100, "--set", "engine.extraArgs.speculative_config={method: x}"], "method 'x'"),
+    (["--model-dir", "MODEL", "--gpu", H100, "--set", "engine.extraArgs.gpu_mem_utilization=0.5"],
+     "Did you mean spec.engine.gpuMemoryUtilization: 0.5?"),
+    (["--model-dir", "MODEL", "--gpu", H100, "--set", "engine.extraArgs.swap_space=4"], "ArgumentRemoved"),
+    (["--model-dir", "MODEL", "--gpu", H100, "--choose", "--set", "engine.extraArgs.enable_lora=1"], "ArgumentType"),
     (["--model-dir", "nowhere", "--gpu", H100], "not a directory"),
     (["--shape", "nowhere.json", "--gpu", H100], "is not a file"),
     (["--shape", "MODEL/config.json", "--gpu", H100], "ShapeFormatUnknown"),
@@ -188,6 +191,43 @@ def test_bad_input_is_one_line_that_says_what_to_write(model: Path, arguments: l
     assert message in result.stderr.replace("\n", " ")
     assert result.stdout == ""
     assert "Traceback" not in result.stderr
+
+
+SETTLED = {"tensorParallelSize": 1, "maxModelLen": 8192, "maxNumSeqs": 256, "maxNumBatchedTokens": 2048}
+
+
+@pytest.mark.parametrize(
+    ("engine", "code"),
+    [
+        ({}, 0),
+        ({"extraArgs": {"kv_cache_memory_bytes": 1000}}, 4),
+        ({"extraArgs": {"enable_log_requests": True}}, 0),
+        ({"extraArgs": {"enable_lora": True}}, 5),
+        ({"extraArgs": {"hf_overrides": {"rope_theta": 1.0}, "cpu_offload_gb": 4}}, 5),
+        ({"extraArgs": {"kv_offloading_size": 64}}, 5),
+        ({"extraArgs": {"speculative_config": {"method": "suffix"}}}, 5),
+        ({"loadFormat": "runai_streamer"}, 5),
+        ({"quantization": "fp8"}, 5),
+        ({"extraArgs": {"max_loras": "4"}}, 2),
+        ({"extraArgs": {"data_parallel_size": 2}}, 2),
+        ({"extraArgs": {"swap_space": 4}}, 2),
+    ],
+)
+def test_a_file_and_set_give_the_same_answer(model: Path, tmp_path: Path, engine: dict[str, Any], code: int) -> None:
+    fields = {**SETTLED, **engine}
+    spec = {"model": {"uri": "pvc://weights/llama"}, "engine": fields, "server": {"release": "vllm-0.32.0"}}
+    file = tmp_path / "llm.yaml"
+    spec["server"]["image"] = "example.org/triton-vllm:vllm-0.32.0"
+    file.write_text(json.dumps({"kind": "LLMDeployment", "metadata": {"name": "a"}, "spec": spec}))
+    from_file = run("plan", "-f", file, "--model-dir", model, "--gpu", H100, "-o", "json")
+    sets = [f"--set=engine.{name}={json.dumps(value)}" for name, value in fields.items()]
+    from_set = run("plan", *sets, "--release", "vllm-0.32.0", "--model-dir", model, "--gpu", H100, "-o", "json")
+    assert (from_file.exit_code, from_set.exit_code) == (code, code)
+    assert from_set.stderr == from_file.stderr
+    if code in {0, 4}:
+        bodies = [json.loads(result.stdout) for result in (from_file, from_set)]
+        assert bodies[0]["perGPU"] == bodies[1]["perGPU"]
+        assert bodies[0]["verdict"] == bodies[1]["verdict"]
 
 
 @pytest.mark.parametrize(

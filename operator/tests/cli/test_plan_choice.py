@@ -52,9 +52,9 @@ def planned(*arguments: object) -> Object:
     return body
 
 
-def refused(*arguments: object) -> str:
+def refused(*arguments: object, code: int = 2) -> str:
     result = run(*arguments)
-    assert (result.exit_code, result.stdout) == (2, "")
+    assert (result.exit_code, result.stdout) == (code, "")
     return result.stderr
 
 
@@ -184,7 +184,7 @@ def test_without_a_kubeconfig_it_says_so(large: Path, tmp_path: Path) -> None:
 
 def test_a_cluster_without_gpus_has_the_operators_message(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "nodes", lambda *_: [])
-    assert "The memory of the GPUs is not known: no node offers" in refused("--model-dir", large, "--cluster")
+    assert "The memory of the GPUs is not known: no node offers" in refused("--model-dir", large, "--cluster", code=5)
 
 
 # ---------------------------------------------------------------------------------------------------------- the hub
@@ -236,7 +236,7 @@ def test_a_model_that_the_hub_does_not_have_is_reported_with_its_reason(hub: Run
     [
         (["--choose"], "--gpu PRODUCT and --gpu-memory-gib"),
         (["--choose", "--gpus=1", *ON_H100, "--set=engine.tensorParallelSize=2"], "needs 2 GPUs; --gpus gives 1"),
-        (["--choose", *ON_H100, "--set=engine.extraArgs.enable_lora=true"], "ArgumentNotPlanned"),
+        (["--choose", *ON_H100, "--set=engine.extraArgs.enable_loar=true"], "ArgumentMisspelt"),
         (["--choose", *ON_H100, "--set=engine.nothing=1"], "unknown field --set engine.nothing"),
         (["--cluster", *ON_H100], "cannot be used with --cluster"),
         (["--cluster", "--gpus=2"], "cannot be used with --cluster"),

@@ -68,6 +68,13 @@ def test_with_the_model_and_the_gpus_everything_is_chosen(tmp_path: Path) -> Non
     assert "DoesNotFit" in one.stderr
 
 
+def test_what_is_not_planned_is_rendered_with_nothing_chosen(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA_70B))
+    text = llm({**SAMPLES["shortest"], "engine": {"extraArgs": {"cpu_offload_gb": 8}}})
+    planned = rendered(f"--model-dir={tmp_path}", f"--gpu={H100[0]}", stdin=text)
+    assert planned == rendered(stdin=text)
+
+
 def test_several_documents_are_several_deployments_and_other_kinds_are_left_out() -> None:
     text = "\n---\n".join([llm(SAMPLES["shortest"]), '{"kind": "Namespace"}', llm(SAMPLES["shortest"])])
     assert [one["kind"] for one in rendered(stdin=text)].count("Deployment") == 2

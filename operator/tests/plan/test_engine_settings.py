@@ -43,6 +43,9 @@ def sized(**fields: Any) -> EngineSettings:
         ({"extraArgs": {"speculative_config": {"method": "eagle3"}}}, "draft_attention_layers", 1),
         ({"extraArgs": {"speculative_config": {"model": "small"}}}, "speculation", "draft_model"),
         ({"extraArgs": {"enable_log_requests": True}}, "speculation", "none"),
+        ({"extraArgs": {"kv_cache_memory_bytes": None}}, "kv_cache_memory_bytes", None),
+        ({"extraArgs": {"max_cudagraph_capture_size": 64}}, "max_cudagraph_capture_size", 64),
+        ({"extraArgs": {"compilation_config": {"max_cudagraph_capture_size": 32}}}, "max_cudagraph_capture_size", 32),
     ],
 )  # fmt: skip
 def test_a_field_reaches_the_planner(fields: dict[str, Any], name: str, value: object) -> None:

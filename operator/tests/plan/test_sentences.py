@@ -90,9 +90,12 @@ def test_a_checkpoint_in_32_bits_is_converted_unless_it_is_served_so() -> None:
     assert not isinstance(found, NotPlanned)
 
 
-@pytest.mark.parametrize("value", [None, False, 0, {}])
-def test_an_argument_that_is_off_is_planned(value: Any) -> None:
-    assert verdict.unplanned_arguments(llm(engine={"extraArgs": {"enable_lora": value}})) == []
+@pytest.mark.parametrize(
+    ("name", "value"), [("enable_lora", None), ("enable_lora", False), ("cpu_offload_gb", 0), ("hf_overrides", {})]
+)
+def test_an_argument_that_is_off_is_planned(name: str, value: Any) -> None:
+    engine = llm(engine={"extraArgs": {name: value}}).spec.engine
+    assert verdict.unplanned_arguments(engine, VERSION) is None
 
 
 def fits(*nodes: dict[str, Any], config: dict[str, Any] = LLAMA_70B, **spec: Any) -> tuple[str, str]:

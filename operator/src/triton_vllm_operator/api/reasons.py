@@ -647,7 +647,7 @@ class Reason(StrEnum):
     ARGUMENT_NOT_PLANNED = (
         "ArgumentNotPlanned",
         Kind.INFORMATIVE,
-        "An argument in `spec.engine.extraArgs` changes what the engine needs in a way that the planner does not know.",
+        "An argument in `spec.engine` changes what the engine needs in a way that the planner does not know.",
         "The engine decides when it starts; set the fields of `spec.engine` yourself.",
     )
     WEIGHTS_CONVERTED = (

@@ -93,6 +93,13 @@ def versions() -> list[str]:
     return list(_table().versions)
 
 
+def known_version(version: str) -> str:
+    """The newest version of the table that is not newer than a vLLM version; else the oldest."""
+    wanted = parse_vllm_version(version)
+    known = versions()
+    return next((one for one in reversed(known) if parse_vllm_version(one) <= wanted), known[0])
+
+
 @cache
 def load(version: str) -> EngineArguments:
     """The arguments of a version. Raises KeyError for one that is not in the table: see `versions`."""

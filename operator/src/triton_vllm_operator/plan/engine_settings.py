@@ -23,6 +23,12 @@ _EXTRA: dict[str, JSONType] = {
     "disable_hybrid_kv_cache_manager": "bool", "async_scheduling": "bool", "max_cudagraph_capture_size": "int",
     "mamba_ssm_cache_dtype": "str",
 }  # fmt: skip
+# Arguments that it takes in another form.
+_OTHERS = (
+    "tensor_parallel_size", "dtype", "kv_cache_dtype", "enforce_eager", "speculative_config", "compilation_config",
+)  # fmt: skip
+PLANNED = frozenset((*_FIELDS, *_EXTRA, *_OTHERS))
+"""Arguments that the planner reads, by vLLM's names."""
 _METHODS: dict[str, Speculation] = {"ngram": "ngram", "eagle": "eagle", "eagle3": "eagle", "draft_model": "draft_model"}
 
 
@@ -33,7 +39,9 @@ def engine_settings(engine: EngineSpec, engine_version: str) -> EngineSettings:
         ShapeError: for an argument of the wrong type.
     """
     values: dict[str, Any] = {name: getattr(engine, name) for name in _FIELDS}
-    values |= {name: _typed(name, value, _EXTRA[name]) for name, value in engine.extra_args.items() if name in _EXTRA}
+    given = {**_compilation(engine.extra_args.get("compilation_config")), **engine.extra_args}
+    taken = {name: value for name, value in given.items() if name in _EXTRA and value is not None}
+    values |= {name: _typed(name, value, _EXTRA[name]) for name, value in taken.items()}
     return EngineSettings(
         engine_version=engine_version,
         tensor_parallel_size=engine.tensor_parallel_size or 1,
@@ -43,6 +51,13 @@ def engine_settings(engine: EngineSpec, engine_version: str) -> EngineSettings:
         **values,
         **_speculation(engine.extra_args.get("speculative_config")),
     )
+
+
+def _compilation(given: Any) -> Mapping[str, Any]:
+    """The arguments that `compilation_config` may have instead of the engine itself."""
+    name = "max_cudagraph_capture_size"
+    value = given.get(name) if isinstance(given, Mapping) else None
+    return {} if value is None else {name: value}
 
 
 def _typed(name: str, value: Any, expected: JSONType) -> Any:

@@ -71,7 +71,7 @@ class ValidatedSpec:
         """Problems of the arguments, the flags and the release: those that reject, and warnings."""
         engine, server, contract = self.llm.spec.engine, self.llm.spec.server, self.resolved.arguments_version
         return [
-            *arguments.check(engine.extra_args, contract, _typed(engine)),
+            *engine_problems(engine, contract),
             *server_flags.check(server.extra_args, self.resolved.row.server_code),
             *openai_arguments.check(
                 server.open_ai.extra_args,
@@ -97,6 +97,11 @@ def rejection_of(problems: Iterable[Violation]) -> Rejected | None:
     """All problems that reject, as the one reason and message of a condition; None where there are none."""
     found = [problem for problem in problems if problem.rejects]
     return Rejected(found[0].reason, " ".join(problem.message for problem in found)) if found else None
+
+
+def engine_problems(engine: EngineSpec, vllm_version: str) -> list[Violation]:
+    """Problems of the engine arguments. `vllm_version`: one of the table of arguments."""
+    return arguments.check(engine.extra_args, vllm_version, _typed(engine))
 
 
 def _typed(engine: EngineSpec) -> dict[str, Any]:

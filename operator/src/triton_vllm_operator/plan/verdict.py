@@ -14,7 +14,7 @@ from typing import Any
 from triton_vllm_operator.api.autoconfig import AutoConfig
 from triton_vllm_operator.api.conditions import Condition, ConditionType
 from triton_vllm_operator.api.reasons import Reason
-from triton_vllm_operator.api.spec import LLMDeployment
+from triton_vllm_operator.api.spec import EngineSpec, LLMDeployment
 from triton_vllm_operator.api.status import PlanStatus
 from triton_vllm_operator.capacity import (
     EngineSettings,
@@ -25,6 +25,7 @@ from triton_vllm_operator.capacity import (
     resolve,
     with_suggestions,
 )
+from triton_vllm_operator.catalog import argument_effects, arguments
 from triton_vllm_operator.catalog.drivers import check_driver, check_driver_for_gpu
 from triton_vllm_operator.catalog.releases import Release
 from triton_vllm_operator.catalog.violations import Violation
@@ -42,32 +43,6 @@ from triton_vllm_operator.plan.mixed_gpus import (
 )
 from triton_vllm_operator.plan.not_planned import NotPlanned
 
-# Engine arguments that move memory in ways the planner does not know: with one of them it would only guess.
-_UNPLANNED = frozenset(
-    {
-        "config_format",
-        "cpu_offload_gb",
-        "cpu_offload_params",
-        "data_parallel_size",
-        "decode_context_parallel_size",
-        "enable_eplb",
-        "enable_lora",
-        "hf_config_path",
-        "hf_overrides",
-        "kv_transfer_config",
-        "num_redundant_experts",
-        "offload_backend",
-        "offload_group_size",
-        "offload_num_in_group",
-        "offload_prefetch_step",
-        "performance_mode",
-        "prefill_context_parallel_size",
-        "quantization_config",
-        "runner",
-        "convert",
-        "task",
-    }
-)
 # Reasons that no other engine setting helps against: the message has what does.
 _OF_NODES = frozenset({Reason.DRIVER_TOO_OLD, Reason.DRIVER_TOO_OLD_FOR_GPU, Reason.QUANTIZATION_NOT_ON_GPU})
 # Products for which NVIDIA does not support the compatibility package of its images.
@@ -151,18 +126,15 @@ def decide(
         config: the automatic configuration of before, which then stands.
         row: the serving image's row of the release table, by which the nodes' drivers are checked; None: they are not.
     """
-    if unplanned := unplanned_arguments(llm):
-        fields = ", ".join(f"spec.engine.extraArgs.{name}" for name in unplanned)
-        message = f"The effect of {fields} on the engine's memory is not planned. The engine itself decides."
-        return NotPlanned(Reason.ARGUMENT_NOT_PLANNED, message)
+    if unplanned := unplanned_arguments(llm.spec.engine, engine_version):
+        return unplanned
     selection = select_gpu_classes(llm, list(nodes))
     if isinstance(selection, NotPlanned):
         return selection
     try:
         settings = engine_settings(llm.spec.engine, engine_version)
-        if converted := _conversion(shape, settings, selection.allowed[0]):
-            message = f"{converted} The memory that this needs is not planned. The engine itself decides."
-            return NotPlanned(Reason.WEIGHTS_CONVERTED, message)
+        if converted := converted_weights(shape, settings, selection.allowed[0]):
+            return converted
         return _decide(llm, shape, settings, selection, config, row)
     except ShapeError as error:
         return NotPlanned(error.reason, f"{error}.")
@@ -223,10 +195,24 @@ def _as_driver_allows(result: Plan, problem: Violation | None) -> Plan:
     return replace(result, verdict=DOES_NOT_FIT, reason=problem.reason, message=problem.message, suggestions=())
 
 
-def unplanned_arguments(llm: LLMDeployment) -> list[str]:
-    """Extra arguments that make a plan, or what config.json says of the model, worthless."""
-    extra = llm.spec.engine.extra_args
-    return sorted(name for name in extra if name in _UNPLANNED and extra[name] not in (None, False, 0, {}))
+def unplanned_arguments(engine: EngineSpec, engine_version: str) -> NotPlanned | None:
+    """Why nothing is planned where an argument changes the memory, or the model, in a way that is not known."""
+    given = {**engine.extra_args, **engine.model_dump(exclude={"extra_args"}, exclude_none=True)}
+    paths = argument_effects.unplanned(given, engine_version)
+    if not paths:
+        return None
+    fields = ", ".join(arguments.field_of(path) for path in paths)
+    message = f"The effect of {fields} on the engine's memory is not planned. The engine itself decides."
+    return NotPlanned(Reason.ARGUMENT_NOT_PLANNED, message)
+
+
+def converted_weights(shape: ModelShape, settings: EngineSettings, gpu: GPUClass) -> NotPlanned | None:
+    """Why nothing is planned where the weights in memory are not those of the checkpoint, whose bytes are planned."""
+    converted = _conversion(shape, settings, gpu)
+    if not converted:
+        return None
+    message = f"{converted} The memory that this needs is not planned. The engine itself decides."
+    return NotPlanned(Reason.WEIGHTS_CONVERTED, message)
 
 
 def _conversion(shape: ModelShape, settings: EngineSettings, gpu: GPUClass) -> str:

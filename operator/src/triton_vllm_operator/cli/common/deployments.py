@@ -15,12 +15,13 @@ from triton_vllm_operator.api import names
 from triton_vllm_operator.api.model_source import ClaimSource
 from triton_vllm_operator.api.spec import EngineSpec, LLMDeployment
 from triton_vllm_operator.capacity import GPUClass, ModelShape
+from triton_vllm_operator.catalog import argument_table
 from triton_vllm_operator.catalog.releases import Release
-from triton_vllm_operator.cli.common.errors import InputError
+from triton_vllm_operator.cli.common.errors import InputError, NotPlannedError
 from triton_vllm_operator.plan import verdict
 from triton_vllm_operator.plan.autoconfig import recorded
 from triton_vllm_operator.plan.not_planned import NotPlanned
-from triton_vllm_operator.plan.validation import Rejected, ValidatedSpec, validate
+from triton_vllm_operator.plan.validation import Rejected, ValidatedSpec, engine_problems, rejection_of, validate
 
 # UID of the owner in printed objects: the API server assigns the real one.
 NO_UID = "00000000-0000-0000-0000-000000000000"
@@ -117,14 +118,34 @@ def decide(request: PlanRequest, shape: ModelShape, nodes: Sequence[Mapping[str,
     """Make the plan that the operator would make on these nodes.
 
     Raises:
-        InputError: the operator would report `Fits` as Unknown.
+        NotPlannedError: the operator would report `Fits` as Unknown.
     """
     before = request.status.get("chosen")
     chosen = recorded(request.llm, before) if isinstance(before, dict) else None
     found = verdict.decide(request.llm, shape, request.engine_version, nodes, chosen, row=request.row)
     if isinstance(found, NotPlanned):
-        raise InputError(f"{found.reason}: {found.message}")
+        raise not_planned(found)
     return found
+
+
+def not_planned(why: NotPlanned) -> NotPlannedError:
+    """The error of the command line for an LLMDeployment that is not planned."""
+    return NotPlannedError(f"{why.reason}: {why.message}")
+
+
+def check_arguments(engine: EngineSpec, engine_version: str, row: Release | None) -> None:
+    """Check the engine arguments as the operator does.
+
+    Args:
+        row: of the serving image in the release table; None where only the engine's version is known.
+
+    Raises:
+        InputError: the operator would reject one of them; the text is the operator's reason and message.
+    """
+    contract = row.arguments_version if row is not None else None
+    problems = engine_problems(engine, contract or argument_table.known_version(engine_version))
+    if rejection := rejection_of(problems):
+        raise InputError(f"{rejection.reason}: {rejection.message}")
 
 
 def node(llm: LLMDeployment, gpu: GPUClass) -> dict[str, Any]:

@@ -20,3 +20,9 @@ class DoesNotFitError(InputError):
     """An LLMDeployment for which the operator would apply nothing, because the model does not fit."""
 
     code = DOES_NOT_FIT
+
+
+class NotPlannedError(InputError):
+    """An LLMDeployment for which the operator would report `Fits` as Unknown, and create pods without a plan."""
+
+    code = NOT_PLANNED

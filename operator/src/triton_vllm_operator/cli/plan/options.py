@@ -10,13 +10,12 @@ import yaml
 from pydantic import ValidationError
 
 from triton_vllm_operator.api.spec import EngineSpec
-from triton_vllm_operator.capacity import EngineSettings, GPUClass, gpu_by_product, gpu_of_memory
+from triton_vllm_operator.capacity import GPUClass, gpu_by_product, gpu_of_memory
 from triton_vllm_operator.catalog import engine_rules, releases
 from triton_vllm_operator.catalog.engine_rules import EngineVersionError
 from triton_vllm_operator.catalog.versions import parse_vllm_version
 from triton_vllm_operator.cli.common.deployments import MAX_GPUS
 from triton_vllm_operator.cli.common.errors import InputError
-from triton_vllm_operator.plan import engine_settings as settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +77,15 @@ def _capability(text: str) -> tuple[int, int]:
     return int(major), int(minor)
 
 
-def engine_settings(options: PlanOptions) -> EngineSettings:
-    """Engine settings of `--set` (fields of `spec.engine`). `--gpus` sets the tensor parallel size."""
+def engine_of(options: PlanOptions) -> EngineSpec:
+    """The `engine` block of `--set` (fields of `spec.engine`). `--gpus` sets the tensor parallel size."""
     fields = engine_fields(options.changes)
     gpus = _checked_gpus(options)
     if gpus is not None and "tensorParallelSize" not in fields:
         fields["tensorParallelSize"] = _share(gpus, fields.get("pipelineParallelSize", 1))
     engine = engine_spec(fields)
     check_gpus(engine, options)
-    return settings.engine_settings(engine, engine_version(options)[0])
+    return engine
 
 
 def check_gpus(engine: EngineSpec, options: PlanOptions) -> None:

@@ -8,14 +8,17 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from triton_vllm_operator.capacity import ModelShape, with_suggestions
+from triton_vllm_operator.capacity import ModelShape, ShapeError, with_suggestions
 from triton_vllm_operator.cli.common import deployments
 from triton_vllm_operator.cli.common.deployments import GPUS_PER_NODE, PlanRequest
 from triton_vllm_operator.cli.common.errors import InputError
 from triton_vllm_operator.cli.common.shape_options import ShapeOptions, shape_of_source
 from triton_vllm_operator.cli.plan import options as planner_inputs
 from triton_vllm_operator.cli.plan.options import PlanOptions
+from triton_vllm_operator.plan import verdict
+from triton_vllm_operator.plan.engine_settings import engine_settings
 from triton_vllm_operator.plan.model_status import model_from_status
+from triton_vllm_operator.plan.not_planned import NotPlanned
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +38,20 @@ def cluster_context(kubeconfig: str | None, context: str | None, *, cluster: boo
 
 def plan_engine(given: ShapeOptions, options: PlanOptions) -> dict[str, Any]:
     """Plan an engine with the options alone, as `vllm serve` would start it."""
-    gpu = planner_inputs.gpu_class(options)
-    return with_suggestions(given.read(), planner_inputs.engine_settings(options), gpu).to_json()
+    gpu, engine = planner_inputs.gpu_class(options), planner_inputs.engine_of(options)
+    version, row = planner_inputs.engine_version(options)
+    deployments.check_arguments(engine, version, row)
+    shape = given.read()
+    try:
+        settings = engine_settings(engine, version)
+        found = verdict.unplanned_arguments(engine, version) or verdict.converted_weights(shape, settings, gpu)
+        planned = None if found else with_suggestions(shape, settings, gpu)
+    except ShapeError as error:
+        found, planned = NotPlanned(error.reason, f"{error}."), None
+    if planned is None:
+        assert found is not None
+        raise deployments.not_planned(found)
+    return planned.to_json()
 
 
 def plan_as_operator(
@@ -62,6 +77,7 @@ def plan_as_operator(
 
 def _of_options(options: PlanOptions) -> PlanRequest:
     engine = planner_inputs.engine_spec(planner_inputs.engine_fields(options.changes))
+    deployments.check_arguments(engine, *planner_inputs.engine_version(options))
     gpu = {} if options.gpu_memory_gib is None else {"memoryGiB": planner_inputs.gpu_class(options).memory_gib}
     return PlanRequest.of_engine(engine, gpu, *planner_inputs.engine_version(options))
 

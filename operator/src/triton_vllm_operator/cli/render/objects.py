@@ -11,12 +11,12 @@ from triton_vllm_operator.api.autoconfig import AutoConfig
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.capacity import GPUClass, ModelShape
 from triton_vllm_operator.cli.common.deployments import PlanRequest, decide, node, validated
-from triton_vllm_operator.cli.common.errors import DoesNotFitError
+from triton_vllm_operator.cli.common.errors import DoesNotFitError, NotPlannedError
 from triton_vllm_operator.desired.children import children
 from triton_vllm_operator.desired.inspect_pod import inspect_pod
 from triton_vllm_operator.desired.pod_settings import PodSettings
 from triton_vllm_operator.plan import inspection, verdict
-from triton_vllm_operator.plan.autoconfig import empty_autoconfig
+from triton_vllm_operator.plan.autoconfig import empty_autoconfig, recorded
 from triton_vllm_operator.plan.model_resolution import planning_disabled
 from triton_vllm_operator.plan.validation import ValidatedSpec
 
@@ -57,7 +57,10 @@ def _chosen(spec: ValidatedSpec, status: object, cluster: ModelAndGPU | None) ->
     if cluster is None:
         return empty_autoconfig(spec.llm)
     request = PlanRequest.of_spec(spec, status)
-    decided = decide(request, cluster.shape, [node(spec.llm, cluster.gpu)])
+    try:
+        decided = decide(request, cluster.shape, [node(spec.llm, cluster.gpu)])
+    except NotPlannedError:
+        return recorded(spec.llm, request.status.get("chosen")) or empty_autoconfig(spec.llm)
     if decided.forbids and spec.llm.spec.planning.mode == "Enforce":
         raise DoesNotFitError(f"DoesNotFit: {verdict.condition(decided).message} The operator would apply nothing.")
     return decided.chosen
