@@ -1,4 +1,6 @@
-"""`python -m tools.engine_arguments` writes catalog/data/arguments.json; `--check` compares and changes nothing.
+"""`python -m tools.engine_arguments` writes arguments.json, nested_arguments.json and environment.json of catalog/data.
+
+`--check` compares and changes nothing.
 
 Versions are those of catalog/data/releases.yaml and EXTRA. What the cache lacks is downloaded with pip (about 0.5 GB
 once, 0.1 GB kept).
@@ -10,16 +12,20 @@ import sys
 from pathlib import Path
 
 from tools.engine_arguments.arguments import read_arguments
+from tools.engine_arguments.environment import read_variables
+from tools.engine_arguments.nested import read_nested
 from tools.engine_arguments.quantization import read_methods
 from tools.engine_arguments.resolve import Resolver
 from tools.engine_arguments.sources import fetch
-from tools.engine_arguments.table import fold, to_text
+from tools.engine_arguments.table import fold, fold_names, to_text
 from triton_vllm_operator import catalog
-from triton_vllm_operator.catalog import releases
+from triton_vllm_operator.catalog import engine_rules, releases
 from triton_vllm_operator.catalog.versions import parse_vllm_version
 
 DATA = Path(__file__).parents[2] / "operator/src/triton_vllm_operator/catalog/data"
 TABLE = DATA / "arguments.json"
+NESTED = DATA / "nested_arguments.json"
+ENVIRONMENT = DATA / "environment.json"
 
 # Versions in no image of the table: one with measured memory figures, and the newest, to plan for.
 EXTRA = ("0.25.1", "0.33.0")
@@ -40,25 +46,38 @@ def versions() -> list[str]:
     return sorted(of_releases | set(EXTRA), key=parse_vllm_version)
 
 
-def make() -> str:
-    """The text of the table."""
+def make() -> dict[Path, str]:
+    """The text of each table, by its file.
+
+    Objects and variables are read of the versions that the planner has rules for.
+    """
     resolvers = {version: Resolver(fetch(version)) for version in versions()}
     arguments = {version: read_arguments(resolver) for version, resolver in resolvers.items()}
     methods = {version: read_methods(resolver) for version, resolver in resolvers.items()}
-    return to_text(fold(arguments, methods))
+    planned = {version: resolver for version, resolver in resolvers.items() if engine_rules.has_rules(version)}
+    nested = {version: read_nested(resolver) for version, resolver in planned.items()}
+    variables = {version: read_variables(resolver.sources) for version, resolver in planned.items()}
+    return {
+        TABLE: to_text(fold(arguments, methods)),
+        NESTED: to_text(fold_names(nested, "fields")),
+        ENVIRONMENT: to_text(fold_names(variables, "variables")),
+    }
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.engine_arguments", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="compare with the committed table; 1 when it differs")
+    parser.add_argument("--check", action="store_true", help="compare with the committed tables; 1 when one differs")
     options = parser.parse_args()
     require_own_catalog()
     made = make()
     if not options.check:
-        TABLE.write_text(made, encoding="utf-8")
+        for path, text in made.items():
+            path.write_text(text, encoding="utf-8")
         return 0
-    kept = TABLE.read_text(encoding="utf-8")
-    sys.stdout.writelines(difflib.unified_diff(kept.splitlines(True), made.splitlines(True), "committed", "sources"))
+    kept = {path: path.read_text(encoding="utf-8") for path in made}
+    for path, text in made.items():
+        lines = kept[path].splitlines(True), text.splitlines(True)
+        sys.stdout.writelines(difflib.unified_diff(*lines, f"committed {path.name}", "sources"))
     return int(kept != made)
 
 

@@ -39,13 +39,13 @@ def read_arguments(resolver: Resolver) -> dict[str, Spec]:
 
 
 def _spec(resolver: Resolver, field: ast.AnnAssign, choices: list[Any] | None) -> Spec:
-    kinds, literals = _kinds(resolver, ARG_UTILS, field.annotation)
+    kinds, literals = kinds_of(resolver, ARG_UTILS, field.annotation)
     facts = _default(resolver, ARG_UTILS, field.value)
     if facts.get("default", 0) is None:
         kinds.add("null")
     if not kinds - {"null"} and not literals:
         raise UnreadableArgumentError(f"{resolver.sources.version}: {ast.unparse(field)}")
-    spec: Spec = {"types": sorted(kinds | {_kind_of(value) for value in literals})}
+    spec: Spec = {"types": sorted(kinds | {kind_of(value) for value in literals})}
     if literals or choices:
         spec["choices"] = literals or choices
     if literals and "str" in kinds:
@@ -53,7 +53,7 @@ def _spec(resolver: Resolver, field: ast.AnnAssign, choices: list[Any] | None) -
     return spec | facts
 
 
-def _kinds(resolver: Resolver, module: str, node: ast.AST) -> tuple[set[str], list[Any]]:
+def kinds_of(resolver: Resolver, module: str, node: ast.AST) -> tuple[set[str], list[Any]]:
     """JSON kinds and literal values of an annotation. A type that JSON cannot hold gives neither."""
     if isinstance(node, ast.Constant):
         return _constant_kind(resolver, module, node)
@@ -69,14 +69,14 @@ def _kinds(resolver: Resolver, module: str, node: ast.AST) -> tuple[set[str], li
 def _constant_kind(resolver: Resolver, module: str, node: ast.Constant) -> tuple[set[str], list[Any]]:
     if node.value is None:
         return {"null"}, []
-    return _kinds(resolver, module, ast.parse(str(node.value), mode="eval").body)
+    return kinds_of(resolver, module, ast.parse(str(node.value), mode="eval").body)
 
 
 def _union(resolver: Resolver, module: str, nodes: list[ast.expr]) -> tuple[set[str], list[Any]]:
     kinds: set[str] = set()
     literals: list[Any] = []
     for node in nodes:
-        more, values = _kinds(resolver, module, node)
+        more, values = kinds_of(resolver, module, node)
         kinds |= more
         literals += [value for value in values if value not in literals]
     return kinds, literals
@@ -93,7 +93,7 @@ def _subscript_kinds(resolver: Resolver, module: str, node: ast.Subscript) -> tu
         kinds, literals = _union(resolver, module, inner)
         return kinds | {"null"}, literals
     if head in WRAPPERS:
-        return _kinds(resolver, module, inner[0])
+        return kinds_of(resolver, module, inner[0])
     if head in LISTS:
         return {"list"}, []
     return ({"object"} if head in OBJECTS else set()), []
@@ -102,7 +102,7 @@ def _subscript_kinds(resolver: Resolver, module: str, node: ast.Subscript) -> tu
 def _literals(resolver: Resolver, module: str, node: ast.expr) -> list[Any]:
     """Values inside Literal[...], which may name other aliases of Literal."""
     if isinstance(node, ast.Name | ast.Subscript):
-        return _kinds(resolver, module, node)[1]
+        return kinds_of(resolver, module, node)[1]
     return [ast.literal_eval(node)]
 
 
@@ -118,10 +118,10 @@ def _name_kinds(resolver: Resolver, module: str, name: str) -> tuple[set[str], l
         return set(), []
     where, node = found
     if not isinstance(node, ast.ClassDef):
-        return _kinds(resolver, where, node)
+        return kinds_of(resolver, where, node)
     if ENUM_BASES & set(resolver.bases(where, node)):
         return set(), _enum_values(node)
-    return ({"object"}, []) if _is_config(resolver, where, node) else (set(), [])
+    return ({"object"}, []) if is_config(resolver, where, node) else (set(), [])
 
 
 def _enum_values(node: ast.ClassDef) -> list[Any]:
@@ -134,14 +134,14 @@ def _enum_values(node: ast.ClassDef) -> list[Any]:
     return list(members) if by_name else list(members.values())
 
 
-def _is_config(resolver: Resolver, module: str, node: ast.ClassDef) -> bool:
+def is_config(resolver: Resolver, module: str, node: ast.ClassDef) -> bool:
     """vLLM's configuration classes, dataclasses under several decorators or pydantic models, take a JSON object."""
     if "BaseModel" in resolver.bases(module, node):
         return True
     return any("config" in ast.unparse(item) or "dataclass" in ast.unparse(item) for item in node.decorator_list)
 
 
-def _kind_of(value: object) -> str:
+def kind_of(value: object) -> str:
     return {bool: "bool", int: "int", float: "float", str: "str", type(None): "null"}[type(value)]
 
 

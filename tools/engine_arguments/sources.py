@@ -38,6 +38,12 @@ class Sources:
             name = next((name for name in (f"{base}.py", f"{base}/__init__.py") if name in names), None)
             return opened.read(name).decode("utf-8") if name else None
 
+    def modules(self) -> Iterator[str]:
+        """The source of every module."""
+        with zipfile.ZipFile(self.archive) as opened:
+            for name in opened.namelist():
+                yield opened.read(name).decode("utf-8")
+
 
 def cached(version: str) -> Sources | None:
     archive = cache_dir() / f"vllm-{version}.zip"

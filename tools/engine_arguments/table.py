@@ -22,6 +22,11 @@ def fold(arguments: Mapping[str, Mapping[str, Spec]], methods: Mapping[str, Mapp
     }
 
 
+def fold_names(by_version: Mapping[str, Mapping[str, Spec]], key: str) -> dict[str, Any]:
+    """The same for one map of version -> name -> spec, under `key`."""
+    return {"about": HEADER, "versions": list(by_version), key: _fold(list(by_version.values()))}
+
+
 def _fold(by_version: list[Mapping[str, Spec]]) -> dict[str, list[Spec]]:
     names = sorted({name for specs in by_version for name in specs})
     return {name: _spans([specs.get(name) for specs in by_version]) for name in names}
@@ -42,8 +47,9 @@ def _spans(specs: list[Spec | None]) -> list[Spec]:
 
 def to_text(table: Mapping[str, Any]) -> str:
     """JSON with one line for each form, so that a diff of two tables reads as a list of changes."""
-    parts = [f" {json.dumps(key)}: {json.dumps(table[key])}" for key in ("about", "versions")]
-    parts += [f" {json.dumps(key)}: {{\n{_forms(table[key])}\n }}" for key in ("arguments", "quantization")]
+    lines = ("about", "versions")
+    parts = [f" {json.dumps(key)}: {json.dumps(table[key])}" for key in lines]
+    parts += [f" {json.dumps(key)}: {{\n{_forms(table[key])}\n }}" for key in table if key not in lines]
     return "{\n" + ",\n".join(parts) + "\n}\n"
 
 

@@ -47,13 +47,17 @@ RULE_MODULES = (
 
 
 def add_arguments(version: str) -> Iterator[Finding]:
-    """Writes arguments.json again if it lacks the version. Reads vLLM's sources, with pip where they are not cached."""
+    """Writes arguments.json, and what is read with it, again if it lacks the version.
+
+    Reads vLLM's sources, with pip where they are not cached.
+    """
     table = "arguments.json"
     if version in json.loads(TABLE.read_text(encoding="utf-8"))["versions"]:
         yield Finding(table, "unchanged", f"has vLLM {version}")
         return
     try:
-        TABLE.write_text(make(), encoding="utf-8")
+        for path, text in make().items():
+            path.write_text(text, encoding="utf-8")
     except RuntimeError as error:
         yield Finding(table, "not found", f"the sources of vLLM {version}: {str(error).strip().splitlines()[-1]}")
         return

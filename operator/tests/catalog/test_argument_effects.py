@@ -6,19 +6,9 @@ import pytest
 
 from triton_vllm_operator.catalog import argument_effects, argument_table, engine_rules
 from triton_vllm_operator.catalog.argument_effects import Effect
-from triton_vllm_operator.catalog.engine_rules import EngineVersionError
 from triton_vllm_operator.plan.engine_settings import PLANNED
 
-
-def _has_rules(version: str) -> bool:
-    try:
-        engine_rules.rules_for(version)
-    except EngineVersionError:
-        return False
-    return True
-
-
-LINES = [version for version in argument_table.versions() if _has_rules(version)]
+LINES = [version for version in argument_table.versions() if engine_rules.has_rules(version)]
 NEW = LINES[-1]
 
 

@@ -49,7 +49,10 @@ def test_advice_is_accepted(field: str, value: Any) -> None:
     if field.startswith(openai_arguments.FIELD):
         refused = [openai_arguments.check({name: value}, {})]
     elif field.startswith(arguments.EXTRA):
-        refused = [arguments.check({name: value}, version) for version in versions]
+        first, *keys = field.removeprefix(f"{arguments.EXTRA}.").split(".")
+        for key in reversed(keys):
+            value = {key: value}
+        refused = [arguments.check({first: value}, version) for version in versions]
     elif field in arguments.typed_fields().values():
         refused = [arguments.check({}, version, {to_snake(name): value}) for version in versions]
     elif field in ("spec.server.release", "spec.server.image"):

@@ -498,3 +498,15 @@ def test_a_record_that_cannot_be_read_is_none(text: Any) -> None:
 def test_a_record_of_a_newer_operator_counts_as_far_as_it_is_known() -> None:
     chosen = decided(LLAMA_8B, node(H100)).chosen
     assert recorded(llm(), json.dumps({**chosen.to_json(), "somethingNew": 1})) == chosen
+
+
+def test_an_environment_variable_that_moves_memory_is_named() -> None:
+    env = [{"name": "VLLM_LOGGING_LEVEL", "value": "DEBUG"}, {"name": "VLLM_ALLOW_LONG_MAX_MODEL_LEN", "value": "1"}]
+    found = unknown(node(H100), podTemplate={"env": env})
+    assert found.reason == "ArgumentNotPlanned"
+    assert "The effect of spec.podTemplate.env VLLM_ALLOW_LONG_MAX_MODEL_LEN on" in found.message
+
+
+def test_a_key_of_an_object_argument_is_named() -> None:
+    found = unknown(node(H100), engine={"extraArgs": {"speculative_config": {"method": "mtp", "quantization": "fp8"}}})
+    assert "spec.engine.extraArgs.speculative_config.quantization" in found.message

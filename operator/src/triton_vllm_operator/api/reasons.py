@@ -284,8 +284,14 @@ class Reason(StrEnum):
     ARGUMENT_IGNORED = (
         "ArgumentIgnored",
         Kind.INFORMATIVE,
-        "An argument has no effect because of another one.",
+        "An argument has no effect: because of another one, or because the engine ignores the key.",
         "Write the line at the end of the message, or remove the argument.",
+    )
+    VARIABLE_NOT_READ = (
+        "VariableNotRead",
+        Kind.INFORMATIVE,
+        "The engine does not read an environment variable `VLLM_*`: it is misspelt, removed or too new.",
+        "Correct or remove the variable that the message names.",
     )
     ARGUMENT_RISKY = (
         "ArgumentRisky",

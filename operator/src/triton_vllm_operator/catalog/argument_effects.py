@@ -1,15 +1,14 @@
-"""What each engine argument does to the memory that is planned: data/argument_effects.yaml."""
+"""What each engine argument and environment variable does to the memory that is planned: data/argument_effects.yaml."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
-from functools import cache
 from typing import Any, ClassVar
 
 from pydantic import ConfigDict
 
-from triton_vllm_operator.catalog import argument_table, loader
+from triton_vllm_operator.catalog import argument_table, environment, loader
 from triton_vllm_operator.catalog.argument_policy import policy
 from triton_vllm_operator.catalog.argument_table import EngineArguments
 from triton_vllm_operator.catalog.argument_values import json_type
@@ -53,6 +52,7 @@ class ArgumentEffects:
     unplanned: tuple[str, ...]
     harmless: dict[str, tuple[Any, ...]]
     nested: dict[str, KeyEffects]
+    harmless_variables: frozenset[str]
 
 
 def table() -> ArgumentEffects:
@@ -62,14 +62,13 @@ def table() -> ArgumentEffects:
 
 def effects_of(name: str) -> list[Effect]:
     """Every effect that the catalog gives an argument: exactly one for an argument that is classed."""
-    refused = policy().owned.keys() | policy().unsafe.keys()
     lists = (
         (Effect.PLANNED, table().planned),
         (Effect.NONE, table().without_effect),
         (Effect.UNPLANNED, table().unplanned),
-        (Effect.REFUSED, tuple(refused)),
+        (Effect.REFUSED, (*policy().owned, *policy().unsafe)),
     )
-    return [effect for effect, names in lists for one in names if one == name]
+    return [effect for effect, names in lists for _ in range(names.count(name))]
 
 
 def unplanned(given: Mapping[str, Any], vllm_version: str) -> list[str]:
@@ -85,11 +84,18 @@ def unplanned(given: Mapping[str, Any], vllm_version: str) -> list[str]:
     return sorted(path for name, value in given.items() for path in _unplanned(engine, name, value))
 
 
+def unplanned_variables(names: Iterable[str], vllm_version: str) -> list[str]:
+    """Environment variables that the engine reads, and whose effect on the memory is not planned."""
+    read = environment.known(argument_table.known_version(vllm_version))
+    return sorted(name for name in set(names) if name in read and name not in table().harmless_variables)
+
+
 def _unplanned(engine: EngineArguments, name: str, value: Any) -> Iterator[str]:
-    if _is_default(engine, name, value) or _has_no_effect(name):
+    effects = effects_of(name)
+    if _is_default(engine, name, value) or Effect.NONE in effects:
         return
     keys = table().nested.get(name)
-    if name not in _planned():
+    if Effect.PLANNED not in effects:
         if not any(_same(value, one) for one in table().harmless.get(name, ())):
             yield name
     elif keys is not None and isinstance(value, Mapping):
@@ -106,12 +112,3 @@ def _is_default(engine: EngineArguments, name: str, value: Any) -> bool:
 def _same(one: Any, other: Any) -> bool:
     """Whether two JSON values are equal: 4 is 4.0, and 1 is not true."""
     return bool(one == other) and (json_type(one) == "bool") == (json_type(other) == "bool")
-
-
-@cache
-def _planned() -> frozenset[str]:
-    return frozenset(table().planned)
-
-
-def _has_no_effect(name: str) -> bool:
-    return name in table().without_effect

@@ -12,7 +12,7 @@ from pydantic.alias_generators import to_camel
 
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import EngineSpec
-from triton_vllm_operator.catalog import argument_table, constraints, openai_arguments, releases
+from triton_vllm_operator.catalog import argument_table, constraints, nested_arguments, openai_arguments, releases
 from triton_vllm_operator.catalog.argument_policy import policy
 from triton_vllm_operator.catalog.argument_table import Argument, EngineArguments
 from triton_vllm_operator.catalog.argument_values import (
@@ -136,7 +136,7 @@ def _unsafe(_: EngineArguments, name: str, value: Any) -> Violation | None:
     if rule is not None:
         return violation(f"{EXTRA}.{name}", Reason.ARGUMENT_UNSAFE, name=name, why=rule.why, instead=rule.fix)
     for path in _paths(value):
-        rule = policy().unsafe_keys.get(path[-1])
+        rule = policy().unsafe_keys.get(path[-1]) or policy().unsafe.get(path[-1])
         if rule is not None:
             key = ".".join((name, *path))
             instead = f"Remove {path[-1]} from {EXTRA}.{name}."
@@ -229,6 +229,8 @@ def _check_value(engine: EngineArguments, field: str, name: str, value: Any) -> 
         yield _not_a_choice(engine, field, name, value)
     elif (bound := violated_bound(argument.bounds, value)) is not None:
         yield violation(field, Reason.ARGUMENT_BOUND, name=name, bound=bound, given=abbreviated(value))
+    else:
+        yield from nested_arguments.check(name, value, field, engine.version, _engine_name(engine))
 
 
 def _is_closed(argument: Argument) -> bool:

@@ -111,6 +111,15 @@ def rules_for(version: str) -> EngineRules:
     return TypeAdapter(EngineRules).validate_python(merged)
 
 
+def has_rules(version: str) -> bool:
+    """Whether the planner knows the rules of a vLLM version."""
+    try:
+        rules_for(version)
+    except EngineVersionError:
+        return False
+    return True
+
+
 def newest_known() -> str:
     """The newest version whose rules were read."""
     return _table().newest

@@ -76,6 +76,9 @@ MESSAGES: Final[dict[Reason, str]] = {
     ),
     Reason.ARGUMENT_BOUND: "{name} must be {bound}, not {given}. Set {field} to a number {bound}.",
     Reason.ARGUMENT_RISKY: "{name} is accepted, with a warning: {why}",
+    Reason.VARIABLE_NOT_READ: (
+        "vLLM {version} does not read the environment variable {name}{history}, so it has no effect. {instead}"
+    ),
     Reason.ARGUMENTS_CONTRADICT: "{field} conflicts with {other}: {why}. Set {instead}.",
     Reason.ARGUMENT_IGNORED: "{field} has no effect: {why}. Set {instead}, or remove {field}.",
     Reason.FIELD_OF_OWN_IMAGE: (
@@ -140,6 +143,7 @@ WARNINGS: Final[frozenset[Reason]] = frozenset(
     {
         Reason.ARGUMENT_RISKY,
         Reason.ARGUMENT_IGNORED,
+        Reason.VARIABLE_NOT_READ,
         Reason.FLAG_RISKY,
         Reason.RELEASE_OPTED_OUT,
         Reason.RELEASE_OUTDATED,

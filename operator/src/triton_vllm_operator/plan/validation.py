@@ -15,6 +15,7 @@ from triton_vllm_operator.api.spec import EngineSpec, LLMDeployment
 from triton_vllm_operator.catalog import (
     advisories,
     arguments,
+    environment,
     openai_arguments,
     own_image_fields,
     releases,
@@ -72,6 +73,7 @@ class ValidatedSpec:
         engine, server, contract = self.llm.spec.engine, self.llm.spec.server, self.resolved.arguments_version
         return [
             *engine_problems(engine, contract),
+            *environment.check((entry["name"] for entry in self.llm.spec.pod_template.env), contract),
             *server_flags.check(server.extra_args, self.resolved.row.server_code),
             *openai_arguments.check(
                 server.open_ai.extra_args,

@@ -25,7 +25,7 @@ from triton_vllm_operator.capacity import (
     resolve,
     with_suggestions,
 )
-from triton_vllm_operator.catalog import argument_effects, arguments
+from triton_vllm_operator.catalog import argument_effects, arguments, environment
 from triton_vllm_operator.catalog.drivers import check_driver, check_driver_for_gpu
 from triton_vllm_operator.catalog.releases import Release
 from triton_vllm_operator.catalog.violations import Violation
@@ -126,7 +126,7 @@ def decide(
         config: the automatic configuration of before, which then stands.
         row: the serving image's row of the release table, by which the nodes' drivers are checked; None: they are not.
     """
-    if unplanned := unplanned_arguments(llm.spec.engine, engine_version):
+    if unplanned := unplanned_arguments(llm.spec.engine, engine_version, _variables(llm)):
         return unplanned
     selection = select_gpu_classes(llm, list(nodes))
     if isinstance(selection, NotPlanned):
@@ -195,13 +195,23 @@ def _as_driver_allows(result: Plan, problem: Violation | None) -> Plan:
     return replace(result, verdict=DOES_NOT_FIT, reason=problem.reason, message=problem.message, suggestions=())
 
 
-def unplanned_arguments(engine: EngineSpec, engine_version: str) -> NotPlanned | None:
-    """Why nothing is planned where an argument changes the memory, or the model, in a way that is not known."""
+def _variables(llm: LLMDeployment) -> list[str]:
+    """Names of the environment variables that the spec sets. Those of `envFrom` are not known here."""
+    return [entry["name"] for entry in llm.spec.pod_template.env]
+
+
+def unplanned_arguments(engine: EngineSpec, engine_version: str, variables: Sequence[str] = ()) -> NotPlanned | None:
+    """Why nothing is planned where an argument changes the memory, or the model, in a way that is not known.
+
+    Args:
+        variables: names of environment variables of the engine.
+    """
     given = {**engine.extra_args, **engine.model_dump(exclude={"extra_args"}, exclude_none=True)}
     paths = argument_effects.unplanned(given, engine_version)
-    if not paths:
+    names = argument_effects.unplanned_variables(variables, engine_version)
+    if not paths and not names:
         return None
-    fields = ", ".join(arguments.field_of(path) for path in paths)
+    fields = ", ".join([*map(arguments.field_of, paths), *(f"{environment.FIELD} {name}" for name in names)])
     message = f"The effect of {fields} on the engine's memory is not planned. The engine itself decides."
     return NotPlanned(Reason.ARGUMENT_NOT_PLANNED, message)
 
