@@ -44,8 +44,41 @@ MEMORY_KEYS: Final = {field.name: f"{json_key(field.name)}Bytes" for field in fi
 
 
 @dataclass(frozen=True, slots=True)
+class HostMemory:
+    """Memory of the server's container in bytes; None: the kernel does not report it.
+
+    `used` is what the kernel cannot take back: processes, shared memory, and the kernel's own memory for them.
+
+    Attributes:
+        limit: of the container; None also without one.
+        load_peak: highest use until the engine was loaded.
+        first_token: use after the first token.
+        current: use when the report was made.
+        shared: the part of `current` in /dev/shm and other memory volumes.
+        page_cache: contents of files beside `current`, which the kernel takes back when memory is short.
+    """
+
+    limit: int | None = None
+    load_peak: int | None = None
+    first_token: int | None = None
+    current: int | None = None
+    shared: int | None = None
+    page_cache: int | None = None
+
+    def to_json(self) -> dict[str, int]:
+        """Return what was measured."""
+        values = {key: getattr(self, name) for name, key in HOST_KEYS.items()}
+        return {key: value for key, value in values.items() if value is not None}
+
+
+HOST_KEYS: Final = {field.name: f"{json_key(field.name)}Bytes" for field in fields(HostMemory)}
+"""Field of `HostMemory` to the key in the report's `host` and in the status."""
+
+
+@dataclass(frozen=True, slots=True)
 class EngineReport:
-    """What an engine runs with. The report has `model`, `perGPU` (`MemoryTerms`) and `startup` beside these.
+    """What an engine runs with. The report has `model`, `perGPU` (`MemoryTerms`), `host` (`HostMemory`) and `startup`
+    beside these.
 
     Attributes:
         vllm: version.
@@ -87,6 +120,7 @@ BLOCK_SIZE: Final = json_key("block_size")
 KV_CACHE_TOKENS: Final = json_key("kv_cache_tokens")
 CONCURRENCY: Final = json_key("concurrency_at_max_model_len")
 PER_GPU: Final = "perGPU"
+HOST: Final = "host"
 MODEL: Final = "model"
 TASK: Final = "task"
 STARTUP: Final = "startup"

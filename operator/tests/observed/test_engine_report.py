@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contract.report import MemoryTerms
+from contract.report import HostMemory, MemoryTerms
 from tests.builders.reports import SAID
-from triton_vllm_operator.api.status import PerGPUActual
+from triton_vllm_operator.api.status import HostActual, PerGPUActual
 from triton_vllm_operator.observed import pods
 from triton_vllm_operator.observed.engine_report import Report, Unreadable, least, read, recorded, to_status
 
@@ -22,7 +22,8 @@ POD = pods.read(
     },
     "server",
 )
-FOUND = Report("0.32.0+cpu", "cpu", 2048, 128, 1024, 131072, 64.0, MemoryTerms(kv_cache=67108864))
+HOST = HostMemory(6442450944, 2147483648, 2040109466, 2040109466, 2097152, 5368709)
+FOUND = Report("0.32.0+cpu", "cpu", 2048, 128, 1024, 131072, 64.0, MemoryTerms(kv_cache=67108864), HOST)
 
 
 def test_figures_are_read_and_come_back_from_the_status() -> None:
@@ -48,6 +49,18 @@ def test_the_status_has_each_term_of_the_report() -> None:
     assert len(PerGPUActual.model_fields) == len(memory.to_json())
 
 
+def test_the_status_has_each_figure_of_the_container() -> None:
+    host = HostMemory(1, 2, 3, 4, 5, 6)
+    assert HostActual.model_validate(host.to_json()).to_json() == host.to_json()
+    assert len(HostActual.model_fields) == len(host.to_json())
+
+
+def test_an_image_of_before_says_nothing_of_its_container() -> None:
+    found = read(json.dumps({key: value for key, value in SAID.items() if key != "host"}).encode())
+    assert found.host == HostMemory()
+    assert "host" not in to_status(found, POD).to_json()
+
+
 HOSTILE: list[Any] = [
     None, True, -1, 2**53, 10**400, 1.5, "7", "x" * 65, "", "new\nline", "\u202e", [], {}, float("nan"), float("inf"),
 ]  # fmt: skip
@@ -55,13 +68,23 @@ HOSTILE_IDS = (
     "null", "boolean", "negative", "above-2-53", "of-400-digits", "fraction", "text", "65-characters", "empty",
     "newline", "bidi-override", "list", "object", "nan", "infinity",
 )  # fmt: skip
-NEEDED = ("vllm", "device", "maxModelLen", "blocks", "blockSize", "kvCacheTokens", "concurrencyAtMaxModelLen", "perGPU")
+NEEDED = (
+    "vllm",
+    "device",
+    "maxModelLen",
+    "blocks",
+    "blockSize",
+    "kvCacheTokens",
+    "concurrencyAtMaxModelLen",
+    "perGPU",
+    "host",
+)
 
 
 @pytest.mark.parametrize("key", NEEDED)
 @pytest.mark.parametrize("value", HOSTILE, ids=HOSTILE_IDS)
 def test_a_hostile_figure_is_no_report(key: str, value: Any) -> None:
-    fine = {("concurrencyAtMaxModelLen", "1.5"), ("perGPU", "{}"), ("vllm", "'7'")}
+    fine = {("concurrencyAtMaxModelLen", "1.5"), ("perGPU", "{}"), ("host", "{}"), ("vllm", "'7'")}
     if (key, repr(value)) in fine:
         return
     with pytest.raises(Unreadable):
@@ -70,6 +93,8 @@ def test_a_hostile_figure_is_no_report(key: str, value: Any) -> None:
 
 @pytest.mark.parametrize("value", [None, True, -1, 2**53, 1.5, "7"], ids=repr)
 def test_a_hostile_term_is_no_report(value: Any) -> None:
+    with pytest.raises(Unreadable):
+        read(json.dumps({**SAID, "host": {"currentBytes": value}}).encode())
     with pytest.raises(Unreadable):
         read(json.dumps({**SAID, "perGPU": {"weightsBytes": value}}).encode())
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from contract.report import MemoryTerms
+from contract.report import HostMemory, MemoryTerms
 from tests.builders.deployments import llm
 from tests.builders.gpu_rows import STARTED, name
 from tests.gpu.compare import Compared
@@ -84,6 +84,24 @@ def test_what_the_serving_image_said_on_an_h200_was_as_planned(row: dict[str, An
     ):
         assert got is not None
         assert interval.low <= got <= interval.high
+
+
+@pytest.mark.parametrize(
+    ("host", "sentence"),
+    [
+        (HostMemory(), ""),
+        (
+            HostMemory(limit=18 * GIB, load_peak=4 * GIB, first_token=3 * GIB),
+            " Its container used up to 4.00 GiB while the engine was loaded and 3.00 GiB after the first token, of "
+            "a limit of 18.00 GiB.",
+        ),
+        (HostMemory(first_token=3 * GIB), " Its container used up to 3.00 GiB after the first token."),
+    ],
+)
+def test_the_container_has_its_own_sentence(host: HostMemory, sentence: str) -> None:
+    told = [accuracy.condition(None, replace(AS_IT_WAS, host=one), "p", LLM, tiny()) for one in (HostMemory(), host)]
+    assert told[1].message == told[0].message + sentence
+    assert told[1].reason == told[0].reason
 
 
 LLAMA = next(one for one in STARTED if name(one) == "llama")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.container import report
+from backend.container.host_memory import HostMeter
 from backend.container.processes import below, halted, stopped
 from backend.container.resources import allow_stop_strings, keep_to_loopback, on_cpu, prepare, read_limits, show_gpus
 from backend.container.shutdown import DRAIN_VARIABLE, on_shutdown
@@ -38,7 +39,7 @@ from backend.settings import is_true, read_model
 from backend.triton import bridge
 from backend.triton.service import EXPIRED, UNHEALTHY, Service, sampling_rules
 from contract import files
-from contract.report import MODEL, PER_GPU, STARTUP, TASK
+from contract.report import HOST, MODEL, PER_GPU, STARTUP, TASK
 from contract.tensors import INPUTS, OUTPUTS
 from contract.timing import DEFAULT_DRAIN_SECONDS, FAREWELL_SECONDS
 
@@ -58,6 +59,7 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Start the engine; returns when it has made a token. An exception fails the load."""
         begun = time.monotonic()
+        host = HostMeter()
         config = bridge.model_config(args)
         folder = Path(args["model_repository"]) / args["model_version"]
         self._settings = read_model(folder)
@@ -75,10 +77,12 @@ class TritonPythonModel:
         )
         self._loop = EngineLoop()
         self._engine = self._loop.call(start_engine(arguments, chats=frontend is not None))
+        host.loaded()
         self._tasks = self._loop.call(self._engine.get_supported_tasks())
         begun_token = time.monotonic()
         self._loop.call(first_token(self._engine, self._tasks))
         report.phase("FirstToken", time.monotonic() - begun_token)
+        host.first_token()
         begun_proof = time.monotonic()
         facts = self._loop.call(prove_all(self._engine, self._tasks, self._settings.loras))
         report.phase("Proof", time.monotonic() - begun_proof, **facts)
@@ -90,16 +94,16 @@ class TritonPythonModel:
         got: dict[str, Any] = {MODEL: args["model_name"], TASK: proven_task(self._engine, self._tasks)}
         got |= engine_report(self._engine).to_json()
         got[PER_GPU] = self._loop.call(memory.measured_terms(self._engine))
-        self._loop.call(self._watch(self._loop.call(self._openai(arguments, frontend)), got))
+        self._loop.call(self._watch(self._loop.call(self._openai(arguments, frontend)), got, host))
         finish_start()
-        report.phase("Serving", time.monotonic() - begun, **got)
+        report.phase("Serving", time.monotonic() - begun, **got, **{HOST: host.report().to_json()})
 
     async def _openai(self, arguments: Any, frontend: Any | None) -> Any | None:
         if frontend is None:
             return None
         return await build_application(self._engine, arguments, frontend, self._settings, self._tasks, self._rules)
 
-    async def _watch(self, application: Any | None, got: dict[str, Any]) -> None:
+    async def _watch(self, application: Any | None, got: dict[str, Any], host: HostMeter) -> None:
         numbers = itertools.count()
         server = os.getppid()
         workers = below(os.getpid()) | forkserver.copies(os.environ)
@@ -121,7 +125,7 @@ class TritonPythonModel:
         on_shutdown(os.environ, self._start_drain)
         try:
             self._front, self._front_task = await http_server.serve(
-                http_server.HTTPApplication(self._sources(watch, got), application)
+                http_server.HTTPApplication(self._sources(watch, got, host), application)
             )
             if application is not None:
                 application.runs_in(self._front)
@@ -131,7 +135,7 @@ class TritonPythonModel:
             # Several models in one server share its ports: the first of them has this one.
             logger.warning("the health of this model has no port of its own: %s", error)
 
-    def _sources(self, watch: EngineWatch, got: dict[str, Any]) -> http_server.Sources:
+    def _sources(self, watch: EngineWatch, got: dict[str, Any], host: HostMeter) -> http_server.Sources:
         from prometheus_client import generate_latest
         from vllm.v1.metrics.prometheus import get_prometheus_registry
 
@@ -142,7 +146,7 @@ class TritonPythonModel:
 
         return http_server.Sources(
             problem=watch.problem,
-            report=lambda: {**got, STARTUP: report.phases()},
+            report=lambda: {**got, HOST: host.report().to_json(), STARTUP: report.phases()},
             metrics=lambda: generate_latest(get_prometheus_registry()),
             prove=prove,
         )

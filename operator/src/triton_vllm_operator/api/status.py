@@ -172,6 +172,20 @@ class PerGPUActual(Model):
     kv_cache_bytes: int | None = field(description="Memory of the KV cache.")
 
 
+class HostActual(Model):
+    """Memory of the server's container, in bytes. Used memory is what the kernel cannot take back: processes, shared
+    memory, and the kernel's own memory for them."""
+
+    limit_bytes: int | None = field(description="Memory limit of the container.")
+    load_peak_bytes: int | None = field(description="Highest use until the engine was loaded.")
+    first_token_bytes: int | None = field(description="Use after the first token.")
+    current_bytes: int | None = field(description="Use at the time of the report.")
+    shared_bytes: int | None = field(description="The part of currentBytes in /dev/shm and other memory volumes.")
+    page_cache_bytes: int | None = field(
+        description="Contents of files in addition to currentBytes, which the kernel takes back when memory is short."
+    )
+
+
 class ActualStatus(Model):
     """Settings and memory that the engine reports. Of the pods with the newest configuration, the one with the smallest
     KV cache is shown."""
@@ -182,6 +196,9 @@ class ActualStatus(Model):
     device: Literal["cuda", "cpu"] = Field(description="Device type of the engine.")
     per_gpu: PerGPUActual | None = field(
         alias="perGPU", description="Measured use of one rank's memory. Not set if the engine measured none."
+    )
+    host: HostActual | None = field(
+        description="Measured memory of the server's container. Not set if the kernel does not report it."
     )
     block_size: int = Field(description="Number of tokens per block of the KV cache.")
     blocks: int = Field(description="Number of blocks of the KV cache.")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from contract import report as keys
-from contract.report import DEVICES, MEMORY_KEYS, Device, MemoryTerms
-from triton_vllm_operator.api.status import ActualStatus, PerGPUActual
+from contract.report import DEVICES, HOST_KEYS, MEMORY_KEYS, Device, HostMemory, MemoryTerms
+from triton_vllm_operator.api.status import ActualStatus, HostActual, PerGPUActual
 from triton_vllm_operator.observed.pods import PodState
 
 _LONGEST_TEXT = 64
@@ -29,7 +29,7 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Settings and memory of one engine.
+    """Settings and memory of one engine, and of its container.
 
     Attributes:
         engine_version: vLLM inside the pod.
@@ -47,6 +47,7 @@ class Report:
     tokens: int
     concurrency: float
     memory: MemoryTerms
+    host: HostMemory = field(default_factory=HostMemory)
 
 
 def read(text: bytes) -> Report:
@@ -72,13 +73,14 @@ def recorded(status: Any) -> Report | None:
 
 def to_status(report: Report, pod: PodState) -> ActualStatus:
     """Return `status.actual` for the report of a pod."""
-    memory = report.memory.to_json()
+    memory, host = report.memory.to_json(), report.host.to_json()
     return ActualStatus(
         pod=pod.name,
         restarts=pod.restarts,
         engine_version=report.engine_version,
         device=report.device,
         per_gpu=PerGPUActual.model_validate(memory) if memory else None,
+        host=HostActual.model_validate(host) if host else None,
         block_size=report.block_size,
         blocks=report.blocks,
         kv_cache_tokens=report.tokens,
@@ -95,9 +97,7 @@ def least(reports: Iterable[tuple[str, Report]], preferred: str) -> tuple[str, R
 def _parsed(body: Any, engine_version: str) -> Report:
     if not isinstance(body, Mapping):
         raise Unreadable("it is not a JSON object")
-    memory = body.get(keys.PER_GPU, {})
-    if not isinstance(memory, Mapping):
-        raise Unreadable(f"{keys.PER_GPU} is not an object")
+    memory, host = _object(body, keys.PER_GPU), _object(body, keys.HOST)
     device = _text(body, keys.DEVICE)
     if device not in DEVICES:
         raise Unreadable(f"device is neither {' nor '.join(DEVICES)}")
@@ -110,7 +110,15 @@ def _parsed(body: Any, engine_version: str) -> Report:
         tokens=_count(body, keys.KV_CACHE_TOKENS),
         concurrency=_number(body, keys.CONCURRENCY),
         memory=MemoryTerms(**{name: _count(memory, key) for name, key in MEMORY_KEYS.items() if key in memory}),
+        host=HostMemory(**{name: _count(host, key) for name, key in HOST_KEYS.items() if key in host}),
     )
+
+
+def _object(body: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = body.get(key, {})
+    if not isinstance(value, Mapping):
+        raise Unreadable(f"{key} is not an object")
+    return value
 
 
 def _text(body: Mapping[str, Any], key: str) -> str:

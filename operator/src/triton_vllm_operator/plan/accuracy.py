@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from contract.report import MemoryTerms
+from contract.report import HostMemory, MemoryTerms
 from triton_vllm_operator.api.conditions import Condition, ConditionType, Status
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import LLMDeployment
@@ -52,6 +52,13 @@ def condition(
         llm: with the automatic configuration of the fields that the spec leaves open.
         shape: of the model; None if it was not read.
     """
+    found = _engine_condition(planned, report, pod, llm, shape)
+    return replace(found, message=f"{found.message}{_container(report.host)}")
+
+
+def _engine_condition(
+    planned: PlanStatus | None, report: Report, pod: str, llm: LLMDeployment, shape: ModelShape | None
+) -> Condition:
     if planned is None or shape is None:
         return unknown(Reason.NOT_PLANNED, f"There is no plan. {_engine_figures(report, pod)}")
     if report.device == "cuda":
@@ -93,6 +100,16 @@ def _engine_figures(report: Report, pod: str) -> str:
         f"The engine of pod {pod} has {report.tokens} tokens of KV cache, for {report.concurrency:.2f} requests of "
         f"{report.max_model_len} tokens at once."
     )
+
+
+def _container(host: HostMemory) -> str:
+    """A sentence about the memory of the server's container; "" where nothing was measured."""
+    moments = (("while the engine was loaded", host.load_peak), ("after the first token", host.first_token))
+    used = " and ".join(f"{_gib(size)} {moment}" for moment, size in moments if size is not None)
+    if not used:
+        return ""
+    limit = f", of a limit of {_gib(host.limit)}" if host.limit is not None else ""
+    return f" Its container used up to {used}{limit}."
 
 
 def _versions(planned: PlanStatus, report: Report) -> str:
