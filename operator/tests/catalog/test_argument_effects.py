@@ -23,7 +23,7 @@ def test_no_argument_is_classed_that_no_line_has() -> None:
     table = argument_effects.table()
     ever = {name for version in LINES for name in argument_table.load(version).arguments}
     assert {*table.planned, *table.without_effect, *table.unplanned} <= ever
-    assert table.harmless.keys() <= set(table.unplanned)
+    assert table.known_values.keys() <= {*table.unplanned, *table.planned}
     assert table.nested.keys() <= set(table.planned)
 
 
@@ -46,7 +46,10 @@ def test_what_is_planned_is_what_the_planner_reads() -> None:
         ("performance_mode", "throughput", ["performance_mode"]),
         ("load_format", "safetensors", []),
         ("load_format", "instanttensor", ["load_format"]),
-        ("kv_offloading_size", 64, ["kv_offloading_size"]),
+        ("kv_offloading_size", 64, []),
+        ("kv_offloading_backend", "native", []),
+        ("kv_offloading_backend", "lmcache", ["kv_offloading_backend"]),
+        ("safetensors_load_strategy", "torchao", ["safetensors_load_strategy"]),
         ("enable_log_requests", True, []),
         ("not_an_argument", 1, ["not_an_argument"]),
         ("compilation_config", {"max_cudagraph_capture_size": 8}, []),

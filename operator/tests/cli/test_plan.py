@@ -14,6 +14,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from tests.capacity import samples
+from triton_vllm_operator.api.spec.resources import ResourcesSpec
 from triton_vllm_operator.capacity import (
     EngineSettings,
     gpu_by_product,
@@ -21,6 +22,7 @@ from triton_vllm_operator.capacity import (
     with_suggestions,
 )
 from triton_vllm_operator.cli.main import app
+from triton_vllm_operator.plan.verdict import with_host
 
 H100 = "NVIDIA-H100-80GB-HBM3"
 
@@ -48,8 +50,9 @@ def planned(*arguments: object) -> dict[str, Any]:
 def test_json_is_exactly_what_the_status_holds(model: Path) -> None:
     body = planned("--model-dir", model, "--gpu", H100, "--engine-version", "0.25.1")
     settings = EngineSettings(engine_version="0.25.1", gpu_memory_utilization=0.9)
-    answer = with_suggestions(shape_from_config(samples.LLAMA_31_8B), settings, gpu_by_product(H100))
-    assert body == json.loads(json.dumps(answer.to_json()))
+    shape = shape_from_config(samples.LLAMA_31_8B)
+    answer = with_suggestions(shape, settings, gpu_by_product(H100)).to_status()
+    assert body == json.loads(json.dumps(with_host(answer, shape, settings, ResourcesSpec()).to_json()))
 
 
 def test_yaml_says_the_same_as_json(model: Path) -> None:
@@ -172,6 +175,9 @@ BAD: list[tuple[list[str], str]] = [
     (["--model-dir", "MODEL", "--gpu", H100, "--set", "engine.maxLength=5"], "unknown field --set engine.maxLength"),
     (["--model-dir", "MODEL", "--gpu", H100, "--set", "engine.maxModelLen={a"], "not YAML"),
     (["--model-dir", "MODEL", "--gpu", H100, "--set", "engine.extraArgs.kv_cache_memory_bytes=lots"], "an integer"),
+    (["--model-dir", "MODEL", "--gpu", H100, "--set", "resources.memory=lots"], "invalid --set resources.memory"),
+    (["--model-dir", "MODEL", "--gpu", H100, "--set", "resources.gpu={}"], "give --gpu or --gpu-memory-gib"),
+    (["--model-dir", "MODEL", "--gpu", H100, "--choose", "--set", "resources.ram=1Gi"], "invalid --set resources.ram"),
     (["--model-dir", "MODEL", "--gpu", H100, "--set", "engine.extraArgs.gpu_mem_utilization=0.5"],
      "Did you mean spec.engine.gpuMemoryUtilization: 0.5?"),
     (["--model-dir", "MODEL", "--gpu", H100, "--set", "engine.extraArgs.swap_space=4"], "ArgumentRemoved"),
@@ -202,9 +208,11 @@ SETTLED = {"tensorParallelSize": 1, "maxModelLen": 8192, "maxNumSeqs": 256, "max
         ({}, 0),
         ({"extraArgs": {"kv_cache_memory_bytes": 1000}}, 4),
         ({"extraArgs": {"enable_log_requests": True}}, 0),
+        ({"extraArgs": {"kv_offloading_size": 64}}, 4),
+        ({"extraArgs": {"kv_offloading_size": 1}}, 0),
         ({"extraArgs": {"enable_lora": True}}, 5),
         ({"extraArgs": {"hf_overrides": {"rope_theta": 1.0}, "cpu_offload_gb": 4}}, 5),
-        ({"extraArgs": {"kv_offloading_size": 64}}, 5),
+        ({"extraArgs": {"kv_offloading_size": 64, "kv_offloading_backend": "lmcache"}}, 5),
         ({"extraArgs": {"speculative_config": {"method": "suffix"}}}, 5),
         ({"loadFormat": "runai_streamer"}, 5),
         ({"quantization": "fp8"}, 5),
@@ -228,6 +236,21 @@ def test_a_file_and_set_give_the_same_answer(model: Path, tmp_path: Path, engine
         bodies = [json.loads(result.stdout) for result in (from_file, from_set)]
         assert bodies[0]["perGPU"] == bodies[1]["perGPU"]
         assert bodies[0]["verdict"] == bodies[1]["verdict"]
+        assert bodies[0]["reason"] == bodies[1]["reason"]
+        assert bodies[0]["host"]["memoryBytes"] == bodies[1]["host"]["memoryBytes"]
+
+
+def test_the_container_is_planned_too(model: Path) -> None:
+    offload = "--set=engine.extraArgs.kv_offloading_size=64"
+    arguments = ("--model-dir", model, "--gpu", H100, "--engine-version", "0.32.0", offload)
+    small = planned(*arguments)
+    assert (small["verdict"], small["reason"]) == ("DoesNotFit", "SharedMemoryTooSmall")
+    assert small["host"]["verdict"] == "DoesNotFit"
+    large = planned(*arguments, "--set=resources.sharedMemory=66Gi")
+    assert (large["verdict"], large["host"]["verdict"], large["host"]["limitBytes"]) == ("Fits", "Fits", 82 * 2**30)
+    shown = run("plan", *arguments).stdout
+    for text in ("GiB per container", "KV offload, pinned", "/dev/shm", "set spec.resources.sharedMemory: 66Gi"):
+        assert text in shown
 
 
 @pytest.mark.parametrize(

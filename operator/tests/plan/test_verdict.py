@@ -510,3 +510,53 @@ def test_an_environment_variable_that_moves_memory_is_named() -> None:
 def test_a_key_of_an_object_argument_is_named() -> None:
     found = unknown(node(H100), engine={"extraArgs": {"speculative_config": {"method": "mtp", "quantization": "fp8"}}})
     assert "spec.engine.extraArgs.speculative_config.quantization" in found.message
+
+
+# ------------------------------------------------------------------------------------------------- the container
+
+
+def on_host(resources: dict[str, Any] | None = None, **engine: Any) -> Decision:
+    spec = {"engine": engine, "server": {"release": OWN}, **({"resources": resources} if resources else {})}
+    found = verdict.decide(llm(**spec), shape_from_config(LLAMA_8B), VERSION, [node(H100)])
+    assert isinstance(found, Decision), found
+    return found
+
+
+def test_a_plan_has_the_account_of_its_container() -> None:
+    host = on_host().plan.host
+    assert host is not None
+    assert (host.verdict, host.limit_bytes) == ("Fits", 18 * 2**30)
+    assert host.memory_bytes.low < host.memory_bytes.expected < host.memory_bytes.high
+
+
+def test_a_container_that_is_certainly_too_small_does_not_fit() -> None:
+    offload = {"extraArgs": {"kv_offloading_size": 64}}
+    found = on_host(**offload)
+    told = verdict.condition(found)
+    reasons = {"SharedMemoryTooSmall", "HostMemoryTooSmall"}
+    assert (told.status, found.forbids) == ("False", True)
+    assert told.reason in reasons
+    assert told.message.startswith("The model fits the GPUs, but not the container: ")
+    assert "set spec.resources." in told.message
+    assert "No single change" not in told.message
+    assert found.plan.suggestions == []
+    large = {"memory": "140Gi", "sharedMemory": "70Gi"}
+    assert verdict.condition(on_host(large, **offload)).status == "True"
+
+
+def test_an_offload_of_layers_that_are_not_full_attention_is_not_planned() -> None:
+    hybrid = dataclasses.replace(
+        shape_from_config(LLAMA_8B),
+        layers=tuple(
+            dataclasses.replace(one, caches=(dataclasses.replace(one.caches[0], kind="sliding", window=128),))
+            for one in shape_from_config(LLAMA_8B).layers
+        ),
+    )
+    found = unknown(node(H100), shape=hybrid, engine={"extraArgs": {"kv_offloading_size": 64}})
+    assert "spec.engine.extraArgs.kv_offloading_size" in found.message
+
+
+def test_a_model_that_does_not_fit_the_gpus_keeps_its_reason() -> None:
+    found = decided(LLAMA_70B, node(H100), engine={"maxModelLen": 8192, "tensorParallelSize": 1},
+                    resources={"memory": "1Mi", "sharedMemory": "1Mi"})  # fmt: skip
+    assert verdict.condition(found).reason == "DoesNotFit"

@@ -691,6 +691,24 @@ class Reason(StrEnum):
         "The model does not fit the GPUs that pods can run on; no pods were created.",
         "Make the change that the message names, or set `spec.planning.mode: Advise`; see [fit.md](fit.md).",
     )
+    HOST_MEMORY_TOO_SMALL = (
+        "HostMemoryTooSmall",
+        Kind.STALLED,
+        "The server and its engine certainly need more memory than the container's limit; no pods were created.",
+        "Set `spec.resources.memory` to what the message names; see [host.md](host.md).",
+    )
+    SHARED_MEMORY_TOO_SMALL = (
+        "SharedMemoryTooSmall",
+        Kind.STALLED,
+        "The engine certainly needs a larger /dev/shm; no pods were created.",
+        "Set `spec.resources.sharedMemory` to what the message names; see [host.md](host.md).",
+    )
+    EPHEMERAL_STORAGE_TOO_SMALL = (
+        "EphemeralStorageTooSmall",
+        Kind.STALLED,
+        "The downloaded model is larger than the container's ephemeral storage; no pods were created.",
+        "Set `spec.resources.ephemeralStorage` to what the message names; see [host.md](host.md).",
+    )
     DEPENDS_ON_GPU = (
         "DependsOnGPU",
         Kind.INFORMATIVE,

@@ -119,6 +119,25 @@ class PerGPUStatus(Model):
     kv_cache_bytes: IntervalStatus = Field(description="Memory that remains for the KV cache.")
 
 
+class HostPlanStatus(Model):
+    """What one replica takes of its host, in bytes: memory that counts against the container's limit, and files."""
+
+    verdict: Literal["Fits", "Tight", "DoesNotFit"] | None = field(
+        description="Whether the container's limits hold the estimates. Tight: the highest estimate is above a limit."
+    )
+    message: str | None = field(description="Reason for the verdict, with the field to set, for people.")
+    limit_bytes: int | None = field(description="Memory limit of the container: memory plus sharedMemory.")
+    memory_bytes: IntervalStatus = Field(description="Memory of the container: the sum of the terms below.")
+    processes_bytes: IntervalStatus = Field(description="Processes of the server and the engine.")
+    loading_bytes: IntervalStatus = Field(description="Copies of tensors while the weights are loaded.")
+    kv_offload_bytes: IntervalStatus = Field(description="KV cache in pinned memory of the host.")
+    multimodal_cache_bytes: IntervalStatus = Field(description="Caches of processed images in the processes.")
+    shared_memory_bytes: IntervalStatus = Field(description="Content of /dev/shm.")
+    storage_bytes: IntervalStatus = Field(
+        description="Ephemeral storage: a downloaded model, compile caches, logs. Not a part of memoryBytes."
+    )
+
+
 class SuggestionStatus(Model):
     """A change of the spec with which the model fits."""
 
@@ -145,6 +164,7 @@ class PlanStatus(_Recorded):
     engine_version: str = Field(description="vLLM version of the plan.")
     gpus_per_replica: int = Field(description="GPUs per pod: tensorParallelSize x pipelineParallelSize.")
     per_gpu: PerGPUStatus = Field(alias="perGPU", description="Use of one GPU's memory.")
+    host: HostPlanStatus | None = field(description="Use of the host: memory of the container and its storage.")
     block_size: int = Field(description="Number of tokens per block of the KV cache.")
     blocks: int = Field(description="Number of blocks of the KV cache.")
     kv_cache_tokens: int = Field(description="Capacity of the KV cache in tokens.")

@@ -12,6 +12,7 @@ from triton_vllm_operator.capacity.gpus.nodes import allocatable_gpus, gpu_class
 from triton_vllm_operator.capacity.gpus.products import GPUClass, gpu_by_product, gpu_of_memory
 from triton_vllm_operator.capacity.gpus.usage import ClassUsage, GPUPod, gpu_pods, usage_by_class
 from triton_vllm_operator.capacity.memory.engine_settings import EngineSettings, Resolved, resolve
+from triton_vllm_operator.capacity.memory.host import HostLimits, host_account, host_status, judge_host
 from triton_vllm_operator.capacity.memory.overhead import Interval, Overhead
 from triton_vllm_operator.capacity.memory.planner import Plan, Suggestion, plan
 from triton_vllm_operator.capacity.memory.suggestions import choose, with_suggestions
@@ -25,6 +26,7 @@ __all__ = [
     "EngineSettings",
     "GPUClass",
     "GPUPod",
+    "HostLimits",
     "Interval",
     "ModelShape",
     "Overhead",
@@ -42,7 +44,10 @@ __all__ = [
     "gpu_of_node",
     "gpu_pods",
     "header_length",
+    "host_account",
+    "host_status",
     "is_dra_only",
+    "judge_host",
     "parse_header",
     "parse_json_object",
     "plan",

@@ -50,7 +50,7 @@ class ArgumentEffects:
     planned: tuple[str, ...]
     without_effect: tuple[str, ...]
     unplanned: tuple[str, ...]
-    harmless: dict[str, tuple[Any, ...]]
+    known_values: dict[str, tuple[Any, ...]]
     nested: dict[str, KeyEffects]
     harmless_variables: frozenset[str]
 
@@ -94,10 +94,11 @@ def _unplanned(engine: EngineArguments, name: str, value: Any) -> Iterator[str]:
     effects = effects_of(name)
     if _is_default(engine, name, value) or Effect.NONE in effects:
         return
-    keys = table().nested.get(name)
-    if Effect.PLANNED not in effects:
-        if not any(_same(value, one) for one in table().harmless.get(name, ())):
-            yield name
+    keys, values = table().nested.get(name), table().known_values.get(name)
+    if any(_same(value, one) for one in values or ()):
+        return
+    if Effect.PLANNED not in effects or values is not None:
+        yield name
     elif keys is not None and isinstance(value, Mapping):
         known = keys.planned | keys.without_effect
         yield from (f"{name}.{key}" for key, inner in value.items() if key not in known and inner is not None)

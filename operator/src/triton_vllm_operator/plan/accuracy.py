@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from contract.report import HostMemory, MemoryTerms
+from contract.report import MemoryTerms
 from triton_vllm_operator.api.conditions import Condition, ConditionType, Status
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import LLMDeployment
@@ -53,7 +53,7 @@ def condition(
         shape: of the model; None if it was not read.
     """
     found = _engine_condition(planned, report, pod, llm, shape)
-    return replace(found, message=f"{found.message}{_container(report.host)}")
+    return replace(found, message=f"{found.message}{_container(planned, report)}")
 
 
 def _engine_condition(
@@ -102,14 +102,18 @@ def _engine_figures(report: Report, pod: str) -> str:
     )
 
 
-def _container(host: HostMemory) -> str:
-    """A sentence about the memory of the server's container; "" where nothing was measured."""
+def _container(planned: PlanStatus | None, report: Report) -> str:
+    """Sentences about the memory of the server's container; "" where nothing was measured."""
+    host = report.host
     moments = (("while the engine was loaded", host.load_peak), ("after the first token", host.first_token))
     used = " and ".join(f"{_gib(size)} {moment}" for moment, size in moments if size is not None)
     if not used:
         return ""
     limit = f", of a limit of {_gib(host.limit)}" if host.limit is not None else ""
-    return f" Its container used up to {used}{limit}."
+    # On a CPU weights and KV cache are in the container too, and the plan is for GPUs.
+    account = planned.host.memory_bytes if planned and planned.host and report.device == "cuda" else None
+    expected = f" Planned were {_gib(account.low)} to {_gib(account.high)}." if account else ""
+    return f" Its container used up to {used}{limit}.{expected}"
 
 
 def _versions(planned: PlanStatus, report: Report) -> str:

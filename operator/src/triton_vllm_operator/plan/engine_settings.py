@@ -26,6 +26,8 @@ _EXTRA: dict[str, JSONType] = {
 # Arguments that it takes in another form.
 _OTHERS = (
     "tensor_parallel_size", "dtype", "kv_cache_dtype", "enforce_eager", "speculative_config", "compilation_config",
+    "kv_offloading_backend", "kv_offloading_size", "mm_processor_cache_gb", "mm_processor_cache_type",
+    "safetensors_load_strategy",
 )  # fmt: skip
 PLANNED = frozenset((*_FIELDS, *_EXTRA, *_OTHERS))
 """Arguments that the planner reads, by vLLM's names."""
@@ -50,6 +52,7 @@ def engine_settings(engine: EngineSpec, engine_version: str) -> EngineSettings:
         enforce_eager=bool(engine.enforce_eager),
         **values,
         **_speculation(engine.extra_args.get("speculative_config")),
+        **_host(engine.extra_args),
     )
 
 
@@ -58,6 +61,27 @@ def _compilation(given: Any) -> Mapping[str, Any]:
     name = "max_cudagraph_capture_size"
     value = given.get(name) if isinstance(given, Mapping) else None
     return {} if value is None else {name: value}
+
+
+def _host(extra: Mapping[str, Any]) -> dict[str, Any]:
+    """The planner's fields about the host's memory."""
+    sizes = {"kv_offload_gib": "kv_offloading_size", "mm_processor_cache_gb": "mm_processor_cache_gb"}
+    found: dict[str, Any] = {
+        field: _number(name, extra[name]) for field, name in sizes.items() if extra.get(name) is not None
+    }
+    return found | {
+        "mm_cache_in_shm": extra.get("mm_processor_cache_type") == "shm",
+        "loads_eagerly": extra.get("safetensors_load_strategy") == "eager",
+    }
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**20:
+        raise ShapeError(
+            Reason.ENGINE_ARGUMENT_INVALID,
+            f"engine.extraArgs.{name} must be a number of GiB from 0 to 1048576, not {value!r:.60}",
+        )
+    return float(value)
 
 
 def _typed(name: str, value: Any, expected: JSONType) -> Any:

@@ -11,17 +11,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from triton_vllm_operator.api import quantity
 from triton_vllm_operator.api.autoconfig import AutoConfig
 from triton_vllm_operator.api.conditions import Condition, ConditionType
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import EngineSpec, LLMDeployment
+from triton_vllm_operator.api.spec.resources import ResourcesSpec
 from triton_vllm_operator.api.status import PlanStatus
 from triton_vllm_operator.capacity import (
     EngineSettings,
     GPUClass,
+    HostLimits,
     ModelShape,
     Plan,
     ShapeError,
+    host_account,
+    host_status,
+    judge_host,
     resolve,
     with_suggestions,
 )
@@ -44,7 +50,16 @@ from triton_vllm_operator.plan.mixed_gpus import (
 from triton_vllm_operator.plan.not_planned import NotPlanned
 
 # Reasons that no other engine setting helps against: the message has what does.
-_OF_NODES = frozenset({Reason.DRIVER_TOO_OLD, Reason.DRIVER_TOO_OLD_FOR_GPU, Reason.QUANTIZATION_NOT_ON_GPU})
+_OF_NODES = frozenset(
+    {
+        Reason.DRIVER_TOO_OLD,
+        Reason.DRIVER_TOO_OLD_FOR_GPU,
+        Reason.EPHEMERAL_STORAGE_TOO_SMALL,
+        Reason.HOST_MEMORY_TOO_SMALL,
+        Reason.QUANTIZATION_NOT_ON_GPU,
+        Reason.SHARED_MEMORY_TOO_SMALL,
+    }
+)
 # Products for which NVIDIA does not support the compatibility package of its images.
 _NOT_FOR_DATA_CENTERS = re.compile(r"GeForce|TITAN|Quadro|RTX", re.IGNORECASE)
 
@@ -133,8 +148,8 @@ def decide(
         return selection
     try:
         settings = engine_settings(llm.spec.engine, engine_version)
-        if converted := converted_weights(shape, settings, selection.allowed[0]):
-            return converted
+        if unplanned := unplanned_for_model(shape, settings, selection.allowed[0]):
+            return unplanned
         return _decide(llm, shape, settings, selection, config, row)
     except ShapeError as error:
         return NotPlanned(error.reason, f"{error}.")
@@ -165,7 +180,47 @@ def _decide(
         selectable = any(gpu.product == other.product for other in selection.others)
         suggestions = suggestions_for_all(shape, configured, plans, gpu, selectable=selectable)
         changes |= {**combined_verdict(plans, gpu), "suggestions": suggestions}
-    return Decision(shown.to_status().model_copy(update=changes), config)
+    status = shown.to_status().model_copy(update=changes)
+    return Decision(with_host(status, shape, configured, llm.spec.resources, downloads=_downloads(llm)), config)
+
+
+def with_host(
+    status: PlanStatus,
+    shape: ModelShape,
+    settings: EngineSettings,
+    resources: ResourcesSpec,
+    *,
+    downloads: bool = False,
+) -> PlanStatus:
+    """The plan with the account of the container, which alone can make it not fit.
+
+    Args:
+        downloads: whether the weights are stored in the container's ephemeral storage.
+    """
+    if status.host is None:
+        return status
+    account = host_account(shape, settings, downloads=downloads)
+    limits = _limits(resources)
+    judged = judge_host(account, limits)
+    changes: dict[str, Any] = {"host": host_status(account, limits)}
+    if judged.verdict == DOES_NOT_FIT and status.verdict != DOES_NOT_FIT:
+        message = f"The model fits the GPUs, but not the container: {sentence(judged.message)}"
+        changes |= {"verdict": DOES_NOT_FIT, "reason": str(judged.reason), "message": message, "suggestions": []}
+    return status.model_copy(update=changes)
+
+
+def _limits(resources: ResourcesSpec) -> HostLimits:
+    storage = resources.ephemeral_storage
+    return HostLimits(
+        int(quantity.parse(resources.memory)),
+        int(quantity.parse(resources.shared_memory)),
+        int(quantity.parse(storage)) if storage is not None else None,
+    )
+
+
+def _downloads(llm: LLMDeployment) -> bool:
+    """Whether the model is certainly stored in the container's ephemeral storage, and not in a volume."""
+    return llm.spec.model.source.claim_name is None and not llm.spec.pod_template.volume_mounts
 
 
 def _driver_problem(gpu: GPUClass, row: Release | None) -> Violation | None:
@@ -216,8 +271,16 @@ def unplanned_arguments(engine: EngineSpec, engine_version: str, variables: Sequ
     return NotPlanned(Reason.ARGUMENT_NOT_PLANNED, message)
 
 
-def converted_weights(shape: ModelShape, settings: EngineSettings, gpu: GPUClass) -> NotPlanned | None:
-    """Why nothing is planned where the weights in memory are not those of the checkpoint, whose bytes are planned."""
+def unplanned_for_model(shape: ModelShape, settings: EngineSettings, gpu: GPUClass) -> NotPlanned | None:
+    """Why nothing is planned with these settings of this model.
+
+    The weights in memory are not those of the checkpoint, whose bytes are planned; or a KV cache on the host comes with
+    layers whose caches the engine arranges in another way then.
+    """
+    if settings.kv_offload_gib and {cache.kind for layer in shape.layers for cache in layer.caches} != {"full"}:
+        field = arguments.field_of("kv_offloading_size")
+        message = f"The effect of {field} on the KV cache of {shape.architecture} is not planned."
+        return NotPlanned(Reason.ARGUMENT_NOT_PLANNED, f"{message} The engine itself decides.")
     converted = _conversion(shape, settings, gpu)
     if not converted:
         return None

@@ -25,6 +25,8 @@ class EngineSettings:
     `usage` is the engine's usage context: Triton's backend and the API server use `api_server`.
     `draft_attention_layers`: KV layers of a separate EAGLE or draft model, alike the target's attention layers.
     `draft_weight_bytes`: bytes of that model per rank. `compile_cache_warm`: the compile cache survives restarts.
+    `kv_offload_gib`: KV cache on the host, `kv_offloading_size` of the native backend. `mm_cache_in_shm`: processed
+    images are kept in /dev/shm. `loads_eagerly`: weight files are read into memory as a whole.
     """
 
     engine_version: str = "0.25.1"
@@ -57,6 +59,10 @@ class EngineSettings:
     usage: Literal["api_server", "llm_class", "other"] = "api_server"
     compile_cache_warm: bool = False
     layer_partition: tuple[int, ...] = ()
+    kv_offload_gib: float = 0.0
+    mm_processor_cache_gb: float = 4.0
+    mm_cache_in_shm: bool = False
+    loads_eagerly: bool = False
 
     @property
     def gpus(self) -> int:

@@ -13,6 +13,7 @@ from triton_vllm_operator.capacity.gpus.products import GPUClass
 from triton_vllm_operator.capacity.memory.constraints import Refusal, refusal, uneven_pages
 from triton_vllm_operator.capacity.memory.engine_settings import EngineSettings, Resolved, resolve
 from triton_vllm_operator.capacity.memory.fit_checks import Budget, Verdict, judge
+from triton_vllm_operator.capacity.memory.host import HostAccount, host_account, host_status
 from triton_vllm_operator.capacity.memory.kv_cache import KVLayout, KVResult, capacity, layout
 from triton_vllm_operator.capacity.memory.overhead import Interval, Overhead, overhead, weight_rounding
 from triton_vllm_operator.capacity.memory.weights import Parallelism, stage_weights
@@ -61,6 +62,7 @@ class Plan:
         layout: groups of the KV cache.
         kv: what the expected `kv_bytes` give.
         kv_low: what the low end of `kv_bytes` gives.
+        host: what the replica takes of its host; None where the engine would not start.
     """
 
     verdict: Verdict
@@ -78,6 +80,7 @@ class Plan:
     layout: KVLayout
     kv: KVResult
     kv_low: KVResult
+    host: HostAccount | None = None
     suggestions: tuple[Suggestion, ...] = field(default=())
 
     def to_status(self) -> PlanStatus:
@@ -98,6 +101,7 @@ class Plan:
                 cuda_graph_bytes=_interval(self.overhead.cuda_graph),
                 kv_cache_bytes=_interval(self.kv_bytes),
             ),
+            host=host_status(self.host, None) if self.host is not None else None,
             block_size=self.layout.block_size,
             blocks=self.kv.blocks,
             kv_cache_tokens=self.kv.tokens,
@@ -158,6 +162,7 @@ def plan(shape: ModelShape, settings: EngineSettings, gpu: GPUClass) -> Plan:
         layout=kv_layout,
         kv=expected,
         kv_low=low,
+        host=host_account(shape, settings),
     )
 
 

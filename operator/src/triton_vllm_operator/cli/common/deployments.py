@@ -104,11 +104,11 @@ class PlanRequest:
 
     @classmethod
     def of_engine(
-        cls, engine: EngineSpec, gpu: Mapping[str, Any], engine_version: str, row: Release | None
+        cls, engine: EngineSpec, resources: Mapping[str, Any], engine_version: str, row: Release | None
     ) -> PlanRequest:
-        """The request for an LLMDeployment with nothing but `spec.engine` and `spec.resources.gpu`."""
+        """The request for an LLMDeployment with nothing but `spec.engine` and `spec.resources`."""
         meta = {"name": "plan", "namespace": "default", "uid": NO_UID}
-        minimal = {"model": {"uri": ClaimSource.of("any").uri}, "resources": {"gpu": gpu}}
+        minimal = {"model": {"uri": ClaimSource.of("any").uri}, "resources": resources}
         llm = LLMDeployment.parse({"metadata": meta, "spec": minimal})
         spec = llm.spec.model_copy(update={"engine": engine})
         return cls(llm.model_copy(update={"spec": spec}), engine_version, row, {})

@@ -51,7 +51,9 @@ def plan(
     engine_version: Annotated[str | None, typer.Option(help="vLLM version, such as 0.32.0.")] = None,
     changes: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Set a field of spec.engine, such as engine.maxModelLen=8192. Can be repeated."),
+        typer.Option(
+            "--set", help="Set a field of spec.engine or spec.resources: engine.maxModelLen=8192. Can be repeated."
+        ),
     ] = None,
     choose: Annotated[bool, typer.Option("--choose", help="Choose unset values, as the operator does.")] = False,
     filename: Annotated[

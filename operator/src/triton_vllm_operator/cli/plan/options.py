@@ -9,7 +9,9 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from triton_vllm_operator.api import quantity
 from triton_vllm_operator.api.spec import EngineSpec
+from triton_vllm_operator.api.spec.resources import ResourcesSpec
 from triton_vllm_operator.capacity import GPUClass, gpu_by_product, gpu_of_memory
 from triton_vllm_operator.catalog import engine_rules, releases
 from triton_vllm_operator.catalog.engine_rules import EngineVersionError
@@ -79,7 +81,7 @@ def _capability(text: str) -> tuple[int, int]:
 
 def engine_of(options: PlanOptions) -> EngineSpec:
     """The `engine` block of `--set` (fields of `spec.engine`). `--gpus` sets the tensor parallel size."""
-    fields = engine_fields(options.changes)
+    fields = fields_of(options.changes, "engine")
     gpus = _checked_gpus(options)
     if gpus is not None and "tensorParallelSize" not in fields:
         fields["tensorParallelSize"] = _share(gpus, fields.get("pipelineParallelSize", 1))
@@ -114,21 +116,44 @@ def _share(gpus: int, stages: Any) -> int:
     return gpus // stages
 
 
-def engine_fields(changes: Sequence[str]) -> dict[str, Any]:
-    """The `engine` block of a spec for changes such as `engine.maxModelLen=8192`. Values are parsed as YAML."""
-    engine: dict[str, Any] = {}
+def fields_of(changes: Sequence[str], block: str) -> dict[str, Any]:
+    """A block of a spec, `engine` or `resources`, for changes such as `engine.maxModelLen=8192`. Values are YAML."""
+    found: dict[str, Any] = {}
     for change in changes:
         path, equals, text = change.partition("=")
         parts = path.split(".")
-        extra = len(parts) == 3 and parts[1] == "extraArgs"
-        if not equals or parts[0] != "engine" or not (len(parts) == 2 or extra):
+        extra = len(parts) == 3 and parts[:2] == ["engine", "extraArgs"]
+        if not equals or parts[0] not in ("engine", "resources") or not (len(parts) == 2 or extra):
             raise InputError(
-                f"invalid --set {change[:80]!r}: must be engine.FIELD=VALUE or engine.extraArgs.NAME=VALUE, "
-                "such as engine.maxModelLen=8192"
+                f"invalid --set {change[:80]!r}: must be engine.FIELD=VALUE, engine.extraArgs.NAME=VALUE or "
+                "resources.FIELD=VALUE, such as engine.maxModelLen=8192"
             )
-        block = engine.setdefault("extraArgs", {}) if extra else engine
-        block[parts[-1]] = _value(change, text)
-    return engine
+        if parts[0] == block:
+            (found.setdefault("extraArgs", {}) if extra else found)[parts[-1]] = _value(change, text)
+    return found
+
+
+def resources_of(options: PlanOptions) -> ResourcesSpec:
+    """The `resources` block of `--set`. GPUs are given by options of their own.
+
+    Raises:
+        InputError: a field is unknown or invalid; the text names it.
+    """
+    fields = fields_of(options.changes, "resources")
+    if "gpu" in fields:
+        raise InputError("invalid --set resources.gpu: give --gpu or --gpu-memory-gib")
+    try:
+        resources = ResourcesSpec.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(["resources", *(str(part) for part in first["loc"])])
+        raise InputError(f"invalid --set {where}: {first['msg']}") from None
+    for name, value in fields.items():
+        try:
+            quantity.parse(value)
+        except ValueError as error:
+            raise InputError(f"invalid --set resources.{name}: {error}") from None
+    return resources
 
 
 def _value(change: str, text: str) -> Any:

@@ -44,14 +44,14 @@ def plan_engine(given: ShapeOptions, options: PlanOptions) -> dict[str, Any]:
     shape = given.read()
     try:
         settings = engine_settings(engine, version)
-        found = verdict.unplanned_arguments(engine, version) or verdict.converted_weights(shape, settings, gpu)
+        found = verdict.unplanned_arguments(engine, version) or verdict.unplanned_for_model(shape, settings, gpu)
         planned = None if found else with_suggestions(shape, settings, gpu)
     except ShapeError as error:
         found, planned = NotPlanned(error.reason, f"{error}."), None
     if planned is None:
         assert found is not None
         raise deployments.not_planned(found)
-    return planned.to_json()
+    return verdict.with_host(planned.to_status(), shape, settings, planner_inputs.resources_of(options)).to_json()
 
 
 def plan_as_operator(
@@ -76,10 +76,12 @@ def plan_as_operator(
 
 
 def _of_options(options: PlanOptions) -> PlanRequest:
-    engine = planner_inputs.engine_spec(planner_inputs.engine_fields(options.changes))
+    engine = planner_inputs.engine_spec(planner_inputs.fields_of(options.changes, "engine"))
     deployments.check_arguments(engine, *planner_inputs.engine_version(options))
     gpu = {} if options.gpu_memory_gib is None else {"memoryGiB": planner_inputs.gpu_class(options).memory_gib}
-    return PlanRequest.of_engine(engine, gpu, *planner_inputs.engine_version(options))
+    resources = {**planner_inputs.fields_of(options.changes, "resources"), "gpu": gpu}
+    planner_inputs.resources_of(options)  # raises where one is invalid
+    return PlanRequest.of_engine(engine, resources, *planner_inputs.engine_version(options))
 
 
 def _of_file(file: Path, options: PlanOptions, serving_image: str | None, today: date) -> PlanRequest:

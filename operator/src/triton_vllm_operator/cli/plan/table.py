@@ -28,6 +28,7 @@ def show(console: Console, plan: Plan) -> None:
     if plan["perGPU"]["weightsBytes"]:
         console.print(bar(plan, ascii_only=not _unicode(console)), soft_wrap=True)
         console.print(memory(plan))
+        console.print(host(plan))
     console.print(cache(plan))
     for suggestion in plan["suggestions"]:
         requests = suggestion["concurrencyAtMaxModelLen"]
@@ -76,10 +77,26 @@ def memory(plan: Plan) -> Table:
     return table
 
 
+def host(plan: Plan) -> Table:
+    """Low, expected and high estimate of what the container takes, in GiB, and what to set."""
+    account = plan["host"]
+    table = Table("GiB per container", "low", "expected", "high", box=None, pad_edge=False)
+    if "limitBytes" in account:
+        table.add_row("limit, with sharedMemory", "", f"{account['limitBytes'] / GIB:.2f}", "")
+    terms = [("processes", "processesBytes"), ("loading", "loadingBytes"), ("KV offload, pinned", "kvOffloadBytes"),
+             ("multimodal caches", "multimodalCacheBytes"), ("/dev/shm", "sharedMemoryBytes"),
+             ("memory", "memoryBytes"), ("ephemeral storage", "storageBytes")]  # fmt: skip
+    for name, key in terms:
+        table.add_row(name, *(f"{account[key][end] / GIB:.2f}" for end in ("low", "expected", "high")))
+    return table
+
+
 def cache(plan: Plan) -> Table:
     """Size of the KV cache, the engine's version, and the values that were chosen."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_row("vLLM", plan["engineVersion"])
+    if (judged := plan.get("host", {})).get("verdict"):
+        table.add_row("container", f"{judged['verdict']}: {judged['message']}")
     table.add_row("GPUs per replica", str(plan["gpusPerReplica"]))
     table.add_row("maxModelLen", f"{plan['maxModelLen']} tokens")
     if plan["perGPU"]["weightsBytes"]:
