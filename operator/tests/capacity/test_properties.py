@@ -123,7 +123,7 @@ HOSTILE = st.recursive(
 
 
 @given(st.sampled_from(PLANNED), st.dictionaries(st.sampled_from(NAMES), HOSTILE, max_size=8), st.booleans())
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=150)
 def test_no_config_of_a_planned_architecture_crashes_the_planner(
     planned_pair: tuple[str, str], fields: dict[str, Any], nested: bool
 ) -> None:

@@ -102,7 +102,7 @@ def test_more_tensors_than_any_model_has_are_refused(monkeypatch: pytest.MonkeyP
 
 def test_bytes_by_dtype_are_the_files_own() -> None:
     tensors = [
-        TensorInfo("model.embed_tokens.weight", "BF16", (10, 4)),
+        TensorInfo("model.norm.weight", "BF16", (40,)),
         TensorInfo("model.layers.0.mlp.up_proj.weight", "F8_E4M3", (6, 4)),
     ]
     shape = shape_from_config({**LLAMA_3_8B, "num_hidden_layers": 1}, tensors)

@@ -9,6 +9,7 @@ import pytest
 from triton_vllm_operator.capacity import ModelShape, ShapeError, TensorInfo, shape_from_config
 from triton_vllm_operator.capacity.model.config import ModelConfig
 from triton_vllm_operator.capacity.model.encoders import encoder_bytes
+from triton_vllm_operator.capacity.model.from_config import derive_shape
 from triton_vllm_operator.capacity.model.shape import CacheShape, ExpertShape, VocabTable, WeightPart
 from triton_vllm_operator.capacity.model.sharding import HeadLayout, as_served, group_of, rule_of, sort_tensors
 
@@ -20,7 +21,7 @@ HEADS = HeadLayout(attention_heads=4, kv_heads=2, head_size=16)
 
 def ends(model: Config) -> dict[str, int]:
     """Bytes by stage and group, as `first norms`, without what is empty."""
-    shape = shape_from_config(model)
+    shape = derive_shape(model)
     stages = {"first": shape.first_stage, "last": shape.last_stage, "every": shape.every_stage}
     found = {f"{stage} {part.group}": part.size_bytes for stage, parts in stages.items() for part in parts}
     return {name: size for name, size in found.items() if size}
@@ -50,7 +51,7 @@ LINEAR: Config = {"rope_scaling": {"rope_type": "linear", "factor": 2.0}}
          {"every norms": 128, "every normalizer": 2, "every rotary-full": 2 * ROTARY, "every rotary-sliding": ROTARY}),
         (small("MambaForCausalLM", "mamba"), {"every norms": 128}),
         (small("LlamaForCausalLM", "llama", vision_config={"width": 8}),
-         {"last norms": 128, "every rotary": ROTARY, "first vision": 2 * (8 * 3 * 14 * 14 + 8 * 64 + 64 * 64)}),
+         {"last norms": 128, "every rotary": ROTARY, "every vision": 2 * (8 * 3 * 14 * 14 + 8 * 64 + 64 * 64)}),
     ],
 )  # fmt: skip
 def test_what_stands_outside_the_layers(model: Config, expected: dict[str, int]) -> None:
@@ -76,13 +77,13 @@ def test_sliding_layers_rotate_over_the_length_without_scaling() -> None:
 def test_the_tables_of_the_vocabulary(
     model: Config, embedding: VocabTable, output: VocabTable | None, everywhere: bool
 ) -> None:
-    shape = shape_from_config(model)
+    shape = derive_shape(model)
     assert (shape.embedding, shape.output, shape.tables_on_every_stage) == (embedding, output, everywhere)
 
 
 def test_headers_without_a_table_get_one_of_the_vocabulary() -> None:
     tensors = [TensorInfo(f"model.layers.{i}.mlp.up_proj.weight", "BF16", (4, 4)) for i in range(4)]
-    shape = shape_from_config(small("LlamaForCausalLM", "llama"), tensors)
+    shape = derive_shape(small("LlamaForCausalLM", "llama"), tensors)
     assert (shape.embedding, shape.output, shape.weights_source) == (VocabTable(512, 128), None, "safetensors")
 
 
@@ -103,7 +104,7 @@ def test_headers_without_a_table_get_one_of_the_vocabulary() -> None:
     ],
 )
 def test_the_experts_of_a_model(fields: dict[str, Any], expected: ExpertShape | None) -> None:
-    assert shape_from_config(small("LlamaForCausalLM", "llama", **fields)).experts == expected
+    assert derive_shape(small("LlamaForCausalLM", "llama", **fields)).experts == expected
 
 
 @pytest.mark.parametrize(
@@ -122,13 +123,13 @@ def test_the_experts_of_a_model(fields: dict[str, Any], expected: ExpertShape | 
     ],
 )
 def test_which_layers_have_experts(fields: dict[str, Any], expected: str) -> None:
-    layers = shape_from_config(small("LlamaForCausalLM", "llama", num_experts=8, **fields)).layers
+    layers = derive_shape(small("LlamaForCausalLM", "llama", num_experts=8, **fields)).layers
     assert "".join("E" if any(part.expert for part in layer.weights) else "D" for layer in layers) == expected
 
 
 def test_a_pattern_says_which_layers_are_feed_forward_and_which_are_experts() -> None:
     model = small("NemotronHForCausalLM", "nemotron_h", hybrid_override_pattern="-E**", num_local_experts=8)
-    groups = [{part.group for part in layer.weights} for layer in shape_from_config(model).layers]
+    groups = [{part.group for part in layer.weights} for layer in derive_shape(model).layers]
     assert groups == [{"norms", "mlp"}, {"norms", "mlp", "experts"}, *[{"norms", "attention", "scales"}] * 2]
 
 
@@ -146,13 +147,13 @@ def test_a_pattern_says_which_layers_are_feed_forward_and_which_are_experts() ->
 )
 def test_the_width_of_shared_experts(fields: dict[str, Any], width: int) -> None:
     model = small("Qwen3MoeForCausalLM", "qwen3_moe", **EXPERTS, **fields)
-    parts = shape_from_config(model).layers[0].weights
+    parts = derive_shape(model).layers[0].weights
     assert sum(part.size_bytes for part in parts if (part.group, part.shards) == ("mlp", 0)) == 2 * 3 * width * 64
 
 
 def drafts(**fields: Any) -> tuple[int, set[CacheShape]]:
     """Number of draft layers, and their caches."""
-    layers = shape_from_config(small(**fields)).draft_layers
+    layers = derive_shape(small(**fields)).draft_layers
     return len(layers), {cache for layer in layers for cache in layer.caches}
 
 
@@ -177,22 +178,22 @@ def test_the_draft_layers_that_a_checkpoint_carries(
 def test_a_draft_layer_weighs_what_its_headers_say_or_as_much_as_the_last_layer() -> None:
     model = small("LlamaForCausalLM", "llama", 2, num_nextn_predict_layers=1)
     tensors = [TensorInfo(f"model.layers.{i}.mlp.up_proj.weight", "BF16", (4, 4 + i)) for i in range(3)]
-    [with_own] = shape_from_config(model, tensors).draft_layers
-    [like_the_last] = shape_from_config(model, tensors[:2]).draft_layers
+    [with_own] = derive_shape(model, tensors).draft_layers
+    [like_the_last] = derive_shape(model, tensors[:2]).draft_layers
     assert with_own.weights == (WeightPart("mlp", 0, 2 * 4 * 6),)
     assert like_the_last.weights == (WeightPart("mlp", 0, 2 * 4 * 5),)
     with pytest.raises(ShapeError):
-        shape_from_config({**model, "num_nextn_predict_layers": 65})
+        derive_shape({**model, "num_nextn_predict_layers": 65})
 
 
 @pytest.mark.parametrize(
     ("architecture", "model_type", "reason"),
     [
         ("LlamaForCausalLM", "llama", ""),
-        ("Qwen3_5ForConditionalGeneration", "qwen3", ""),
+        ("Qwen3_5ForConditionalGeneration", "qwen3", "ArchitectureUnknown"),
         ("GPT2LMHeadModel", "gpt2", ""),
-        ("DeepSeekMTP", "deepseek_v2", ""),
-        ("LlamaModel", "llama", ""),  # a decoder, although the engine can embed with it
+        ("DeepSeekMTP", "deepseek_v2", "ArchitectureUnknown"),
+        ("LlamaModel", "llama", "ArchitectureUnknown"),  # a decoder, although the engine can embed with it
         ("LlamaForSequenceClassification", "llama", "PoolingNotPlanned"),
         ("LlamaForTokenClassification", "llama", "PoolingNotPlanned"),
         ("BertModel", "bert", "PoolingNotPlanned"),
@@ -286,19 +287,19 @@ def test_the_dtype_in_which_the_engine_keeps_a_tensor(name: str, dtype: str, rou
     [
         ("model.embed_positions.weight", "first"),
         ("transformer.wpe.weight", "first"),
-        ("vision_tower.layers.0.mlp.fc1.weight", "first"),
-        ("visual.blocks.0.weight", "first"),
-        ("audio_tower.conv1.weight", "first"),
-        ("multi_modal_projector.linear.weight", "first"),
-        ("mm_projector.linear.weight", "first"),
-        ("image_newline", "first"),
+        ("vision_tower.layers.0.mlp.fc1.weight", "every"),
+        ("visual.blocks.0.weight", "every"),
+        ("audio_tower.conv1.weight", "every"),
+        ("multi_modal_projector.linear.weight", "every"),
+        ("mm_projector.linear.weight", "every"),
+        ("image_newline", "every"),
         ("model.norm.weight", "last"),
         ("score.weight", "last"),
     ],
 )
 def test_the_stage_of_a_tensor_outside_the_layers(name: str, stage: str) -> None:
     result = sort_tensors([TensorInfo(name, "BF16", (4, 4))], HEADS, tied=False)
-    found = {"first": result.first_stage, "last": result.last_stage}
+    found = {"first": result.first_stage, "last": result.last_stage, "every": result.every_stage}
     assert {where: sum(part.size_bytes for part in parts) for where, parts in found.items() if parts} == {stage: 32}
 
 

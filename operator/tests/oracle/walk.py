@@ -93,8 +93,9 @@ def judge(answer: dict[str, Any]) -> Finding:
     model_type = ModelConfig.parse(answer["config"]).model_type
     tensors = [TensorInfo(tensor, dtype, tuple(shape)) for tensor, dtype, shape in answer["tensors"]]
     try:
-        by_config = derive_shape(answer["config"])
-        by_headers = derive_shape(answer["config"], tensors) if tensors else None
+        defaults = answer.get("defaults", {}).get(model_type)
+        by_config = derive_shape(answer["config"], defaults=defaults)
+        by_headers = derive_shape(answer["config"], tensors, defaults) if tensors else None
     except ShapeError as error:
         return Finding(name, model_type, "", "not known to the planner", str(error))
     if different := _kv_difference(answer, by_config):

@@ -77,7 +77,7 @@ def _attention(
     out.linear("self_attn.o_proj", hidden, heads * cache.head_size_v, bias=traits.o_bias)
     if sinks:
         out.add("self_attn.sinks", heads)
-    if traits.qk_norm:
+    if traits.qk_norm in {"head", "width"}:
         wide = traits.qk_norm == "width"
         out.norm("self_attn.q_norm", heads * size if wide else size)
         out.norm("self_attn.k_norm", cache.kv_heads * size if wide else size)

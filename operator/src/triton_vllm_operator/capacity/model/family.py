@@ -31,7 +31,8 @@ class CheckpointTraits:
     Attributes:
         norms: normalizations of the hidden size per layer.
         norm_bias: normalizations have a bias.
-        qk_norm: Q and K are normalized: by one vector of the head size, or by one of the width of all heads.
+        qk_norm: Q and K are normalized: by one vector of the head size, by one of the width of all heads, or
+            by none.
         qkv_bias, o_bias, mlp_bias: the projections have a bias whatever `config.json` says.
         attention_bias_on_output: `attention_bias` in `config.json` gives the output projection a bias too.
         gated: the feed-forward layer has a gate projection.
@@ -48,7 +49,7 @@ class CheckpointTraits:
 
     norms: int = 2
     norm_bias: bool = False
-    qk_norm: Literal["", "head", "width"] = ""
+    qk_norm: Literal["", "head", "width", "weightless"] = ""
     qkv_bias: bool = False
     o_bias: bool = False
     mlp_bias: bool = False

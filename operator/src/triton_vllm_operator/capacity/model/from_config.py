@@ -47,7 +47,7 @@ def shape_from_config(config: Mapping[str, Any], tensors: Iterable[TensorInfo] |
     view = ModelConfig.parse(config)
     _require_generative(view, find_family(view.model_type))
     proof = _require_proof(view)
-    shape = derive_shape(config, tensors)
+    shape = derive_shape(config, tensors, architectures.table().defaults.get(view.model_type, {}))
     return (
         replace(shape, weights_source="estimate") if proof == "headers" and shape.weights_source == "config" else shape
     )
@@ -65,12 +65,18 @@ def _require_proof(view: ModelConfig) -> Proof:
     return proven[view.model_type]
 
 
-def derive_shape(config: Mapping[str, Any], tensors: Iterable[TensorInfo] | None = None) -> ModelShape:
-    """Derive a model's shape as `shape_from_config` does, whether or not its architecture is proven."""
+def derive_shape(
+    config: Mapping[str, Any], tensors: Iterable[TensorInfo] | None = None, defaults: Mapping[str, Any] | None = None
+) -> ModelShape:
+    """Derive a model's shape as `shape_from_config` does, whether or not its architecture is proven.
+
+    Args:
+        defaults: values of fields of the text model that `config.json` leaves out.
+    """
     view = ModelConfig.parse(config)
     family = family_of(view.model_type)
     view = replace(view, traits=family.config)
-    view = view.with_defaults(architectures.table().defaults.get(view.model_type, {}))
+    view = view.with_defaults(defaults or {})
     caches = layer_caches(view, family)
     quantization = view.quantization()
     known = bounded(tensors) if tensors is not None else ()

@@ -25,6 +25,8 @@ FAMILIES = (
     Family(
         model_types=("llama4_text",),
         default_layer_types=_layer_types,
-        checkpoint=CheckpointTraits(dense_width="intermediate_size_mlp", shared_expert_is_dense=True),
+        checkpoint=CheckpointTraits(
+            qk_norm="weightless", dense_width="intermediate_size_mlp", shared_expert_is_dense=True
+        ),
     ),
 )
