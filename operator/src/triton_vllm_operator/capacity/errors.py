@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from triton_vllm_operator.api.reasons import Reason
 
-_UNPLANNED = frozenset(
+UNPLANNED = frozenset(
     {
         Reason.ARCHITECTURE_UNKNOWN,
         Reason.CONFIG_FIELD_PER_LAYER,
@@ -29,4 +29,4 @@ class ShapeError(ValueError):
     @property
     def unplanned(self) -> bool:
         """Whether the model is right as far as it was read, and only not one that is planned."""
-        return self.reason in _UNPLANNED
+        return self.reason in UNPLANNED

@@ -8,8 +8,9 @@ from typing import Any
 
 from triton_vllm_operator.api.model_source import HubSource, ModelSource
 from triton_vllm_operator.capacity import ModelShape
+from triton_vllm_operator.capacity.errors import UNPLANNED
 from triton_vllm_operator.capacity.model.json_reader import MAX_TEXT_BYTES, parse_json_object
-from triton_vllm_operator.cli.common.errors import InputError
+from triton_vllm_operator.cli.common.errors import InputError, NotPlannedError
 from triton_vllm_operator.inspect import model
 from triton_vllm_operator.inspect.folder import Folder
 from triton_vllm_operator.plan.inspection_protocol import Failure
@@ -86,7 +87,8 @@ def _shape(source: model.ModelFiles, display_name: str) -> ModelShape:
 
 
 def _problem(failure: Failure) -> InputError:
-    return InputError(f"{failure.reason}: {failure.message}")
+    kind = NotPlannedError if failure.reason in UNPLANNED else InputError
+    return kind(f"{failure.reason}: {failure.message}")
 
 
 def _object(path: Path) -> dict[str, Any]:
