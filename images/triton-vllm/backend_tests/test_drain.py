@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import signal
+import socket
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +20,7 @@ from testing.server import (
     ENDLESS,
     TINY_ENGINE,
     Answer,
+    Server,
     add_hindrances,
     left_in_shared_memory,
     running,
@@ -106,3 +110,63 @@ def test_expired_drain_cancels_what_runs_on_either_port_and_says_how_many(tmp_pa
         assert "the time to finish requests is over" in error
     assert "Exception in ASGI application" not in server.log
     assert left_in_shared_memory() <= segments
+
+
+def keep_alive(server: Server) -> Any:
+    """A client's pool: a connection on which a request was answered, kept for the next one."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.http_port)
+    connection.request("POST", "/v2/models/llm/generate", json.dumps({"text_input": "Hello", "max_tokens": 1}))
+    assert connection.getresponse().read()
+    return connection
+
+
+def half_a_request(server: Server) -> Any:
+    connection = socket.create_connection(("127.0.0.1", server.http_port))
+    connection.sendall(b"POST /v2/models/llm/generate HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+    return connection
+
+
+def idle_stream(server: Server) -> Any:
+    stream = GrpcStream(server)
+    stream.send(text_input="Hello", sampling_parameters=json.dumps({"max_tokens": 1}))
+    stream.collect()
+    return stream
+
+
+def refused_on_a_stream(server: Server) -> Any:
+    """tritonserver refuses the request itself, and counts it as running ever after."""
+    stream = GrpcStream(server)
+    stream.send(no_such_input="Hello")
+    assert stream.answers.get(timeout=60)[1] is not None
+    stream.close()
+    return stream
+
+
+def test_connections_that_clients_left_open_do_not_delay_the_end(tmp_path: Path) -> None:
+    write_model(tmp_path / "models", "llm", {**TINY_ENGINE, "model": str(tiny_model())})
+    with running(tmp_path, tmp_path / "models", "--exit-timeout-secs=120") as server:
+        kept = [leave(server) for leave in (keep_alive, half_a_request, idle_stream, refused_on_a_stream)]
+        server.process.send_signal(signal.SIGTERM)
+        assert server.wait_exit(60) == 0
+        assert server.processes("") == []
+        for connection in kept:
+            connection.close()
+    assert (tmp_path / "termination").read_text() == ""
+
+
+def test_a_client_that_reads_slowly_gets_its_whole_answer(tmp_path: Path) -> None:
+    write_model(tmp_path / "models", "llm", {**TINY_ENGINE, "model": str(tiny_model())}, openai={})
+    body = json.dumps({"model": "llm", "prompt": "Hello", "max_tokens": 16, "n": 8, "stream": True, "logprobs": 5})
+    with running(tmp_path, tmp_path / "models", "--exit-timeout-secs=120") as server:
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+            client.connect(("127.0.0.1", server.front_port))
+            head = ["POST /v1/completions HTTP/1.1", "Host: x", "Content-Type: application/json"]
+            client.sendall("\r\n".join([*head, f"Content-Length: {len(body)}", "", body]).encode())
+            wait_until(lambda: server.metric("vllm:generation_tokens_total") >= 8 * 16)
+            server.process.send_signal(signal.SIGTERM)
+            time.sleep(8)
+            assert server.process.poll() is None
+            answer = b"".join(iter(lambda: client.recv(1 << 16), b""))
+        assert answer.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
+        assert server.wait_exit(60) == 0

@@ -25,6 +25,7 @@ from testing.server import (
     add_hindrances,
     left_in_shared_memory,
     running,
+    script_lines,
     tiny_model,
     wait_until,
     write_model,
@@ -195,3 +196,21 @@ def test_dead_engine_answers_those_who_wait_and_ends_the_container(tmp_path: Pat
         assert server.wait_exit(60) == 1
         assert server.processes("") == []
         assert server.termination_message["cause"] == "the engine was given up: the engine core was killed by signal 9"
+
+
+READY = """
+import sys
+from types import SimpleNamespace
+from unittest.mock import MagicMock
+sys.modules["triton_python_backend_utils"] = MagicMock()  # only the server's process has it
+from backend.triton.model import TritonPythonModel
+model = object.__new__(TritonPythonModel)
+for problem in ("", "the engine has died"):
+    model._health = SimpleNamespace(problem=lambda: problem)
+    print(model.is_ready())
+"""
+
+
+def test_a_server_that_asks_the_model_learns_whether_it_is_ready(tmp_path: Path) -> None:
+    """Servers from March 2026 on ask at /v2/health/ready and /v2/models/X/ready; the one of these tests does not."""
+    assert script_lines(tmp_path, READY) == ["True", "False"]

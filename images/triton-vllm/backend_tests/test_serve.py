@@ -18,18 +18,22 @@ from e2e.cluster.machine import networks
 from testing.server import PORTS, write_model
 
 SUPERVISE = """
-import os, sys
+import os, signal, sys
 from backend.launcher import serve
 from backend.launcher.preflight import Command
 serve.GIVEN_UP_SECONDS = 1
 serve.STOPPED_SECONDS = 1
+serve.QUIET_SECONDS = 1
+serve.CAUSE_SECONDS = 1
 serve.adopt_orphans()
-sys.exit(serve.Supervisor(Command.parse(sys.argv[1:]), sys.argv[1:], None, os.pipe()).wait())
+supervisor = serve.Supervisor(Command.parse(sys.argv[1:]), sys.argv[1:], None, os.pipe())
+signal.signal(signal.SIGTERM, supervisor.signal)
+sys.exit(supervisor.wait())
 """
 WAIT_FOR_A_CHILD = "import subprocess; subprocess.run(['sleep', '4'])"
 SHARED = "boost::interprocess::lock_exception"
 ABORTED = "the memory that it shares with the backend process"
-GIVEN_UP = "tritonserver gave up the load: the backend process did not respond for a second"
+GIVEN_UP = "tritonserver gave up the load: the backend process did not respond in time"
 
 
 def supervised(folder: Path, script: str, *arguments: str) -> tuple[int, str | None]:
@@ -91,6 +95,72 @@ def test_how_the_process_of_the_backend_ended_is_told(tmp_path: Path, end: str, 
     script = f"#!{sys.executable}\nimport subprocess, sys, time\n"
     script += f"child = subprocess.Popen([sys.executable, '-c', {stub!r}])\ntime.sleep(60)\n"
     assert supervised(tmp_path, script) == (1, cause)
+
+
+# A server that ends for no signal, and whose backend process sends the events that it is given.
+EVENTS = f"""#!{sys.executable}
+import os, signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+STUB = '''
+import os, signal, sys, time
+from backend.container.events import Event, send
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+for event in sys.argv[1:]:
+    time.sleep(float(event)) if event[0].isdigit() else send(os.environ, Event(event))
+time.sleep(60)
+'''
+stub = subprocess.Popen([sys.executable, "-c", STUB, *{{events}}], close_fds=False)
+"""
+STOP = "os.kill(os.getppid(), signal.SIGTERM); time.sleep(60)"
+
+
+def test_a_backend_process_that_the_server_has_collected_is_missed(tmp_path: Path) -> None:
+    """As newer servers do when they are asked for their health: no zombie is left to be seen."""
+    script = EVENTS.format(events=["started"]) + "time.sleep(1); stub.kill(); stub.wait(); time.sleep(60)"
+    assert supervised(tmp_path, script) == (1, "the backend process has died")
+
+
+def test_a_backend_process_that_ended_in_order_is_not_missed(tmp_path: Path) -> None:
+    script = EVENTS.format(events=["started", "ended"]) + "time.sleep(1); stub.kill(); stub.wait(); time.sleep(4)"
+    assert supervised(tmp_path, script) == (0, None)
+
+
+UNSTOPPED = "tritonserver did not stop within 10 seconds of the signal"
+
+
+@pytest.mark.parametrize(
+    ("events", "end"),
+    [
+        (["started", "idle"], (0, None)),
+        (["started", "busy", "3", "idle"], (0, None)),
+        (["started", "ended"], (0, None)),
+        (["started", "idle", "busy"], (1, UNSTOPPED)),
+        (["started"], (1, UNSTOPPED)),
+        ([], (1, UNSTOPPED)),
+    ],
+)
+def test_a_stopping_server_without_requests_does_not_wait_for_its_connections(
+    tmp_path: Path, events: list[str], end: tuple[int, str | None]
+) -> None:
+    script = EVENTS.format(events=events) + "time.sleep(1); " + STOP
+    assert supervised(tmp_path, script, "--exit-timeout-secs=0") == end
+
+
+def test_a_server_with_models_of_other_backends_has_its_time_to_stop(tmp_path: Path) -> None:
+    write_model(tmp_path / "models", "other", {}, config='backend: "onnxruntime"\n')
+    script = EVENTS.format(events=["started", "idle"]) + "time.sleep(1); " + STOP
+    flags = ("--exit-timeout-secs=0", f"--model-repository={tmp_path / 'models'}")
+    assert supervised(tmp_path, script, *flags) == (1, UNSTOPPED)
+
+
+@pytest.mark.parametrize(
+    ("pause", "expected"),
+    [(0, f"tritonserver aborted over {ABORTED} ({SHARED})"), (3, "tritonserver ended with signal 11")],
+)
+def test_how_the_server_ended_is_not_explained_by_an_older_line(tmp_path: Path, pause: int, expected: str) -> None:
+    script = f"#!{sys.executable}\nimport os, signal, time\nprint('{SHARED}', flush=True)\ntime.sleep({pause})\n"
+    script += "os.kill(os.getpid(), signal.SIGSEGV)"
+    assert supervised(tmp_path, script) == (128 + signal.SIGSEGV, expected)
 
 
 ENVIRONMENT = f"""#!{sys.executable}

@@ -39,6 +39,7 @@ KNOWN = (
     "generate expects model to produce exactly 1 response",
     "failed to parse the request JSON buffer",
     "Unable to parse 'data'",
+    "Failed to parse 'data' field",  # newer servers
     "Unable to parse JSON bytes array",
     "attempt to access JSON",
     "was not found in the JSON",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 from collections.abc import Iterable, Iterator
@@ -65,6 +66,27 @@ def signal_that_ended(pid: int) -> int | None:
     # The last field, as wait() gives it.
     status = int(fields[-1]) if fields else 0
     return os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
+
+
+def unsent(pids: Iterable[int]) -> bool:
+    """Return whether a TCP connection of these processes has data that the other side has not taken yet."""
+    waiting = {
+        f"socket:[{fields[9]}]"
+        for table in ("tcp", "tcp6")
+        for fields in map(str.split, _text(Path(f"/proc/net/{table}")).splitlines()[1:])
+        if int(fields[4].partition(":")[0], 16)
+    }
+    return bool(waiting) and any(not waiting.isdisjoint(_open_files(pid)) for pid in pids)
+
+
+def _open_files(pid: int) -> Iterator[str]:
+    try:
+        with os.scandir(f"/proc/{pid}/fd") as entries:
+            for entry in entries:
+                with contextlib.suppress(OSError):  # closed in the meantime
+                    yield os.readlink(entry.path)
+    except OSError:
+        return  # it has ended, or belongs to another user
 
 
 def name_thread(name: str) -> None:

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from backend.container import report
+from backend.container import events, report
 from backend.container.processes import (
     adopt_orphans,
     below,
@@ -32,6 +32,7 @@ from backend.container.processes import (
     signal_that_ended,
     stopped,
     titles,
+    unsent,
     waits_for_a_child,
 )
 from backend.container.resources import hide_gpus, prepare
@@ -54,6 +55,11 @@ STOPPED_SECONDS = 30.0
 DEAD_STUB_SECONDS = 2.0
 # While it loads, tritonserver waits for processes that end: those that it has asked to, for a second or two.
 GIVEN_UP_SECONDS = 15.0
+# After the last answer of a stopping server: its connections may be open, but no request runs. tritonserver ends by
+# itself within this time when no client has left a connection open.
+QUIET_SECONDS = 3.0
+# Of a server that ended with a signal: an older line of its log was got over.
+CAUSE_SECONDS = 10.0
 KEPT_LINES = 400
 # How many lines with a cause are kept, out of how many last lines.
 KEPT_CAUSES, EFFECTS = 20, 5000
@@ -67,7 +73,7 @@ SEGMENT_CHECKS, SEGMENT_SECONDS = 2, 0.1
 _DEAD_STUB = "the backend process has died"
 _DEAD_STUB_HINT = "see the log above; a process that was killed without a message often used too much memory"
 _STOPPED_HINT = "find out what stops processes of this container; the container restarts"
-_GIVEN_UP = "tritonserver gave up the load: the backend process did not respond for a second"
+_GIVEN_UP = "tritonserver gave up the load: the backend process did not respond in time"
 # APIs that no client of a model needs: through them a server writes files, maps memory and exposes its log settings.
 CLOSED_APIS = ("logging", "shared-memory", "trace")
 EXIT_FLAG = "--exit-timeout-secs"
@@ -78,30 +84,31 @@ class Tail:
     """Passes a pipe on to standard output and keeps its last lines."""
 
     def __init__(self, pipe: IO[bytes]) -> None:
-        self._lines: collections.deque[bytes] = collections.deque(maxlen=KEPT_LINES)
+        # With the seconds of the monotonic clock.
+        self._lines: collections.deque[tuple[float, bytes]] = collections.deque(maxlen=KEPT_LINES)
         # Lines with a cause, with their numbers: its effects may say more than is kept, a traceback per request.
-        self._causes: collections.deque[tuple[int, bytes]] = collections.deque(maxlen=KEPT_CAUSES)
+        self._causes: collections.deque[tuple[int, tuple[float, bytes]]] = collections.deque(maxlen=KEPT_CAUSES)
         self._count = 0
         self._pipe = pipe
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
 
-    def lines(self) -> list[str]:
-        """The last lines of a server that has ended."""
+    def lines(self, since: float = 0) -> list[str]:
+        """The last lines of a server that has ended, those after `since` (seconds of the monotonic clock)."""
         # Whoever inherited the pipe and still lives keeps it open.
         self._thread.join(timeout=2)
         last = list(self._lines)
         # One that is older was got over.
         recent = [line for number, line in self._causes if number > self._count - EFFECTS]
         lines = [line for line in recent if line not in last] + last
-        return [line.decode(errors="replace").rstrip("\n") for line in lines]
+        return [line.decode(errors="replace").rstrip("\n") for moment, line in lines if moment >= since]
 
     def _run(self) -> None:
         for line in self._pipe:
-            self._lines.append(line)
+            self._lines.append(entry := (time.monotonic(), line))
             self._count += 1
             if CAUSE.search(line):
-                self._causes.append((self._count, line))
+                self._causes.append((self._count, entry))
             sys.stdout.buffer.write(line)
             sys.stdout.buffer.flush()
 
@@ -130,6 +137,7 @@ class Supervisor:
     ) -> None:
         # tritonserver notifies a backend of its end only when no client waits any more.
         end_read, self._end = os.pipe()
+        events_read, events_write = os.pipe()
         reading, writing = output
         own = os.environ if serves_others(command) else hide_gpus(os.environ)
         self._server = subprocess.Popen(
@@ -141,48 +149,80 @@ class Supervisor:
                 **own,
                 DRAIN_VARIABLE: drain_seconds(arguments),
                 END_VARIABLE: str(end_read),
+                events.EVENTS_VARIABLE: str(events_write),
                 report.PHASES_VARIABLE: json.dumps(report.phases()),
             },
-            pass_fds=[end_read] if engines is None else [end_read, engines.alive],
+            pass_fds=[end_read, events_write, *([] if engines is None else [engines.alive])],
         )
-        os.close(end_read)
-        os.close(writing)
+        for inherited in (end_read, events_write, writing):
+            os.close(inherited)
+        self._events = events.EventReader(events_read)
         self._tail = Tail(os.fdopen(reading, "rb"))
-        self._stopping = False
+        self._stopping: float | None = None
+        # When it stops, a model of another backend may have requests that are not seen here.
+        self._sees_all = not serves_others(command)
+        self._stop_seconds = seconds_to_stop(arguments)
         self._door = command.http
         self._stub_dead, self._given_up = Lasting(DEAD_STUB_SECONDS), Lasting(GIVEN_UP_SECONDS)
         self._halted = Lasting(STOPPED_SECONDS)
 
     def signal(self, number: int, _frame: object) -> None:
         """Pass a signal on. A server that still loads has no handler and ends at once."""
-        if not self._stopping:
+        if self._stopping is None:
             os.close(self._end)
-        self._stopping = True
+            self._stopping = time.monotonic()
         self._server.send_signal(number)
 
     def wait(self) -> int:
         """The exit code; returns when nothing of the server runs any more."""
         lost: Lost | None = None
+        answered = False
         while self._server.poll() is None:
-            if not self._stopping and (lost := self._lost()):
+            self._events.read()
+            if self._stopping is not None:
+                answered = self._answered()
+                over = answered or time.monotonic() - self._stopping >= self._stop_seconds
+            else:
+                over = (lost := self._lost()) is not None
+            if over:
                 self._server.kill()
                 self._server.wait()
+                lost = lost or (None if answered else Lost(*still_open(self._stop_seconds), certain=True))
                 break
             time.sleep(POLL_SECONDS)
-        end_descendants()
+        return self._ended(lost, answered)
+
+    def _ended(self, lost: Lost | None, answered: bool) -> int:
+        """End all that is left and report why the server ended; the exit code.
+
+        `answered`: it had answered every request when it was ended, for the connections that clients left open.
+        """
         code = self._server.returncode
+        ended = time.monotonic()
+        end_descendants()
         lines = self._tail.lines()
+        if answered:
+            sys.stdout.write("all requests are answered; connections that clients left open are closed\n")
+            return 0
         # Sometimes tritonserver aborts over the stub that has gone before it is seen here: the exit code is the same.
         if lost is None and any(GAVE_UP in line for line in lines):
             lost = Lost(_DEAD_STUB, _DEAD_STUB_HINT)
-        if lost or (code != 0 and not self._stopping):
-            _report_failure(lines, lost or _exit_cause(code))
+        if lost or (code != 0 and self._stopping is None):
+            by_signal = lost is None and code < 0
+            recent = self._tail.lines(ended - CAUSE_SECONDS) if by_signal else lines
+            _report_failure(recent, lost or _exit_cause(code))
         return 1 if lost else code if code >= 0 else 128 - code
+
+    def _answered(self) -> bool:
+        """Whether a stopping server has answered every request, and its clients have taken the answers."""
+        if not self._sees_all or self._events.quiet() < QUIET_SECONDS:
+            return False
+        return not unsent({self._server.pid, *self._events.running})
 
     def _lost(self) -> Lost | None:
         """Why only the server's end helps, and what to do; None when it gets on."""
-        # A python backend's process is a zombie for a while.
-        dead = list(zombies(self._server.pid, STUB_NAME))
+        # A python backend's process is a zombie for a while; newer servers collect it when they are asked for health.
+        dead = [*zombies(self._server.pid, STUB_NAME), *(self._events.running - below(self._server.pid))]
         if self._stub_dead.seen(bool(dead)):
             return Lost(dead_stub(dead[0]), _DEAD_STUB_HINT)
         halted = stopped(below(os.getpid()))
@@ -228,6 +268,18 @@ class Lasting:
 def drain_seconds(arguments: Sequence[str]) -> str:
     """Return how long tritonserver waits for requests when it stops."""
     return [str(DEFAULT_DRAIN_SECONDS), *flag_values(arguments, EXIT_FLAG)][-1]
+
+
+def seconds_to_stop(arguments: Sequence[str]) -> float:
+    """Return after how long a stopping server is ended, whatever still runs."""
+    seconds = drain_seconds(arguments)
+    return (int(seconds) if seconds.isdecimal() else DEFAULT_DRAIN_SECONDS) + CLOSE_SECONDS
+
+
+def still_open(seconds: float) -> tuple[str, str]:
+    """Return the cause and the advice when a server has not stopped in time."""
+    cause = f"tritonserver did not stop within {seconds:.0f} seconds of the signal"
+    return cause, "requests that still ran were cut; see the log above for what it waited for"
 
 
 def time_to_close(arguments: Sequence[str]) -> list[str]:

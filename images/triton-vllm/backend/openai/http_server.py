@@ -50,7 +50,12 @@ class HTTPApplication:
     `/health/proof`, `/report`, `/version` and `/metrics`.
 
     `application` answers the paths of OpenAI's protocol, None: they are off.
+
+    Attributes:
+        closing: the server stops: each answer closes its connection, so that the next request uses another one.
     """
+
+    closing = False
 
     def __init__(self, sources: Sources, application: Any | None = None) -> None:
         self._sources = sources
@@ -70,6 +75,8 @@ class HTTPApplication:
         """The ASGI application."""
         if scope["type"] != "http":
             return
+        if self.closing:
+            send = closing(send)
         path = str(scope["path"])
         if self._application is not None and path not in self._answers:
             await self._application(scope, receive, send)
@@ -108,6 +115,17 @@ class HTTPApplication:
 
     async def _not_found(self) -> Answer:
         return _json(404, {"error": f"path not found; paths are {', '.join(self._answers)}. OpenAI's protocol is off"})
+
+
+def closing(send: Send) -> Send:
+    """Return `send` that closes the connection after the answer."""
+
+    async def sent(message: Mapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
+        await send(message)
+
+    return sent
 
 
 def _json(status: int, body: Mapping[str, Any]) -> Answer:

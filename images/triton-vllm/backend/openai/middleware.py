@@ -265,6 +265,11 @@ class OpenAIMiddleware:
         """Return whether a path is one of this application."""
         return path in self.paths or path.startswith(f"{MODELS}/")
 
+    @property
+    def running(self) -> bool:
+        """Whether a request is being answered."""
+        return bool(self._passages)
+
     def end(self, why: str) -> None:
         """Cancel the running requests; their clients receive the reason `why`. Only from the loop."""
         for passage in self._passages:

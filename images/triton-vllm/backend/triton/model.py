@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from backend.container import report
+from backend.container import events, report
 from backend.container.host_memory import HostMeter
 from backend.container.processes import below, halted, stopped
 from backend.container.resources import allow_stop_strings, keep_to_loopback, on_cpu, prepare, read_limits, show_gpus
@@ -46,6 +46,8 @@ from contract.timing import DEFAULT_DRAIN_SECONDS, FAREWELL_SECONDS
 logger = logging.getLogger("triton_vllm")
 # A client that went away is noticed at most this much later.
 CANCELLATION_SECONDS = 0.3
+# How often a stopping model looks for requests that run.
+LOAD_SECONDS = 0.1
 
 
 class TritonPythonModel:
@@ -58,6 +60,18 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Start the engine; returns when it has made a token. An exception fails the load."""
+        events.send(os.environ, events.Event.STARTED)
+        try:
+            self._start(args)
+        except BaseException:
+            events.send(os.environ, events.Event.ENDED)
+            raise
+
+    def is_ready(self) -> bool:
+        """Return whether the engine makes tokens: newer servers ask when they are asked for the model's health."""
+        return not self._health.problem()
+
+    def _start(self, args: dict[str, str]) -> None:
         begun = time.monotonic()
         host = HostMeter()
         config = bridge.model_config(args)
@@ -110,7 +124,7 @@ class TritonPythonModel:
         self._front: Any = None
         self._application = application
         self._ending = False
-        watch = EngineWatch(
+        self._health = watch = EngineWatch(
             self._engine,
             probe=lambda: first_token(self._engine, self._tasks, f"probe-{next(numbers)}"),
             # Not the requests that are being answered: a client that reads slowly does not wait for the engine.
@@ -124,9 +138,8 @@ class TritonPythonModel:
         self._watching = [asyncio.ensure_future(each) for each in lasting]
         on_shutdown(os.environ, self._start_drain)
         try:
-            self._front, self._front_task = await http_server.serve(
-                http_server.HTTPApplication(self._sources(watch, got, host), application)
-            )
+            self._paths = http_server.HTTPApplication(self._sources(watch, got, host), application)
+            self._front, self._front_task = await http_server.serve(self._paths)
             if application is not None:
                 application.runs_in(self._front)
         except OSError as error:
@@ -178,11 +191,13 @@ class TritonPythonModel:
         tritonserver does not count requests of a decoupled model as running: it would stop it under them.
         """
         self._loop.call(self._drain())
+        events.send(os.environ, events.Event.BUSY)  # until the engine has stopped
         if self._metrics is not None:
             self._metrics.close()
         self._engine.shutdown()
         self._outbox.close()
         self._loop.stop()
+        events.send(os.environ, events.Event.ENDED)
 
     async def _drain(self) -> None:
         self._start_drain()  # where no supervisor has notified it
@@ -201,6 +216,20 @@ class TritonPythonModel:
         self._ending = True
         seconds = float(os.environ.get(DRAIN_VARIABLE, DEFAULT_DRAIN_SECONDS))
         self._watching.append(asyncio.ensure_future(self._cancel_after(seconds)))
+        self._watching.append(asyncio.ensure_future(self._report_load()))
+        self._paths.closing = True
+
+    async def _report_load(self) -> None:
+        """Send the supervisor whether requests run, each time that it changes."""
+        reported: events.Event | None = None
+        while True:
+            running = self._service.active or self._engine.output_processor.has_unfinished_requests()
+            if self._application is not None:
+                running = running or self._application.running
+            if (now := events.Event.BUSY if running else events.Event.IDLE) is not reported:
+                events.send(os.environ, now)
+                reported = now
+            await asyncio.sleep(LOAD_SECONDS)
 
     async def _cancel_after(self, seconds: float) -> None:
         """Cancel what still runs by then, on either port, and say how many."""
