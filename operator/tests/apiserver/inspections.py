@@ -24,12 +24,14 @@ def inspections(view: View) -> list[Object]:
 def inspection(view: View, attempt: int = 0) -> str:
     """Name of the only inspection pod, once it is that attempt."""
 
+    names: list[str] = []
+
     def there() -> bool:
-        found = inspections(view)
-        return len(found) == 1 and found[0]["metadata"]["name"].endswith(f"-{attempt}")
+        names[:] = [item["metadata"]["name"] for item in inspections(view)]
+        return len(names) == 1 and names[0].endswith(f"-{attempt}")
 
     eventually(f"attempt {attempt} alone", there)
-    return str(inspections(view)[0]["metadata"]["name"])
+    return names[0]
 
 
 def container(view: View) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 
 from tests.apiserver.controlplane import ControlPlane
 from tests.apiserver.inspections import SELECTOR, inspected_pod_status
@@ -23,14 +24,15 @@ MODEL = InspectedModel("c" * 40, shape_from_config(LLAMA_70B))
 
 def pod_ready(ip: str = "10.1.2.3", restarts: int = 0) -> Object:
     """The status of a pod that serves, as a kubelet would write it."""
-    now = "2026-01-01T00:00:00Z"
-    true = {"status": "True", "lastTransitionTime": now}
+    # Longer ago than minReadySeconds, and not so long that a server without a token counts as stalled.
+    since = (datetime.now(UTC) - timedelta(seconds=30)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    true = {"status": "True", "lastTransitionTime": since}
     return {
         "phase": "Running",
         "podIP": ip,
         "podIPs": [{"ip": ip}],
         "conditions": [{"type": "Ready", **true}, {"type": "PodScheduled", **true}],
-        "containerStatuses": [_container({"running": {"startedAt": now}}, ready=True) | {"restartCount": restarts}],
+        "containerStatuses": [_container({"running": {"startedAt": since}}, ready=True) | {"restartCount": restarts}],
     }
 
 
