@@ -156,17 +156,21 @@ def test_connections_that_clients_left_open_do_not_delay_the_end(tmp_path: Path)
 
 def test_a_client_that_reads_slowly_gets_its_whole_answer(tmp_path: Path) -> None:
     write_model(tmp_path / "models", "llm", {**TINY_ENGINE, "model": str(tiny_model())}, openai={})
-    body = json.dumps({"model": "llm", "prompt": "Hello", "max_tokens": 16, "n": 8, "stream": True, "logprobs": 5})
+    wanted = {"max_tokens": 64, "ignore_eos": True, "n": 8, "stream": True, "logprobs": 5}
+    body = json.dumps({"model": "llm", "prompt": "Hello", **wanted})
     with running(tmp_path, tmp_path / "models", "--exit-timeout-secs=120") as server:
+        kept = keep_alive(server)  # without it tritonserver ends by itself, and the kernel sends what is left
+        before = server.metric("vllm:generation_tokens_total")
         with socket.socket() as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
             client.connect(("127.0.0.1", server.front_port))
             head = ["POST /v1/completions HTTP/1.1", "Host: x", "Content-Type: application/json"]
             client.sendall("\r\n".join([*head, f"Content-Length: {len(body)}", "", body]).encode())
-            wait_until(lambda: server.metric("vllm:generation_tokens_total") >= 8 * 16)
+            wait_until(lambda: server.metric("vllm:generation_tokens_total") >= before + 8 * 64)
             server.process.send_signal(signal.SIGTERM)
             time.sleep(8)
             assert server.process.poll() is None
             answer = b"".join(iter(lambda: client.recv(1 << 16), b""))
         assert answer.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
         assert server.wait_exit(60) == 0
+        kept.close()

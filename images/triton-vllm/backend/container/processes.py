@@ -19,6 +19,8 @@ TITLES = {
     "VLLM::Worker_PP": "a worker of the engine",
     "VLLM::Worker": "a worker of the engine",
 }
+# The state of a socket in /proc/net/tcp.
+_LISTENS = "0A"
 _SET_NAME, _SET_CHILD_SUBREAPER = 15, 36
 
 
@@ -69,14 +71,23 @@ def signal_that_ended(pid: int) -> int | None:
 
 
 def unsent(pids: Iterable[int]) -> bool:
-    """Return whether a TCP connection of these processes has data that the other side has not taken yet."""
-    waiting = {
-        f"socket:[{fields[9]}]"
-        for table in ("tcp", "tcp6")
-        for fields in map(str.split, _text(Path(f"/proc/net/{table}")).splitlines()[1:])
-        if int(fields[4].partition(":")[0], 16)
-    }
-    return bool(waiting) and any(not waiting.isdisjoint(_open_files(pid)) for pid in pids)
+    """Return whether a TCP connection of these processes has data that the other side has not taken yet.
+
+    Connections count too that they have closed on a port of theirs: the kernel still sends what is left.
+    """
+    tables = (_text(Path(f"/proc/net/{name}")).splitlines()[1:] for name in ("tcp", "tcp6"))
+    rows = [line.split() for table in tables for line in table]
+    owned = {file for pid in pids for file in _open_files(pid)}
+    ports = {_port(row) for row in rows if f"socket:[{row[9]}]" in owned}
+    return any(
+        int(row[4].partition(":")[0], 16) and (f"socket:[{row[9]}]" in owned or (row[9] == "0" and _port(row) in ports))
+        for row in rows
+        if row[3] != _LISTENS
+    )
+
+
+def _port(row: list[str]) -> str:
+    return row[1].rpartition(":")[2]
 
 
 def _open_files(pid: int) -> Iterator[str]:
