@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from functools import partial
-from typing import Any
 
-import pytest
-
-from tests.apiserver.controlplane import ControlPlane
 from tests.apiserver.fixtures import StartOperator
 from tests.apiserver.inspections import IMAGE, container, inspections
 from tests.apiserver.operators import PROVEN, OperatorProcess, eventually
@@ -95,24 +89,3 @@ def test_a_configuration_that_no_config_map_holds_is_reported(view: View, operat
     assert "1048576" in condition["message"]
     view.apply(llm("b"))
     eventually("others are served", lambda: view.get("deployment", "b") is not None)
-
-
-@pytest.fixture
-def older_schema(plane: ControlPlane) -> Iterator[None]:
-    """The CRD of an operator that had no claims: `crds.enabled: false`, or a delivery tool that is late."""
-    path = "/spec/versions/0/schema/openAPIV3Schema/properties/status/properties/operator"
-    found = json.loads(plane.kubectl("get", "crd", CRD, "-o", "json"))
-    schema: Any = found["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"]
-    plane.kubectl("patch", "crd", CRD, "--type=json", "-p", json.dumps([{"op": "remove", "path": path}]))
-    yield
-    add = [{"op": "add", "path": path, "value": schema["operator"]}]
-    plane.kubectl("patch", "crd", CRD, "--type=json", "-p", json.dumps(add))
-
-
-def test_a_definition_that_is_older_than_the_operator_is_named(
-    view: View, operator: OperatorProcess, older_schema: None
-) -> None:
-    """weblogic-kubernetes-operator#782: status updates were refused, and nothing reported it."""
-    view.apply(llm("a"))
-    condition = view.wait_reason("a", "APIServerError")
-    assert "The CustomResourceDefinition is older than the operator" in condition["message"]
