@@ -1,5 +1,6 @@
 """What a serving pod reports: the engine report over HTTP, and the cause of a failed start as termination message."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final, Literal
 
@@ -11,6 +12,12 @@ def json_key(field: str) -> str:
     """Return the JSON key of a field: `kv_cache_dtype` is `kvCacheDtype`."""
     first, *rest = field.split("_")
     return first + "".join(map(str.capitalize, rest))
+
+
+def _measured(terms: object, keys: Mapping[str, str]) -> dict[str, int]:
+    """Return those fields of `terms` that are not None. `keys`: name of a field -> its JSON key."""
+    values = {key: getattr(terms, name) for name, key in keys.items()}
+    return {key: value for key, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +42,7 @@ class MemoryTerms:
 
     def to_json(self) -> dict[str, int]:
         """Return the terms that were measured."""
-        terms = {key: getattr(self, name) for name, key in MEMORY_KEYS.items()}
-        return {key: value for key, value in terms.items() if value is not None}
+        return _measured(self, MEMORY_KEYS)
 
 
 MEMORY_KEYS: Final = {field.name: f"{json_key(field.name)}Bytes" for field in fields(MemoryTerms)}
@@ -67,8 +73,7 @@ class HostMemory:
 
     def to_json(self) -> dict[str, int]:
         """Return what was measured."""
-        values = {key: getattr(self, name) for name, key in HOST_KEYS.items()}
-        return {key: value for key, value in values.items() if value is not None}
+        return _measured(self, HOST_KEYS)
 
 
 HOST_KEYS: Final = {field.name: f"{json_key(field.name)}Bytes" for field in fields(HostMemory)}

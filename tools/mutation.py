@@ -116,7 +116,7 @@ def report(results: list[dict[str, Any]]) -> str:
 
 
 def main() -> int:
-    """Run, print the report and keep it beside the tree; 1 when there is no result."""
+    """Run, print the report and keep it beside the tree. Return the exit code: 1 without a result."""
     parser = argparse.ArgumentParser(prog="make mutation", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--packages", nargs="+", default=list(PURE), choices=PURE)
     parser.add_argument("--sample", type=int, default=200, help="number of changes that are tried (default 200)")

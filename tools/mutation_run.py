@@ -262,7 +262,7 @@ def lay_out(changes: Sequence[str]) -> None:
 
 
 def main() -> int:
-    """Write results.json; 1 when there are no changes or a test fails without one."""
+    """Write results.json. Return the exit code: 1 without changes, or if a test fails on unchanged code."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--sample", type=int, required=True, help="0 for all")
     parser.add_argument("--seed", type=int, required=True)

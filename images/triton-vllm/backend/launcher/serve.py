@@ -187,7 +187,7 @@ class Supervisor:
             if over:
                 self._server.kill()
                 self._server.wait()
-                lost = lost or (None if answered else Lost(*still_open(self._stop_seconds), certain=True))
+                lost = lost or (None if answered else still_open(self._stop_seconds))
                 break
             time.sleep(POLL_SECONDS)
         return self._ended(lost, answered)
@@ -221,11 +221,12 @@ class Supervisor:
 
     def _lost(self) -> Lost | None:
         """Why only the server's end helps, and what to do; None when it gets on."""
+        descendants = below(os.getpid())
         # A python backend's process is a zombie for a while; newer servers collect it when they are asked for health.
-        dead = [*zombies(self._server.pid, STUB_NAME), *(self._events.running - below(self._server.pid))]
+        dead = [*zombies(self._server.pid, STUB_NAME), *(self._events.running - descendants)]
         if self._stub_dead.seen(bool(dead)):
             return Lost(dead_stub(dead[0]), _DEAD_STUB_HINT)
-        halted = stopped(below(os.getpid()))
+        halted = stopped(descendants)
         if self._halted.seen(bool(halted)):
             return Lost(stopped_for(halted), _STOPPED_HINT, certain=True)
         # A model loads, and every second tritonserver looks for a sign of life of the backend's process. When none has
@@ -276,10 +277,10 @@ def seconds_to_stop(arguments: Sequence[str]) -> float:
     return (int(seconds) if seconds.isdecimal() else DEFAULT_DRAIN_SECONDS) + CLOSE_SECONDS
 
 
-def still_open(seconds: float) -> tuple[str, str]:
+def still_open(seconds: float) -> Lost:
     """Return the cause and the advice when a server has not stopped in time."""
     cause = f"tritonserver did not stop within {seconds:.0f} seconds of the signal"
-    return cause, "requests that still ran were cut; see the log above for what it waited for"
+    return Lost(cause, "requests that still ran were cut; see the log above for what it waited for", certain=True)
 
 
 def time_to_close(arguments: Sequence[str]) -> list[str]:

@@ -156,10 +156,15 @@ class BodyRules:
         for name in PROMPTS:
             value = request.get(name)
             texts = value if isinstance(value, list) else [value]
-            several = texts and name != "messages" and not isinstance(texts[0], int)
-            if several and len(texts) > self.rules.limits.max_list:
-                raise BadRequest(f"'{name}' has {len(texts)} prompts; at most {self.rules.limits.max_list}")
+            if name != "messages":
+                self._check_count(name, texts)
             self._check_size(max(map(_size, texts), default=0), f"a prompt of '{name}'")
+
+    def _check_count(self, name: str, prompts: list[Any]) -> None:
+        """Raises BadRequest for too many prompts. A list of numbers is the tokens of one prompt."""
+        limit = self.rules.limits.max_list
+        if len(prompts) > limit and not isinstance(prompts[0], int):
+            raise BadRequest(f"'{name}' has {len(prompts)} prompts; at most {limit}")
 
     def _check_size(self, size: int, what: str) -> None:
         if size > self.rules.limits.max_prompt_bytes:
@@ -180,10 +185,9 @@ class BodyRules:
         counted = request if path == COMPLETIONS else {**request, "logprobs": request.get("top_logprobs")}
         self.rules.check_limits(counted)
         self.rules.check_available(request)
-        limits = self.rules.limits
         prompts = request.get("prompt")
-        if isinstance(prompts, list) and prompts and not isinstance(prompts[0], int) and len(prompts) > limits.max_list:
-            raise BadRequest(f"'prompt' has {len(prompts)} prompts; at most {limits.max_list}")
+        if isinstance(prompts, list):
+            self._check_count("prompt", prompts)
         self._check_size(sum(_size(request.get(name)) for name in ("prompt", "messages", "input")), "the prompt")
 
 
