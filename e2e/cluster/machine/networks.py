@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import itertools
 import json
+import os
 import random
 import shutil
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from e2e.cluster import shell
@@ -54,6 +56,17 @@ def port_free(port: int) -> bool:
     return True
 
 
-def free_ports(ports: Sequence[int], count: int) -> list[int]:
-    """`count` of `ports`, drawn by chance, on which a server could listen."""
-    return list(itertools.islice(filter(port_free, random.sample(ports, len(ports))), count))
+def free_ports(ports: range, count: int) -> list[int]:
+    """`count` of `ports` on which a server could listen, none of them twice until all have been given.
+
+    A server listens some seconds after its port was drawn, so the processes of pytest-xdist draw from different ports.
+    """
+    return list(itertools.islice(filter(port_free, itertools.islice(_turns(ports), len(ports))), count))
+
+
+@functools.cache
+def _turns(ports: range) -> Iterator[int]:
+    """The ports of this process in an order drawn by chance, again and again."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    own = ports[worker :: int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))]
+    return itertools.cycle(random.sample(own, len(own)))

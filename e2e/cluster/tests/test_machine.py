@@ -32,6 +32,21 @@ def test_mounts_are_given_innermost_first_and_lookalikes_left_alone() -> None:
     assert kernel.mounts_below(Path("/no/such/folder")) == []
 
 
+def test_no_two_test_processes_draw_the_same_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server listens some seconds after its port was drawn: in between, another process could draw it too."""
+    monkeypatch.setattr(networks, "port_free", lambda port: port != 40_005)
+    monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", "2")
+    drawn = []
+    for worker in ("gw0", "gw1"):
+        networks._turns.cache_clear()
+        monkeypatch.setenv("PYTEST_XDIST_WORKER", worker)
+        drawn.append([port for _ in range(2) for port in networks.free_ports(range(40_000, 40_010), 2)])
+    networks._turns.cache_clear()
+    assert [len(set(ports)) for ports in drawn] == [4, 4]
+    assert not set(drawn[0]) & set(drawn[1])
+    assert 40_005 not in drawn[0] + drawn[1]
+
+
 def test_routes_are_read_with_the_ip_program() -> None:
     listing = '[{"dst":"default","gateway":"10.1.1.1"},{"dst":"10.64.0.0/16"},{"dst":"10.1.1.7","type":"local"}]'
     assert networks.listed_routes(listing) == [IPv4Network("10.1.1.7/32"), IPv4Network("10.64.0.0/16")]

@@ -104,8 +104,7 @@ def used(events: Iterable[dict[str, Any]]) -> set[Right]:
 
 def refused(events: Iterable[dict[str, Any]]) -> set[Right]:
     """What operators asked for without the right to it."""
-    denied = [e for e in events if e.get("responseStatus", {}).get("code") == 403 and _by_operator(e)]
-    return {right for event in denied if not _is_for_another_cause(event) for right in _rights(event)}
+    return {right for event in events if _by_operator(event) and _is_without_right(event) for right in _rights(event)}
 
 
 def _by_operator(event: dict[str, Any]) -> bool:
@@ -113,10 +112,11 @@ def _by_operator(event: dict[str, Any]) -> bool:
     return bool(name.startswith("system:serviceaccount:") and name.endswith("-triton-vllm-operator"))
 
 
-def _is_for_another_cause(event: dict[str, Any]) -> bool:
-    """A quota, or a namespace that is being deleted: nothing can be made there, and its roles go with it."""
-    message = event.get("responseStatus", {}).get("message", "")
-    return any(cause in message for cause in ("exceeded quota", "is being terminated", "not found"))
+def _is_without_right(event: dict[str, Any]) -> bool:
+    """A denial by RBAC; admission denies too: quotas, LimitRanges, a namespace that is being deleted, whose roles go."""
+    answer = event.get("responseStatus", {})
+    message = answer.get("message", "")
+    return answer.get("code") == 403 and ": User " in message and " cannot " in message and "not found" not in message
 
 
 def _rights(event: dict[str, Any]) -> Iterator[Right]:

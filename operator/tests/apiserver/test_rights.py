@@ -25,6 +25,8 @@ from triton_vllm_operator.api import names
 from triton_vllm_operator.capacity import shape_from_config
 from triton_vllm_operator.plan.inspection_protocol import InspectedModel
 
+USER = f"system:serviceaccount:a:{rights.account('a')}"
+
 
 def test_no_right_is_a_wildcard_or_about_secrets_or_rights() -> None:
     for right in rights.granted():
@@ -58,6 +60,26 @@ def test_without_planning_the_operator_makes_no_pods_itself() -> None:
     allowed = rights.granted("planning.enabled=false")
     assert {right.verb for right in allowed if right.resource.startswith("pods")} == {"list", "watch"}
     assert "persistentvolumeclaims" not in {right.resource for right in allowed}
+
+
+@pytest.mark.parametrize(
+    ("message", "is_missing"),
+    [
+        (f'pods is forbidden: User "{USER}" cannot create resource "pods" in API group "" in the namespace "a"', True),
+        (f'pods is forbidden: User "{USER}" cannot create resource "pods": RBAC: role "a" not found', False),
+        ('pods "a" is forbidden: exceeded quota: small, requested: pods=1, used: pods=1, limited: pods=1', False),
+        ('pods "a" is forbidden: minimum memory usage per Container is 64Gi, but request is 1Gi', False),
+        ('pods "a" is forbidden: unable to create new content in namespace a because it is being terminated', False),
+    ],
+)
+def test_a_right_is_missing_when_rbac_denies_and_not_when_admission_does(message: str, is_missing: bool) -> None:
+    event = {
+        "user": {"username": USER},
+        "objectRef": {"resource": "pods"},
+        "verb": "create",
+        "responseStatus": {"code": 403, "message": message},
+    }
+    assert rights.refused([event]) == ({Right("", "pods", "create")} if is_missing else set())
 
 
 def test_every_right_is_used_and_every_use_is_granted(view: View, start_operator: StartOperator) -> None:
