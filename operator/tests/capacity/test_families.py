@@ -1,7 +1,6 @@
 """The registry of model families: complete, without doubles, and the only place that names a model type."""
 
 import ast
-import pkgutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -21,9 +20,10 @@ LAYER_TYPES = {"mamba", "mamba2"}
 
 
 def test_every_module_is_registered() -> None:
-    modules = {module.name for module in pkgutil.iter_modules(families.__path__)}
+    modules = {path.stem for path in Path(families.__file__).parent.glob("*.py")} - {"__init__"}
     registered = {module.__name__.rpartition(".")[2] for module in families._MODULES}
     assert registered == modules
+    assert all(module.FAMILIES for module in families._MODULES)
 
 
 def test_each_model_type_is_in_one_family() -> None:

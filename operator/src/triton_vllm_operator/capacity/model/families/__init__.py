@@ -1,64 +1,19 @@
 """The registry of model families, one module per family.
 
-To add a family, write a module here with `FAMILIES`, and name it in `_MODULES`. It states the model types, how
+To add a family, write a module here with `FAMILIES`. It states the model types, how
 `config.json` is read, the caches of the layers, the tensors of the checkpoint, and what vLLM's class keeps beyond it:
 see `Family` for the fields and their defaults. Two model types of which one needs another value are two rows.
 """
 
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Final
 
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.capacity.errors import ShapeError
-from triton_vllm_operator.capacity.model.families import (
-    cohere,
-    deepseek,
-    encoder_only,
-    exaone,
-    falcon,
-    gemma,
-    glm,
-    gpt,
-    gpt_oss,
-    granite,
-    jamba,
-    lfm2,
-    llama,
-    llama4,
-    longcat,
-    mamba,
-    mimo,
-    nemotron,
-    olmo,
-    qwen,
-    whisper,
-    zamba,
-)
 from triton_vllm_operator.capacity.model.family import Family
 
-_MODULES: Final = (
-    cohere,
-    deepseek,
-    encoder_only,
-    exaone,
-    falcon,
-    gemma,
-    glm,
-    gpt,
-    gpt_oss,
-    granite,
-    jamba,
-    lfm2,
-    llama,
-    llama4,
-    longcat,
-    mamba,
-    mimo,
-    nemotron,
-    olmo,
-    qwen,
-    whisper,
-    zamba,
-)
+_MODULES: Final = tuple(import_module(f"{__name__}.{found.name}") for found in iter_modules(__path__))
 FAMILIES: Final[tuple[Family, ...]] = tuple(family for module in _MODULES for family in module.FAMILIES)
 """The families that the planner knows."""
 _BY_TYPE: Final = {model_type: family for family in FAMILIES for model_type in family.model_types}
