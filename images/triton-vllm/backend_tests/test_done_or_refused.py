@@ -238,15 +238,18 @@ def test_log_probabilities_of_a_prompt_come_with_the_first_response_of_a_stream(
 
 @pytest.mark.parametrize("door", ["generate", *PROMPTS])
 def test_requests_of_a_lower_number_run_first(server: Server, door: str) -> None:
-    """Two requests run, and one leaves; of two that wait, the one that came last is the more urgent."""
+    """Two requests run, and one leaves; of two that wait, the one that came last is the more urgent.
+
+    They are long, so that the answers come apart by more than the time in which a client's thread gets its turn.
+    """
     order: list[int] = []
 
     def ask(priority: int) -> None:
         if door == "generate":
-            assert server.generate(priority=priority, max_tokens=1).status == 200
+            assert server.generate(priority=priority, max_tokens=200).status == 200
         else:
             length = "max_output_tokens" if door == "/v1/responses" else "max_tokens"
-            assert openai(server, door, {"priority": priority, length: 1})[0].status == 200
+            assert openai(server, door, {"priority": priority, length: 200})[0].status == 200
         order.append(priority)
 
     def stream() -> Any:
