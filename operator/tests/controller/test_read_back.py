@@ -22,7 +22,7 @@ from triton_vllm_operator.controller.steps.read_back import EngineReports, ReadB
 from triton_vllm_operator.desired import repository
 from triton_vllm_operator.observed.engine_report import read
 from triton_vllm_operator.observed.observation import Observation
-from triton_vllm_operator.observed.pods import PodState
+from triton_vllm_operator.observed.pods import ContainerState, PodState
 
 KEY = Key("team", "a")
 LLM = llm()
@@ -33,10 +33,9 @@ SILENT = NoReport(Reason.REPORT_UNREACHABLE, "no answer within 2 s", final=False
 
 def pod(name: str = "p", *, restarts: int = 0, ready: bool = True, config_hash: str = HASH) -> PodState:
     return PodState(
-        name=name, uid=f"uid-{name}", run=f"uid-{name}/{restarts}", ip=f"10.0.0.{name}", node="n",
-        config_hash=config_hash, template="1", created="", ready=ready, started=True, deleting=False,
-        restarts=restarts, preempts_below=0, unschedulable="", waiting_reason="", waiting_message="", failure_reason="",
-        failure_message="",
+        name=name, uid=f"uid-{name}", ip=f"10.0.0.{name}", node="n", config_hash=config_hash, template="1", created="",
+        ready=ready, deleting=False, preempts_below=0, unschedulable="",
+        containers=(ContainerState("server", "server", started=True, restarts=restarts),),
     )  # fmt: skip
 
 

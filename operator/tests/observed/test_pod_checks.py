@@ -82,6 +82,7 @@ GATE = placed(
     server={**RUNS, "ready": True},
 )
 DELETED = {**placed(), "metadata": {**placed()["metadata"], "deletionTimestamp": T0}}
+GOING = {**deployment(1), "metadata": {"generation": 3, "deletionTimestamp": T0, "finalizers": ["example.com/keep"]}}
 PAUSED = {**deployment(1, updatedReplicas=0), "spec": {"paused": True}}
 
 # fmt: off
@@ -96,6 +97,8 @@ STATES: list[tuple[str, Observation, Reason, bool, str]] = [
     ("rejected for its labels", at(SOON, failed("q", "NodeAffinity")), Reason.POD_FAILED, False, "spec.scheduling"),
     ("rejected for what is not known", at(SOON, failed("q", "Brandnew", "words")), Reason.POD_FAILED, False, "Brandnew: words."),
     ("node was shut down", at(SOON, failed("q", "Terminated", "Pod was terminated in response to imminent node shutdown.")), Reason.POD_FAILED, False, "shut down"),
+    ("Deployment deleted by others", at(SOON, placed(), deployment=GOING), Reason.DEPLOYMENT_BEING_DELETED, False, "waits for its finalizers: example.com/keep. It is created again"),
+    ("Deployment kept by a finalizer", at(LATER, deployment=GOING), Reason.DEPLOYMENT_BEING_DELETED, True, "Check the controllers that remove its finalizers."),
     ("gated", at(SOON, GATED), Reason.SCHEDULING_GATED, False, "kueue.x-k8s.io/a"),
     ("gated for long", at(LATER, GATED), Reason.SCHEDULING_GATED, True, "queue"),
     ("no such scheduler, at once", at(SOON, pending(schedulerName="volcano")), Reason.SCALING, False, "Waiting"),

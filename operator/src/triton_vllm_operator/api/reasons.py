@@ -1037,6 +1037,12 @@ class Reason(StrEnum):
         "A pod was deleted a minute beyond its grace period and does not end; it can still hold GPUs.",
         "Check its node and its finalizers. Where the node is gone, delete the pod with `--force`.",
     )
+    DEPLOYMENT_BEING_DELETED = (
+        "DeploymentBeingDeleted",
+        Kind.PROGRESSING,
+        "The Deployment was deleted by others and is created again when it is gone; Stalled after 10 minutes.",
+        "Check its finalizers, which the message names, and the controllers that remove them.",
+    )
     DEPLOYMENT_PAUSED = (
         "DeploymentPaused",
         Kind.STALLED,

@@ -76,7 +76,7 @@ def to_status(report: Report, pod: PodState) -> ActualStatus:
     memory, host = report.memory.to_json(), report.host.to_json()
     return ActualStatus(
         pod=pod.name,
-        restarts=pod.restarts,
+        restarts=pod.server.restarts,
         engine_version=report.engine_version,
         device=report.device,
         per_gpu=PerGPUActual.model_validate(memory) if memory else None,

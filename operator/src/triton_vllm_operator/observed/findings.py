@@ -81,6 +81,19 @@ def deployment_missing(seen: Observation) -> Finding | None:
     return None
 
 
+def deployment_being_deleted(seen: Observation) -> Finding | None:
+    """The Deployment was deleted by others, and is kept until its pods or its finalizers are gone."""
+    meta = (seen.deployment or {}).get("metadata", {})
+    if not (deleted := meta.get("deletionTimestamp")):
+        return None
+    holders = ", ".join(meta.get("finalizers", []))
+    message = f"Deployment {seen.llm.name} is being deleted"
+    message += f" and waits for its finalizers: {holders}." if holders else "."
+    message += " It is created again when it is gone."
+    advice = f"Check the controllers that remove its finalizers. {_check_deployment(seen)}"
+    return temporary(seen, Reason.DEPLOYMENT_BEING_DELETED, message, advice, deleted, _ROLLOUT_S)
+
+
 def pods_refused(seen: Observation) -> Finding | None:
     """The API server rejects the pods: a quota, a policy, a missing ServiceAccount."""
     conditions = (seen.deployment or {}).get("status", {}).get("conditions", [])
@@ -207,19 +220,20 @@ def _mount_advice(text: str) -> str:
 def server_failed(seen: Observation) -> Finding | None:
     """The server exited and does not serve since."""
     for pod in seen.judged_pods:
-        if pod.ready or pod.started or not (pod.failure_reason or pod.waiting_reason == "CrashLoopBackOff"):
+        server = pod.server
+        if pod.ready or server.started or not (server.failure_reason or server.waiting_reason == "CrashLoopBackOff"):
             continue
-        again = f"It has been restarted {pod.restarts} times." if pod.restarts > 1 else "It is being restarted."
-        if pod.failure_reason == "OOMKilled":
+        again = f"It has been restarted {server.restarts} times." if server.restarts > 1 else "It is being restarted."
+        if server.failure_reason == "OOMKilled":
             message = (
                 f"The server of pod {pod.name} used more memory than its limit. Raise spec.resources.memory. {again}"
             )
             return Finding(Reason.OUT_OF_MEMORY, message)
-        error = one_line(_termination_message(pod.failure_message))
-        if pod.failure_reason in _NOT_RUN:
-            message = f"The container of pod {pod.name} cannot run: {error or pod.failure_reason} {again}"
+        error = one_line(_termination_message(server.failure_message))
+        if server.failure_reason in _NOT_RUN:
+            message = f"The container of pod {pod.name} cannot run: {error or server.failure_reason} {again}"
             return Finding(Reason.CONTAINER_NOT_CREATED, f"{message} Correct spec.server.image or spec.podTemplate.")
-        error = error or f"{pod.failure_reason or 'no message'}; see {pod_checks.logs(seen, pod, '--previous ')}."
+        error = error or f"{server.failure_reason or 'no message'}; see {pod_checks.logs(seen, pod, '--previous ')}."
         which = f"pod {pod.name}, model {seen.llm.spec.model.uri},"
         when = "after it had served" if pod.had_served else "before it served"
         return Finding(Reason.SERVER_FAILED, f"The server of {which} ended {when}: {error} {again}")
@@ -316,6 +330,7 @@ def recheck_s(observation: Observation, finding: Finding | None) -> float | None
 CHECKS: Sequence[Check] = (
     scaled_to_zero,
     deployment_missing,
+    deployment_being_deleted,
     pods_refused,
     paused,
     pod_checks.node_lost,

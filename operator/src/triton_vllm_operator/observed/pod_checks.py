@@ -69,7 +69,7 @@ def _is_lost(seen: Observation, pod: PodState) -> bool:
     # The controller of nodes sets Ready alone; what the kubelet wrote last stays, and says that all containers run.
     if pod.became_ready.status == "Unknown":
         return True
-    serves = pod.containers_ready.status == "True" and pod.server is not None and pod.server.ready
+    serves = pod.containers_ready.status == "True" and pod.server.ready
     if serves and pod.became_ready.status == "False" and pod.became_ready.reason != "ReadinessGatesNotReady":
         return True
     silent = bool(pod.node) and not pod.containers
@@ -127,8 +127,8 @@ def _failed(seen: Observation) -> list[PodState]:
 def _pod_failed(seen: Observation, failed: list[PodState]) -> Finding:
     last, count = failed[0], len(failed)
     evicted = last.reason == "Evicted"
-    cause = last.reason or last.disrupted.reason or last.failure_reason or last.phase
-    words = one_line(last.message or last.disrupted.message or last.failure_message)
+    cause = last.reason or last.disrupted.reason or last.server.failure_reason or last.phase
+    words = one_line(last.message or last.disrupted.message or last.server.failure_message)
     message = f"Pod {last.name} has failed: {cause}{f': {words}' if words else '.'}"
     advice = _evicted_advice(words) if evicted else _failed_advice(cause)
     reason = Reason.POD_EVICTED if evicted else Reason.POD_FAILED
@@ -260,14 +260,12 @@ def pod_not_ready(seen: Observation) -> Finding | None:
 
 def _unready(pod: PodState) -> Iterator[str]:
     server = pod.server
-    if server is None:
-        return
     if server.ready:
         for one in pod.containers:
             if not one.ready:
                 yield f"its server is ready, its {one.kind} {one.name} is not."
         yield "its server is ready, but a readiness gate or its node is not."
-    if pod.started and not _first_check_pending(pod, server):
+    if server.started and not _first_check_pending(pod, server):
         yield "its server had started and does not pass its readiness probe now."
 
 
@@ -279,7 +277,7 @@ def _first_check_pending(pod: PodState, server: ContainerState) -> bool:
 def sidecar_not_started(seen: Observation) -> Finding | None:
     """A sidecar that starts before the server runs and does not pass its startup probe: the server waits for it."""
     for pod in seen.judged_pods:
-        if pod.ready or pod.server is None or pod.server.waiting_reason != "PodInitializing":
+        if pod.ready or pod.server.waiting_reason != "PodInitializing":
             continue
         for one in pod.others:
             if one.kind == "sidecar" and one.running and not one.started:

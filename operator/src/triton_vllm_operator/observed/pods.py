@@ -38,16 +38,20 @@ class ContainerState:
 
     name: str
     kind: Literal["init container", "sidecar", "server"]
-    ready: bool
-    restarts: int
-    running: bool
-    running_since: str
-    waiting_reason: str
-    waiting_message: str
-    failure_reason: str
-    failure_message: str
-    failure_began: str
-    started: bool
+    ready: bool = False
+    restarts: int = 0
+    running: bool = False
+    running_since: str = ""
+    waiting_reason: str = ""
+    waiting_message: str = ""
+    failure_reason: str = ""
+    failure_message: str = ""
+    failure_began: str = ""
+    started: bool = False
+
+
+NOT_REPORTED = ContainerState("", "server")
+"""The serving container of a pod whose kubelet has not reported its containers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +59,11 @@ class PodState:
     """Facts about one pod. Texts are "" where there is nothing to say.
 
     Attributes:
-        run: identity of the running container: pod uid and restart count. A new run must prove itself again.
         config_hash: model repository that it mounts.
         template: hash of the pod template that it was made from, as the Deployment's controller labels it.
         created: RFC 3339 time of its creation.
         preempts_below: the scheduler may end pods of a lower priority than this for it; None: it ends none.
         unschedulable: the scheduler's own sentence, while it finds no node.
-        waiting_reason, waiting_message: why the container does not run.
-        failure_reason, failure_message: how the last run of the container ended.
         phase, reason, message: of the pod's own status.
         deleted: RFC 3339 time at which its grace period ends, where it is being deleted.
         scheduler: name of the scheduler that it waits for.
@@ -75,22 +76,15 @@ class PodState:
 
     name: str
     uid: str
-    run: str
     ip: str
     node: str
     config_hash: str
     template: str
     created: str
     ready: bool
-    started: bool
     deleting: bool
-    restarts: int
     preempts_below: int | None
     unschedulable: str
-    waiting_reason: str
-    waiting_message: str
-    failure_reason: str
-    failure_message: str
     phase: str = ""
     reason: str = ""
     message: str = ""
@@ -112,42 +106,36 @@ class PodState:
     @property
     def had_served(self) -> bool:
         """Whether it was ready in the run of its server that has failed: it became unready after that began."""
-        began = self.server.failure_began if self.server else ""
+        began = self.server.failure_began
         return bool(began) and self.became_ready.status == "False" and self.became_ready.since > began
 
     @property
-    def server(self) -> ContainerState | None:
-        """Its serving container, or None until the kubelet reports it."""
-        return next((one for one in self.containers if one.kind == "server"), None)
+    def server(self) -> ContainerState:
+        """The state of its serving container; `NOT_REPORTED` until the kubelet reports it."""
+        return next((one for one in self.containers if one.kind == "server"), NOT_REPORTED)
+
+    @property
+    def run(self) -> str:
+        """Identity of the running container: pod uid and restart count. A new run must prove itself again."""
+        return f"{self.uid}/{self.server.restarts}"
 
 
 def read(pod: Mapping[str, Any], container: str) -> PodState:
     """Read a Pod object; `container` is the name of the serving container."""
     meta, status = pod["metadata"], pod.get("status", {})
-    state: Mapping[str, Any] = next((c for c in status.get("containerStatuses", []) if c["name"] == container), {})
-    waiting = state.get("state", {}).get("waiting", {})
-    ended = _ended(state)
-    restarts = state.get("restartCount", 0)
     spec = pod.get("spec", {})
     return PodState(
         name=meta["name"],
         uid=meta["uid"],
-        run=f"{meta['uid']}/{restarts}",
         ip=status.get("podIP", ""),
         node=spec.get("nodeName", ""),
         config_hash=meta.get("annotations", {}).get(names.CONFIG_HASH_ANNOTATION, ""),
         template=meta.get("labels", {}).get("pod-template-hash", ""),
         created=meta.get("creationTimestamp", ""),
         ready=_condition(status, "Ready").get("status") == "True",
-        started=bool(state.get("started")),
         deleting="deletionTimestamp" in meta,
-        restarts=restarts,
         preempts_below=None if spec.get("preemptionPolicy") == "Never" else spec.get("priority", 0),
         unschedulable=_unschedulable(status),
-        waiting_reason=waiting.get("reason", ""),
-        waiting_message=waiting.get("message", ""),
-        failure_reason=_end(ended)[0],
-        failure_message=_end(ended)[1],
         phase=status.get("phase", ""),
         reason=status.get("reason", ""),
         message=status.get("message", ""),

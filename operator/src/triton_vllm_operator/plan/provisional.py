@@ -69,4 +69,4 @@ def is_provisional(llm: LLMDeployment, config: AutoConfig | None, running: Runni
         return False
     config_hash = repository.content_hash(llm.with_chosen(config))
     states = pods.read_all(running.pods, CONTAINER)
-    return not any(one.config_hash == config_hash and (one.started or one.ready) for one in states)
+    return not any(one.config_hash == config_hash and (one.server.started or one.ready) for one in states)

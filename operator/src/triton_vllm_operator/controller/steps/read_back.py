@@ -124,7 +124,7 @@ class EngineReports:
         if reports is None:
             recorded = engine_report.recorded(before)
             source = before.get("pod"), before.get("restarts")
-            same = (pod for pod in observation.current_pods if (pod.name, pod.restarts) == source)
+            same = (pod for pod in observation.current_pods if (pod.name, pod.server.restarts) == source)
             reports = {pod.run: recorded for pod in same} if recorded is not None else {}
         live = {pod.run for pod in observation.current_pods}
         self._reports[key] = {run: report for run, report in reports.items() if run in live}
