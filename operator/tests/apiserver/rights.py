@@ -113,7 +113,7 @@ def _by_operator(event: dict[str, Any]) -> bool:
 
 
 def _is_without_right(event: dict[str, Any]) -> bool:
-    """A denial by RBAC; admission denies too: quotas, LimitRanges, a namespace that is being deleted, whose roles go."""
+    """Whether RBAC has denied it. Admission denies too: quotas, LimitRanges, a namespace that is being deleted."""
     answer = event.get("responseStatus", {})
     message = answer.get("message", "")
     return answer.get("code") == 403 and ": User " in message and " cannot " in message and "not found" not in message

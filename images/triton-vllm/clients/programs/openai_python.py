@@ -9,7 +9,9 @@ host, _, _, model, key = sys.argv[1:]
 client = OpenAI(base_url=f"{host}/v1", api_key=key, max_retries=0)
 hello: Any = [{"role": "user", "content": "The quick brown fox"}]
 assert client.models.retrieve(model).id == model
-assert client.chat.completions.create(model=model, messages=hello, max_tokens=8, temperature=0).choices[0].message.content
+assert (
+    client.chat.completions.create(model=model, messages=hello, max_tokens=8, temperature=0).choices[0].message.content
+)
 chunks: Any = list(
     client.chat.completions.create(
         model=model, messages=hello, max_tokens=8, stream=True, stream_options={"include_usage": True}

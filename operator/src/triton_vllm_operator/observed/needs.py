@@ -27,7 +27,9 @@ def lacks_gpus(seen: Observation, pod: PodState) -> bool:
 
 def pods_in_creation(seen: Observation) -> list[PodState]:
     """Scheduled pods whose container does not exist yet: their events may name a volume that is missing."""
-    return [p for p in seen.judged_pods if p.node and p.server.waiting_reason in {"ContainerCreating", "PodInitializing"}]
+    return [
+        p for p in seen.judged_pods if p.node and p.server.waiting_reason in {"ContainerCreating", "PodInitializing"}
+    ]
 
 
 def pods_to_prove(seen: Observation) -> list[PodState]:

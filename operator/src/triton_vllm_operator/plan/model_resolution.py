@@ -103,8 +103,9 @@ def start_failure(llm: LLMDeployment, pod: Mapping[str, Any]) -> Failure | None:
         return Failure(found.reason, found.message)
     if found := findings.image_problem(observation):
         advice = "Set a pull secret for it in spec.podTemplate.imagePullSecrets, or correct --operator-image."
-        message = f"The operator's image, which reads the model, cannot be pulled: {state.server.waiting_message} {advice}"
-        if not state.server.waiting_message:  # another container, which an admission webhook has added
+        words = state.server.waiting_message
+        message = f"The operator's image, which reads the model, cannot be pulled: {words} {advice}"
+        if not words:  # another container, which an admission webhook has added
             message = found.message
         return Failure(Reason.INSPECTION_IMAGE_PULL_FAILED, message[:2000])
     return None
