@@ -7,6 +7,7 @@ import pytest
 from tests.capacity.samples import LLAMA_3_8B
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.capacity import EngineSettings, ShapeError, gpu_of_memory, plan, shape_from_config
+from triton_vllm_operator.capacity.memory.weights import Parallelism, stage_weights
 from triton_vllm_operator.capacity.model.families import find_family
 from triton_vllm_operator.catalog.architectures import table
 
@@ -53,6 +54,23 @@ def test_what_the_file_leaves_out_has_the_engines_default() -> None:
         {"architectures": ["Gemma3ForConditionalGeneration"], "text_config": text, "vision_config": vision}
     )
     assert (shape.attention_heads, shape.kv_heads, shape.head_size, shape.vocab_size) == (8, 4, 256, 262208)
+
+
+WHISPER_TINY = {
+    "architectures": ["WhisperForConditionalGeneration"], "model_type": "whisper", "d_model": 384, "dtype": "bfloat16",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("ranks", "engine"), [(1, 75_530_624), (2, 58_989_440)])  # by vLLM's class
+def test_whispers_encoder_and_its_whole_embedding_table_are_on_each_rank(ranks: int, engine: int) -> None:
+    shape = shape_from_config(WHISPER_TINY)
+    assert stage_weights(shape, Parallelism(ranks)) == (engine,)
+    assert (shape.embedding, shape.weights_incomplete) == (None, "")
+
+
+def test_a_class_that_the_engine_does_not_cut_has_one_stage() -> None:
+    assert not shape_from_config(WHISPER_TINY).pipeline_parallel
+    assert shape_from_config(LLAMA_3_8B).pipeline_parallel
 
 
 def test_a_null_is_a_value() -> None:

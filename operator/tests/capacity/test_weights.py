@@ -111,6 +111,8 @@ def test_thirty_two_bit_weights_are_served_in_sixteen() -> None:
 def test_a_thousand_shards_of_names_sort_into_layers() -> None:
     assert layer_index("model.layers.17.mlp.experts.255.up_proj.weight") == 17
     assert layer_index("vision_tower.encoder.layers.3.mlp.fc1.weight") is None
+    assert layer_index("model.encoder.layers.3.fc1.weight") is None  # an encoder-decoder's: not the decoder's layer 3
+    assert layer_index("model.decoder.layers.3.fc1.weight") == 3
     assert layer_index("lm_head.weight") is None
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.oracle.conftest import ENVIRONMENT, LIMIT
+from tests.oracle.answers import answers_of
+from tests.oracle.conftest import ENVIRONMENT
 from tests.oracle.real_configs import CONFIGS, FIELDS
-from tests.oracle.walk import ask, cases_of, judge
+from tests.oracle.walk import PER_CASE, cases_of, judge
 from triton_vllm_operator.catalog.architectures import table
 
 #: One of each kind: dense, experts, windows, latent cache with an indexer, states, images.
@@ -28,7 +29,7 @@ def walked() -> dict[str, list[dict[str, Any]]]:
     python = str(runpy.run_path(str(ENVIRONMENT))["ensure"]("cpu"))
     cases = [case for name in SLICE for case in cases_of(name)]
     found: dict[str, list[dict[str, Any]]] = {}
-    for answer in ask(python, [*cases, MADE_UP], LIMIT):
+    for answer in answers_of(python, [*cases, MADE_UP], PER_CASE):
         found.setdefault(answer["architecture"], []).append(answer)
     return found
 

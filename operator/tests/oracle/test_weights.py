@@ -13,8 +13,8 @@ from triton_vllm_operator.catalog.versions import parse_vllm_version
 from .engine import Answered, our_weights, our_weights_of_tensors
 from .families import FAMILIES, MORE_ARCHITECTURES
 
-#: Whisper's encoder is not in config.json's causal part; an MTP layer shares tables with its model.
-NOT_FROM_CONFIG = frozenset({"cross", "mtp_mla", "mtp_delta"})
+#: An MTP layer shares tables with its model.
+NOT_FROM_CONFIG = frozenset({"mtp_mla", "mtp_delta"})
 #: Architectures whose class changed, with the version whose class the planner's table describes.
 SINCE = {"gpt_neox": Version("0.32.0")}
 COMPARED = sorted((set(FAMILIES) | set(MORE_ARCHITECTURES)) - NOT_FROM_CONFIG)

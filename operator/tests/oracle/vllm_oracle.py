@@ -15,6 +15,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -110,8 +111,11 @@ def engine_config(folder: str, case: dict[str, Any]) -> Any:
     return arguments.create_engine_config(UsageContext.OPENAI_API_SERVER)
 
 
-def stage_model(config: Any, tp: int, pp: int, stage: int) -> tuple[dict[str, Any], int]:
-    """(attention layers by name, bytes of parameters and buffers) of one stage's first rank."""
+def stage_model(config: Any, tp: int, pp: int, stage: int) -> tuple[dict[str, Any], int, dict[str, int]]:
+    """(attention layers by name, bytes of parameters and buffers, those bytes by name) of one stage's first rank.
+
+    Names are without the numbers in them: one for all layers.
+    """
     config.compilation_config.static_forward_context = {}
     with world(tp, pp, stage), set_current_vllm_config(config, check_compile=False):
         torch.set_default_dtype(config.model_config.dtype)
@@ -120,9 +124,13 @@ def stage_model(config: Any, tp: int, pp: int, stage: int) -> tuple[dict[str, An
             if config.speculative_config is not None and stage == pp - 1:
                 draft = get_model_architecture(config.speculative_config.draft_model_config)[0]
                 draft(vllm_config=config, prefix="draft")  # its layers register themselves beside the model's
-    tensors = [*model.parameters(), *model.buffers()]  # views of one storage count once, as on a device
-    size = sum({t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in tensors}.values())
-    return dict(config.compilation_config.static_forward_context), size
+    named = [*model.named_parameters(), *model.named_buffers()]  # views of one storage count once, as on a device
+    storages = {t.untyped_storage()._cdata: (name, t.untyped_storage().nbytes()) for name, t in reversed(named)}
+    by_name: dict[str, int] = {}
+    for name, size in storages.values():
+        key = re.sub(r"\d+", "*", name)
+        by_name[key] = by_name.get(key, 0) + size
+    return dict(config.compilation_config.static_forward_context), sum(by_name.values()), by_name
 
 
 def specs_of(config: Any, layers: dict[str, Any], tp: int, pp: int, stage: int) -> dict[str, Any]:
@@ -202,13 +210,13 @@ def answer(case: dict[str, Any]) -> dict[str, Any]:
     for question in case["questions"]:
         apply_question(config, question)
         specs = []
-        for stage, (layers, _) in enumerate(stages):
+        for stage, (layers, *_) in enumerate(stages):
             config.cache_config.block_size = question["block_size"]
             specs.append(specs_of(config, layers, tp, pp, stage))
         flight = mock.PropertyMock(return_value=question["in_flight"])
         with mock.patch.object(type(config), "max_concurrent_batches", flight), set_current_vllm_config(config):
             kv.append(kv_answer(config, specs, question["available"]))
-    weights = [size for _, size in stages]
+    weights = [size for _, size, _ in stages]
     return {"id": case["id"], "version": vllm.__version__, "weights": weights, "kv": kv, "tensors": tensors}
 
 

@@ -4,8 +4,9 @@ Each architecture gets the default configuration of its class in Transformers or
 oracle's questions on one rank, on two tensor-parallel ranks and on two pipeline stages.
 
 Input: {"architecture", "config"?, "fields"?} (fields that the class has no default for), or {"list": true}.
-Output: {"architecture", "config", "version", "defaults",
-"variants": [{"tp", "pp", "questions", "weights", "kv"}], "tensors"?} or {"architecture", "error"}; of a list the names.
+Output: {"architecture", "config", "version", "defaults", "one_stage", "variants": [{"tp", "pp", "questions", "weights",
+"kv", "by_name", "caches"}], "tensors"?} or {"architecture", "error"}; of a list the kind of each architecture by its
+name.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import sys
 import tempfile
 from typing import Any
@@ -78,9 +80,7 @@ def plain(name: str) -> str:
 
 def config_class(architecture: str) -> tuple[str, Any]:
     """The model type of an architecture and its configuration class: as mapped, or of the type that has its name."""
-    base = architecture
-    for suffix in ("ForCausalLM", "ForConditionalGeneration", "LMHeadModel", "Model", "ForSequenceClassification"):
-        base = base.removesuffix(suffix)
+    base = re.sub(r"(For[A-Z]\w*|LMHeadModel|ChatModel|BidirectionalModel|Model)$", "", architecture)
     named = [name for name in (*VLLM_CONFIGS, *configuration_auto.CONFIG_MAPPING_NAMES) if plain(name) == plain(base)]
     mapped = sorted(TYPES.get(architecture, ()), key=lambda name: not name.endswith("_text"))
     for model_type in (*mapped, *named):
@@ -156,17 +156,28 @@ def variant(config: Any, tp: int, pp: int) -> dict[str, Any]:
     parallel = config.parallel_config
     parallel.tensor_parallel_size, parallel.pipeline_parallel_size, parallel.world_size = tp, pp, tp * pp
     stages = [oracle.stage_model(config, tp, pp, stage) for stage in range(pp)]
-    kv = []
+    kv: list[dict[str, Any]] = []
+    kinds: dict[str, int] = {}
     for question in QUESTIONS:
         oracle.apply_question(config, question)
         specs = []
-        for stage, (layers, _) in enumerate(stages):
+        for stage, (layers, *_) in enumerate(stages):
             config.cache_config.block_size = question["block_size"]
             specs.append(oracle.specs_of(config, layers, tp, pp, stage))
+        kinds = kinds or counted(specs)
         flight = mock.PropertyMock(return_value=question["in_flight"])
         with mock.patch.object(type(config), "max_concurrent_batches", flight), set_current_vllm_config(config):
             kv.append(oracle.kv_answer(config, specs, question["available"]))
-    return {"tp": tp, "pp": pp, "questions": QUESTIONS, "weights": [size for _, size in stages], "kv": kv}
+    return {"tp": tp, "pp": pp, "questions": QUESTIONS, "weights": [size for _, size, _ in stages], "kv": kv,
+            "by_name": [sizes for *_, sizes in stages], "caches": kinds}  # fmt: skip
+
+
+def counted(specs: list[dict[str, Any]]) -> dict[str, int]:
+    """Number of layers by the spec of their cache, in words: for reading a difference."""
+    found: dict[str, int] = {}
+    for spec in (one for stage in specs for one in stage.values()):
+        found[repr(spec)] = found.get(repr(spec), 0) + 1
+    return found
 
 
 def answer(case: dict[str, Any]) -> dict[str, Any]:
@@ -180,7 +191,10 @@ def answer(case: dict[str, Any]) -> dict[str, Any]:
             json.dump(config, file)
         engine = oracle.engine_config(folder, {"kv_dtype": "auto", "questions": []})
         variants = [variant(engine, *RANKS[0])]
+        one_stage = not engine.model_config.registry.is_pp_supported_model([architecture], engine.model_config)
         for tp, pp in RANKS[1:]:
+            if pp > 1 and one_stage:
+                continue
             try:
                 variants.append(variant(engine, tp, pp))
             except Exception as error:  # noqa: BLE001 - not every class can be spread; the reason is part of the answer
@@ -190,7 +204,19 @@ def answer(case: dict[str, Any]) -> dict[str, Any]:
         except Exception as error:  # noqa: BLE001 - then only config.json is compared, and the table says so
             tensors = {"tensors": [], "tensors_error": described(error)}
     return {"architecture": architecture, "config": config, "version": oracle.vllm.__version__,
-            "variants": variants, "defaults": field_defaults(config), **tensors}  # fmt: skip
+            "variants": variants, "defaults": field_defaults(config), "one_stage": one_stage,
+            **tensors}  # fmt: skip
+
+
+def registered() -> dict[str, str]:
+    """The kind of each architecture that the engine registers, as its registry sorts them."""
+    kinds = {
+        kind: getattr(registry, f"_{kind.upper()}_MODELS", {})
+        for kind in ("text_generation", "embedding", "late_interaction", "reward", "token_classification",
+                     "sequence_classification", "multimodal", "speculative_decoding", "transformers_supported",
+                     "transformers_backend")
+    }  # fmt: skip
+    return {name: next((kind for kind in kinds if name in kinds[kind]), "") for name in sorted(registry._VLLM_MODELS)}
 
 
 def described(error: Exception) -> str:
@@ -203,7 +229,7 @@ def main() -> None:
     for line in sys.stdin:
         case = json.loads(line)
         try:
-            result = {"list": sorted(registry._VLLM_MODELS)} if case.get("list") else answer(case)
+            result = {"list": registered()} if case.get("list") else answer(case)
         except Exception as error:  # noqa: BLE001 - one architecture must not end the walk
             result = {"architecture": case["architecture"], "error": described(error)}
         sys.stdout.write(json.dumps(result) + "\n")

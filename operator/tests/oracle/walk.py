@@ -2,24 +2,27 @@
 
 `python -m tests.oracle.walk --write` asks the engines about every architecture and writes what it finds to
 `catalog/data/architectures.json`, by which the planner decides what it plans, and to the table in the documentation.
-With names of architectures it prints what it finds of those; `--answers FILE` judges answers of an earlier walk.
+Answers are kept in a file as they come, and what is in it is not asked again: a walk can be stopped, and goes on where
+it ended. With names of architectures it asks for those only, and prints what it finds of them.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import hashlib
 import json
 import random
 import runpy
-import subprocess
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.oracle.answers import WALK, KeptAnswers
 from tests.oracle.conftest import ENVIRONMENT, VARIANTS
-from tests.oracle.engine import answers_of_shape
+from tests.oracle.engine import ORACLE, answers_of_shape
 from tests.oracle.families import FAMILIES, MORE_ARCHITECTURES
 from tests.oracle.real_configs import CONFIGS, FIELDS
 from tests.oracle.test_kv import same
@@ -33,7 +36,6 @@ from triton_vllm_operator.capacity.model.from_config import derive_shape
 from triton_vllm_operator.capacity.model.safetensors import TensorInfo
 from triton_vllm_operator.capacity.model.shape import ModelShape
 
-WALK = Path(__file__).with_name("vllm_walk.py")
 LESS, MORE = 0.001, 0.005
 """Share of the engine's weights by which ours may be less and more: buffers, and parts of encoders that are cut."""
 
@@ -47,8 +49,10 @@ PROOFS = ("", "headers", "config")
 NOT_COMPARED = "not compared"
 _SEEDS = 30
 """Draws after which every architecture of a generated family has come."""
-LIMIT = 20_000
-"""Seconds for the whole walk of one version."""
+LIST: dict[str, Any] = {"list": True}
+"""The case that asks for the names in a registry."""
+PER_CASE = 1800
+"""Seconds for one architecture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +70,6 @@ class Finding:
     proof: str
     why: str = ""
     detail: str = ""
-
-
-def ask(python: str, cases: Iterable[dict[str, Any]], timeout_seconds: float) -> list[dict[str, Any]]:
-    """The engine's answers to cases of `vllm_walk.py`, in order."""
-    lines = "\n".join(json.dumps(case) for case in cases) + "\n"
-    done = subprocess.run(
-        [python, str(WALK)], input=lines, capture_output=True, text=True, timeout=timeout_seconds, check=False
-    )
-    if done.returncode:
-        raise RuntimeError(f"the walk failed: {done.stderr[-2000:]}")
-    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def cases_of(architecture: str) -> Iterator[dict[str, Any]]:
@@ -191,6 +184,7 @@ def document(findings: Sequence[Finding], answers: Sequence[dict[str, Any]], reg
         "versions": sorted({answer["version"].split("+")[0] for answer in answers if "version" in answer}),
         "registered": len(registry),
         "planned": planned,
+        "one_stage": sorted({answer["architecture"] for answer in answers if answer.get("one_stage")} & set(planned)),
         "unknown": {name: why.get(name, NOT_COMPARED) for name in registry if name not in planned},
         "defaults": {kind: fields for kind, fields in defaults.items() if fields},
     }
@@ -212,32 +206,48 @@ def page(content: dict[str, Any]) -> str:
     )
 
 
-def _asked(names: Sequence[str]) -> tuple[list[dict[str, Any]], list[str]]:
-    """The answers of all versions, and the names in the newest registry."""
-    answers, newest = [], []
-    for variant in reversed(VARIANTS):
-        python = str(runpy.run_path(str(ENVIRONMENT))["ensure"](variant))
-        newest = ask(python, [{"list": True}], LIMIT)[0]["list"]
-        answers += ask(python, [case for name in names or newest for case in cases_of(name)], LIMIT)
-    return answers, newest
+def answers_file(folder: Path) -> Path:
+    """Where the answers to today's questions are kept: other questions have another file."""
+    digest = hashlib.sha256(WALK.read_bytes() + ORACLE.read_bytes()).hexdigest()[:12]
+    return folder / f"oracle-walk-{digest}.jsonl"
+
+
+def _walk(variant: str, kept: KeptAnswers, names: Sequence[str]) -> list[str]:
+    """Ask one version about these architectures, or all that it registers; the names that it registers."""
+    python = str(runpy.run_path(str(ENVIRONMENT))["ensure"](variant))
+    kept.ask(python, variant, [LIST], PER_CASE)
+    registered = sorted((kept.get(variant, LIST) or {})["list"])
+    asked = [name for name in names or registered if name in registered]
+    kept.ask(python, variant, [case for name in asked for case in cases_of(name)], PER_CASE)
+    return registered
+
+
+def _answered(kept: KeptAnswers, names: Iterable[str]) -> list[dict[str, Any]]:
+    """The kept answers of all versions about these architectures, the oldest version first."""
+    cases = [case for name in names for case in cases_of(name)]
+    found = (kept.get(variant, case) for variant in reversed(VARIANTS) for case in cases)
+    return [answer for answer in found if answer is not None]
 
 
 def main() -> None:
     """Walk, print what is found, and write it on request."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("architectures", nargs="*", help="default: every one of the registry")
-    parser.add_argument("--answers", type=Path, action="append", default=[], help="answers of an earlier walk")
-    parser.add_argument("--write", action="store_true", help="write the data file and the table")
+    parser.add_argument("--answers", type=Path, help="file that answers are kept in; default: one in the cache folder")
+    parser.add_argument("--write", action="store_true", help="write the data file and the table, from all kept answers")
+    parser.add_argument("--kept", action="store_true", help="ask nothing: judge the answers that are kept")
     options = parser.parse_args()
-    lines = [json.loads(line) for path in options.answers for line in path.read_text().splitlines()]
-    answers, registry = [one for one in lines if "list" not in one], [n for one in lines for n in one.get("list", ())]
-    if not lines:
-        answers, registry = _asked(options.architectures)
-    findings = merged(map(judge, answers))
-    for one in findings:
+    cache: Path = runpy.run_path(str(ENVIRONMENT))["cache_root"]()
+    kept = KeptAnswers(options.answers or answers_file(cache))
+    if not options.kept:
+        with ThreadPoolExecutor(len(VARIANTS)) as pool:
+            list(pool.map(lambda variant: _walk(variant, kept, options.architectures), VARIANTS))
+    registry = sorted((kept.get(VARIANTS[0], LIST) or {"list": {}})["list"])
+    for one in merged(map(judge, _answered(kept, options.architectures or registry))):
         print(f"{one.architecture:44} {one.model_type:22} {one.proof or '-':8} {one.why} {one.detail[:240]}")
     if options.write:
-        content = document(findings, answers, registry)
+        answers = _answered(kept, registry)
+        content = document(merged(map(judge, answers)), answers, registry)
         DATA.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
         write(DOCS / "architectures.md", "make oracle-walk", page(content))
 

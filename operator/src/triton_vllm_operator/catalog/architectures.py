@@ -20,6 +20,7 @@ class Architectures:
         versions: of vLLM, whose registries were walked, the oldest first.
         registered: number of architectures in the newest registry.
         planned: per architecture and model type of the text model the proof.
+        one_stage: architectures whose class the engine does not cut into pipeline stages.
         unknown: per other architecture of the newest registry why no plan is made.
         defaults: per model type the values of fields that config.json may leave out.
     """
@@ -30,6 +31,7 @@ class Architectures:
     versions: tuple[str, ...]
     registered: int
     planned: dict[str, dict[str, Proof]]
+    one_stage: tuple[str, ...]
     unknown: dict[str, str]
     defaults: dict[str, dict[str, int | float | bool | str]]
 

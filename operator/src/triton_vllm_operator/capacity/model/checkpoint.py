@@ -40,6 +40,8 @@ def tensors_of(config: ModelConfig, family: Family, caches: tuple[tuple[CacheSha
             _mixer(writer, config, family, traits, cache)
         _feed_forward(writer, config, traits, index, types[index] if index < len(types) else "")
         yield from writer.tensors
+    if family.encoder_tensors is not None:
+        yield from family.encoder_tensors(config)
 
 
 def _traits(config: ModelConfig, family: CheckpointTraits) -> CheckpointTraits:
@@ -72,7 +74,7 @@ def _attention(
     hidden, size, heads = config.hidden_size, cache.head_size, config.attention_heads
     gate = 2 if traits.query_gate else 1
     out.linear("self_attn.q_proj", gate * heads * size, hidden, bias=traits.qkv_bias)
-    out.linear("self_attn.k_proj", cache.kv_heads * size, hidden, bias=traits.qkv_bias)
+    out.linear("self_attn.k_proj", cache.kv_heads * size, hidden, bias=traits.qkv_bias and traits.key_bias)
     out.linear("self_attn.v_proj", cache.kv_heads * cache.head_size_v, hidden, bias=traits.qkv_bias)
     out.linear("self_attn.o_proj", hidden, heads * cache.head_size_v, bias=traits.o_bias)
     if sinks:

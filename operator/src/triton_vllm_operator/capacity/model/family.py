@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,6 +34,7 @@ class CheckpointTraits:
         qk_norm: Q and K are normalized: by one vector of the head size, by one of the width of all heads, or
             by none.
         qkv_bias, o_bias, mlp_bias: the projections have a bias whatever `config.json` says.
+        key_bias: K's projection has a bias where those of Q and V have one.
         attention_bias_on_output: `attention_bias` in `config.json` gives the output projection a bias too.
         gated: the feed-forward layer has a gate projection.
         output_bias: the output table has a bias.
@@ -51,6 +52,7 @@ class CheckpointTraits:
     norm_bias: bool = False
     qk_norm: Literal["", "head", "width", "weightless"] = ""
     qkv_bias: bool = False
+    key_bias: bool = True
     o_bias: bool = False
     mlp_bias: bool = False
     attention_bias_on_output: bool = True
@@ -73,6 +75,7 @@ class EngineClass:
     Attributes:
         every_stage: built on each pipeline stage, not only on the first or last: embedding and output `tables`, the
             `embedding` table alone, the final `norm`, the table of learned `positions`.
+        whole_embedding: each rank keeps the embedding table whole and without padding.
         rotary: `table` of cosines and sines up to the longest position; `frequencies`, which the Transformers backend
             keeps: two vectors of half the rotary size in 32 bits; or `none`.
         rotary_bytes: bytes per element of that table.
@@ -87,6 +90,7 @@ class EngineClass:
     """
 
     every_stage: frozenset[Literal["tables", "embedding", "norm", "positions"]] = frozenset()
+    whole_embedding: bool = False
     rotary: Literal["table", "frequencies", "none"] = "table"
     rotary_bytes: int = 2
     rotary_sets: int = 1
@@ -110,6 +114,8 @@ class Family:
         layer_caches: the caches of all layers, where they do not follow from the types of the layers.
         window_without_query: the sliding window in `config.json` does not count the token itself, the engine's does.
         state: the recurrent layers of the family.
+        encoder_tensors: the tensors of an encoder whose output the layers attend to, for when the headers of the
+            checkpoint are not known.
         checkpoint: the tensors of a layer, for when the headers of the checkpoint are not known.
         engine: what vLLM's model class keeps in addition to the checkpoint.
         generates_text: False for encoders, which vLLM serves for embedding or classification only.
@@ -121,6 +127,7 @@ class Family:
     layer_caches: Callable[[ModelConfig], Caches] | None = None
     window_without_query: bool = False
     state: StateLayer | None = None
+    encoder_tensors: Callable[[ModelConfig], Iterable[TensorInfo]] | None = None
     checkpoint: CheckpointTraits = CheckpointTraits()
     engine: EngineClass = EngineClass()
     generates_text: bool = True

@@ -47,7 +47,9 @@ def shape_from_config(config: Mapping[str, Any], tensors: Iterable[TensorInfo] |
     view = ModelConfig.parse(config)
     _require_generative(view, find_family(view.model_type))
     proof = _require_proof(view)
-    shape = derive_shape(config, tensors, architectures.table().defaults.get(view.model_type, {}))
+    table = architectures.table()
+    shape = derive_shape(config, tensors, table.defaults.get(view.model_type, {}))
+    shape = replace(shape, pipeline_parallel=view.architecture not in table.one_stage)
     return (
         replace(shape, weights_source="estimate") if proof == "headers" and shape.weights_source == "config" else shape
     )
@@ -84,6 +86,9 @@ def derive_shape(
     sorted_tensors = _sorted(view, family, caches, known, quantization)
     if not known:
         sorted_tensors.every_stage.append(WeightPart("vision", 0, encoder_bytes(view)))
+    table = sorted_tensors.embedding or VocabTable(view.vocab_size, view.hidden_size * 2)
+    if family.engine.whole_embedding:
+        sorted_tensors.first_stage.append(WeightPart("embedding", 1, table.rows * table.row_bytes))
     ends = _ends(view, family.engine, sorted_tensors)
     layers = tuple(
         LayerShape(layer, tuple(sorted_tensors.layers.get(index, ())) + _engine_buffers(view, family, layer))
@@ -102,7 +107,7 @@ def derive_shape(
         default_max_len=view.default_max_len(),
         dtype=view.dtype,
         layers=layers,
-        embedding=sorted_tensors.embedding or VocabTable(view.vocab_size, view.hidden_size * 2),
+        embedding=None if family.engine.whole_embedding else table,
         output=None if view.tied_embeddings else sorted_tensors.output,
         first_stage=ends.first,
         last_stage=ends.last,

@@ -165,8 +165,6 @@ class ModelShape:
         """Why the bytes of weights may be more than what is known; empty when the checkpoint's headers were read."""
         if self.weights_source == "safetensors":
             return ""
-        if self.is_encoder_decoder:
-            return "the encoder's weights are not in it"
         if self.multimodal:
             return "the weights of the image or audio encoder are estimated"
         if self.weights_source == "estimate":

@@ -90,6 +90,7 @@ _HEAD_VECTORS = frozenset(["A_log", "D", "dt_bias", "A", "sinks"])
 _PER_LAYER_TABLE = "embed_tokens_per_layer"
 """Gemma's table of embeddings for each layer, which every pipeline stage holds."""
 _VOCAB = frozenset(["embed_tokens", "wte", "word_embeddings", "tok_embeddings", "embed_in", "embeddings"])
+_SIDE_MODELS = ("vision", "visual", "audio", "multi_modal_projector", "mm_projector", "image")
 _OUTPUT = frozenset(["lm_head", "embed_out", "output"])
 
 
@@ -187,7 +188,9 @@ def _place_table(result: SortedTensors, tensor: TensorInfo, rule: Rule, *, tied:
 
 
 def _is_side_model(name: str) -> bool:
-    return any(part in name for part in ("vision", "visual", "audio", "multi_modal_projector", "mm_projector", "image"))
+    return name.startswith("model.encoder.") or any(
+        part in name for part in ("vision", "visual", "audio", "multi_modal_projector", "mm_projector", "image")
+    )
 
 
 def _module(name: str) -> tuple[str, str]:
