@@ -7,6 +7,6 @@
   resources: [poddisruptionbudgets]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: ["apps"]
-  resources: [deployments]
+  resources: [controllerrevisions, deployments]
   verbs: [get, list, watch, create, patch, delete]
 {{- end }}

@@ -107,6 +107,10 @@ helm.sh/chart: {{ include "triton-vllm-operator.labelValue" (printf "%s-%s" .Cha
 # The children: created and updated by server-side apply (create and patch), deleted when the spec no longer has them.
 # get checks whether another object has the name of a child.
 {{ include "triton-vllm-operator.childRules" . }}
+# The ReplicaSets: which pods are of which revision, during a rollout.
+- apiGroups: [apps]
+  resources: [replicasets]
+  verbs: [list]
 # The serving pods: why they do not run. While one of them waits for a GPU, also which pods use the GPUs.
 - apiGroups: [""]
   resources: [pods]

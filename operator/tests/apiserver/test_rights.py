@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from functools import partial
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from tests.apiserver.rights import Right
 from tests.apiserver.view import Object, View, llm
 from tests.apiserver.webhooks import installed
 from tests.builders.deployments import LLAMA_8B
-from triton_vllm_operator.api import names
+from triton_vllm_operator.api import kinds, names
 from triton_vllm_operator.capacity import shape_from_config
 from triton_vllm_operator.plan.inspection_protocol import InspectedModel
 
@@ -159,6 +160,7 @@ def live_through_everything(view: View) -> None:
     eventually("the events of a pod in creation are read", lambda: asked in used(view))
     view.fake_pod_status(pod, pod_ready())
     view.wait_reason("a", "Serving")
+    make_revisions(view)
     hide_the_children(view)
     for kind in ("configmap", "service", "pdb", "deployment"):
         leave_behind(view, kind)
@@ -167,6 +169,22 @@ def live_through_everything(view: View) -> None:
         "patch", "llm", "a", "--type=merge", "-p", '{"spec": {"service": {"disruptionBudget": {"enabled": false}}}}'
     )
     eventually("no budget", lambda: "PodDisruptionBudget" not in view.kinds())
+
+
+def make_revisions(view: View) -> None:
+    """More revisions than are kept, of which only the first has served."""
+    for number in (2, 3, 4):
+        env = [{"name": "NUMBER", "value": str(number)}]
+        view.apply(unread(podTemplate={"env": env}, rollout={"revisionHistoryLimit": 1}))
+        eventually(f"revision {number}", partial(_has_revision, view, number))
+    eventually("the surplus is gone", lambda: len(view.all_of(kinds.REVISION)) < 4)
+    view.apply(unread())
+    eventually("the pod that serves is left alone", lambda: len(view.pods()) == 1)
+
+
+def _has_revision(view: View, number: int) -> bool:
+    found = view.get("llm", "a") or {}
+    return bool(found.get("status", {}).get("rollout", {}).get("revision") == number)
 
 
 def hide_the_children(view: View) -> None:

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from triton_vllm_operator.cli.main import app
 
 ROOT = Path(__file__).parents[3]
-COMMANDS = sorted(command.name or "" for command in app.registered_commands)
+GROUPS = {group.name or "": group.typer_instance for group in app.registered_groups}
+COMMANDS = sorted([*(command.name or "" for command in app.registered_commands), *GROUPS])
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -22,6 +23,13 @@ def test_every_option_of_a_command_has_a_help_text(command: str) -> None:
     options = re.findall(r"^ +(--[\w-]+[^\n]*)", result.stdout, re.MULTILINE)
     assert options
     assert all(re.search(r"\S {2,}\S", option) for option in options), options
+
+
+@pytest.mark.parametrize("command", ["status", "history", "undo", "pause", "resume", "proceed"])
+def test_every_subcommand_has_a_help_text(command: str) -> None:
+    result = CliRunner().invoke(app, ["rollout", command, "--help"], terminal_width=300)
+    assert result.exit_code == 0
+    assert "--namespace" in result.stdout
 
 
 def test_every_command_is_on_the_page_of_the_command_line() -> None:

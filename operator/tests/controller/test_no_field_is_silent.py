@@ -17,7 +17,9 @@ SCHEMA = draw.spec_schema()
 # What these change is whether children are made at all, and status.plan: tests/plan/test_fit.py and
 # tests/apiserver/test_planning.py.
 PLANNED = {("planning", "mode"), ("resources", "gpu", "memoryGiB")}
-LEAVES = sorted(set(draw.leaves(SCHEMA)) - PLANNED, key=str)
+# What these change is how a later change replaces pods: tests/plan/test_rollout.py and tests/apiserver/test_rollout.py.
+ROLLOUT = {("rollout", name) for name in ("strategy", "maxUnavailable", "paused", "onFailure")}
+LEAVES = sorted(set(draw.leaves(SCHEMA)) - PLANNED - ROLLOUT, key=str)
 BASE: Object = {"model": {"uri": "hf://org/model"}}
 OURS: Object = {"server": {"image": "registry.example/triton-vllm:vllm-0.32.0"}}
 METADATA: Object = {"labels": {"first": "x"}, "annotations": {"first": "x"}}

@@ -16,7 +16,7 @@ from triton_vllm_operator.api import kinds, names
 from triton_vllm_operator.api.autoconfig import AutoConfig
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.desired import pod, repository
-from triton_vllm_operator.desired.children import CHILD_KINDS, CHILDREN, WATCHED_KINDS, children
+from triton_vllm_operator.desired.children import CHILD_KINDS, CHILDREN, OWNED_KINDS, WATCHED_KINDS, children
 from triton_vllm_operator.desired.engine_args import engine_args, model_json
 from triton_vllm_operator.desired.model_config import config_pbtxt, messages
 from triton_vllm_operator.desired.services import endpoints
@@ -60,7 +60,8 @@ def test_every_row_of_the_registry_builds_an_object_of_its_kind(name: str) -> No
 def test_each_kind_is_watched_once_with_the_pods() -> None:
     assert len(CHILD_KINDS) == len(set(CHILD_KINDS))
     assert {row.kind for row in CHILDREN} == set(CHILD_KINDS)
-    assert (*CHILD_KINDS, kinds.POD) == WATCHED_KINDS
+    assert (*CHILD_KINDS, kinds.REVISION) == OWNED_KINDS
+    assert (*OWNED_KINDS, kinds.POD) == WATCHED_KINDS
 
 
 def test_the_number_of_pods_is_left_to_the_controller_that_owns_it(monkeypatch: pytest.MonkeyPatch) -> None:

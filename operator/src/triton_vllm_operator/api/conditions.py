@@ -141,6 +141,21 @@ class ConditionType(StrEnum):
         {"False": "?"},
         True,
     )
+    UP_TO_DATE = (
+        "UpToDate",
+        "All pods run the newest revision of the spec.",
+        "plan.rollout",
+        _KEPT,
+        EventRule(
+            "RollOut",
+            warning_reasons=frozenset(
+                {Reason.ROLLOUT_HELD, Reason.ROLLOUT_PAUSED, Reason.ROLLOUT_FAILED, Reason.ROLLOUT_UNDONE}
+            ),
+        ),
+        "Rollout",
+        {"False": "?"},
+        True,
+    )
     AVAILABLE = (
         "Available",
         "As many pods as spec.replicas are ready.",

@@ -23,6 +23,18 @@ INSPECTION_CONTAINER: Final = "inspect"
 CHOSEN_ANNOTATION: Final = f"{GROUP}/chosen"
 APPLIED_HASH_ANNOTATION: Final = f"{GROUP}/applied-hash"
 
+# On the Deployment: the revision of its pod template, unless that is the first one; and why the operator paused it.
+REVISION_ANNOTATION: Final = f"{GROUP}/revision"
+PAUSED_BECAUSE_ANNOTATION: Final = f"{GROUP}/paused-because"
+# On ControllerRevisions: what changed, that all pods of it have served, and why it failed.
+CHANGES_ANNOTATION: Final = f"{GROUP}/changes"
+SERVED_ANNOTATION: Final = f"{GROUP}/served"
+FAILED_ANNOTATION: Final = f"{GROUP}/failed"
+# On the LLMDeployment, set by `kubectl llm rollout proceed`: a revision, and when it was set.
+PROCEED_ANNOTATION: Final = f"{GROUP}/proceed"
+# Set by Kubernetes on a ReplicaSet and its pods.
+POD_TEMPLATE_HASH_LABEL: Final = "pod-template-hash"
+
 # The longest child name is NAME-headless and a Service name has at most 63 characters.
 HEADLESS_SUFFIX: Final = "-headless"
 NAME_MAX_LENGTH: Final = 63 - len(HEADLESS_SUFFIX)
@@ -86,3 +98,8 @@ def headless(name: str) -> str:
 def repository(name: str, config_hash: str) -> str:
     """Name of the ConfigMap with the model repository: changed content makes a new ConfigMap."""
     return f"{name}-{config_hash}"
+
+
+def revision(name: str, template_hash: str) -> str:
+    """Name of the ControllerRevision with a pod template."""
+    return f"{name}-{template_hash}"

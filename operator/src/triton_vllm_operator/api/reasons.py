@@ -1117,6 +1117,56 @@ class Reason(StrEnum):
         "Pods of the previous configuration are being replaced; Stalled when Kubernetes does not go on for 10 minutes.",
         "Wait; they are deleted when their successors are ready.",
     )
+    REVISION_DEPLOYED = (
+        "RevisionDeployed",
+        Kind.INFORMATIVE,
+        "All pods run the newest revision.",
+    )
+    ROLLOUT_SURGING = (
+        "RolloutSurging",
+        Kind.PROGRESSING,
+        "A GPU is free, or `spec.rollout.strategy` is Surge: old pods are deleted when their successors are ready.",
+        "Wait; `kubectl llm rollout status NAME` shows how far it is.",
+    )
+    ROLLOUT_REPLACING = (
+        "RolloutReplacing",
+        Kind.PROGRESSING,
+        "No GPU is free, or `spec.rollout.strategy` is Replace: old pods are deleted before their successors start.",
+        "Wait; `kubectl llm rollout status NAME` shows how far it is, and the expected gap.",
+    )
+    ROLLOUT_FINISHING = (
+        "RolloutFinishing",
+        Kind.PROGRESSING,
+        "No pod of a previous revision is left, and not all pods of the newest one have served yet.",
+        "Wait.",
+    )
+    ROLLOUT_HELD = (
+        "RolloutHeld",
+        Kind.STALLED,
+        "No GPU is free for a pod of the new revision, and no pod may be replaced without one: the old pods go on "
+        "serving.",
+        "`kubectl llm rollout proceed NAME` or `spec.rollout.strategy: Replace`, which have a gap; or free a GPU: it "
+        "then goes on by itself.",
+    )
+    ROLLOUT_PAUSED = (
+        "RolloutPaused",
+        Kind.STALLED,
+        "`spec.rollout.paused` is true.",
+        "`kubectl llm rollout resume NAME`",
+    )
+    ROLLOUT_FAILED = (
+        "RolloutFailed",
+        Kind.STALLED,
+        "The newest revision failed, and the rollout stopped: `spec.rollout.onFailure` is Hold, or the previous "
+        "revision cannot be restored.",
+        "Correct the spec by what the message says, or `kubectl llm rollout undo NAME`.",
+    )
+    ROLLOUT_UNDONE = (
+        "RolloutUndone",
+        Kind.STALLED,
+        "The newest revision failed, and the previous one was restored.",
+        "Correct the spec by what the message says. `kubectl llm rollout proceed NAME` tries the same revision again.",
+    )
     NO_TOKEN = (
         "NoToken",
         Kind.PROGRESSING,

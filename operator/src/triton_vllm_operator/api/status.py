@@ -229,6 +229,46 @@ class ActualStatus(Model):
     )
 
 
+class RolloutStatus(Model):
+    """The rollout of the newest revision: what will happen before it happens, and how far it is."""
+
+    revision: int = Field(description="Number of the revision of spec.")
+    deployed_revision: int = Field(
+        description="Number of the revision that pods are created from. Lower than `revision` after an undo."
+    )
+    from_revision: int | None = field(description="Number of the revision that served before, during a rollout.")
+    changes: str | None = field(max_length=4096, description="Changes of the spec that made the newest revision.")
+    step: Literal["Complete", "Surging", "Replacing", "Finishing", "Held", "Paused", "Failed", "Undoing", "Undone"] = (
+        Field(
+            description="Complete: all pods run the revision. Surging, Replacing: old pods are replaced, with or "
+            "without a further GPU. Finishing: no old pod is left, and not all new ones have served. Held: no GPU is "
+            "free, and no pod may be replaced without one. Paused: by spec.rollout.paused. Failed: the revision failed "
+            "and nothing was undone. Undoing, Undone: the previous revision is being or was restored."
+        )
+    )
+    reason: str | None = field(max_length=4096, description="Why this step.")
+    pods_to_replace: int = field(0, ge=0, description="Number of pods that run another revision.")
+    updated_pods: int = field(0, ge=0, description="Number of pods of the revision.")
+    ready_pods: int = field(0, ge=0, description="Number of ready pods of any revision.")
+    min_ready_pods: int | None = field(
+        ge=0, description="Number of ready pods below which the rollout itself does not go."
+    )
+    start_seconds: int | None = field(
+        ge=0, description="Measured seconds from a pod's creation to its readiness. Not set: not known."
+    )
+    expected_gap_seconds: int | None = field(
+        ge=0, description="Seconds with fewer ready pods than spec.replicas to expect. Not set: not known."
+    )
+    gpu_seconds: int | None = field(
+        ge=0, description="GPU-seconds of pods that start or are replaced, to expect. Not set: not known."
+    )
+    deadline: str | None = field(
+        max_length=64,
+        description="Time at which the revision has failed unless a further pod is ready.",
+        json_schema_extra={"format": "date-time"},
+    )
+
+
 class LLMDeploymentStatus(Model):
     """The observed state. Only the operator writes it."""
 
@@ -253,6 +293,7 @@ class LLMDeploymentStatus(Model):
     )
     plan: PlanStatus | None = field(description="The memory plan: what the model needs, and whether it fits.")
     actual: ActualStatus | None = field(description="What the engine reports, for comparison with status.plan.")
+    rollout: RolloutStatus | None = field(description="The rollout of the newest revision.")
     chosen: AutoConfig | None = field(
         description="Values that the operator chose for fields of spec.engine that are not set. They stay until the "
         "model or its requested revision, spec.engine, spec.resources.gpu or spec.scheduling.nodeSelector changes."

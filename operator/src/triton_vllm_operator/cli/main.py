@@ -6,6 +6,7 @@ from triton_vllm_operator.cli.explain.command import explain
 from triton_vllm_operator.cli.import_.command import import_
 from triton_vllm_operator.cli.plan.command import plan
 from triton_vllm_operator.cli.render.command import render
+from triton_vllm_operator.cli.rollout.command import rollout
 from triton_vllm_operator.cli.shape.command import shape
 
 app = typer.Typer(
@@ -13,13 +14,14 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Plan, render, import and explain LLMDeployments.",
+    help="Plan, render, import, explain and roll out LLMDeployments.",
 )
 app.command("plan")(plan)
 app.command("render")(render)
 app.command("explain")(explain)
 app.command("import")(import_)
 app.command("shape")(shape)
+app.add_typer(rollout, name="rollout")
 
 
 def main() -> None:

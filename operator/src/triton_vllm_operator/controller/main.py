@@ -23,6 +23,7 @@ def review_with(reconciler: Reconciler, cluster: ClusterView) -> Review:
         today=reconciler.today,
         opted_out=partial(allows_vulnerable_images, cluster),
         predict=partial(reconciler.planner.predict, cluster),
+        held=partial(reconciler.rollouts.warning, cluster),
     )
     return reviewer.review
 

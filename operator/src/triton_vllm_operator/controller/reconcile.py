@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Protocol
 
@@ -20,7 +20,8 @@ from triton_vllm_operator.controller.steps.inspect import Inspector
 from triton_vllm_operator.controller.steps.observe import Observer
 from triton_vllm_operator.controller.steps.plan import Planner
 from triton_vllm_operator.controller.steps.probe import Prober, TokenProbe
-from triton_vllm_operator.controller.steps.read_back import EngineReports, ReportSource
+from triton_vllm_operator.controller.steps.read_back import NOT_COMPARED, EngineReports, ReportSource
+from triton_vllm_operator.controller.steps.rollout import Rollouts
 from triton_vllm_operator.controller.steps.validate import validate
 from triton_vllm_operator.desired.pod_settings import PodSettings
 from triton_vllm_operator.kube.errors import NotLeader
@@ -55,6 +56,7 @@ class Reconciler:
     inspector: Inspector
     planner: Planner
     observer: Observer
+    rollouts: Rollouts
     prober: Prober
     engine_reports: EngineReports
     claims: Claims = field(default_factory=Claims)
@@ -71,11 +73,13 @@ class Reconciler:
     ) -> Reconciler:
         """The reconciler with its steps; those that need the nodes share one list of them."""
         settings, nodes = settings or PodSettings(), ttl_cache.nodes()
+        observer = Observer(nodes)
         return cls(
             settings,
             inspector=Inspector(settings),
             planner=Planner(settings, nodes),
-            observer=Observer(nodes),
+            observer=observer,
+            rollouts=Rollouts(observer, settings.defaults, settings.serving_image),
             prober=Prober(probe),
             engine_reports=EngineReports(probe),
             claims=Claims(takeover_s),
@@ -123,16 +127,23 @@ class Reconciler:
             planned = await self.planner.plan(cluster, spec, status, model)
             if planned.hold is not None:
                 return await report.report_held(cluster, obj, planned, advisory, self.clock())
-            await apply_children(cluster, obj, planned.llm, spec.image, self.settings.defaults, self.clock())
+            decided = await self.rollouts.decide(cluster, obj, spec, planned.llm, self.today(), self.clock())
+            await apply_children(cluster, obj, planned.llm, decided.desired, self.clock())
+            await self.rollouts.prune(cluster, planned.llm, decided)
         except Rejected as rejected:
             return await report.report_rejected(cluster, obj, rejected, self.clock())
-        observed = await self.observer.observe(cluster, planned.llm, self.clock())
+        rollout = decided.rollout
+        observed = await self.observer.observe(cluster, rollout.llm, self.clock())
+        observed = replace(observed, templates=decided.templates, stopped=rollout.stopped())
         proven = self.prober.prove(cluster, key, status, observed)
-        actual = status.get("actual", {})
-        read_back = self.engine_reports.read(cluster, key, proven, planned, actual, stock=spec.image.stock)
-        return await report.report_observed(
-            cluster, obj, spec.image, proven, advisory, planned, read_back, self.clock()
-        )
+        await self.rollouts.record(cluster, rollout, proven, self.clock())
+        if rollout.undone:
+            read_back = NOT_COMPARED
+        else:
+            actual = status.get("actual", {})
+            read_back = self.engine_reports.read(cluster, key, proven, planned, actual, stock=spec.image.stock)
+        deployed = report.Deployed(decided.image, rollout)
+        return await report.report_observed(cluster, obj, deployed, proven, advisory, planned, read_back, self.clock())
 
     def _forget(self, cluster: ClusterView, key: Key) -> None:
         self.claims.forget(cluster, key)
@@ -142,3 +153,4 @@ class Reconciler:
         self._failures.pop(key, None)
         self.prober.forget(cluster, key)
         self.engine_reports.forget(key)
+        self.rollouts.forget(key)

@@ -17,6 +17,7 @@ from triton_vllm_operator.desired.deployment import deployment
 from triton_vllm_operator.desired.disruption_budget import disruption_budget
 from triton_vllm_operator.desired.inputs import Defaults, ServingImage
 from triton_vllm_operator.desired.repository import config_map
+from triton_vllm_operator.desired.rollout_settings import DeployedRevision
 from triton_vllm_operator.desired.services import headless_service, service
 
 Object = dict[str, Any]
@@ -58,14 +59,26 @@ CHILDREN: tuple[Child, ...] = (
 CHILD_KINDS: tuple[Kind, ...] = tuple(dict.fromkeys(child.kind for child in CHILDREN))
 """The kinds of the children, each once."""
 
-WATCHED_KINDS: tuple[Kind, ...] = (*CHILD_KINDS, kinds.POD)
-"""The kinds that the manager watches by `names.INSTANCE_LABEL`: the children, and the Deployment's pods."""
+OWNED_KINDS: tuple[Kind, ...] = (*CHILD_KINDS, kinds.REVISION)
+"""The kinds of all objects that an LLMDeployment owns: the children, and its history."""
+
+WATCHED_KINDS: tuple[Kind, ...] = (*OWNED_KINDS, kinds.POD)
+"""The kinds that the manager watches by `names.INSTANCE_LABEL`: what it owns, and the Deployment's pods."""
+
+_AT_REST = DeployedRevision()
 
 
-def children(llm: LLMDeployment, image: ServingImage, defaults: Defaults) -> list[Object]:
+def children(
+    llm: LLMDeployment, image: ServingImage, defaults: Defaults, revision: DeployedRevision = _AT_REST
+) -> list[Object]:
     """The complete child objects of `llm`. Each has an annotation with its own hash, by which a later reconcile knows
-    whether it has applied the same object already."""
-    return [_with_hash(child.build(llm, image, defaults)) for child in CHILDREN if child.when(llm)]
+    whether it has applied the same object already.
+
+    Args:
+        revision: what a rollout sets in them.
+    """
+    built = (child.build(llm, image, defaults) for child in CHILDREN if child.when(llm))
+    return [_with_hash(revision.set_in(obj)) for obj in built]
 
 
 def _with_hash(obj: Object) -> Object:

@@ -9,6 +9,7 @@ from triton_vllm_operator.desired import repository
 from triton_vllm_operator.desired.inputs import Defaults, ServingImage
 from triton_vllm_operator.desired.objects import child
 from triton_vllm_operator.desired.pod import STARTUP_BUDGET_SECONDS, pod_metadata, pod_spec
+from triton_vllm_operator.desired.rollout_settings import resting
 
 MIN_READY_SECONDS = 3
 """Seconds from a pod's readiness until it counts as available. A Service reaches a new pod with a delay: the
@@ -19,26 +20,30 @@ the startup probe allows, and 15 minutes for a new node and the image's pull. Ku
 report a failure beside a model that still loads."""
 
 
-def deployment(llm: LLMDeployment, image: ServingImage, defaults: Defaults) -> dict[str, Any]:
-    """The Deployment. A changed model repository has a new name, which changes the pod template: a rolling update."""
+def pod_template(llm: LLMDeployment, image: ServingImage, defaults: Defaults) -> dict[str, Any]:
+    """The pod template. A changed model repository has a new name, which changes it."""
     config_hash = repository.content_hash(llm)
     metadata = pod_metadata(llm)
-    template = {
+    return {
         "metadata": {
             "labels": {**metadata["labels"], **names.labels(llm.name)},
             "annotations": {**metadata["annotations"], names.CONFIG_HASH_ANNOTATION: config_hash},
         },
         "spec": pod_spec(llm, image, defaults, names.repository(llm.name, config_hash)),
     }
+
+
+def deployment(llm: LLMDeployment, image: ServingImage, defaults: Defaults) -> dict[str, Any]:
+    """The Deployment while it has no pods to replace."""
+    given = llm.spec.rollout
     spec = {
         **({"replicas": llm.spec.replicas} if llm.owns_replicas else {}),
         "minReadySeconds": MIN_READY_SECONDS,
-        "progressDeadlineSeconds": PROGRESS_DEADLINE_SECONDS,
-        "revisionHistoryLimit": 3,
-        # An update deletes a ready pod only when its replacement is ready.
-        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+        "progressDeadlineSeconds": given.progress_deadline_seconds or PROGRESS_DEADLINE_SECONDS,
+        "revisionHistoryLimit": given.revision_history_limit,
+        "strategy": resting(given.strategy, given.max_unavailable).strategy(),
         "selector": {"matchLabels": names.selector(llm.name)},
-        "template": template,
+        "template": pod_template(llm, image, defaults),
     }
     return child(llm, kinds.DEPLOYMENT, llm.name, **_chosen(llm)) | {"spec": spec}
 

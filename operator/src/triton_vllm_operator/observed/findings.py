@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from contract.report import CAUSE, ENGINE_LINE, HINT
+from triton_vllm_operator.api import names
 from triton_vllm_operator.api.conditions import find
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.observed import gpu_shortage, needs, pod_checks, refusals
@@ -105,9 +106,16 @@ def pods_refused(seen: Observation) -> Finding | None:
     return Finding(Reason.PODS_REFUSED, f"{what} {refusals.advice(message)}")
 
 
+def rollout_stopped(seen: Observation) -> Finding | None:
+    """The rollout does not go on until the user acts: it is held, paused or has failed."""
+    return Finding(seen.stopped.reason, seen.stopped.message) if seen.stopped is not None else None
+
+
 def paused(seen: Observation) -> Finding | None:
-    """The Deployment is paused, so its pods are not replaced."""
+    """Others have paused the Deployment, so its pods are not replaced."""
     deployment = seen.deployment or {}
+    if names.PAUSED_BECAUSE_ANNOTATION in deployment.get("metadata", {}).get("annotations", {}):
+        return None
     current = len(seen.current_pods)
     complete = current == len(seen.live_pods) and current >= seen.desired_replicas
     if seen.deployment_settled or complete or not deployment.get("spec", {}).get("paused"):
@@ -324,7 +332,7 @@ def recheck_s(observation: Observation, finding: Finding | None) -> float | None
         return None
     if needs.pods_in_creation(observation):
         return 4.0  # a volume that cannot be mounted is reported by an event of the pod, which is not watched
-    return 30.0 if finding.reason == Reason.INSUFFICIENT_GPUS else finding.due_s
+    return 30.0 if finding.reason in (Reason.INSUFFICIENT_GPUS, Reason.ROLLOUT_HELD) else finding.due_s
 
 
 CHECKS: Sequence[Check] = (
@@ -332,6 +340,7 @@ CHECKS: Sequence[Check] = (
     deployment_missing,
     deployment_being_deleted,
     pods_refused,
+    rollout_stopped,
     paused,
     pod_checks.node_lost,
     pod_checks.deletion_stuck,

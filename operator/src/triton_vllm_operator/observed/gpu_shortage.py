@@ -58,6 +58,7 @@ class GPUUse:
         classes: of the GPUs on which it may land.
         yields: a pod of a higher priority than this may preempt others and then has room; None where none would.
         by_dra: of those on which it may land, how many only DRA reports.
+        room: how many more pods the free ones are enough for, node by node.
         complete: whether the pods of all namespaces were seen.
     """
 
@@ -68,6 +69,7 @@ class GPUUse:
     yields: int | None
     by_dra: int
     complete: bool
+    room: int = 0
 
     @property
     def exact(self) -> bool:

@@ -21,8 +21,12 @@ def lacks_gpus(seen: Observation, pod: PodState) -> bool:
 
     Where a DeviceClass stands for the resource, it says so of claims, and the pods have no others.
     """
-    lacks = (f"Insufficient {seen.llm.spec.resources.gpu.resource_name}", "cannot allocate all claims")
-    return any(words in pod.unschedulable for words in lacks)
+    return found_no_gpu(pod, seen.llm.spec.resources.gpu.resource_name)
+
+
+def found_no_gpu(pod: PodState, resource: str) -> bool:
+    """The scheduler says that nodes have too few left of an extended resource for this pod."""
+    return any(words in pod.unschedulable for words in (f"Insufficient {resource}", "cannot allocate all claims"))
 
 
 def pods_in_creation(seen: Observation) -> list[PodState]:

@@ -4,9 +4,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.observed.gpu_shortage import GPUUse
 from triton_vllm_operator.observed.pods import PodState, seconds_between
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """Why a rollout does not go on until the user acts."""
+
+    reason: Reason
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +32,8 @@ class Observation:
         pods_over: pods that have ended and do not run again, the newest first.
         creation_errors: pod name -> another warning about a pod whose containers are not created yet.
         now: RFC 3339 time of the observation; "": not known, so that nothing takes too long.
+        templates: pod-template-hash labels of the pods of the wanted revision; None where it is not known.
+        stopped: why the rollout does not go on, or None.
     """
 
     llm: LLMDeployment
@@ -35,6 +46,8 @@ class Observation:
     pods_over: Sequence[PodState] = ()
     creation_errors: Mapping[str, str] = field(default_factory=dict)
     now: str = ""
+    templates: frozenset[str] | None = None
+    stopped: Stopped | None = None
 
     @property
     def live_pods(self) -> list[PodState]:
@@ -44,6 +57,8 @@ class Observation:
     @property
     def current_pods(self) -> list[PodState]:
         """Live pods of the wanted configuration, and of its newest pod template: an image can change alone."""
+        if self.templates is not None:
+            return [pod for pod in self.live_pods if pod.template in self.templates]
         wanted = [pod for pod in self.live_pods if pod.config_hash == self.config_hash]
         newest = max(wanted, key=lambda pod: pod.created, default=None)
         return [pod for pod in wanted if newest is not None and pod.template == newest.template]

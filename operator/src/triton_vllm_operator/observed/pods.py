@@ -130,7 +130,7 @@ def read(pod: Mapping[str, Any], container: str) -> PodState:
         ip=status.get("podIP", ""),
         node=spec.get("nodeName", ""),
         config_hash=meta.get("annotations", {}).get(names.CONFIG_HASH_ANNOTATION, ""),
-        template=meta.get("labels", {}).get("pod-template-hash", ""),
+        template=meta.get("labels", {}).get(names.POD_TEMPLATE_HASH_LABEL, ""),
         created=meta.get("creationTimestamp", ""),
         ready=_condition(status, "Ready").get("status") == "True",
         deleting="deletionTimestamp" in meta,

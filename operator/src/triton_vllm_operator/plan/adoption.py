@@ -45,7 +45,7 @@ def adoption(obj: Object, owner: Object) -> dict[str, Any]:
 
 
 def _is_name_of_child(kind: str, child: str, name: str) -> bool:
-    if kind == kinds.CONFIG_MAP.kind:
+    if kind in (kinds.CONFIG_MAP.kind, kinds.REVISION.kind):
         return re.fullmatch(re.escape(name) + r"-[0-9a-f]{8}", child) is not None
     return child == name or (kind == kinds.SERVICE.kind and child == names.headless(name))
 

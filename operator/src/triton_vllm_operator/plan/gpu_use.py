@@ -34,6 +34,7 @@ def gpu_use(
         yields=min((at for use in uses if (at := _preemptible_priority(llm, use)) is not None), default=None),
         by_dra=sum(allocatable_gpus(node, resource) for node in schedulable if is_dra_only(node, resource)),
         complete=complete,
+        room=sum(free // llm.gpus_per_pod for use in uses for free in use.free.values()),
     )
 
 

@@ -36,12 +36,15 @@ class Reviewer:
         today: by which advisories are judged.
         opted_out: whether a namespace accepts releases with known vulnerabilities.
         predict: the plan of a spec, given the status of the object before the change.
+        held: why the rollout of a spec would wait, given the object and its status before the change; None: it would
+            not.
     """
 
     serving_image: str | None
     today: Callable[[], date]
     opted_out: Callable[[str], Awaitable[bool]]
     predict: Callable[[ValidatedSpec, Mapping[str, Any]], Awaitable[PredictedPlan | None]]
+    held: Callable[[Object, ValidatedSpec, Mapping[str, Any]], Awaitable[str | None]]
 
     async def review(self, change: Change) -> AdmissionResponse:
         """The response to a change."""
@@ -52,7 +55,10 @@ class Reviewer:
             _, before = await self._problems(change.old)
             problems = ratcheted(problems, change.new, before, change.old)
         if spec is not None and not any(problem.rejects for problem in problems):
-            problems = [*problems, *await self._plan_problems(spec, (change.old or {}).get("status", {}))]
+            status = (change.old or {}).get("status", {})
+            problems = [*problems, *await self._plan_problems(spec, status)]
+            if change.old is not None and not any(problem.rejects for problem in problems):
+                problems = [*problems, *await self._rollout_problems(change.new, spec, status)]
         return response_of(problems)
 
     async def _plan_problems(self, spec: ValidatedSpec, status: Mapping[str, Any]) -> list[Violation]:
@@ -61,6 +67,14 @@ class Reviewer:
             return problems_of_plan(await self.predict(spec, status), status)
         except KubeError:
             return []
+
+    async def _rollout_problems(self, obj: Object, spec: ValidatedSpec, status: Mapping[str, Any]) -> list[Violation]:
+        """A warning where the rollout would wait; none where the nodes cannot be listed now."""
+        try:
+            held = await self.held(obj, spec, status)
+        except KubeError:
+            return []
+        return [Violation("spec.rollout", Reason.ROLLOUT_HELD, held, rejects=False)] if held else []
 
     async def _problems(self, obj: Object) -> tuple[ValidatedSpec | None, list[Violation]]:
         """The problems of a spec. In a thread: there may be as many arguments as the API server accepts."""

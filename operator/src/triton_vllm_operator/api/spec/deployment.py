@@ -12,6 +12,7 @@ from triton_vllm_operator.api.spec.model import ModelSpec
 from triton_vllm_operator.api.spec.planning import PlanningSpec
 from triton_vllm_operator.api.spec.pod_template import PodTemplateSpec
 from triton_vllm_operator.api.spec.resources import ResourcesSpec
+from triton_vllm_operator.api.spec.rollout import RolloutSpec
 from triton_vllm_operator.api.spec.sampling import SamplingSpec
 from triton_vllm_operator.api.spec.scheduling import SchedulingSpec
 from triton_vllm_operator.api.spec.server import ServerSpec
@@ -49,6 +50,9 @@ class LLMDeploymentSpec(Model):
     server: ServerSpec = field(ServerSpec(), description="Settings of the Triton server.")
     resources: ResourcesSpec = field(ResourcesSpec(), description="Compute resources per pod.")
     replicas: int = field(1, ge=0, le=1000, description="Number of pods. Each has its own engine and GPUs. Default: 1.")
+    rollout: RolloutSpec = field(
+        RolloutSpec(), description="How pods of a new revision replace those of the previous one."
+    )
     scheduling: SchedulingSpec = field(SchedulingSpec(), description="Scheduling constraints of the pods.")
     pod_template: PodTemplateSpec = field(PodTemplateSpec(), description="Additions to the pods.")
     service: ServiceSpec = field(ServiceSpec(), description="The Service of the pods and its PodDisruptionBudget.")

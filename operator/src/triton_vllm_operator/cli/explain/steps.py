@@ -97,7 +97,7 @@ def _spec(obj: Object, pods_now: Sequence[Step]) -> Iterator[Step]:
     known = {
         condition.get("reason")
         for condition in conditions
-        if condition["type"] in (ConditionType.MODEL_RESOLVED, ConditionType.FITS)
+        if condition["type"] in (ConditionType.MODEL_RESOLVED, ConditionType.FITS, ConditionType.UP_TO_DATE)
     }
     known |= {step.text.partition(":")[0] for step in pods_now}
     if stalled["reason"] not in known:

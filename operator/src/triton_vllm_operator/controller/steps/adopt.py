@@ -11,7 +11,7 @@ import logging
 from triton_vllm_operator.api import kinds
 from triton_vllm_operator.api.kinds import Key, Object
 from triton_vllm_operator.controller.cluster import ClusterView
-from triton_vllm_operator.desired.children import CHILD_KINDS
+from triton_vllm_operator.desired.children import OWNED_KINDS
 from triton_vllm_operator.desired.objects import owner_reference
 from triton_vllm_operator.kube.errors import Conflict
 from triton_vllm_operator.plan import adoption
@@ -27,7 +27,7 @@ async def adopt_children(cluster: ClusterView, obj: Object) -> None:
     """
     meta = obj["metadata"]
     key, uid = Key(meta["namespace"], meta["name"]), meta["uid"]
-    live = [child for kind in CHILD_KINDS for child in cluster.children(kind, key)]
+    live = [child for kind in OWNED_KINDS for child in cluster.children(kind, key)]
     orphans = [child for child in live if adoption.is_orphan(child, key.name, uid)]
     if not orphans:
         return

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from triton_vllm_operator.api import kinds
 from triton_vllm_operator.api.kinds import Key, Object, Ref
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.controller.cluster import ClusterView
-from triton_vllm_operator.desired.children import CHILD_KINDS, children
-from triton_vllm_operator.desired.inputs import Defaults, ServingImage
+from triton_vllm_operator.desired.children import CHILD_KINDS
 from triton_vllm_operator.kube.errors import Conflict, Forbidden, Invalid
 from triton_vllm_operator.observed import needs, refusals
 from triton_vllm_operator.observed.pods import seconds_between
@@ -26,12 +25,13 @@ _DELETION_S = 600.0
 
 
 async def apply_children(
-    cluster: ClusterView, obj: Object, llm: LLMDeployment, image: ServingImage, defaults: Defaults, now: str
+    cluster: ClusterView, obj: Object, llm: LLMDeployment, desired: Sequence[Object], now: str
 ) -> None:
     """Write what differs, in an order in which each write may be the last before a crash.
 
     Args:
         obj: the LLMDeployment as read; events are about it.
+        desired: the complete child objects.
         now: RFC 3339 time.
 
     Raises:
@@ -42,7 +42,7 @@ async def apply_children(
     deployment = cluster.stores[kinds.DEPLOYMENT].get(llm.namespace, llm.name)
     repositories = cluster.children(kinds.CONFIG_MAP, key)
     in_use = needs.repositories_in_use(deployment, cluster.children(kinds.POD, key), repositories)
-    for action in actions(children(llm, image, defaults), live, llm.uid, in_use):
+    for action in actions(desired, live, llm.uid, in_use):
         await _act(cluster, llm, action, now)
         if isinstance(action, Apply) and action.reverts:
             await _report_reverted(cluster, (obj, action.obj | {"metadata": _live(live, action)["metadata"]}), action)
@@ -65,13 +65,26 @@ async def _act(cluster: ClusterView, llm: LLMDeployment, action: Apply | Delete,
         log.info("%s/%s: delete %s: it %s", llm.namespace, llm.name, kinds.ref_of(action.obj), action.why)
         await cluster.delete(action.obj)
         return
-    ref = kinds.ref_of(action.obj)
+    await write_child(cluster, llm, action.obj, action.uid, now)
+
+
+async def write_child(cluster: ClusterView, llm: LLMDeployment, obj: Object, uid: str | None, now: str) -> None:
+    """Apply an object that the LLMDeployment owns.
+
+    Args:
+        uid: of the live one; None where none is known.
+        now: RFC 3339 time.
+
+    Raises:
+        Rejected: where the API server rejects it, or others have one of its name.
+    """
+    ref = kinds.ref_of(obj)
     log.info("%s/%s: apply %s", llm.namespace, llm.name, ref)
     try:
-        if action.uid is None:
-            await _create(cluster, llm, action.obj, now)
+        if uid is None:
+            await _create(cluster, llm, obj, now)
         else:
-            await cluster.apply(action.obj, uid=action.uid)
+            await cluster.apply(obj, uid=uid)
     except Invalid as error:
         what = f"The API server rejected {ref}: {error.reason}."
         raise Rejected(Reason.CHILD_REFUSED, f"{what} {refusals.advice(error.reason, _CORRECT)}") from error

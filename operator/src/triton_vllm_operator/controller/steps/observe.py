@@ -28,13 +28,13 @@ class Observer:
         """The state of the LLMDeployment's Deployment and pods, as the watches have it. `now`: RFC 3339 time."""
 
         async def gpu_use() -> GPUUse | None:
-            return await self._gpu_use(cluster, llm)
+            return await self.gpu_use(cluster, llm)
 
         deployment = cluster.stores[kinds.DEPLOYMENT].get(llm.namespace, llm.name)
         pods = cluster.children(kinds.POD, Key(llm.namespace, llm.name))
         return await observe.observation(cluster.client, llm, deployment, pods, gpu_use, now)
 
-    async def _gpu_use(self, cluster: ClusterView, llm: LLMDeployment) -> GPUUse | None:
+    async def gpu_use(self, cluster: ClusterView, llm: LLMDeployment) -> GPUUse | None:
         """Which pods hold the GPUs; None where the operator may not list nodes."""
         try:
             nodes = await self.nodes.get(cluster)

@@ -52,6 +52,10 @@ class ReadBack:
     after: float | None = None
 
 
+NOT_COMPARED = ReadBack(accuracy.unknown(Reason.NOT_SERVING, _NOT_SERVING))
+"""While no pod of the spec's revision serves."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Failed:
     """A pod returned no report. `retry_at`: seconds of the event loop's clock; None for never."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import Any
 
 from triton_vllm_operator.api import kinds, names
@@ -20,6 +21,7 @@ from triton_vllm_operator.observed import findings, refusals
 from triton_vllm_operator.observed.finding import lasting
 from triton_vllm_operator.observed.observation import Observation
 from triton_vllm_operator.observed.status import StatusBuilder
+from triton_vllm_operator.plan.rollout_report import Rollout
 from triton_vllm_operator.plan.validation import Rejected
 
 log = logging.getLogger(__name__)
@@ -28,6 +30,14 @@ TROUBLE_S = 600.0
 """How long failures count as progress: an upgrade of the control plane or of a webhook takes less."""
 _LONG_AGO = "1970-01-01T00:00:00Z"
 _RETRIED = "It is tried again, with growing delays."
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """The serving image that is deployed, and the rollout."""
+
+    image: ServingImage
+    rollout: Rollout
 
 
 async def report_rejected(cluster: ClusterView, obj: Object, rejected: Rejected, now: str) -> Result:
@@ -48,7 +58,7 @@ async def report_held(cluster: ClusterView, obj: Object, planned: Planned, advis
 async def report_observed(
     cluster: ClusterView,
     obj: Object,
-    image: ServingImage,
+    deployed: Deployed,
     observation: Observation,
     advisory: Condition,
     planned: Planned,
@@ -59,13 +69,14 @@ async def report_observed(
     finding = findings.first_finding(observation)
     known = planned.status.model_copy(
         update={
-            "release": image.release,
-            "image": image.reference,
-            "endpoints": services.endpoints(planned.llm),
+            "release": deployed.image.release,
+            "image": deployed.image.reference,
+            "endpoints": services.endpoints(deployed.rollout.llm),
             "actual": read_back.actual,
+            "rollout": deployed.rollout.status(observation.deployment),
         }
     )
-    conditions = [advisory, *planned.conditions, read_back.condition]
+    conditions = [advisory, *planned.conditions, read_back.condition, deployed.rollout.condition()]
     await _write(cluster, obj, _builder(obj, now).observed(observation, finding, conditions, known))
     waits = (findings.recheck_s(observation, finding), planned.after, read_back.after)
     after = min((seconds for seconds in waits if seconds is not None), default=None)

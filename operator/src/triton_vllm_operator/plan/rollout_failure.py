@@ -1,0 +1,59 @@
+"""Whether a new revision has failed: its server ends again and again, gives no token, or is not ready in time."""
+
+from __future__ import annotations
+
+from triton_vllm_operator.api.conditions import find
+from triton_vllm_operator.api.reasons import Reason
+from triton_vllm_operator.observed import findings
+from triton_vllm_operator.observed.observation import Observation
+from triton_vllm_operator.observed.pods import PodState
+
+STALLED_S = 300.0
+"""How long a pod of a new revision may lack what its spec names, such as a Secret, until the revision has failed."""
+_CRASHES = frozenset({Reason.SERVER_FAILED, Reason.OUT_OF_MEMORY, Reason.CONTAINER_NOT_CREATED})
+_LACKS = frozenset(
+    {
+        Reason.CLAIM_NOT_FOUND,
+        Reason.SECRET_NOT_FOUND,
+        Reason.SECRET_KEY_NOT_FOUND,
+        Reason.CONFIG_MAP_NOT_FOUND,
+        Reason.CONFIG_MAP_KEY_NOT_FOUND,
+        Reason.CONTAINER_NOT_CREATED,
+        Reason.IMAGE_PULL_FAILED,
+        Reason.MOUNT_FAILED,
+        Reason.CONTAINER_FAILED,
+    }
+)
+"""Causes that lie in the revision, and that may still go away while the user creates what is missing."""
+
+
+def failure(seen: Observation) -> str | None:
+    """Why the revision that is being rolled out has failed, or None. `seen`: with the answers of its pods."""
+    if not seen.current_pods:
+        return None
+    found = findings.first_finding(seen)
+    if found is not None and found.reason in _CRASHES and any(_ended_twice(pod) for pod in seen.current_pods):
+        return found.message
+    lasting = any(seen.longer_than(STALLED_S, pod.created) for pod in seen.current_pods if not pod.ready)
+    if found is not None and found.reason in _LACKS and lasting:
+        return found.message
+    if found is not None and found.reason == Reason.NO_TOKEN and found.stalled:
+        return found.message
+    if _too_late(seen):
+        why = f" {found.reason}: {found.message}" if found is not None else ""
+        return f"No further pod became ready within the progress deadline.{why}"
+    return None
+
+
+def _ended_twice(pod: PodState) -> bool:
+    """Whether two runs of its server have ended before it was ready: the first may have met a network that failed."""
+    server = pod.server
+    if pod.ready or server.started or pod.had_served or not server.failure_reason:
+        return False
+    return server.restarts >= (2 if server.running else 1)
+
+
+def _too_late(seen: Observation) -> bool:
+    conditions = (seen.deployment or {}).get("status", {}).get("conditions", [])
+    progressing = find(conditions, "Progressing") or {}
+    return seen.deployment_observed and progressing.get("reason") == "ProgressDeadlineExceeded"
