@@ -33,7 +33,7 @@ def test_a_planned_model_type_has_a_family(architecture: str, model_type: str) -
         {"model_type": "made_up"},
         {"architectures": ["Qwen2ForCausalLM"]},
         {"architectures": ["DeepseekV4ForCausalLM"], "model_type": "deepseek_v4"},
-        {"architectures": ["KimiLinearForCausalLM"], "model_type": "kimi_linear"},
+        {"architectures": ["KimiLinearForCausalLM"], "model_type": "kimi_k2"},
     ],
 )
 def test_what_is_not_proven_is_not_planned(change: dict[str, Any]) -> None:

@@ -35,6 +35,8 @@ NEMOTRON = {"mamba_num_heads": 6, "mamba_head_dim": 8, "ssm_state_size": 16}
 DELTA = {"linear_num_key_heads": 2, "linear_key_head_dim": 8, "linear_num_value_heads": 4, "linear_value_head_dim": 16}
 LATENT = {"kv_lora_rank": 32, "qk_rope_head_dim": 8, "qk_nope_head_dim": 16, "v_head_dim": 16}
 
+KIMI = {"linear_attn_config": {"num_heads": 4, "head_dim": 8, "kda_layers": [1, 3], "full_attn_layers": [2, 4]}}
+
 
 @pytest.mark.parametrize(
     ("model", "expected"),
@@ -78,6 +80,8 @@ LATENT = {"kv_lora_rank": 32, "qk_rope_head_dim": 8, "qk_nope_head_dim": 16, "v_
         (small("Zamba2ForCausalLM", "zamba2", 2, **ZAMBA), "M M"),
         (small("FalconH1ForCausalLM", "falcon_h1", 2, **MAMBA2), "FM FM"),
         (small("WhisperForConditionalGeneration", "whisper", 3), "FX FX FX"),
+        (small("KimiLinearForCausalLM", "kimi_linear", **LATENT, **KIMI), "M L M L"),
+        (small("Exaone4MoeForCausalLM", "exaone_moe", sliding_window=8), "S S S F"),
         (small("WhisperForConditionalGeneration", "whisper", 3, decoder_layers=2), "FX FX"),
         (small("LongcatFlashForCausalLM", "longcat_flash", 3, num_layers=2, **LATENT), "LL LL"),
         (small("LongcatFlashForCausalLM", "longcat_flash", 3, **LATENT), "LL LL LL"),
@@ -165,6 +169,8 @@ MAMBA = {"num_heads": 16, "head_dim": 8, "state_size": 16}
         (small("Qwen3NextForCausalLM", "qwen3_next", 1, **DELTA), StateShape(96, 4, 0, 0, True, 512)),
         (small("Qwen3NextForCausalLM", "qwen3_next", 1, **DELTA, linear_conv_kernel_dim=5, mamba_ssm_dtype="float32"),
          StateShape(96, 5, 0, 0, True, 512, "float32")),
+        (small("KimiLinearForCausalLM", "kimi_linear", 1, **LATENT, **KIMI),
+         StateShape(96, 4, 0, 0, True, 256, "float32")),
         (small("Lfm2ForCausalLM", "lfm2", 1, layer_types=["conv"]), StateShape(64, 3)),
         (small("Lfm2ForCausalLM", "lfm2", 1, layer_types=["conv"], conv_dim=48, conv_L_cache=5), StateShape(48, 5)),
         (small("MambaForCausalLM", "mamba", 1), StateShape(96, 4, state_elements=96 * 16)),

@@ -93,9 +93,13 @@ class KeptAnswers:
         """The answer of a variant to a case; None when it was not asked."""
         return self._found.get(_key(variant, case))
 
-    def ask(self, python: str, variant: str, cases: Iterable[Case], seconds_per_case: float) -> None:
-        """Ask the cases that have no answer, and write each answer as it comes."""
-        missing = [case for case in cases if self.get(variant, case) is None]
+    def ask(
+        self, python: str, variant: str, cases: Iterable[Case], seconds_per_case: float, *, failed: bool = False
+    ) -> None:
+        """Ask the cases that have no answer, or with `failed` only an error, and write each answer as it comes."""
+        missing = [
+            case for case in cases if (answer := self.get(variant, case)) is None or (failed and "error" in answer)
+        ]
         for case, answer in zip(missing, answers_of(python, missing, seconds_per_case), strict=True):
             with self._lock, self.path.open("a") as file:
                 file.write(json.dumps({"variant": variant, "case": case, "answer": answer}) + "\n")

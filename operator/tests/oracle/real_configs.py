@@ -59,8 +59,22 @@ FIELDS: dict[str, dict[str, Any]] = {
     "Glm4vMoeForConditionalGeneration": {"head_dim": 128},
     "NemotronHForCausalLM": {"hybrid_override_pattern": "M-M-M-M*-M-M-M-M-M*-M-M-M-M-M*-M-M-M-M-M*-M-M-M-M-M-",
                              "num_hidden_layers": 52, "layers_block_type": None},
+    "KimiLinearForCausalLM": {
+        "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 27, "num_attention_heads": 32,
+        "num_key_value_heads": 32, "head_dim": 72, "kv_lora_rank": 512, "q_lora_rank": None, "qk_nope_head_dim": 128,
+        "qk_rope_head_dim": 64, "v_head_dim": 128, "mla_use_nope": True, "num_experts": 256,
+        "num_experts_per_token": 8, "num_shared_experts": 1, "moe_intermediate_size": 1024, "moe_layer_freq": 1,
+        "first_k_dense_replace": 1, "num_expert_group": 1, "topk_group": 1, "use_grouped_topk": True,
+        "moe_renormalize": True, "moe_router_activation_func": "sigmoid", "routed_scaling_factor": 2.446,
+        "vocab_size": 163840, "model_max_length": 1048576, "tie_word_embeddings": False,
+        "linear_attn_config": {
+            "full_attn_layers": [4, 8, 12, 16, 20, 24, 27], "head_dim": 128, "num_heads": 32,
+            "short_conv_kernel_size": 4,
+            "kda_layers": [1, 2, 3, 5, 6, 7, 9, 10, 11, 13, 14, 15, 17, 18, 19, 21, 22, 23, 25, 26]},
+    },
     "MiMoV2FlashForCausalLM": {
-        "hybrid_layer_pattern": [0, 1, 1, 1, 1, 1] * 8, "swa_num_attention_heads": 64, "swa_num_key_value_heads": 8,
+        "hybrid_layer_pattern": [0, 1, 1, 1, 1, *[0, 1, 1, 1, 1, 1] * 7, 0],
+        "swa_num_attention_heads": 64, "swa_num_key_value_heads": 8,
         "swa_head_dim": 192, "swa_v_head_dim": 128, "sliding_window_size": 128, "moe_layer_freq": [0] + [1] * 47,
         "layernorm_epsilon": 1e-5, "scoring_func": "sigmoid", "add_swa_attention_sink_bias": True,
     },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -54,6 +55,15 @@ def test_what_is_answered_is_not_asked_again(tmp_path: Path) -> None:
     assert first == again.get("cpu", one) == KeptAnswers(path).get("cpu", one)
     assert KeptAnswers(path).get("cpu", two)
     assert again.get("cpu-previous", one) is None
+
+
+def test_what_failed_is_asked_again_on_request(tmp_path: Path) -> None:
+    path, cases = tmp_path / "answers.jsonl", [{"architecture": "One"}, {"architecture": "Ends"}]
+    KeptAnswers(path).ask(sys.executable, "cpu", cases, 30)
+    KeptAnswers(path).ask(sys.executable, "cpu", cases, 30)
+    assert len(path.read_text().splitlines()) == 2
+    KeptAnswers(path).ask(sys.executable, "cpu", cases, 30, failed=True)
+    assert [json.loads(line)["case"] for line in path.read_text().splitlines()] == [*cases, cases[1]]
 
 
 def test_a_line_that_was_cut_off_is_asked_again(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ name.
 from __future__ import annotations
 
 import dataclasses
+import importlib.abc
+import importlib.machinery
 import json
 import os
 import re
@@ -30,6 +32,7 @@ from vllm.config import set_current_vllm_config
 from vllm.model_executor.models import registry
 from vllm.platforms import current_platform
 from vllm.transformers_utils.config import _CONFIG_REGISTRY as VLLM_CONFIGS
+from vllm.triton_utils import triton
 
 TEXT_CONFIGS = ("text_config", "llm_config", "language_config", "thinker_config")
 RANKS = ((1, 1), (2, 1), (1, 2))
@@ -47,6 +50,49 @@ _MANY_EXPERTS = 3000
 _NOT_IN_FILES = frozenset({"_name_or_path", "transformers_version", "dtype", "torch_dtype", "auto_map"})
 
 
+class KernelLibrary(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Stands in for libraries of GPU kernels, which classes import while they are built and use when they run."""
+
+    names = ("cutlass",)
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
+        """The specification of a module of such a library; None for any other."""
+        if fullname.split(".")[0] not in self.names:
+            return None
+        return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
+
+    def create_module(self, spec: Any) -> Any:
+        """A module that has every name."""
+        module = mock.MagicMock(name=spec.name)
+        module.__path__, module.__name__ = [], spec.name
+        return module
+
+    def exec_module(self, module: Any) -> None:
+        """Nothing."""
+
+
+class NoStream:
+    """Stands in for a CUDA stream or event, which a class makes while it is built."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        pass
+
+
+def stand_in_for_a_gpu() -> None:
+    """Let classes be built that reach for a GPU's libraries and streams, or for numbers in tensors, on the way."""
+    sys.meta_path.append(KernelLibrary())
+    torch.cuda.Stream = torch.cuda.Event = NoStream
+    torch.distributions.Distribution.set_default_validate_args(False)
+    triton.set_allocator = lambda *given: None
+    item, tolist = torch.Tensor.item, torch.Tensor.tolist
+    # numbers that a class computes while it is built, such as slopes; no size follows from them
+    torch.Tensor.item = lambda self: 0.0 if self.is_meta else item(self)
+    torch.Tensor.tolist = lambda self: tolist(torch.zeros(self.shape, device="cpu") if self.is_meta else self)
+    # block sizes that the kernels for CPUs do not have
+    type(current_platform)._check_aligned_block_size = classmethod(lambda *given: None)
+
+
+stand_in_for_a_gpu()
 SELECT_BACKEND = current_platform.get_attn_backend_cls
 
 
@@ -143,7 +189,9 @@ def checkpoint_tensors(folder: str, architecture: str) -> list[list[Any]]:
     torch.set_default_dtype(torch.bfloat16)
     with torch.device("meta"):
         model = model_class._from_config(config)
-    tensors = model.state_dict()
+    by_storage = {tensor.untyped_storage()._cdata: name for name, tensor in reversed(model.state_dict().items())}
+    kept = set(by_storage.values())  # what several layers share is in the file once
+    tensors = {name: tensor for name, tensor in model.state_dict().items() if name in kept}
     tied = set(getattr(model, "_tied_weights_keys", None) or ()) if config.tie_word_embeddings else set()
     if sum(t.shape[0] for name, t in tensors.items() if ".experts." in name and t.dim() == 3) < _MANY_EXPERTS:
         tensors = transformers.core_model_loading.revert_weight_conversion(model, tensors)
@@ -209,12 +257,12 @@ def answer(case: dict[str, Any]) -> dict[str, Any]:
 
 
 def registered() -> dict[str, str]:
-    """The kind of each architecture that the engine registers, as its registry sorts them."""
+    """The kind of each architecture that the engine registers, as its registry sorts them; of several the first."""
     kinds = {
         kind: getattr(registry, f"_{kind.upper()}_MODELS", {})
-        for kind in ("text_generation", "embedding", "late_interaction", "reward", "token_classification",
-                     "sequence_classification", "multimodal", "speculative_decoding", "transformers_supported",
-                     "transformers_backend")
+        for kind in ("text_generation", "multimodal", "transformers_supported", "transformers_backend",
+                     "speculative_decoding", "embedding", "late_interaction", "reward", "token_classification",
+                     "sequence_classification")
     }  # fmt: skip
     return {name: next((kind for kind in kinds if name in kinds[kind]), "") for name in sorted(registry._VLLM_MODELS)}
 

@@ -14,11 +14,13 @@ import hashlib
 import json
 import random
 import runpy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from packaging.version import Version
 
 from tests.oracle.answers import WALK, KeptAnswers
 from tests.oracle.conftest import ENVIRONMENT, VARIANTS
@@ -26,7 +28,7 @@ from tests.oracle.engine import ORACLE, answers_of_shape
 from tests.oracle.families import FAMILIES, MORE_ARCHITECTURES
 from tests.oracle.real_configs import CONFIGS, FIELDS
 from tests.oracle.test_kv import same
-from tests.oracle.test_weights import NOT_FROM_CONFIG
+from tests.oracle.test_weights import NOT_FROM_CONFIG, SINCE
 from tools.documents import DOCS, table, write
 from triton_vllm_operator import catalog
 from triton_vllm_operator.capacity import ShapeError, model
@@ -35,6 +37,7 @@ from triton_vllm_operator.capacity.model.config import ModelConfig
 from triton_vllm_operator.capacity.model.from_config import derive_shape
 from triton_vllm_operator.capacity.model.safetensors import TensorInfo
 from triton_vllm_operator.capacity.model.shape import ModelShape
+from triton_vllm_operator.catalog.versions import parse_vllm_version
 
 LESS, MORE = 0.001, 0.005
 """Share of the engine's weights by which ours may be less and more: buffers, and parts of encoders that are cut."""
@@ -47,6 +50,14 @@ ABOUT = (
 )
 PROOFS = ("", "headers", "config")
 NOT_COMPARED = "not compared"
+NO_CONFIG = "no configuration of its own to compare with"
+NOT_BUILT = "the engine does not build its default configuration"
+UNCOMPARED = (NOT_COMPARED, NO_CONFIG, NOT_BUILT)
+GENERATING = ("text_generation", "multimodal", "transformers_supported", "transformers_backend")
+"""Kinds of architectures that generate text by themselves."""
+OTHER_KINDS = {"speculative_decoding": "a draft model, which is not served alone"}
+"""Why the other kinds are not planned, where they do not embed or classify."""
+EMBEDS = "embeds or classifies"
 _SEEDS = 30
 """Draws after which every architecture of a generated family has come."""
 LIST: dict[str, Any] = {"list": True}
@@ -82,7 +93,8 @@ def judge(answer: dict[str, Any]) -> Finding:
     """Compare one answer with the plan."""
     name = answer["architecture"]
     if "error" in answer:
-        return Finding(name, "", "", NOT_COMPARED, answer["error"])
+        why = NO_CONFIG if answer["error"].startswith(LookupError.__name__) else NOT_BUILT
+        return Finding(name, "", "", why, answer["error"])
     model_type = ModelConfig.parse(answer["config"]).model_type
     tensors = [TensorInfo(tensor, dtype, tuple(shape)) for tensor, dtype, shape in answer["tensors"]]
     try:
@@ -140,12 +152,23 @@ def _built(answer: dict[str, Any]) -> list[dict[str, Any]]:
     return [found for found in answer["variants"] if "error" not in found]
 
 
+def counted(answer: dict[str, Any]) -> bool:
+    """Whether the version's class is the one that the planner describes."""
+    since = SINCE.get(answer.get("config", {}).get("model_type", ""))
+    return since is None or parse_vllm_version(answer["version"]) >= since
+
+
 def merged(findings: Iterable[Finding]) -> list[Finding]:
-    """One finding per architecture and model type: the least that any version and configuration proves."""
+    """One finding per architecture and model type: the least that any version and configuration proves.
+
+    What could not be compared proves nothing, and contradicts nothing.
+    """
     found: dict[tuple[str, str], Finding] = {}
     for finding in findings:
         before = found.setdefault((finding.architecture, finding.model_type), finding)
-        if PROOFS.index(finding.proof) < PROOFS.index(before.proof):
+        if finding.why in UNCOMPARED:
+            continue
+        if before.why in UNCOMPARED or PROOFS.index(finding.proof) < PROOFS.index(before.proof):
             found[finding.architecture, finding.model_type] = finding
     return sorted(found.values(), key=lambda one: (one.architecture, one.model_type))
 
@@ -166,13 +189,16 @@ def fields_read() -> frozenset[str]:
     return frozenset(node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str))
 
 
-def document(findings: Sequence[Finding], answers: Sequence[dict[str, Any]], registry: Sequence[str]) -> dict[str, Any]:
-    """The content of `architectures.json`."""
+def document(
+    findings: Sequence[Finding], answers: Sequence[dict[str, Any]], registry: Mapping[str, str]
+) -> dict[str, Any]:
+    """The content of `architectures.json`; the registry tells the kind of each architecture."""
     planned: dict[str, dict[str, str]] = {}
     for one in merged([*of_generated_cases(), *findings]):
-        if one.proof:
+        if one.proof and registry.get(one.architecture, GENERATING[0]) in GENERATING:
             planned.setdefault(one.architecture, {})[one.model_type] = one.proof
     why = {one.architecture: one.why for one in findings if not one.proof}
+    why |= {name: OTHER_KINDS.get(kind, EMBEDS) for name, kind in registry.items() if kind not in GENERATING}
     types = {model_type for proofs in planned.values() for model_type in proofs}
     read = fields_read() - {"model_type", "architectures", "dtype"}
     given = {kind: fields for answer in answers for kind, fields in answer.get("defaults", {}).items()}
@@ -185,22 +211,40 @@ def document(findings: Sequence[Finding], answers: Sequence[dict[str, Any]], reg
         "registered": len(registry),
         "planned": planned,
         "one_stage": sorted({answer["architecture"] for answer in answers if answer.get("one_stage")} & set(planned)),
-        "unknown": {name: why.get(name, NOT_COMPARED) for name in registry if name not in planned},
+        "unknown": {name: why.get(name, NOT_COMPARED) for name in sorted(registry) if name not in planned},
         "defaults": {kind: fields for kind, fields in defaults.items() if fields},
     }
 
 
-def page(content: dict[str, Any]) -> str:
+def compared(answers: Iterable[dict[str, Any]], versions: Iterable[str]) -> dict[str, list[str]]:
+    """The versions with which each architecture was compared: all of them where `families` generates its models."""
+    found: dict[str, set[str]] = {}
+    for answer in answers:
+        if "error" not in answer:
+            found.setdefault(answer["architecture"], set()).add(answer["version"].split("+")[0])
+    for one in of_generated_cases():
+        since = SINCE.get(one.model_type, Version("0"))
+        found[one.architecture] = {version for version in versions if parse_vllm_version(version) >= since}
+    return {name: sorted(of) for name, of in found.items()}
+
+
+def page(content: dict[str, Any], versions_of: Mapping[str, Sequence[str]]) -> str:
     """The tables of the documentation."""
     planned, unknown = content["planned"], content["unknown"]
     rows = [
-        (name, ", ".join(proofs), "config.json" if set(proofs.values()) == {"config"} else "safetensors headers")
+        (
+            name,
+            ", ".join(proofs),
+            "config.json" if set(proofs.values()) == {"config"} else "safetensors headers",
+            ", ".join(versions_of[name]),
+        )
         for name, proofs in planned.items()
     ]
     return (
         f"Planned: {len(planned)} of the {content['registered']} architectures that vLLM {content['versions'][-1]} "
-        f"registers. Compared with vLLM {' and '.join(content['versions'])}.\n\n"
-        + table(("architecture", "model type of the text model", "weights follow from"), rows)
+        f"registers. Compared with vLLM {' and '.join(content['versions'])}"
+        ".\n\n"
+        + table(("architecture", "model type of the text model", "weights follow from", "equal to vLLM"), rows)
         + f"\nNot planned (`ArchitectureUnknown`, {len(unknown)}):\n\n"
         + table(("architecture", "why"), list(unknown.items()))
     )
@@ -212,21 +256,27 @@ def answers_file(folder: Path) -> Path:
     return folder / f"oracle-walk-{digest}.jsonl"
 
 
-def _walk(variant: str, kept: KeptAnswers, names: Sequence[str]) -> list[str]:
+def _walk(variant: str, kept: KeptAnswers, names: Sequence[str], failed: bool) -> list[str]:
     """Ask one version about these architectures, or all that it registers; the names that it registers."""
     python = str(runpy.run_path(str(ENVIRONMENT))["ensure"](variant))
     kept.ask(python, variant, [LIST], PER_CASE)
     registered = sorted((kept.get(variant, LIST) or {})["list"])
     asked = [name for name in names or registered if name in registered]
-    kept.ask(python, variant, [case for name in asked for case in cases_of(name)], PER_CASE)
+    kept.ask(python, variant, [case for name in asked for case in cases_of(name)], PER_CASE, failed=failed)
     return registered
 
 
 def _answered(kept: KeptAnswers, names: Iterable[str]) -> list[dict[str, Any]]:
-    """The kept answers of all versions about these architectures, the oldest version first."""
-    cases = [case for name in names for case in cases_of(name)]
-    found = (kept.get(variant, case) for variant in reversed(VARIANTS) for case in cases)
-    return [answer for answer in found if answer is not None]
+    """The kept answers of all versions about these architectures, of each case the oldest version first.
+
+    Where a version cannot tell the tensors of a checkpoint, those that another tells are of the same checkpoint.
+    """
+    found: list[dict[str, Any]] = []
+    for case in (case for name in names for case in cases_of(name)):
+        answers = [answer for variant in reversed(VARIANTS) if (answer := kept.get(variant, case)) is not None]
+        tensors = next((answer["tensors"] for answer in reversed(answers) if answer.get("tensors")), [])
+        found += [{**answer, "tensors": answer.get("tensors") or tensors} for answer in answers if counted(answer)]
+    return found
 
 
 def main() -> None:
@@ -235,21 +285,22 @@ def main() -> None:
     parser.add_argument("architectures", nargs="*", help="default: every one of the registry")
     parser.add_argument("--answers", type=Path, help="file that answers are kept in; default: one in the cache folder")
     parser.add_argument("--write", action="store_true", help="write the data file and the table, from all kept answers")
+    parser.add_argument("--failed", action="store_true", help="ask again what was answered with an error")
     parser.add_argument("--kept", action="store_true", help="ask nothing: judge the answers that are kept")
     options = parser.parse_args()
     cache: Path = runpy.run_path(str(ENVIRONMENT))["cache_root"]()
     kept = KeptAnswers(options.answers or answers_file(cache))
     if not options.kept:
         with ThreadPoolExecutor(len(VARIANTS)) as pool:
-            list(pool.map(lambda variant: _walk(variant, kept, options.architectures), VARIANTS))
-    registry = sorted((kept.get(VARIANTS[0], LIST) or {"list": {}})["list"])
+            list(pool.map(lambda variant: _walk(variant, kept, options.architectures, options.failed), VARIANTS))
+    registry: dict[str, str] = (kept.get(VARIANTS[0], LIST) or {"list": {}})["list"]
     for one in merged(map(judge, _answered(kept, options.architectures or registry))):
         print(f"{one.architecture:44} {one.model_type:22} {one.proof or '-':8} {one.why} {one.detail[:240]}")
     if options.write:
         answers = _answered(kept, registry)
         content = document(merged(map(judge, answers)), answers, registry)
         DATA.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
-        write(DOCS / "architectures.md", "make oracle-walk", page(content))
+        write(DOCS / "architectures.md", "make oracle-walk", page(content, compared(answers, content["versions"])))
 
 
 if __name__ == "__main__":

@@ -147,6 +147,9 @@ def _is_sparse(config: ModelConfig, index: int, layer_type: str) -> bool:
     text = config.text
     if layer_type in {"moe", "mlp"}:
         return layer_type == "moe"
+    if text.is_list("moe_layer_freq"):
+        sparse = text.integers("moe_layer_freq", high=1)
+        return index < len(sparse) and sparse[index] == 1
     if text.has("first_k_dense_replace") and index < text.integer("first_k_dense_replace", low=0):
         return False
     if index in set(text.integers("mlp_only_layers")):

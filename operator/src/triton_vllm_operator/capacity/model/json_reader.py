@@ -94,6 +94,10 @@ class Reader:
         """Return a reader that has these values for keys that are absent; null is a value."""
         return Reader({**defaults, **self._object}, self._what)
 
+    def is_list(self, key: str) -> bool:
+        """Whether the field is a list."""
+        return isinstance(self._object.get(key), list | tuple)
+
     def is_object(self, key: str) -> bool:
         """Return whether the value is an object."""
         return isinstance(self._object.get(key), Mapping)

@@ -67,6 +67,14 @@ _COLUMN = frozenset(
         "input_linear",
         "up_gate_proj",
         "embed_tokens_per_layer",
+        "per_layer_model_projection",
+        "linear_left",
+        "linear_right",
+        "a_proj",
+        "b_proj",
+        "g_proj",
+        "f_b_proj",
+        "g_b_proj",
     ]
 )
 _ROW = frozenset(
@@ -86,6 +94,7 @@ _ROW = frozenset(
     ]
 )
 _FUSED_QKV = frozenset(["qkv_proj", "query_key_value", "c_attn", "wqkv", "Wqkv", "W_pack"])
+_COLUMN_LISTS = ("altup_projections.", "altup_unembed_projections.", "adapter_list.")
 _HEAD_VECTORS = frozenset(["A_log", "D", "dt_bias", "A", "sinks"])
 _PER_LAYER_TABLE = "embed_tokens_per_layer"
 """Gemma's table of embeddings for each layer, which every pipeline stage holds."""
@@ -161,9 +170,11 @@ _KEPT_WIDE = frozenset({"A_log", "A", "e_score_correction_bias"})
 def as_served(tensor: TensorInfo, heads: HeadLayout) -> TensorInfo:
     """The tensor in the dtype in which the engine keeps it: 32-bit weights are served in 16 bits, scales as stored."""
     module, parameter = _module(tensor.name)
+    if parameter in _KEPT_WIDE or (module in _KEPT_WIDE and not parameter):
+        return TensorInfo(tensor.name, "F32", tensor.shape)
     if heads.router_bytes == 4 and tensor.name.endswith("mlp.gate.weight"):
         return TensorInfo(tensor.name, "F32", tensor.shape)
-    if tensor.dtype in {"F32", "F64"} and parameter in {"", "weight", "bias"} and module not in _KEPT_WIDE:
+    if tensor.dtype in {"F32", "F64"} and parameter in {"", "weight", "bias"}:
         return TensorInfo(tensor.name, "BF16", tensor.shape)
     return tensor
 
@@ -223,6 +234,8 @@ _SIDE_ROW = frozenset({"proj", "linear_fc2"})
 
 def _side_rule(name: str, module: str, parameter: str) -> Rule:
     """The cut of an encoder's tensor: it has as many K as Q heads, and none of the text model's tables."""
+    if ".encoder.layer." in name and ".attention." in name:  # InternVL's attention is of torch, whole on each rank
+        return "replicated"
     if module in _SIDE_COLUMN or module in _COLUMN or ".merger.mlp." in name:
         return "any"
     if module in _SIDE_ROW or module in _ROW:
@@ -238,6 +251,10 @@ def _module_rule(name: str, module: str, parameter: str) -> Rule:
     if ".experts." in name and _is_row_bias(module, parameter):
         return "replicated"
     if ".experts." in name or module in _COLUMN or module in _HEAD_VECTORS or name.endswith(".mamba.norm.weight"):
+        return "any"
+    if any(part in name for part in _COLUMN_LISTS):
+        return "any"
+    if module in {"q_conv1d", "k_conv1d", "v_conv1d"}:
         return "any"
     if module in {"in_proj", "conv1d"}:
         return "mamba_groups"

@@ -15,7 +15,7 @@ FAMILIES = (
         engine=_CLASS,
     ),
     Family(
-        model_types=("cohere2",),
+        model_types=("cohere2", "cohere2_moe"),
         config=_TIED,
         default_layer_types=sliding_with_full_every(4),
         window_without_query=True,

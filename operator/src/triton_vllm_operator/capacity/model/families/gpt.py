@@ -11,7 +11,7 @@ _LEARNED_POSITIONS = EngineClass(every_stage=frozenset({"tables", "norm", "posit
 
 FAMILIES = (
     Family(
-        model_types=("gpt2",),
+        model_types=("gpt2", "gpt-sw3"),
         config=_TIED,
         checkpoint=replace(_BIASED, position_table=0),
         engine=_LEARNED_POSITIONS,

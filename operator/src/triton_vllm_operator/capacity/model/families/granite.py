@@ -21,6 +21,6 @@ def _state(config: ModelConfig) -> StateShape:
 
 
 FAMILIES = (
-    Family(model_types=("granitemoe",), engine=_CLASS),
+    Family(model_types=("granitemoe", "granitemoeshared"), engine=_CLASS),
     Family(model_types=("granitemoehybrid",), state=StateLayer(_state, write_mamba2), engine=_CLASS),
 )
