@@ -35,7 +35,7 @@ NEMOTRON = {"mamba_num_heads": 6, "mamba_head_dim": 8, "ssm_state_size": 16}
 DELTA = {"linear_num_key_heads": 2, "linear_key_head_dim": 8, "linear_num_value_heads": 4, "linear_value_head_dim": 16}
 LATENT = {"kv_lora_rank": 32, "qk_rope_head_dim": 8, "qk_nope_head_dim": 16, "v_head_dim": 16}
 
-KIMI = {"linear_attn_config": {"num_heads": 4, "head_dim": 8, "kda_layers": [1, 3], "full_attn_layers": [2, 4]}}
+KIMI: Config = {"linear_attn_config": {"num_heads": 4, "head_dim": 8, "kda_layers": [1, 3], "full_attn_layers": [2, 4]}}
 
 
 @pytest.mark.parametrize(

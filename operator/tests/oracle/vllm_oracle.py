@@ -106,7 +106,7 @@ def engine_config(folder: str, case: dict[str, Any]) -> Any:
         max_model_len=case["questions"][0]["max_model_len"] if case["questions"] else None,
         max_num_seqs=8,
         enforce_eager=True,
-        enable_prefix_caching=False,  # each question says it anew
+        enable_prefix_caching=False,  # each question sets it
         speculative_config={"method": "mtp", "num_speculative_tokens": case["mtp"]} if case.get("mtp") else None,
     )
     return arguments.create_engine_config(UsageContext.OPENAI_API_SERVER)

@@ -192,7 +192,7 @@ def fields_read() -> frozenset[str]:
 def document(
     findings: Sequence[Finding], answers: Sequence[dict[str, Any]], registry: Mapping[str, str]
 ) -> dict[str, Any]:
-    """The content of `architectures.json`; the registry tells the kind of each architecture."""
+    """The content of `architectures.json`; the registry has the kind of each architecture."""
     planned: dict[str, dict[str, str]] = {}
     for one in merged([*of_generated_cases(), *findings]):
         if one.proof and registry.get(one.architecture, GENERATING[0]) in GENERATING:
@@ -242,8 +242,7 @@ def page(content: dict[str, Any], versions_of: Mapping[str, Sequence[str]]) -> s
     ]
     return (
         f"Planned: {len(planned)} of the {content['registered']} architectures that vLLM {content['versions'][-1]} "
-        f"registers. Compared with vLLM {' and '.join(content['versions'])}"
-        ".\n\n"
+        f"registers. Compared with vLLM {' and '.join(content['versions'])}.\n\n"
         + table(("architecture", "model type of the text model", "weights follow from", "equal to vLLM"), rows)
         + f"\nNot planned (`ArchitectureUnknown`, {len(unknown)}):\n\n"
         + table(("architecture", "why"), list(unknown.items()))
@@ -269,12 +268,12 @@ def _walk(variant: str, kept: KeptAnswers, names: Sequence[str], failed: bool) -
 def _answered(kept: KeptAnswers, names: Iterable[str]) -> list[dict[str, Any]]:
     """The kept answers of all versions about these architectures, of each case the oldest version first.
 
-    Where a version cannot tell the tensors of a checkpoint, those that another tells are of the same checkpoint.
+    Where one version lists no tensors of a checkpoint, those that another lists are of the same checkpoint.
     """
     found: list[dict[str, Any]] = []
     for case in (case for name in names for case in cases_of(name)):
         answers = [answer for variant in reversed(VARIANTS) if (answer := kept.get(variant, case)) is not None]
-        tensors = next((answer["tensors"] for answer in reversed(answers) if answer.get("tensors")), [])
+        tensors: list[Any] = next((answer["tensors"] for answer in reversed(answers) if answer.get("tensors")), [])
         found += [{**answer, "tensors": answer.get("tensors") or tensors} for answer in answers if counted(answer)]
     return found
 
