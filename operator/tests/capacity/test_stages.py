@@ -41,6 +41,8 @@ LINEAR: Config = {"rope_scaling": {"rope_type": "linear", "factor": 2.0}}
          {"last norms": 128, "every rotary": ROTARY // 2}),
         (small("MixtralForCausalLM", "mixtral"), {"every norms": 128, "every rotary": ROTARY}),
         (small("GptOssForCausalLM", "gpt_oss"), {"every norms": 128, "every rotary": 2 * ROTARY}),  # in 32 bits
+        (small("GPTJForCausalLM", "gptj"), {"every norms": 256, "every rotary": ROTARY}),
+        (small("PhiForCausalLM", "phi"), {"last norms": 256, "every frequencies": 16 * 4}),
         (small("BloomForCausalLM", "bloom"), {"last norms": 256}),  # with a bias, and without rotary embedding
         (small("GPT2LMHeadModel", "gpt2"), {"every norms": 256, "every other": 2 * 1024 * 64}),  # learned positions
         (small("OPTForCausalLM", "opt"), {"every norms": 256, "every other": 2 * 1026 * 64}),

@@ -4,6 +4,7 @@ from triton_vllm_operator.capacity.model.family import CheckpointTraits, EngineC
 
 FAMILIES = (
     Family(model_types=("glm4v_text",)),
+    Family(model_types=("glm",), checkpoint=CheckpointTraits(attention_bias_on_output=False)),
     Family(model_types=("glm4",), checkpoint=CheckpointTraits(norms=4, attention_bias_on_output=False)),
     Family(
         model_types=("glm4_moe",),

@@ -23,5 +23,15 @@ FAMILIES = (
         engine=_LEARNED_POSITIONS,
     ),
     Family(model_types=("bloom",), config=_TIED, checkpoint=_BIASED, engine=EngineClass(rotary="none")),
+    Family(
+        model_types=("gptj",),
+        checkpoint=CheckpointTraits(norms=1, norm_bias=True, mlp_bias=True, gated=False, output_bias=True),
+        engine=EngineClass(every_stage=frozenset({"tables", "norm"})),
+    ),
+    Family(
+        model_types=("phi",),
+        checkpoint=replace(_BIASED, norms=1, output_bias=True),
+        engine=EngineClass(rotary="frequencies"),
+    ),
     Family(model_types=("gpt_neox", "starcoder2"), checkpoint=_BIASED, engine=EngineClass(rotary="frequencies")),
 )
