@@ -79,6 +79,6 @@ def test_an_invalid_spec_is_rejected_with_the_field_and_the_allowed_values(
 def test_deleting_it_deletes_everything_it_owned(served: Namespace) -> None:
     owned = ["get", CHILDREN, "-l", f"app.kubernetes.io/instance={NAME}", "-o", "name"]
     kinds = {name.partition("/")[0].partition(".")[0] for name in served.kubectl(*owned).split()}
-    assert kinds == {"configmap", "service", "poddisruptionbudget", "deployment", "pod"}
+    assert kinds == {"configmap", "service", "poddisruptionbudget", "deployment", "controllerrevision", "pod"}
     served.kubectl("delete", "llm", NAME)
     eventually("nothing left", lambda: served.kubectl(*owned) == "", 90)
