@@ -22,8 +22,12 @@ from triton_vllm_operator.desired.children import CHILD_KINDS
 
 # Written by the API server or by controllers, in each run.
 VOLATILE = ("uid", "resourceVersion", "creationTimestamp", "managedFields", "ownerReferences", "namespace")
-# The applied hash covers the owner reference, and so the uid of the LLMDeployment.
-VOLATILE_ANNOTATIONS = (names.APPLIED_HASH_ANNOTATION, "deployment.kubernetes.io/revision")
+# The applied hash covers the owner reference, and so the uid of the LLMDeployment; that of a revision covers its name.
+VOLATILE_ANNOTATIONS = (
+    names.APPLIED_HASH_ANNOTATION,
+    names.REVISION_ANNOTATION,
+    "deployment.kubernetes.io/revision",
+)
 PREFIX = "fault-"
 
 # A pod's name ends in the template's hash, which covers the LLMDeployment's name, and in letters drawn by lot.
