@@ -24,6 +24,7 @@ STEPS: list[tuple[dict[str, Any], StepKind, int, int, int]] = [
     ({"room": 0, "replicas": 2, "old": 2, "old_ready": 2, "max_unavailable": 5}, REPLACE, 0, 1, 1),
     ({"room": 0, "replicas": 2, "old": 2, "old_ready": 2, "max_unavailable": 0}, HELD, 0, 1, 2),
     # Auto, with a surge pod.
+    ({"room": 1, "unplaced": 1}, SURGE, 1, 0, 1),
     ({"room": 0, "new": 1}, SURGE, 1, 0, 1),
     ({"room": 0, "new": 1, "unplaced": 1}, SURGE, 1, 0, 1),
     ({"room": 0, "new": 1, "unplaced": 1, "short": 1, "ending": 1}, SURGE, 1, 0, 1),

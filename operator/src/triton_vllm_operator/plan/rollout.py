@@ -43,7 +43,7 @@ class RolloutState:
         replicas: desired number of pods.
         old, old_ready: pods of other revisions.
         new, new_ready: pods of the new revision.
-        unplaced: new pods that have no node yet.
+        unplaced: new pods that have no node yet, or that their ReplicaSet has yet to create.
         short: of these, those for which the scheduler found no GPU.
         waited: whether one of those has waited for so long that the scheduler must have tried again.
         ending: own pods that are being deleted and still hold their GPUs.
@@ -131,7 +131,7 @@ def _mode(state: RolloutState) -> RolloutSettings:
 
 
 def _auto(state: RolloutState) -> Step:
-    started = state.new > 0 and state.surging
+    started = state.surging and (state.new > 0 or state.unplaced > 0)
     if started and not state.stuck:
         return _surge(state, "Each new pod takes the GPU of an old one that was deleted.")
     if not started and state.spare:
