@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from functools import partial
+
+import pytest
 
 from tests.apiserver.fixtures import StartOperator
 from tests.apiserver.inspections import IMAGE, container, inspections
@@ -82,9 +85,10 @@ def test_a_quota_that_requires_a_limit_takes_the_pod_that_reads_the_model(
     assert container(view)["resources"]["limits"]["cpu"] == "500m"
 
 
-def test_a_configuration_that_no_config_map_holds_is_reported(view: View, operator: OperatorProcess) -> None:
+@pytest.mark.parametrize("text", ["x" * 1_100_000, random.Random(1).randbytes(550_000).hex()], ids=["x", "random"])
+def test_a_configuration_that_no_config_map_holds_is_reported(view: View, operator: OperatorProcess, text: str) -> None:
     """prometheus-engine#549, kuadrant-operator#2048: an endless loop, and nothing else was reconciled."""
-    view.apply(llm("a", engine={"extraArgs": {"hf_overrides": {"a": "x" * 1_100_000}}}))
+    view.apply(llm("a", engine={"extraArgs": {"hf_overrides": {"a": text}}}))
     condition = view.wait_reason("a", "ChildRefused")
     assert "1048576" in condition["message"]
     view.apply(llm("b"))

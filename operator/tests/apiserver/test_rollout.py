@@ -41,9 +41,10 @@ def three_gpus(plane: ControlPlane, namespace: str) -> Iterator[OneNode]:
         yield made
 
 
-def apply(view: View, *env: Object, replicas: int = 1, **rollout: Any) -> None:
+def apply(view: View, *env: Object, replicas: int = 1, server: Object | None = None, **rollout: Any) -> None:
     """Apply an LLMDeployment whose pods run on this test's node with these variables."""
     spec = {
+        "server": server or {},
         "planning": {"mode": "Off"},
         "replicas": replicas,
         "scheduling": {"nodeSelector": {"kubernetes.io/hostname": view.namespace}},
@@ -219,6 +220,24 @@ def test_a_failed_revision_is_held_where_the_user_wants_it(
     assert found is not None
     assert found["spec"]["rollout"]["onFailure"] == "Hold"
     assert found["spec"]["podTemplate"]["env"] == [TEAM]
+
+
+def test_a_revision_whose_image_is_no_longer_allowed_is_not_restored(
+    view: View, two_gpus: OneNode, operator: OperatorProcess
+) -> None:
+    allowed = "serving.triton-vllm.dev/allow-vulnerable-images"
+    view.kubectl("annotate", "namespace", view.namespace, f"{allowed}=true")
+    apply(view, TEAM, server={"release": "26.03"})
+    served(view, 1)
+    view.kubectl("annotate", "namespace", view.namespace, f"{allowed}-")
+    apply(view, TEAM, BROKEN)
+    wait_step(view, "Failed")
+    message = view.condition("a", "UpToDate")["message"]
+    assert "Revision 1 is not restored: ReleaseNeedsOptOut" in message
+    assert f'{allowed}: "true"' in message, "it says what to write"
+    assert "rollout undo" not in message, "which would be refused"
+    assert "revision 1 cannot be restored" in kubectl_llm(view, "undo", "a")
+    assert view.condition("a", "Available")["status"] == "True", "its pod serves on"
 
 
 def test_a_revision_that_is_not_ready_in_time_is_undone(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import zlib
 from dataclasses import replace
 from typing import Any
 
@@ -94,6 +97,23 @@ def test_a_revision_is_read_as_it_was_written() -> None:
     ):
         assert revisions.read(revisions.to_object(parsed({"model": {"uri": "hf://a/b"}}), one)) == one
     assert revisions.read({"metadata": {"name": "x"}, "data": {"spec": {}}}) is None
+
+
+def test_a_long_revision_is_compressed_and_its_stored_data_are_never_written_anew() -> None:
+    found = data(1, podTemplate={"env": [{"name": "A", "value": "x" * 600_000}]})
+    made = told(1, deployed=None, podTemplate=found["spec"]["podTemplate"]).target
+    written = revisions.to_object(parsed({"model": {"uri": "hf://a/b"}}), made)
+    assert len(json.dumps(written)) < 20_000
+    again = revisions.read({**written, "data": {"compressed": written["data"]["compressed"]}})
+    assert again == made
+    assert again is not None
+    stored = {"compressed": base64.b64encode(zlib.compress(json.dumps(made.data).encode(), 1)).decode()}
+    other = revisions.read({**written, "data": stored})
+    assert other == made, "written by another version of zlib"
+    served = replace(other, served=True)
+    assert revisions.to_object(parsed({"model": {"uri": "hf://a/b"}}), served)["data"] == stored
+    for bad in ("", "!", base64.b64encode(b"no").decode(), base64.b64encode(zlib.compress(b"[]")).decode()):
+        assert revisions.read({**written, "data": {"compressed": bad}}) is None
 
 
 def test_changes_of_the_operator_and_of_long_values_are_words_too() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
+import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from triton_vllm_operator.api import kinds, names
@@ -19,6 +21,11 @@ Object = dict[str, Any]
 
 NOT_RECORDED = ("replicas", "rollout")
 """Blocks of the spec that an undo leaves as they are."""
+MAX_BYTES = 1_048_576
+"""Limit of a revision's data: the API server rejects objects of more than 1.5 MiB, with 500 instead of a reason."""
+_MAX_PLAIN = 262_144
+"""Characters of JSON above which the data are compressed: spec and repository may repeat a long value."""
+_COMPRESSED = "compressed"
 _HASH_LENGTH = 8
 _MAX_CHANGES = 1500
 _MAX_VALUE = 80
@@ -43,6 +50,7 @@ class Revision:
         changes: of the spec against the revision before, in words.
         served: whether all of its pods have served at one time.
         start_s: measured seconds from a pod's creation to its readiness; None where not known.
+        stored: the data as the API server has them, which cannot be changed; None for a revision that is not written.
     """
 
     name: str
@@ -52,6 +60,7 @@ class Revision:
     served: bool = False
     start_s: int | None = None
     failure: Failure | None = None
+    stored: Mapping[str, Any] | None = field(default=None, compare=False)
 
     @property
     def mark(self) -> str:
@@ -107,14 +116,14 @@ def to_object(llm: LLMDeployment, revision: Revision) -> Object:
         failure = {"at": revision.failure.at, "why": revision.failure.why}
         annotations[names.FAILED_ANNOTATION] = json.dumps(failure)
     made = child(llm, kinds.REVISION, revision.name, annotations=annotations)
-    return made | {"data": dict(revision.data), "revision": revision.number}
+    return made | {"data": dict(revision.stored or _encoded(revision.data)), "revision": revision.number}
 
 
 def read(obj: Mapping[str, Any]) -> Revision | None:
     """Read a ControllerRevision; None for one that the operator did not write."""
     annotations = obj["metadata"].get("annotations", {})
-    data = obj.get("data")
-    if not isinstance(data, Mapping) or not {"spec", "template", "repository"} <= data.keys():
+    data = _decoded(obj.get("data"))
+    if data is None or not {"spec", "template", "repository"} <= data.keys():
         return None
     served, failed = _json(annotations.get(names.SERVED_ANNOTATION)), _json(annotations.get(names.FAILED_ANNOTATION))
     start_s = (served or {}).get("startSeconds")
@@ -126,7 +135,27 @@ def read(obj: Mapping[str, Any]) -> Revision | None:
         served=served is not None,
         start_s=start_s if isinstance(start_s, int) else None,
         failure=Failure(str(failed.get("at", "")), str(failed.get("why", ""))) if failed is not None else None,
+        stored=obj["data"],
     )
+
+
+def _encoded(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    text = json.dumps(data, sort_keys=True)
+    if len(text) <= _MAX_PLAIN:
+        return data
+    return {_COMPRESSED: base64.b64encode(zlib.compress(text.encode())).decode()}
+
+
+def _decoded(data: Any) -> Mapping[str, Any] | None:
+    if not isinstance(data, Mapping):
+        return None
+    if _COMPRESSED not in data:
+        return data
+    try:
+        found = json.loads(zlib.decompress(base64.b64decode(str(data[_COMPRESSED]))))
+    except (ValueError, zlib.error):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _json(text: object) -> dict[str, Any] | None:

@@ -80,10 +80,10 @@ class Rollout:
             )
         if failure is not None:
             why = self.not_restored or "spec.rollout.onFailure is Hold, so no further pod is replaced."
+            back = "" if self.not_restored else f" or go back: kubectl llm rollout undo {name} -n {namespace};"
             return Stopped(
                 Reason.ROLLOUT_FAILED,
-                f"Revision {number} failed: {failure.why} {why} Correct the spec; or go back: kubectl llm rollout undo "
-                f"{name} -n {namespace}; or try it again: {command}",
+                f"Revision {number} failed: {failure.why} {why} Correct the spec;{back} or try it again: {command}",
             )
         if self.step is None or self.step.kind not in (StepKind.HELD, StepKind.PAUSED):
             return None

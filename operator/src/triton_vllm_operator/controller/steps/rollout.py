@@ -7,6 +7,7 @@ revision failed before the previous one is restored.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,7 @@ from typing import Any
 
 from triton_vllm_operator.api import kinds, names
 from triton_vllm_operator.api.kinds import Key
+from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.controller.cluster import ClusterView
 from triton_vllm_operator.controller.steps.apply import write_child
@@ -100,6 +102,7 @@ class Rollouts:
 
         Raises:
             KubeError: where a revision cannot be written.
+            Rejected: where it is too large, or the API server rejects it.
         """
         deployment = cluster.running(llm).deployment
         found = self._history(cluster, obj, spec, llm, deployment)
@@ -274,7 +277,11 @@ class Rollouts:
 async def _write(cluster: ClusterView, llm: LLMDeployment, revision: Revision, now: str) -> None:
     live = cluster.stores[kinds.REVISION].get(llm.namespace, revision.name)
     uid = str(live["metadata"]["uid"]) if live else None
-    await write_child(cluster, llm, revisions.to_object(llm, revision), uid, now)
+    made = revisions.to_object(llm, revision)
+    if (size := len(json.dumps(made["data"]))) > revisions.MAX_BYTES:
+        what = f"The configuration is too large to be recorded: {size} bytes, of at most {revisions.MAX_BYTES}."
+        raise Rejected(Reason.CHILD_REFUSED, f"{what} Shorten the longest values of spec.engine and spec.podTemplate.")
+    await write_child(cluster, llm, made, uid, now)
 
 
 def _mark(deployment: Object) -> str:
