@@ -63,6 +63,7 @@ def test_every_condition_is_about_the_spec_and_agrees(served: Namespace) -> None
         "ModelResolved": "True",
         "Fits": "True",
         "PlanAccurate": "True",
+        "UpToDate": "True",
     }
     assert {one["observedGeneration"] for one in obj["status"]["conditions"]} == {obj["metadata"]["generation"]}
 
