@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from e2e.client import Client
+from e2e.cluster.kind.nodes import GPU_RESOURCE, gpu_patch
 from e2e.tests.deployments import Namespace, Object, eventually, llm
 
 NAME, RESOURCE = "rolls", "rollouts.example.com/gpu"
@@ -34,9 +35,8 @@ def full(namespace: Namespace) -> Iterator[Namespace]:
 def advertise(namespace: Namespace, count: int) -> None:
     """Have a node offer this number of the file's GPUs."""
     nodes = namespace.env.json("get", "nodes")["items"]
-    node = max(nodes, key=lambda one: int(one["status"]["allocatable"].get("nvidia.com/gpu", 0)))
-    path = f"/status/capacity/{RESOURCE.replace('/', '~1')}"
-    patch = json.dumps([{"op": "add", "path": path, "value": str(count)}])
+    node = max(nodes, key=lambda one: int(one["status"]["allocatable"].get(GPU_RESOURCE, 0)))
+    patch = json.dumps(gpu_patch(count, RESOURCE))
     command = ["patch", "node", node["metadata"]["name"], "--subresource=status", "--type=json", "-p", patch]
     namespace.env.kubectl(*command)
 

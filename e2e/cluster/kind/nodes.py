@@ -152,9 +152,9 @@ def set_routes(docker: Docker, kubectl: Kubectl) -> None:
             docker.output("exec", node, "ip", "route", "replace", subnet, "via", address)
 
 
-def gpu_patch(count: int) -> list[dict[str, str]]:
+def gpu_patch(count: int, resource: str = GPU_RESOURCE) -> list[dict[str, str]]:
     """JSON patch of a node's status that advertises `count` GPUs."""
-    pointer = GPU_RESOURCE.replace("/", "~1")
+    pointer = resource.replace("/", "~1")
     return [{"op": "add", "path": f"/status/capacity/{pointer}", "value": str(count)}]
 
 

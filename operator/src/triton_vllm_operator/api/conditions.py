@@ -231,6 +231,11 @@ def find(conditions: Iterable[Mapping[str, Any]], kind: str) -> Mapping[str, Any
     return next((c for c in conditions if c.get("type") == kind), None)
 
 
+def find_in(obj: Mapping[str, Any] | None, kind: str) -> Mapping[str, Any] | None:
+    """Return the condition of type `kind` in an object's status; None where it has none, or there is no object."""
+    return find((obj or {}).get("status", {}).get("conditions", []), kind)
+
+
 def summary(conditions: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     """Return the condition that describes the state best.
 

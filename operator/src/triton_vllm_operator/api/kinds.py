@@ -95,6 +95,11 @@ class Ref:
         return self.kind.path(self.namespace, self.name)
 
 
+def is_owned(obj: Mapping[str, Any], uid: str) -> bool:
+    """Whether one of the object's owner references has this uid."""
+    return any(ref.get("uid") == uid for ref in obj["metadata"].get("ownerReferences", []))
+
+
 def ref_of(obj: Mapping[str, Any]) -> Ref:
     """The reference to an object as read from the API server."""
     meta = obj["metadata"]

@@ -11,7 +11,7 @@ from typing import Any
 
 from contract.report import CAUSE, ENGINE_LINE, HINT
 from triton_vllm_operator.api import names
-from triton_vllm_operator.api.conditions import find
+from triton_vllm_operator.api.conditions import find_in
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.observed import gpu_shortage, needs, pod_checks, refusals
 from triton_vllm_operator.observed.finding import Finding, one_line, temporary
@@ -97,8 +97,7 @@ def deployment_being_deleted(seen: Observation) -> Finding | None:
 
 def pods_refused(seen: Observation) -> Finding | None:
     """The API server rejects the pods: a quota, a policy, a missing ServiceAccount."""
-    conditions = (seen.deployment or {}).get("status", {}).get("conditions", [])
-    failure = find(conditions, "ReplicaFailure")
+    failure = find_in(seen.deployment, "ReplicaFailure")
     if failure is None or failure["status"] != "True":
         return None
     message = str(failure.get("message", ""))
@@ -292,8 +291,7 @@ def _check_deployment(seen: Observation) -> str:
 
 def _progress_failure(seen: Observation) -> Mapping[str, Any] | None:
     """Return the condition by which the Deployment says that its rollout does not go on, or None."""
-    conditions = (seen.deployment or {}).get("status", {}).get("conditions", [])
-    progressing = find(conditions, "Progressing")
+    progressing = find_in(seen.deployment, "Progressing")
     return progressing if progressing is not None and progressing.get("status") == "False" else None
 
 

@@ -45,7 +45,7 @@ def actions(
         owner_uid: uid of the LLMDeployment.
         in_use: names of the model repositories that pods mount or may still mount; they are not deleted.
     """
-    ours = {_identity(o): o for o in live if _owned(o, owner_uid)}
+    ours = {_identity(o): o for o in live if kinds.is_owned(o, owner_uid)}
     kept = {_identity(o) for o in desired}
     return [
         *(_apply(o, ours.get(_identity(o))) for o in desired if _needs_apply(o, ours.get(_identity(o)))),
@@ -79,10 +79,6 @@ def _spare(obj: Object, in_use: frozenset[str]) -> bool:
     return not _going(obj) and not (obj["kind"] == "ConfigMap" and obj["metadata"]["name"] in in_use)
 
 
-def _owned(obj: Object, owner_uid: str) -> bool:
-    return any(ref.get("uid") == owner_uid for ref in obj["metadata"].get("ownerReferences", []))
-
-
 def _going(obj: Object) -> bool:
     return "deletionTimestamp" in obj["metadata"]
 
@@ -93,7 +89,7 @@ def _identity(obj: Object) -> tuple[str, str]:
 
 def foreign_owner(obj: Object, owner_uid: str) -> str | None:
     """The owner of a live object with a child's name, as a phrase for a message; None where it is the LLMDeployment."""
-    if _owned(obj, owner_uid):
+    if kinds.is_owned(obj, owner_uid):
         return None
     meta = obj["metadata"]
     owner = next((ref for ref in meta.get("ownerReferences", []) if ref.get("controller")), None)

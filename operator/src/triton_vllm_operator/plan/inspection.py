@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from triton_vllm_operator.api import names
+from triton_vllm_operator.api.kinds import is_owned
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.backoff import Backoff
 from triton_vllm_operator.capacity import ShapeError
@@ -95,9 +96,8 @@ def with_attempt(template: dict[str, Any], number: int) -> dict[str, Any]:
 
 
 def _inspects(pod: Object, content: str, owner_uid: str) -> bool:
-    meta = pod["metadata"]
-    owned = any(ref.get("uid") == owner_uid for ref in meta.get("ownerReferences", []))
-    return owned and meta.get("labels", {}).get(names.INSPECTION_LABEL) == content
+    labels = pod["metadata"].get("labels", {})
+    return is_owned(pod, owner_uid) and labels.get(names.INSPECTION_LABEL) == content
 
 
 def _termination(pod: Object) -> Mapping[str, Any] | None:

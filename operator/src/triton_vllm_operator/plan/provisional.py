@@ -8,6 +8,8 @@ from typing import Any
 
 from triton_vllm_operator.api import names
 from triton_vllm_operator.api.autoconfig import AutoConfig
+from triton_vllm_operator.api.conditions import find_in
+from triton_vllm_operator.api.kinds import is_owned
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.desired import repository
 from triton_vllm_operator.desired.pod import CONTAINER
@@ -27,8 +29,7 @@ class Running:
     @classmethod
     def of(cls, llm: LLMDeployment, deployment: Object | None, pods: Sequence[Object]) -> Running:
         """Without the Deployment where it has another owner."""
-        owners = (deployment or {}).get("metadata", {}).get("ownerReferences", [])
-        return cls(deployment if any(ref.get("uid") == llm.uid for ref in owners) else None, pods)
+        return cls(deployment if deployment is not None and is_owned(deployment, llm.uid) else None, pods)
 
     @property
     def config_hash(self) -> str | None:
@@ -64,8 +65,8 @@ def is_provisional(llm: LLMDeployment, config: AutoConfig | None, running: Runni
     """
     if running.deployment is None or config is None or config.values:
         return False
-    conditions = running.deployment.get("status", {}).get("conditions", [])
-    if any(one["type"] == "Progressing" and one.get("reason") == "NewReplicaSetAvailable" for one in conditions):
+    progressing = find_in(running.deployment, "Progressing") or {}
+    if progressing.get("reason") == "NewReplicaSetAvailable":
         return False
     config_hash = repository.content_hash(llm.with_chosen(config))
     states = pods.read_all(running.pods, CONTAINER)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from triton_vllm_operator.api.conditions import find
+from triton_vllm_operator.api.conditions import find_in
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.observed import findings
 from triton_vllm_operator.observed.observation import Observation
@@ -54,6 +54,5 @@ def _ended_twice(pod: PodState) -> bool:
 
 
 def _too_late(seen: Observation) -> bool:
-    conditions = (seen.deployment or {}).get("status", {}).get("conditions", [])
-    progressing = find(conditions, "Progressing") or {}
+    progressing = find_in(seen.deployment, "Progressing") or {}
     return seen.deployment_observed and progressing.get("reason") == "ProgressDeadlineExceeded"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, cast
 
-from triton_vllm_operator.api.conditions import Condition, ConditionType, find
+from triton_vllm_operator.api.conditions import Condition, ConditionType, find_in
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.api.status import RolloutStatus
@@ -167,8 +167,7 @@ class Rollout:
 
 def _deadline(llm: LLMDeployment, deployment: Mapping[str, Any] | None) -> str | None:
     """The RFC 3339 time at which the Deployment's controller reports no progress; None where it does not roll."""
-    conditions = (deployment or {}).get("status", {}).get("conditions", [])
-    progressing = find(conditions, "Progressing") or {}
+    progressing = find_in(deployment, "Progressing") or {}
     if progressing.get("reason") not in ("ReplicaSetUpdated", "NewReplicaSetCreated", "FoundNewReplicaSet"):
         return None
     seconds = llm.spec.rollout.progress_deadline_seconds or PROGRESS_DEADLINE_SECONDS

@@ -199,9 +199,7 @@ def _place_table(result: SortedTensors, tensor: TensorInfo, rule: Rule, *, tied:
 
 
 def _is_side_model(name: str) -> bool:
-    return name.startswith("model.encoder.") or any(
-        part in name for part in ("vision", "visual", "audio", "multi_modal_projector", "mm_projector", "image")
-    )
+    return name.startswith("model.encoder.") or any(part in name for part in _SIDE_MODELS)
 
 
 def _module(name: str) -> tuple[str, str]:

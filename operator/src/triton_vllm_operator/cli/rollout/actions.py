@@ -158,7 +158,7 @@ def _selected(found: list[Revision], to: int | None) -> Revision:
     if to is not None:
         one = next((one for one in found if one.number == to), None)
         if one is None:
-            raise InputError(f"there is no revision {to}; those that are kept are {numbers}")
+            raise InputError(f"revision {to} not found; choose one of the revisions that exist: {numbers}")
         return one
     before = [one for one in found[:-1] if one.served]
     if not before:

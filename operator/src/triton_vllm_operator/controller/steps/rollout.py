@@ -29,6 +29,7 @@ from triton_vllm_operator.desired.revisions import Failure, Revision
 from triton_vllm_operator.desired.rollout_settings import DeployedRevision
 from triton_vllm_operator.observed import pods as pod_states
 from triton_vllm_operator.observed.observation import Observation
+from triton_vllm_operator.observed.pods import PodState
 from triton_vllm_operator.plan.autoconfig import recorded
 from triton_vllm_operator.plan.revisions import History, Proceed, history
 from triton_vllm_operator.plan.rollout import RolloutState, Step, StepKind, next_step
@@ -171,8 +172,7 @@ class Rollouts:
         found = self._history(cluster, obj, spec, llm, deployment)
         if found.target.mark == _mark(deployment) or found.target.failure is not None:
             return None
-        states = pod_states.read_all(cluster.children(kinds.POD, Key(llm.namespace, llm.name)), pod.CONTAINER)
-        pods = pods_by_revision(states, [], found.target)
+        pods = pods_by_revision(_pod_states(cluster, llm), [], found.target)
         pods = replace(pods, old=[*pods.old, *pods.new], new=[])
         room = await self._room(cluster, llm)
         state = rollout_state(llm, deployment, pods, "", room)
@@ -228,16 +228,15 @@ class Rollouts:
     async def _pods(
         self, cluster: ClusterView, llm: LLMDeployment, deployment: Object | None, deployed: Revision
     ) -> Pods:
-        states = pod_states.read_all(cluster.children(kinds.POD, Key(llm.namespace, llm.name)), pod.CONTAINER)
         found: list[dict[str, Any]] = []
         # Of the first revision alone there is nothing to tell apart.
         others = len(cluster.children(kinds.REVISION, Key(llm.namespace, llm.name))) > 1
         if deployment is not None and (others or deployed.mark):
             selector = f"{names.INSTANCE_LABEL}={llm.name}"
             found = await cluster.client.list_all(kinds.REPLICA_SET, llm.namespace, label_selector=selector)
-        uid = (deployment or {}).get("metadata", {}).get("uid")
-        own = [one for one in found if any(ref["uid"] == uid for ref in one["metadata"].get("ownerReferences", []))]
-        return pods_by_revision(states, own, deployed)
+        uid = (deployment or {}).get("metadata", {}).get("uid", "")
+        own = [one for one in found if kinds.is_owned(one, uid)]
+        return pods_by_revision(_pod_states(cluster, llm), own, deployed)
 
     async def _step(
         self, cluster: ClusterView, obj: Object, rollout: Rollout, pods: Pods, deployment: Object | None, now: str
@@ -282,6 +281,10 @@ async def _write(cluster: ClusterView, llm: LLMDeployment, revision: Revision, n
         what = f"The configuration is too large to be recorded: {size} bytes, of at most {revisions.MAX_BYTES}."
         raise Rejected(Reason.CHILD_REFUSED, f"{what} Shorten the longest values of spec.engine and spec.podTemplate.")
     await write_child(cluster, llm, made, uid, now)
+
+
+def _pod_states(cluster: ClusterView, llm: LLMDeployment) -> list[PodState]:
+    return pod_states.read_all(cluster.children(kinds.POD, Key(llm.namespace, llm.name)), pod.CONTAINER)
 
 
 def _mark(deployment: Object) -> str:
