@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from devtools import cache
-from e2e import environment
+from e2e import demo, environment
 from e2e.client import Client
 from e2e.cluster import shell
 from e2e.cluster.images import binaries
@@ -48,7 +48,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     env = getattr(item, "funcargs", {}).get("env")
     if report.failed and env is not None:
         folder = evidence.collect(env, cache.root() / "logs" / "failures" / item.name)
-        report.sections.append(("cluster", f"its state is kept in {folder}"))
+        report.sections.append(("cluster", f"its state is kept in {folder}\n\n{evidence.summary(folder)}"))
     return report
 
 
@@ -57,6 +57,7 @@ def env() -> Iterator[Environment]:
     """The cluster of this checkout, or with CLUSTER=existing the current context; the chart is installed."""
     with cache.locked(cache.root() / "tests.lock"):  # several pytest processes may start at once
         prepared = environment.prepare()
+        _delete_the_demo(prepared)
     yield prepared
     binaries.clear_build_cache()
 
@@ -92,6 +93,11 @@ def _namespace(env: Environment, name: str) -> Namespace:
     env.kubectl("delete", "namespace", name, "--ignore-not-found", "--timeout=90s")
     env.apply(manifests.namespace(name))
     return Namespace(env, name)
+
+
+def _delete_the_demo(env: Environment) -> None:
+    """Delete the demo's deployment: the node's memory is enough for two files of tests, and not for it too."""
+    env.kubectl("delete", "llm", demo.NAME, "-n", demo.NAMESPACE, "--ignore-not-found", "--wait=false")
 
 
 def _remove(namespace: Namespace) -> None:

@@ -1,4 +1,7 @@
-"""What a cluster looked like when a test failed: kept in files, because the cluster is gone soon after."""
+"""What a cluster looked like when a test failed: kept in files, because the cluster is gone soon after.
+
+The files are gone too where the machine of the tests is, so the most telling lines go into the test's report.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,8 @@ QUESTIONS: dict[str, list[str]] = {
     "kube-proxy.log": ["logs", "-n", "kube-system", "-l", "k8s-app=kube-proxy", "--tail=1000", "--prefix"],
     "operator.log": ["logs", "-n", OPERATOR_NAMESPACE, "deployment/triton-vllm-operator", "--tail=2000"],
 }
+SUMMARY: dict[str, int] = {"pods.txt": 40, "events.txt": 25, "operator.log": 15}
+"""Number of last lines of a file that go into the report."""
 
 
 def collect(env: Environment, folder: Path) -> Path:
@@ -28,3 +33,12 @@ def collect(env: Environment, folder: Path) -> Path:
             output = str(error)
         (folder / name).write_text(output)
     return folder
+
+
+def summary(folder: Path) -> str:
+    """The last lines of the files that tell the most, each line cut to 300 characters."""
+    parts = []
+    for name, count in SUMMARY.items():
+        lines = (folder / name).read_text().splitlines()[-count:]
+        parts.append("\n".join([f"{name}:", *(line[:300] for line in lines)]))
+    return "\n\n".join(parts)

@@ -48,7 +48,7 @@ def test_a_ninth_gpu_is_refused_and_the_message_says_who_holds_them(served: Name
     assert "NVIDIA-H100-80GB-HBM3, " in message
     assert "needs 6 nvidia.com/gpu" in message
     served.patch("six", {"engine": {"tensorParallelSize": 1}})
-    eventually("a pod runs", lambda: "Running" in [pod["status"]["phase"] for pod in served.pods("six")], 90)
+    eventually("a pod runs", lambda: "Running" in [pod["status"]["phase"] for pod in served.pods("six")], 300)
     served.kubectl("delete", "llm", "six")
 
 
