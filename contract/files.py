@@ -14,6 +14,8 @@ OPENAI: Final = "openai.json"
 """Arguments of vLLM's OpenAI server; the file's presence turns the server on."""
 LIMITS: Final = "limits.json"
 """Limits per request, see `contract.limits`."""
+CHECKS: Final = "startup_checks.json"
+"""Requests that must be answered as expected before the model is ready, see `contract.startup_checks`."""
 
 DEFAULTS: Final = "defaults"
 """Key of `sampling.json`: values that apply to every request."""

@@ -1,6 +1,6 @@
 """What a cluster looked like when a test failed: kept in files, because the cluster is gone soon after.
 
-The files are gone too where the machine of the tests is, so the most telling lines go into the test's report.
+The files are gone with the machine of the tests, so some of their lines go into the test's report.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def collect(env: Environment, folder: Path) -> Path:
 
 
 def summary(folder: Path) -> str:
-    """The last lines of the files that tell the most, each line cut to 300 characters."""
+    """The last lines of pods, events and the operator's log, each line cut to 300 characters."""
     parts = []
     for name, count in SUMMARY.items():
         lines = (folder / name).read_text().splitlines()[-count:]

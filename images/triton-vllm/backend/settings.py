@@ -1,14 +1,15 @@
 """The files beside a model's config.pbtxt: settings of the engine and of the front ends.
 
 `model.json` holds vLLM's engine arguments. Optional files: `multi_lora.json` (name -> path), `sampling.json`
-(defaults and profiles), `openai.json` (the OpenAI server's arguments; its presence turns the server on) and
-`limits.json` (what one request may ask for).
+(defaults and profiles), `openai.json` (the OpenAI server's arguments; its presence turns the server on), `limits.json`
+(what one request may ask for) and `startup_checks.json` (requests that must be answered as expected at the start).
 """
 
 from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,8 @@ from typing import Any
 
 from contract import files, limits
 from contract.limits import RequestLimits
+from contract.startup_checks import KEYS as CHECK_KEYS
+from contract.startup_checks import StartupCheck
 
 
 class BadModel(Exception):
@@ -39,6 +42,7 @@ class ModelSettings:
     sampling: SamplingSettings
     limits: RequestLimits
     openai: dict[str, Any] | None
+    checks: Mapping[str, StartupCheck] = field(default_factory=dict)
 
 
 def read_model(folder: Path) -> ModelSettings:
@@ -68,7 +72,27 @@ def read_model(folder: Path) -> ModelSettings:
         sampling=SamplingSettings(defaults, profiles),
         limits=RequestLimits(**bounds),
         openai=read_object(folder / files.OPENAI),
+        checks=_startup_checks(read_object(folder / files.CHECKS) or {}),
     )
+
+
+def _startup_checks(given: Mapping[str, Any]) -> dict[str, StartupCheck]:
+    checks = {}
+    for name, values in given.items():
+        where = f"{files.CHECKS}: {name}"
+        if not isinstance(values, dict) or not isinstance(values.get("prompt"), str) or not values["prompt"]:
+            raise BadModel(f"{where} must be a JSON object with a prompt")
+        _only_known(where, values, CHECK_KEYS)
+        for key in ("max_tokens", "max_seconds", "min_tokens_per_second"):
+            value = values.get(key)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0):
+                raise BadModel(f"{where}: {key} must be a number above 0")
+        try:
+            re.compile(values.get("pattern") or "")
+        except (re.error, TypeError) as error:
+            raise BadModel(f"{where}: pattern is not a regular expression of Python: {error}") from None
+        checks[name] = StartupCheck(**values)
+    return checks
 
 
 def read_object(path: Path) -> dict[str, Any] | None:

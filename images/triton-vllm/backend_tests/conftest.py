@@ -23,7 +23,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     # A random model would never end its blanks.
     engine["structured_outputs_config"] = {"backend": "xgrammar", "disable_any_whitespace": True}
     write_model(
-        folder / "models", "llm", engine, multi_lora={"poet": str(tiny_model("lora"))}, sampling=PROFILES, openai=TOOLS
+        folder / "models",
+        "llm",
+        engine,
+        multi_lora={"poet": str(tiny_model("lora"))},
+        sampling=PROFILES,
+        openai=TOOLS,
+        startup_checks={"any": {"prompt": "The quick", "max_tokens": 4, "max_seconds": 600}},
     )
     with running(folder, folder / "models") as started:
         yield started

@@ -22,6 +22,13 @@ LOGS = {
         ],
         "model.json: unexpected engine argument 'max_modle_len' (did you mean 'max_model_len'?) for vLLM 0.32.0",
     ),
+    "startup check": (
+        [
+            "I1124 14:49:34.367992 30819 pb_stub.cc:402]  Failed to initialize Python stub: StartupCheckFailed: "
+            "startup check capital: the answer 'London' does not match 'Paris'\\n\\nAt:\\n  /models/llm/1/model.py(1)",
+        ],
+        "startup check capital: the answer 'London' does not match 'Paris'",
+    ),
     "KV cache smaller than a request": (
         [
             "(EngineCore pid=12) ERROR 11-24 14:52:39 [core.py:1] EngineCore failed to start.",

@@ -304,11 +304,26 @@ def test_a_download_is_a_phase_of_its_own(tmp_path: Path) -> None:
 
 
 PHASES = ["Preflight", "EngineArguments", "WeightsLoaded", "KVCache", "Warmup", "FirstToken", "Proof", "Serving"]
+CHECKED = [*PHASES[:-1], "StartupChecks", PHASES[-1]]
+"""Phases of a model with startup checks."""
+
+
+def test_an_answer_that_a_startup_check_does_not_expect_ends_the_server_before_it_is_ready(tmp_path: Path) -> None:
+    engine = {**TINY_ENGINE, "model": str(tiny_model())}
+    check = {"prompt": "The quick", "pattern": "no model of random weights says this"}
+    write_model(tmp_path / "models", "llm", engine, startup_checks={"sense": check})
+    server = ended_start(tmp_path)
+    message = server.termination_message
+    assert message["cause"].startswith("startup check sense: the answer '")
+    assert message["cause"].endswith("does not match 'no model of random weights says this'")
+    assert "spec.server.startupChecks" in message["hint"]
+    assert "Serving" not in [line["phase"] for line in server.report()]
 
 
 def test_start_up_report_has_every_phase_in_order(server: Server) -> None:
     report = server.report()
-    assert [line["phase"] for line in report] == PHASES
+    assert [line["phase"] for line in report] == CHECKED
+    assert report[CHECKED.index("StartupChecks")]["checks"]["any"]["tokens"] == 4
     assert all(line["seconds"] >= 0 for line in report)
     elapsed = [line["elapsed"] for line in report]
     assert elapsed == sorted(elapsed)
@@ -326,7 +341,7 @@ def test_start_up_report_has_every_phase_in_order(server: Server) -> None:
     assert answer.body == {key: value for key, value in report[-1].items() if key not in changing}
     assert host.keys() == report[-1]["host"].keys()
     assert [host.get(key) for key in BEFORE_SERVING] == [report[-1]["host"].get(key) for key in BEFORE_SERVING]
-    assert [phase["phase"] for phase in startup] == PHASES
+    assert [phase["phase"] for phase in startup] == CHECKED
     for phase, line in zip(startup, report, strict=True):
         assert phase["seconds"] == line["seconds"]
     assert json.dumps(report)

@@ -103,6 +103,16 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "Duplicate value",
     ),
     "time 0": ({"server": {"requestTimeoutSeconds": 0}}, "spec.server.requestTimeoutSeconds", "or equal to 1"),
+    "startup check of nothing": (
+        {"server": {"startupChecks": [{"name": "a", "prompt": "?"}]}},
+        "spec.server.startupChecks[0]",
+        "requires pattern, maxSeconds or minTokensPerSecond",
+    ),
+    "startup check twice": (
+        {"server": {"startupChecks": [{"name": "a", "prompt": "?", "pattern": "x"}] * 2}},
+        "spec.server.startupChecks[1]",
+        "Duplicate value",
+    ),
     "limit -1": ({"server": {"limits": {"maxN": -1}}}, "spec.server.limits.maxN", "or equal to 1"),
     "key without a Secret": (
         {"server": {"openAI": {"enabled": True, "apiKeySecretRef": {"key": "a"}}}},

@@ -170,6 +170,19 @@ def test_files_of_the_operators_own_image_become_fields(tmp_path: Path) -> None:
     assert "spec.server.openAI.apiKeySecretRef" in notes["1/openai.json: api_key"]
 
 
+def test_startup_checks_become_fields_and_those_that_do_not_fit_are_dropped_by_name(tmp_path: Path) -> None:
+    checks = {"sum": {"prompt": "2+2=", "pattern": "4"}, "bad": {"prompt": "?", "pattern": "("}, "odd": 1, "A": {}}
+    model(tmp_path, model={"model": "a/b"}, startup_checks=checks)
+    obj, notes = imported(tmp_path, OURS)
+    assert obj["spec"]["server"]["startupChecks"] == [
+        {"name": "sum", "prompt": "2+2=", "maxTokens": 16, "pattern": "4"}
+    ]
+    assert notes["1/startup_checks.json: sum"] == "kept: spec.server.startupChecks[sum]"
+    assert "not a regular expression" in notes["1/startup_checks.json: bad"]
+    for name in ("odd", "A"):
+        assert notes[f"1/startup_checks.json: {name}"].startswith("dropped")
+
+
 @pytest.mark.parametrize(
     ("seconds", "written"), [(0, None), (0.2, 1), (90, 90), (1e9, None), ("x", None), (None, None), ([], None)]
 )

@@ -30,6 +30,7 @@ BESIDE: dict[tuple[draw.Step, ...], Object] = {
     ("sampling",): OURS,
     ("server", "limits"): OURS,
     ("server", "requestTimeoutSeconds"): OURS,
+    ("server", "startupChecks"): OURS,
     ("server", "openAI"): {"server": {**OURS["server"], "openAI": {"enabled": True}}},
 }
 

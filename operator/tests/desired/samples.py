@@ -65,6 +65,10 @@ SAMPLES: dict[str, dict[str, Any]] = {
                 "maxLogprobs": 5,
                 "maxImages": 0,
             },
+            "startupChecks": [
+                {"name": "sum", "prompt": "2+2=", "maxTokens": 2, "pattern": "4", "maxSeconds": 5},
+                {"name": "speed", "prompt": "Once upon a time", "minTokensPerSecond": 20.5},
+            ],
             "openAI": {
                 "enabled": True,
                 "apiKeySecretRef": {"name": "clients", "key": "api-key"},

@@ -188,13 +188,17 @@ def files(spec: dict[str, Any]) -> dict[str, Any]:
 
 def test_what_requests_get_is_written_by_vllms_names() -> None:
     found = files(SAMPLES["every-field"])
-    assert set(found) == {"sampling.json", "openai.json", "limits.json"}
+    assert set(found) == {"sampling.json", "openai.json", "limits.json", "startup_checks.json"}
     assert found["sampling.json"]["profiles"] == {"exact": {"temperature": 0.0}, "brief": {"max_tokens": 16}}
     assert found["sampling.json"]["defaults"]["repetition_penalty"] == 1.1
     assert found["sampling.json"]["defaults"]["stop"] == ["END", 'a "quote"']
     assert found["openai.json"] == {"enable_auto_tool_choice": True, "tool_call_parser": "hermes"}
     assert found["limits.json"]["request_timeout_seconds"] == 90
     assert found["limits.json"]["max_images"] == 0
+    assert found["startup_checks.json"] == {
+        "sum": {"prompt": "2+2=", "max_tokens": 2, "pattern": "4", "max_seconds": 5},
+        "speed": {"prompt": "Once upon a time", "max_tokens": 16, "min_tokens_per_second": 20.5},
+    }
     mounts = {m.get("subPath"): m["mountPath"] for m in server(SAMPLES["every-field"])["volumeMounts"]}
     assert {name: mounts[name] for name in found} == {name: f"/models/llama/1/{name}" for name in found}
 
@@ -248,6 +252,7 @@ def test_the_key_of_openai_comes_from_the_users_secret_and_only_where_it_is_aske
         {"sampling": {"profiles": [{"name": "exact", "temperature": 0}]}},
         {"server": {"openAI": {"enabled": True}}},
         {"server": {"requestTimeoutSeconds": 5}},
+        {"server": {"startupChecks": [{"name": "a", "prompt": "?", "pattern": "x"}]}},
         {"engine": {"maxModelLen": 100}},
         {"model": {"uri": "hf://a/b"}},
         {"model": SHORTEST["model"] | {"name": "x"}},

@@ -38,6 +38,11 @@ _KNOWN: tuple[tuple[str, str, str], ...] = (
         "correct the file in the model's folder",
     ),
     (
+        r"StartupCheckFailed: ((?:(?!\\n).)*)",
+        "{0}",
+        "undo what changed the answers, or correct the check in spec.server.startupChecks",
+    ),
+    (
         r"To serve at least one request with the model(?:'s|s's) max seq len \((\d+)\)",
         "the KV cache is smaller than one request of {0} tokens",
         "lower max_model_len, raise gpu_memory_utilization, or give the pod more or larger GPUs",

@@ -16,7 +16,7 @@ from backend.container.host_memory import HostMeter
 from backend.container.processes import below, halted, stopped
 from backend.container.resources import allow_stop_strings, keep_to_loopback, on_cpu, prepare, read_limits, show_gpus
 from backend.container.shutdown import DRAIN_VARIABLE, on_shutdown
-from backend.engine import forkserver, memory
+from backend.engine import forkserver, memory, startup_checks
 from backend.engine.async_llm import (
     EngineLoop,
     cause_of_death,
@@ -35,9 +35,9 @@ from backend.errors import Unavailable
 from backend.openai import http_server
 from backend.openai.application import build_application, server_arguments
 from backend.patches import flashinfer_selection
-from backend.settings import is_true, read_model
+from backend.settings import BadModel, is_true, read_model
 from backend.triton import bridge
-from backend.triton.service import EXPIRED, UNHEALTHY, Service, sampling_rules
+from backend.triton.service import EXPIRED, UNHEALTHY, Service, check_generator, sampling_rules
 from contract import files
 from contract.report import HOST, MODEL, PER_GPU, STARTUP, TASK
 from contract.tensors import INPUTS, OUTPUTS
@@ -102,6 +102,7 @@ class TritonPythonModel:
         report.phase("Proof", time.monotonic() - begun_proof, **facts)
         self._outbox = bridge.ResponseSender(self._loop.loop)
         self._rules = sampling_rules(self._engine, self._settings)
+        self._check_answers()
         threads = read_limits().threads
         self._service = Service(self._engine, self._rules, self._settings, self._outbox, self._tasks, threads)
         self._metrics = self._copy_metrics(config, args)
@@ -111,6 +112,17 @@ class TritonPythonModel:
         self._loop.call(self._watch(self._loop.call(self._openai(arguments, frontend)), got, host))
         finish_start()
         report.phase("Serving", time.monotonic() - begun, **got, **{HOST: host.report().to_json()})
+
+    def _check_answers(self) -> None:
+        """Run the startup checks. Raises StartupCheckFailed, and BadModel where the model generates no text."""
+        if not self._settings.checks:
+            return
+        if "generate" not in self._tasks:
+            raise BadModel(f"{files.CHECKS}: the model does not generate text; remove its startup checks")
+        begun = time.monotonic()
+        generate = check_generator(self._engine, self._rules)
+        facts = self._loop.call(startup_checks.run(generate, self._settings.checks))
+        report.phase("StartupChecks", time.monotonic() - begun, checks=facts)
 
     async def _openai(self, arguments: Any, frontend: Any | None) -> Any | None:
         if frontend is None:

@@ -8,6 +8,7 @@ import logging
 from typing import Any, Protocol
 
 from backend.engine.sampling_parameters import Sampling, SamplingRules, parameter_fields, typed_settings
+from backend.engine.startup_checks import Answer, Generate
 from backend.errors import BadRequest, Cancelled, RequestError, Unavailable
 from backend.openai.client_errors import GRAMMAR_MESSAGE, unreadable_request
 from backend.settings import BadModel, ModelSettings
@@ -16,6 +17,7 @@ from backend.triton.inputs import Inputs, open_images, read_inputs, read_text, r
 from backend.triton.outputs import build_embedding_tensors, build_tensors
 from backend.triton.stream_pacing import StreamPacer
 from contract import files
+from contract.startup_checks import StartupCheck
 
 logger = logging.getLogger("triton_vllm")
 STOPPING = "Model is unavailable: it is being unloaded"
@@ -218,6 +220,28 @@ def sampling_rules(engine: Any, settings: ModelSettings) -> SamplingRules:
             where = "defaults" if profile is None else f"profile {profile!r}"
             raise BadModel(f"{files.SAMPLING}: {where}: {error}") from None
     return rules
+
+
+def check_generator(engine: Any, rules: SamplingRules) -> Generate:
+    """Return what answers a startup check: greedily, else as a request that sets nothing.
+
+    It raises BadModel where the engine refuses the request, as with a prompt that is too long.
+    """
+
+    async def generate(check: StartupCheck, request_id: str) -> Answer:
+        try:
+            params = _sampling_params(rules.build({"temperature": 0, "max_tokens": check.max_tokens}), stream=False)
+            async for output in engine.generate({"prompt": check.prompt}, params, request_id):
+                answer = output.outputs[0]
+        except Exception as error:
+            if isinstance(error, BadRequest) or _is_clients_fault(error):
+                raise BadModel(f"{files.CHECKS}: {request_id}: {error}") from None
+            raise
+        if answer.finish_reason == "error":
+            raise RequestError("the engine failed the request; see its log lines")
+        return Answer(answer.text, len(answer.token_ids))
+
+    return generate
 
 
 def _sampling_params(sampling: Sampling, stream: bool) -> Any:

@@ -26,6 +26,8 @@ def _used(spec: LLMDeploymentSpec) -> Iterator[str]:
         yield "spec.server.requestTimeoutSeconds"
     if server.limits != LimitsSpec():
         yield "spec.server.limits"
+    if server.startup_checks:
+        yield "spec.server.startupChecks"
     if server.open_ai.enabled:
         yield "spec.server.openAI"
         return

@@ -28,6 +28,10 @@ def files(llm: LLMDeployment) -> dict[str, str]:
         limits[REQUEST_TIMEOUT] = server.request_timeout_seconds
     if limits:
         found[file_names.LIMITS] = limits
+    if server.startup_checks:
+        found[file_names.CHECKS] = {
+            check.name: check.model_dump(exclude={"name"}, exclude_none=True) for check in server.startup_checks
+        }
     return {
         name: json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
         for name, value in found.items()

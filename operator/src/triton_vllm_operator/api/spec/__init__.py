@@ -8,6 +8,14 @@ from triton_vllm_operator.api.spec.deployment import LLMDeployment, LLMDeploymen
 from triton_vllm_operator.api.spec.engine import EngineSpec
 from triton_vllm_operator.api.spec.limits import LimitsSpec
 from triton_vllm_operator.api.spec.sampling import SamplingValues
-from triton_vllm_operator.api.spec.server import ServerSpec
+from triton_vllm_operator.api.spec.server import ServerSpec, StartupCheck
 
-__all__ = ["EngineSpec", "LLMDeployment", "LLMDeploymentSpec", "LimitsSpec", "SamplingValues", "ServerSpec"]
+__all__ = [
+    "EngineSpec",
+    "LLMDeployment",
+    "LLMDeploymentSpec",
+    "LimitsSpec",
+    "SamplingValues",
+    "ServerSpec",
+    "StartupCheck",
+]

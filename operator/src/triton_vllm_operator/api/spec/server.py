@@ -1,11 +1,13 @@
 """`spec.server`: the Triton server and vLLM's OpenAI server."""
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
 from contract.media import MediaHosts
-from triton_vllm_operator.api.schema import Model, field
+from contract.startup_checks import ATTEMPTS, MAX_TOKENS
+from triton_vllm_operator.api.schema import Model, cel, field
 from triton_vllm_operator.api.secret_ref import SecretKeyRef
 from triton_vllm_operator.api.spec.limits import LimitsSpec
 
@@ -51,6 +53,57 @@ class OpenAISpec(Model):
     )
 
 
+def _expression(pattern: str | None) -> str | None:
+    try:
+        re.compile(pattern or "")
+    except re.error as error:
+        raise ValueError(f"not a regular expression of Python ({error}): escape ( and * with a backslash") from None
+    return pattern
+
+
+class StartupCheck(Model):
+    """A request that must be answered as expected before a pod is ready."""
+
+    model_config = Model.model_config | {
+        "json_schema_extra": cel(
+            (
+                "has(self.pattern) || has(self.maxSeconds) || has(self.minTokensPerSecond)",
+                "requires pattern, maxSeconds or minTokensPerSecond",
+            )
+        )
+    }
+
+    name: str = Field(
+        max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", description="Name of the check, for messages."
+    )
+    prompt: str = Field(
+        min_length=1,
+        max_length=8192,
+        description="Text to continue, without a chat template: write the model's own markers where it needs them. It "
+        "is answered greedily (temperature 0), with the other defaults of spec.sampling.",
+    )
+    max_tokens: int = field(
+        MAX_TOKENS, ge=1, le=1024, description=f"Maximum number of tokens to generate. Default: {MAX_TOKENS}."
+    )
+    pattern: Annotated[str | None, AfterValidator(_expression)] = field(
+        min_length=1,
+        max_length=512,
+        description="Regular expression of Python that a part of the answer must match. (?i) at its start ignores "
+        "case. Not set: any answer.",
+    )
+    max_seconds: float | None = field(
+        gt=0,
+        le=600,
+        description="Maximum duration of the request in seconds. A check that is too slow is repeated, and fails "
+        f"after {ATTEMPTS} attempts. Not set: no limit.",
+    )
+    min_tokens_per_second: float | None = field(
+        gt=0,
+        description="Minimum number of generated tokens per second, from the request to the end of the answer. "
+        f"A check that is too slow is repeated, and fails after {ATTEMPTS} attempts. Not set: no limit.",
+    )
+
+
 class ServerSpec(Model):
     """Settings of the Triton server."""
 
@@ -88,6 +141,14 @@ class ServerSpec(Model):
         OpenAISpec(),
         alias="openAI",
         description="The OpenAI API beside Triton's protocols, with the same engine. Default: disabled.",
+    )
+    startup_checks: list[StartupCheck] = field(
+        [],
+        max_length=8,
+        description="Requests that must be answered as expected before a pod is ready, at each of its starts. A server "
+        "that fails one ends with the answer as the message; a new revision that does so is undone as spec.rollout "
+        "says. Default: none.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
     extra_args: list[Annotated[str, Field(min_length=3, max_length=1024, pattern=r"^--[a-z][a-z0-9-]*(=.*)?$")]] = (
         field(

@@ -1,4 +1,4 @@
-"""Translation of sampling.json, openai.json and limits.json, which the operator's own image reads. No I/O."""
+"""Translation of the files beside model.json with settings for requests, which our own image reads. No I/O."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
 
-from contract.files import DEFAULTS, LIMITS, OPENAI, PROFILES, SAMPLING
+from contract.files import CHECKS, DEFAULTS, LIMITS, OPENAI, PROFILES, SAMPLING
 from contract.limits import REQUEST_TIMEOUT
 from contract.parameters import ALIASES
 from triton_vllm_operator.api.reasons import Reason
-from triton_vllm_operator.api.spec import LimitsSpec, SamplingValues, ServerSpec
+from triton_vllm_operator.api.spec import LimitsSpec, SamplingValues, ServerSpec, StartupCheck
 from triton_vllm_operator.catalog import openai_arguments
 from triton_vllm_operator.catalog.argument_translation import Outcome
 
-READ = (SAMPLING, OPENAI, LIMITS)
+READ = (SAMPLING, OPENAI, LIMITS, CHECKS)
 _PROFILE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
@@ -48,6 +48,7 @@ def read(files: Mapping[str, Mapping[str, Any]]) -> RequestSettings:
     if OPENAI in files:
         _openai(files[OPENAI], found)
     _limits(files.get(LIMITS, {}), found)
+    _startup_checks(files.get(CHECKS, {}), found)
     return found
 
 
@@ -128,6 +129,21 @@ def _limits(content: Mapping[str, Any], found: RequestSettings) -> None:
             )
     if limits:
         found.server["limits"] = limits
+
+
+def _startup_checks(content: Mapping[str, Any], found: RequestSettings) -> None:
+    checks: list[dict[str, Any]] = []
+    for name, values in content.items():
+        try:
+            check = StartupCheck.model_validate({"name": name, **values})
+        except (TypeError, ValidationError) as error:
+            why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else "not a JSON object"
+            found.notes.append(FileNote(CHECKS, name, "dropped", f"does not fit spec.server.startupChecks: {why}"))
+            continue
+        checks.append(check.to_json())
+        found.notes.append(FileNote(CHECKS, name, "kept", f"spec.server.startupChecks[{name}]"))
+    if checks:
+        found.server["startupChecks"] = checks
 
 
 def _timeout(value: Any, found: RequestSettings) -> None:
