@@ -12,7 +12,7 @@ export PYTHONPYCACHEPREFIX := $(CACHE)/bytecode
 unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(dir $(UV)):$(PATH)
 
-.PHONY: help demo test down env gen release release-check verify test-unit test-apiserver test-engine test-clients test-oracle test-e2e faults bench-operator bench-webhook bench-capacity bench-gpu bench-serving oracle-walk test-gpu record-triton-kernels fuzz check-cuda mutation test-upgrade
+.PHONY: help demo test down env gen release release-check verify test-unit test-apiserver test-engine test-clients test-oracle test-e2e faults bench-operator bench-webhook bench-autoscaling bench-capacity bench-gpu bench-serving oracle-walk test-gpu record-triton-kernels fuzz check-cuda mutation test-upgrade
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-22s %s\n", $$1, $$2}'
@@ -63,6 +63,9 @@ bench-operator: $(VENV) ## measure memory, CPU and latency of the operator with 
 
 bench-webhook: $(VENV) ## measure the latency of the webhook with 1,000 LLMDeployments; about 5 minutes
 	@cd operator && PYTHONPATH=src:.:.. ../$(VENV) -m tests.bench.reviews $(ARGS)
+
+bench-autoscaling: $(VENV) ## simulate the autoscaler under synthetic loads, with seeds (ARGS="--write"); about a minute
+	@cd operator && PYTHONPATH=src:.:.. ../$(VENV) -m tests.bench.autoscaling $(ARGS)
 
 test-engine: $(VENV) ## tests of the serving backend in a real tritonserver with a real vLLM
 	@$(VENV) -m pytest -q -n 2 --dist loadfile -m engine images operator/tests

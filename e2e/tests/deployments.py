@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from e2e.cluster import shell
+from e2e.cluster.kind.nodes import GPU_RESOURCE, gpu_patch
 from e2e.environment import OPERATOR_NAMESPACE, RELEASE, Environment
 
 Object = dict[str, Any]
@@ -59,6 +60,14 @@ def operator_pods(env: Environment) -> set[str]:
     """UIDs of the operator's pods."""
     label = f"app.kubernetes.io/name={RELEASE}"
     return {pod["metadata"]["uid"] for pod in env.json("get", "pods", "-n", OPERATOR_NAMESPACE, "-l", label)["items"]}
+
+
+def advertise(env: Environment, resource: str, count: int) -> None:
+    """Have a node offer this number of GPUs of a resource."""
+    nodes = env.json("get", "nodes")["items"]
+    node = max(nodes, key=lambda one: int(one["status"]["allocatable"].get(GPU_RESOURCE, 0)))
+    patch = json.dumps(gpu_patch(count, resource))
+    env.kubectl("patch", "node", node["metadata"]["name"], "--subresource=status", "--type=json", "-p", patch)
 
 
 @dataclass(frozen=True)

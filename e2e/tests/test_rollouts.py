@@ -5,15 +5,13 @@ The file's GPUs are a resource of its own on one node, so that other tests neith
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
 from e2e.client import Client
-from e2e.cluster.kind.nodes import GPU_RESOURCE, gpu_patch
-from e2e.tests.deployments import Namespace, Object, eventually, llm
+from e2e.tests.deployments import Namespace, Object, advertise, eventually, llm
 
 NAME, RESOURCE = "rolls", "rollouts.example.com/gpu"
 STEP_SECONDS = 60
@@ -25,20 +23,11 @@ UNREADABLE = [{"name": "VLLM_LOGGING_CONFIG_PATH", "value": "/does/not/exist.jso
 @pytest.fixture(scope="module")
 def full(namespace: Namespace) -> Iterator[Namespace]:
     """One pod that serves on the only GPU."""
-    advertise(namespace, 1)
+    advertise(namespace.env, RESOURCE, 1)
     namespace.apply(llm(NAME, resources={"gpu": {"resourceName": RESOURCE}}))
     namespace.wait_ready(NAME)
     yield namespace
-    advertise(namespace, 0)
-
-
-def advertise(namespace: Namespace, count: int) -> None:
-    """Have a node offer this number of the file's GPUs."""
-    nodes = namespace.env.json("get", "nodes")["items"]
-    node = max(nodes, key=lambda one: int(one["status"]["allocatable"].get(GPU_RESOURCE, 0)))
-    patch = json.dumps(gpu_patch(count, RESOURCE))
-    command = ["patch", "node", node["metadata"]["name"], "--subresource=status", "--type=json", "-p", patch]
-    namespace.env.kubectl(*command)
+    advertise(namespace.env, RESOURCE, 0)
 
 
 def rollout(namespace: Namespace) -> Object:
@@ -71,7 +60,7 @@ def test_on_full_gpus_the_only_pod_serves_on_and_is_replaced_when_a_gpu_is_free(
         assert f"kubectl llm rollout proceed {NAME}" in message
         assert full.pod(NAME)["metadata"]["uid"] == before
         assert full.condition(NAME, "Available")["status"] == "True"
-        advertise(full, 2)
+        advertise(full.env, RESOURCE, 2)
         wait_up_to_date(full, "RevisionDeployed", 300)
     full.wait_ready(NAME)
     assert full.report(NAME)["KVCache"]["maxModelLen"] == 640

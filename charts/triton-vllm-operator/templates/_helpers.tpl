@@ -111,6 +111,10 @@ helm.sh/chart: {{ include "triton-vllm-operator.labelValue" (printf "%s-%s" .Cha
 - apiGroups: [apps]
   resources: [replicasets]
   verbs: [list]
+# What else scales an LLMDeployment that has spec.autoscaling; read only for those.
+- apiGroups: [autoscaling]
+  resources: [horizontalpodautoscalers]
+  verbs: [list]
 # The serving pods: why they do not run. While one of them waits for a GPU, also which pods use the GPUs.
 - apiGroups: [""]
   resources: [pods]

@@ -49,7 +49,15 @@ def test_after_the_children_were_read_only_computed_conditions_stay() -> None:
     assert [c["type"] for c in after] == ["Available", "Ready"]
 
 
-POD_INDEPENDENT = ["Available", "Fits", "ModelResolved", "PlanAccurate", "SecurityAdvisory", "UpToDate"]
+POD_INDEPENDENT = [
+    "AutoscalingActive",
+    "Available",
+    "Fits",
+    "ModelResolved",
+    "PlanAccurate",
+    "SecurityAdvisory",
+    "UpToDate",
+]
 
 
 @pytest.mark.parametrize(

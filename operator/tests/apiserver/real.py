@@ -5,15 +5,20 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from functools import partial
 
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.controller.main import review_with, start
-from triton_vllm_operator.controller.probe import NoReport, PodProbe
+from triton_vllm_operator.controller.probe import NoReport, PodProbe, Unreachable
 from triton_vllm_operator.controller.reconcile import Reconciler
 from triton_vllm_operator.controller.settings import Settings
+from triton_vllm_operator.controller.steps.autoscale import INTERVAL_S
+
+AUTOSCALING_SECONDS = "AUTOSCALING_SECONDS"
+"""Variable with the seconds between two readings of a pod's metrics."""
 
 
 class FakeProbe(PodProbe):
@@ -27,11 +32,17 @@ class FakeProbe(PodProbe):
             raise NoReport(Reason.REPORT_NOT_SERVED, "its image has none", final=True)
         return await super().report(ip)
 
+    async def metrics(self, ip: str) -> bytes:
+        if not ip.startswith("127."):
+            raise Unreachable("no response")
+        return await super().metrics(ip)
+
 
 def main(arguments: Sequence[str]) -> None:
     """Run until terminated."""
     given = Settings.from_arguments(arguments)
-    made = Reconciler.make(FakeProbe(), given.pods, takeover_s=given.takeover_s)
+    seconds = float(os.environ.get(AUTOSCALING_SECONDS, INTERVAL_S))
+    made = Reconciler.make(FakeProbe(), given.pods, takeover_s=given.takeover_s, autoscaling_s=seconds)
     start(made.reconcile, given, partial(review_with, made))
 
 

@@ -6,7 +6,7 @@ A pod whose server has the variable BROKEN ends again and again, as one with a r
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -46,6 +46,8 @@ class OneNode:
         places: whether pods are placed now.
         least_ready: lowest number of ready pods that are not being deleted, since `watch`.
         most_placed: highest number of pods on the node.
+        ready: number of ready pods at the last look.
+        ip_of: address of a pod, by its name.
     """
 
     view: View
@@ -54,6 +56,8 @@ class OneNode:
     least_ready: int = 99
     most_placed: int = 0
     names: set[str] = field(default_factory=set)
+    ready: int = 0
+    ip_of: Callable[[str], str] = lambda _: "10.1.2.3"
 
     def watch(self) -> None:
         """Count from now on."""
@@ -65,6 +69,7 @@ class OneNode:
         pods = [pod for pod in every if INSTANCE_LABEL in pod["metadata"].get("labels", {})]
         ready = [pod for pod in pods if _is_ready(pod) and "deletionTimestamp" not in pod["metadata"]]
         placed = [pod for pod in every if pod["spec"].get("nodeName")]
+        self.ready = len(ready)
         self.least_ready = min(self.least_ready, len(ready))
         self.most_placed = max(self.most_placed, len(placed))
         self.names |= {pod["metadata"]["name"] for pod in pods}
@@ -74,7 +79,9 @@ class OneNode:
                 self._request("DELETE", pod, "", {"gracePeriodSeconds": 0})
             elif pod["spec"].get("nodeName"):
                 if pod["status"].get("phase") == "Pending":
-                    self._write(pod, pod_broken() if _is_broken(pod) else pod_ready())
+                    self._write(
+                        pod, pod_broken() if _is_broken(pod) else pod_ready(self.ip_of(pod["metadata"]["name"]))
+                    )
             elif self.places and free > 0:
                 free -= 1
                 target = {"apiVersion": "v1", "kind": "Node", "name": self.view.namespace}

@@ -160,6 +160,9 @@ def live_through_everything(view: View) -> None:
     eventually("the events of a pod in creation are read", lambda: asked in used(view))
     view.fake_pod_status(pod, pod_ready())
     view.wait_reason("a", "Serving")
+    view.apply(unread(autoscaling={"maxReplicas": 1, "target": {"tokensPerSecondPerReplica": 100}}))
+    scalers = Right("autoscaling", "horizontalpodautoscalers", "list")
+    eventually("other scalers are looked for", lambda: scalers in used(view))
     make_revisions(view)
     hide_the_children(view)
     for kind in ("configmap", "service", "pdb", "deployment"):

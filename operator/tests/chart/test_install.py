@@ -204,7 +204,7 @@ def test_the_network_policy_names_ports_that_the_pods_have(helm: Helm) -> None:
     (models,) = [rule for rule in policy["egress"] if "to" in rule]
     (peer,) = models["to"]
     assert peer["podSelector"]["matchLabels"].items() <= names.labels("a").items()
-    asked = {ports.HTTP, ports.HEALTH}  # for a token, and for the engine's report
+    asked = {ports.HTTP, ports.METRICS, ports.HEALTH}  # for a token, the metrics, and the engine's report
     assert {port["port"] for port in models["ports"]} == asked
 
 

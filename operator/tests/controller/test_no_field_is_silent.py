@@ -19,7 +19,9 @@ SCHEMA = draw.spec_schema()
 PLANNED = {("planning", "mode"), ("resources", "gpu", "memoryGiB")}
 # What these change is how a later change replaces pods: tests/plan/test_rollout.py and tests/apiserver/test_rollout.py.
 ROLLOUT = {("rollout", name) for name in ("strategy", "maxUnavailable", "paused", "onFailure")}
-LEAVES = sorted(set(draw.leaves(SCHEMA)) - PLANNED - ROLLOUT, key=str)
+# What these change is a later number of pods: tests/plan/test_autoscaling.py and tests/apiserver/test_autoscaling.py.
+AUTOSCALING = {path for path in draw.leaves(SCHEMA) if path[0] == "autoscaling"}
+LEAVES = sorted(set(draw.leaves(SCHEMA)) - PLANNED - ROLLOUT - AUTOSCALING, key=str)
 BASE: Object = {"model": {"uri": "hf://org/model"}}
 OURS: Object = {"server": {"image": "registry.example/triton-vllm:vllm-0.32.0"}}
 METADATA: Object = {"labels": {"first": "x"}, "annotations": {"first": "x"}}

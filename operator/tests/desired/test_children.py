@@ -14,7 +14,6 @@ from tests.desired.build import DEFAULTS, GOLDEN, IMAGE, STOCK, built, llm
 from tests.desired.samples import SAMPLES
 from triton_vllm_operator.api import kinds, names
 from triton_vllm_operator.api.autoconfig import AutoConfig
-from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.desired import pod, repository
 from triton_vllm_operator.desired.children import CHILD_KINDS, CHILDREN, OWNED_KINDS, WATCHED_KINDS, children
 from triton_vllm_operator.desired.engine_args import engine_args, model_json
@@ -64,14 +63,27 @@ def test_each_kind_is_watched_once_with_the_pods() -> None:
     assert (*OWNED_KINDS, kinds.POD) == WATCHED_KINDS
 
 
-def test_the_number_of_pods_is_left_to_the_controller_that_owns_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    three = llm(SHORTEST | {"replicas": 3})
-    live = {"spec": {"replicas": 7}}
-    assert child("Deployment", SHORTEST | {"replicas": 3})["spec"]["replicas"] == 3
-    assert (three.desired_replicas(None), three.desired_replicas(live)) == (3, 3)
-    monkeypatch.setattr(LLMDeployment, "owns_replicas", False)
-    assert "replicas" not in child("Deployment", SHORTEST | {"replicas": 3})["spec"]
-    assert (three.desired_replicas(None), three.desired_replicas(live)) == (3, 7)
+AUTOSCALED = {"autoscaling": {"minReplicas": 2, "maxReplicas": 5, "target": {"inFlightPerReplica": 8}}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "scaled", "expected"),
+    [
+        ({}, 4, 3),
+        (AUTOSCALED, None, 3),
+        (AUTOSCALED, 4, 4),
+        (AUTOSCALED, 1, 2),
+        (AUTOSCALED, 9, 5),
+        ({**AUTOSCALED, "replicas": 0}, None, 2),
+    ],
+)
+def test_the_number_of_pods_is_that_of_the_spec_or_of_autoscaling(
+    spec: dict[str, object], scaled: int | None, expected: int
+) -> None:
+    parsed = llm({**SHORTEST, "replicas": 3, **spec})
+    parsed = parsed if scaled is None else parsed.with_scaled(scaled)
+    made = next(one for one in children(parsed, IMAGE, DEFAULTS) if one["kind"] == "Deployment")
+    assert parsed.replicas == made["spec"]["replicas"] == expected
 
 
 def test_every_child_is_owned_and_labelled() -> None:

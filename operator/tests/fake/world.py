@@ -15,7 +15,7 @@ from triton_vllm_operator.api.kinds import Key, Object
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.controller.manager import Manager
 from triton_vllm_operator.controller.metrics import Metrics
-from triton_vllm_operator.controller.probe import NoReport
+from triton_vllm_operator.controller.probe import NoReport, Unreachable
 from triton_vllm_operator.controller.reconcile import Probe, Reconciler
 from triton_vllm_operator.controller.settings import Settings
 from triton_vllm_operator.desired.children import CHILD_KINDS
@@ -30,6 +30,9 @@ class Answers:
 
     async def report(self, ip: str) -> bytes:
         raise NoReport(Reason.REPORT_NOT_SERVED, "its image has none", final=True)
+
+    async def metrics(self, ip: str) -> bytes:
+        raise Unreachable("no response")
 
 
 @dataclass

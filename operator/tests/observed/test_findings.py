@@ -11,7 +11,7 @@ from tests.desired.build import llm
 from tests.observed import messages
 from triton_vllm_operator.api.conditions import Condition, ConditionType, find
 from triton_vllm_operator.api.reasons import Reason
-from triton_vllm_operator.api.spec import LLMDeployment
+from triton_vllm_operator.api.spec import AutoscalingSpec
 from triton_vllm_operator.api.status import LLMDeploymentStatus
 from triton_vllm_operator.observed import status
 from triton_vllm_operator.observed.findings import Finding, first_finding
@@ -186,14 +186,13 @@ def test_where_the_nodes_may_not_be_listed_the_scheduler_s_words_are_told() -> N
     assert found.message.startswith("Who holds the GPUs is not known: the nodes may not be listed. Scheduler: 0/2")
 
 
-def test_the_number_of_pods_that_another_controller_sets_is_the_number_to_reach(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_number_of_pods_that_autoscaling_has_decided_on_is_the_number_to_reach() -> None:
     seen = observation(pod(ready=True), ready=1, answers={"uid-p/0": ""})
     assert first_finding(seen) is None
-    monkeypatch.setattr(LLMDeployment, "owns_replicas", False)
-    assert seen.deployment is not None
-    scaled = replace(seen, deployment={**seen.deployment, "spec": {"replicas": 2}})
+    target = AutoscalingSpec.model_validate({"maxReplicas": 3, "target": {"inFlightPerReplica": 8}})
+    autoscaled = seen.llm.model_copy(update={"spec": seen.llm.spec.model_copy(update={"autoscaling": target})})
+    assert first_finding(replace(seen, llm=autoscaled)) is None
+    scaled = replace(seen, llm=autoscaled.with_scaled(2))
     finding = first_finding(scaled)
     assert finding is not None
     assert scaled.desired_replicas == 2

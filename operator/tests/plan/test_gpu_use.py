@@ -109,6 +109,12 @@ def test_what_is_free_on_a_node_counts_towards_the_room() -> None:
     assert used(*holders, gpus=2).yields == 3
 
 
+def test_own_pods_are_counted_by_the_same_lists() -> None:
+    own = [holder(name, "a", 1, deployment="llama", namespace="team") for name in ("p", "q")]
+    use = used(*own, holder("r", "b", 1, deployment="llama", namespace="other"))
+    assert (use.own, use.room) == (2, 17)
+
+
 def test_room_on_two_nodes_is_not_room_on_one() -> None:
     holders = full(holder("one", "a", 1, 1), holder("other", "b", 1, 1))
     assert used(*holders, gpus=2).yields == 2_000_000_000

@@ -156,9 +156,22 @@ class ConditionType(StrEnum):
         {"False": "?"},
         True,
     )
+    AUTOSCALING_ACTIVE = (
+        "AutoscalingActive",
+        "The number of pods follows the targets of spec.autoscaling.",
+        "plan.autoscaling_report",
+        _KEPT,
+        EventRule(
+            "Scale",
+            warning_reasons=frozenset({Reason.AUTOSCALING_NEEDS_GPUS, Reason.AUTOSCALED_TWICE}),
+        ),
+        "Replicas",
+        {"True": "ok", "False": "no", "Unknown": "?"},
+        True,
+    )
     AVAILABLE = (
         "Available",
-        "As many pods as spec.replicas are ready.",
+        "As many pods as should run are ready.",
         "observed.status",
         _KEPT,
     )

@@ -147,7 +147,7 @@ def _root_schema(embedded: _Embedded) -> dict[str, Any]:
 def _columns() -> list[dict[str, Any]]:
     return [
         _column("Ready", _of(ConditionType.READY, "status"), "Whether all replicas have generated a token."),
-        _column("Desired", ".spec.replicas", "Desired number of pods.", type="integer"),
+        _column("Desired", ".status.desiredReplicas", "Desired number of pods.", type="integer"),
         _column("Available", ".status.readyReplicas", "Number of ready pods.", type="integer"),
         _column("Model", ".spec.model.uri", "Source of the model."),
         _column("GPUs", ".status.gpusPerReplica", "GPUs per pod.", type="integer"),

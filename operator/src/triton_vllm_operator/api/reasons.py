@@ -1140,6 +1140,42 @@ class Reason(StrEnum):
         "No pod of a previous revision is left, and not all pods of the newest one have served yet.",
         "Wait.",
     )
+    AUTOSCALED = (
+        "Autoscaled",
+        Kind.INFORMATIVE,
+        "The number of pods follows the targets of `spec.autoscaling`.",
+    )
+    AUTOSCALING_AT_MAXIMUM = (
+        "AutoscalingAtMaximum",
+        Kind.INFORMATIVE,
+        "The targets ask for more pods than `spec.autoscaling.maxReplicas`.",
+        "Raise `maxReplicas`, or the targets.",
+    )
+    AUTOSCALING_NEEDS_GPUS = (
+        "AutoscalingNeedsGPUs",
+        Kind.INFORMATIVE,
+        "The targets ask for more pods, and no GPU is free for them; the message names who holds the GPUs.",
+        "Free or add GPUs: the pods are then added by themselves. Or lower `maxReplicas`.",
+    )
+    AUTOSCALING_STARTING = (
+        "AutoscalingStarting",
+        Kind.INFORMATIVE,
+        "No ready pod has been read yet, so the number of pods stays as it is.",
+    )
+    AUTOSCALING_WITHOUT_METRICS = (
+        "AutoscalingWithoutMetrics",
+        Kind.INFORMATIVE,
+        "The metrics of the ready pods cannot be read, so the number of pods stays as it is.",
+        "Allow connections from the namespace of the operator to port 8002 of the pods, in NetworkPolicies and in a "
+        "service mesh.",
+    )
+    AUTOSCALED_TWICE = (
+        "AutoscaledTwice",
+        Kind.INFORMATIVE,
+        "A HorizontalPodAutoscaler scales the same LLMDeployment or its Deployment, or `spec.replicas` is changed, "
+        "while `spec.autoscaling` is set: neither has an effect.",
+        "Delete the HorizontalPodAutoscaler (or KEDA's ScaledObject), or remove `spec.autoscaling`.",
+    )
     ROLLOUT_HELD = (
         "RolloutHeld",
         Kind.STALLED,
@@ -1195,12 +1231,12 @@ class Reason(StrEnum):
     ENOUGH_REPLICAS = (
         "EnoughReplicas",
         Kind.INFORMATIVE,
-        "`spec.replicas` pods are ready.",
+        "All pods that should run are ready.",
     )
     TOO_FEW_REPLICAS = (
         "TooFewReplicas",
         Kind.INFORMATIVE,
-        "Fewer pods than `spec.replicas` are ready; requests are served with less capacity.",
+        "Fewer pods are ready than should run; requests are served with less capacity.",
         "See the condition Ready.",
     )
     NO_REPLICAS = (

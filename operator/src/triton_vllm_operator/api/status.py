@@ -257,7 +257,7 @@ class RolloutStatus(Model):
         ge=0, description="Measured seconds from a pod's creation to its readiness. Not set: not known."
     )
     expected_gap_seconds: int | None = field(
-        ge=0, description="Seconds with fewer ready pods than spec.replicas to expect. Not set: not known."
+        ge=0, description="Seconds with fewer ready pods than desiredReplicas to expect. Not set: not known."
     )
     gpu_seconds: int | None = field(
         ge=0, description="GPU-seconds of pods that start or are replaced, to expect. Not set: not known."
@@ -265,6 +265,39 @@ class RolloutStatus(Model):
     deadline: str | None = field(
         max_length=64,
         description="Time at which the revision has failed unless a further pod is ready.",
+        json_schema_extra={"format": "date-time"},
+    )
+
+
+class ScalingMetricStatus(Model):
+    """A target of spec.autoscaling, and what the pods report."""
+
+    name: str = Field(max_length=64, description="Name of the target, as in spec.autoscaling.target.")
+    current: float | None = field(
+        description="Average of the ready pods at the last decision; it is written again only when it differs by a "
+        "quarter of the target, at most once per minute. Not set: no pod reports it."
+    )
+    target: float = Field(description="The target.")
+
+
+class AutoscalingStatus(_Recorded):
+    """The last decision of spec.autoscaling."""
+
+    desired_replicas: int = Field(ge=1, description="Number of pods that should run.")
+    current_replicas: int = field(0, ge=0, description="Number of pods.")
+    metrics: list[ScalingMetricStatus] = field([], description="The targets, and what the pods report.")
+    decided_by: str | None = field(max_length=64, description="Target that asks for the most pods.")
+    limited_by: list[
+        Literal["StabilizationWindow", "Policy", "MinReplicas", "MaxReplicas", "MissingMetrics", "Rollout", "GPUs"]
+    ] = field(
+        [],
+        description="What kept the number from what the targets ask for. StabilizationWindow, Policy: "
+        "spec.autoscaling.behavior. MissingMetrics: nothing is scaled down while no pod reports a target. Rollout: "
+        "nothing is scaled down while pods are replaced. GPUs: no GPU is free for a further pod.",
+    )
+    last_scale_time: str | None = field(
+        max_length=64,
+        description="Time at which the number was changed last.",
         json_schema_extra={"format": "date-time"},
     )
 
@@ -279,6 +312,9 @@ class LLMDeploymentStatus(Model):
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
     operator: OperatorStatus | None = field(description="The operator that reconciles the LLMDeployment.")
+    desired_replicas: int | None = field(
+        ge=0, description="Number of pods that should run: spec.replicas, or what spec.autoscaling has decided."
+    )
     replicas: int = field(0, ge=0, description="Number of pods.")
     ready_replicas: int = field(0, ge=0, description="Number of ready pods.")
     updated_replicas: int = field(0, ge=0, description="Number of pods with the newest configuration.")
@@ -294,6 +330,7 @@ class LLMDeploymentStatus(Model):
     plan: PlanStatus | None = field(description="The memory plan: what the model needs, and whether it fits.")
     actual: ActualStatus | None = field(description="What the engine reports, for comparison with status.plan.")
     rollout: RolloutStatus | None = field(description="The rollout of the newest revision.")
+    autoscaling: AutoscalingStatus | None = field(description="The last decision of spec.autoscaling.")
     chosen: AutoConfig | None = field(
         description="Values that the operator chose for fields of spec.engine that are not set. They stay until the "
         "model or its requested revision, spec.engine, spec.resources.gpu or spec.scheduling.nodeSelector changes."

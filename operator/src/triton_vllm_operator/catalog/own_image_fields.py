@@ -8,6 +8,9 @@ from triton_vllm_operator.api.spec import LimitsSpec, LLMDeploymentSpec
 from triton_vllm_operator.catalog import releases
 from triton_vllm_operator.catalog.violations import Violation, violation
 
+_GAUGES = ("inFlightPerReplica", "waitingPerReplica", "kvCacheUsage")
+"""Targets for which NVIDIA's image has no metric: of vLLM's it has eight, none of which is a gauge."""
+
 
 def check(spec: LLMDeploymentSpec, row: releases.Release) -> list[Violation]:
     """A violation for each such field that is set for NVIDIA's image."""
@@ -28,6 +31,8 @@ def _used(spec: LLMDeploymentSpec) -> Iterator[str]:
         yield "spec.server.limits"
     if server.startup_checks:
         yield "spec.server.startupChecks"
+    if spec.autoscaling is not None:
+        yield from (f"spec.autoscaling.target.{name}" for name in spec.autoscaling.target.values if name in _GAUGES)
     if server.open_ai.enabled:
         yield "spec.server.openAI"
         return

@@ -28,6 +28,7 @@ class ClusterView:
         probes: requests to pods.
         operator: name of this operator, by which it claims LLMDeployments.
         contested: LLMDeployments that another operator reconciles or would, with its name.
+        scaling: LLMDeployments with spec.autoscaling: the number of pods that should run, and the reason.
         wake: reconcile an LLMDeployment, of which something is known that no watch reports.
         blocking_error: why the children in a namespace have never been listed; None where nothing blocks them.
     """
@@ -40,6 +41,7 @@ class ClusterView:
     probes: ProbePool = field(default_factory=ProbePool)
     operator: str = ""
     contested: dict[Key, str] = field(default_factory=dict)
+    scaling: dict[Key, tuple[int, str]] = field(default_factory=dict)
     wake: Callable[[Key], None] = field(default=lambda _: None)
     blocking_error: Callable[[str], KubeError | None] = field(default=lambda _: None)
 

@@ -24,6 +24,7 @@ def review_with(reconciler: Reconciler, cluster: ClusterView) -> Review:
         opted_out=partial(allows_vulnerable_images, cluster),
         predict=partial(reconciler.planner.predict, cluster),
         held=partial(reconciler.rollouts.warning, cluster),
+        scaled=partial(reconciler.autoscaler.warnings, cluster),
     )
     return reviewer.review
 

@@ -29,6 +29,7 @@ _FINAL_STATUSES: Final = (200, 404, 503)
 _REPORT_SECONDS: Final = 2.0
 # Maximum size of a response: a pod may send without end.
 _MAX_BYTES: Final = 64 * 1024
+_MAX_METRICS_BYTES: Final = 512 * 1024
 
 
 class Unreachable(Exception):
@@ -108,6 +109,25 @@ class PodProbe:
             raise NoReport(Reason.REPORT_UNREADABLE, f"it exceeds {_MAX_BYTES} bytes", final=True)
         return body
 
+    async def metrics(self, ip: str) -> bytes:
+        """The text of the pod's metrics port.
+
+        Raises:
+            Unreachable: there is no such text.
+        """
+        timeout = aiohttp.ClientTimeout(total=_REPORT_SECONDS)
+        url = _url(ip, ports.METRICS, paths.METRICS)
+        try:
+            async with self._open().get(url, timeout=timeout, allow_redirects=False) as response:
+                body = await _body(response, _MAX_METRICS_BYTES)
+        except TimeoutError as failed:
+            raise Unreachable(f"no response from port {ports.METRICS} within {_REPORT_SECONDS:.0f} s") from failed
+        except (aiohttp.ClientError, OSError) as failed:
+            raise Unreachable(f"port {ports.METRICS}: {type(failed).__name__}: {failed}") from failed
+        if response.status != 200 or len(body) > _MAX_METRICS_BYTES:
+            raise Unreachable(f"port {ports.METRICS}: HTTP {response.status}, {len(body)} bytes")
+        return body
+
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS, sock_connect=_CONNECT_SECONDS)
@@ -133,10 +153,10 @@ def _url(ip: str, port: int, path: str) -> str:
     return f"http://{host}:{port}{path}"
 
 
-async def _body(response: aiohttp.ClientResponse) -> bytes:
+async def _body(response: aiohttp.ClientResponse, maximum: int = _MAX_BYTES) -> bytes:
     """The body, up to one byte more than the maximum."""
     found = bytearray()
-    while len(found) <= _MAX_BYTES and (chunk := await response.content.read(_MAX_BYTES + 1 - len(found))):
+    while len(found) <= maximum and (chunk := await response.content.read(maximum + 1 - len(found))):
         found += chunk
     return bytes(found)
 

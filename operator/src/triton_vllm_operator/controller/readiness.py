@@ -135,6 +135,16 @@ def gauges(process: Process) -> Iterable[Metric]:
         labels = {"namespace": key.namespace, "name": key.name, "operator": other}
         contested.add_sample(contested.name, labels, 1)
     yield contested
+    desired = gauge("autoscaling_desired_replicas", "Number of pods that spec.autoscaling has decided on", 0)
+    state = gauge("autoscaling_state", "1 for the reason of the condition AutoscalingActive of an LLMDeployment", 0)
+    desired.samples.clear()
+    state.samples.clear()
+    for key, (replicas, reason) in process.cluster.scaling.items():
+        labels = {"namespace": key.namespace, "name": key.name}
+        desired.add_sample(desired.name, labels, replicas)
+        state.add_sample(state.name, {**labels, "reason": reason}, 1)
+    yield desired
+    yield state
     ages = gauge("watch_age_seconds", "Seconds since the API server last answered a watch", 0)
     ages.samples.clear()
     for name, age in _watch_ages(process):

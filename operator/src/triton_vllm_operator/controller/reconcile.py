@@ -11,10 +11,12 @@ from triton_vllm_operator.api import kinds
 from triton_vllm_operator.api.kinds import Key, Object
 from triton_vllm_operator.controller import ttl_cache
 from triton_vllm_operator.controller.cluster import ClusterView
+from triton_vllm_operator.controller.free_gpus import FreeGPUs
 from triton_vllm_operator.controller.queue import Result
 from triton_vllm_operator.controller.steps import report
 from triton_vllm_operator.controller.steps.adopt import adopt_children
 from triton_vllm_operator.controller.steps.apply import apply_children
+from triton_vllm_operator.controller.steps.autoscale import INTERVAL_S, Autoscaler, MetricsSource
 from triton_vllm_operator.controller.steps.claim import Claims
 from triton_vllm_operator.controller.steps.inspect import Inspector
 from triton_vllm_operator.controller.steps.observe import Observer
@@ -33,8 +35,8 @@ REPORTED_AFTER = 3
 """Failures in a row until the status has the error: the first two are often a conflict or a restart of the server."""
 
 
-class Probe(TokenProbe, ReportSource, Protocol):
-    """Asks a pod for a token and for its engine's report."""
+class Probe(TokenProbe, ReportSource, MetricsSource, Protocol):
+    """Asks a pod for a token, for its engine's report and for its metrics."""
 
 
 def _now() -> str:
@@ -57,6 +59,7 @@ class Reconciler:
     planner: Planner
     observer: Observer
     rollouts: Rollouts
+    autoscaler: Autoscaler
     prober: Prober
     engine_reports: EngineReports
     claims: Claims = field(default_factory=Claims)
@@ -70,16 +73,19 @@ class Reconciler:
         settings: PodSettings | None = None,
         clock: Callable[[], str] = _now,
         takeover_s: float = TAKEOVER_S,
+        autoscaling_s: float = INTERVAL_S,
     ) -> Reconciler:
         """The reconciler with its steps; those that need the nodes share one list of them."""
         settings, nodes = settings or PodSettings(), ttl_cache.nodes()
         observer = Observer(nodes)
+        gpus = FreeGPUs(observer)
         return cls(
             settings,
             inspector=Inspector(settings),
             planner=Planner(settings, nodes),
             observer=observer,
-            rollouts=Rollouts(observer, settings.defaults, settings.serving_image),
+            rollouts=Rollouts(gpus, settings.defaults, settings.serving_image),
+            autoscaler=Autoscaler(probe, gpus, autoscaling_s, clock),
             prober=Prober(probe),
             engine_reports=EngineReports(probe),
             claims=Claims(takeover_s),
@@ -127,6 +133,7 @@ class Reconciler:
             planned = await self.planner.plan(cluster, spec, status, model)
             if planned.hold is not None:
                 return await report.report_held(cluster, obj, planned, advisory, self.clock())
+            planned = replace(planned, llm=self.autoscaler.resume(cluster, planned.llm))
             decided = await self.rollouts.decide(cluster, obj, spec, planned.llm, self.today(), self.clock())
             await apply_children(cluster, obj, planned.llm, decided.desired, self.clock())
             await self.rollouts.prune(cluster, planned.llm, decided)
@@ -142,7 +149,8 @@ class Reconciler:
         else:
             actual = status.get("actual", {})
             read_back = self.engine_reports.read(cluster, key, proven, planned, actual, stock=spec.image.stock)
-        deployed = report.Deployed(decided.image, rollout)
+        scaling = self.autoscaler.report(cluster, key, obj, rollout, len(observed.live_pods))
+        deployed = report.Deployed(decided.image, rollout, scaling)
         return await report.report_observed(cluster, obj, deployed, proven, advisory, planned, read_back, self.clock())
 
     def _forget(self, cluster: ClusterView, key: Key) -> None:
@@ -154,3 +162,4 @@ class Reconciler:
         self.prober.forget(cluster, key)
         self.engine_reports.forget(key)
         self.rollouts.forget(key)
+        self.autoscaler.forget(cluster, key)

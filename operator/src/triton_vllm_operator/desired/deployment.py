@@ -37,7 +37,7 @@ def deployment(llm: LLMDeployment, image: ServingImage, defaults: Defaults) -> d
     """The Deployment while it has no pods to replace."""
     given = llm.spec.rollout
     spec = {
-        **({"replicas": llm.spec.replicas} if llm.owns_replicas else {}),
+        "replicas": llm.replicas,
         "minReadySeconds": MIN_READY_SECONDS,
         "progressDeadlineSeconds": given.progress_deadline_seconds or PROGRESS_DEADLINE_SECONDS,
         "revisionHistoryLimit": given.revision_history_limit,

@@ -19,7 +19,7 @@ from triton_vllm_operator.desired.objects import child
 
 Object = dict[str, Any]
 
-NOT_RECORDED = ("replicas", "rollout")
+NOT_RECORDED = ("replicas", "autoscaling", "rollout")
 """Blocks of the spec that an undo leaves as they are."""
 MAX_BYTES = 1_048_576
 """Limit of a revision's data: the API server rejects objects of more than 1.5 MiB, with 500 instead of a reason."""

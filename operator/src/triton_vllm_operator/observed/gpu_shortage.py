@@ -60,6 +60,7 @@ class GPUUse:
         by_dra: of those on which it may land, how many only DRA reports.
         room: how many more pods the free ones are enough for, node by node.
         complete: whether the pods of all namespaces were seen.
+        own: how many pods of the LLMDeployment hold some, by the same lists as `room`.
     """
 
     resource: str
@@ -70,6 +71,7 @@ class GPUUse:
     by_dra: int
     complete: bool
     room: int = 0
+    own: int = 0
 
     @property
     def exact(self) -> bool:

@@ -80,7 +80,7 @@ class Observation:
     @property
     def desired_replicas(self) -> int:
         """The number of pods that should run."""
-        return self.llm.desired_replicas(self.deployment)
+        return self.llm.replicas
 
     def deployment_status(self, key: str) -> int:
         """A counter of the Deployment's status; 0 where it is absent."""

@@ -46,6 +46,7 @@ class StatusBuilder:
         """
         figures = LLMDeploymentStatus(
             observed_generation=self.generation,
+            desired_replicas=observation.desired_replicas,
             replicas=len(observation.live_pods),
             ready_replicas=len([pod for pod in observation.live_pods if pod.ready]),
             updated_replicas=len(observation.current_pods),

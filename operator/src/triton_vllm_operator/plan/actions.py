@@ -71,7 +71,8 @@ def _reverted(desired: dict[str, Any], live: Object) -> str:
     path, value = first_difference(live, desired)
     what = f"{desired['kind']} {meta['name']}: {path} was changed by others, and is what the LLMDeployment says again."
     if (desired["kind"], path) == (kinds.DEPLOYMENT.kind, "spec.replicas"):
-        return f"{what} Scale the LLMDeployment: kubectl scale llm/{name} -n {meta['namespace']} --replicas={value}"
+        command = f"kubectl scale llm/{name} -n {meta['namespace']} --replicas={value}"
+        return f"{what} Scale the LLMDeployment: {command}; or where spec.autoscaling is set, change its limits."
     return f"{what} Change LLMDeployment {name} instead."
 
 

@@ -23,9 +23,10 @@ def gpu_use(
         gpu_pods: pods on these nodes that hold GPUs.
         complete: whether these are all of them.
     """
-    resource = llm.spec.resources.gpu.resource_name
+    resource, held = llm.spec.resources.gpu.resource_name, list(gpu_pods)
     schedulable = schedulable_nodes(llm, nodes)
-    uses = usage_by_class(schedulable, gpu_pods, resource)
+    uses = usage_by_class(schedulable, held, resource)
+    me = (llm.namespace, llm.name, resource)
     return GPUUse(
         resource=resource,
         offered=sum(allocatable_gpus(node, resource) for node in nodes),
@@ -34,6 +35,7 @@ def gpu_use(
         yields=min((at for use in uses if (at := _preemptible_priority(llm, use)) is not None), default=None),
         by_dra=sum(allocatable_gpus(node, resource) for node in schedulable if is_dra_only(node, resource)),
         complete=complete,
+        own=sum(1 for one in held if (one.namespace, one.deployment, one.resource) == me),
         room=sum(free // llm.gpus_per_pod for use in uses for free in use.free.values()),
     )
 

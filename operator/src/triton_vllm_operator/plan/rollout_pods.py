@@ -61,7 +61,7 @@ def rollout_state(
     """The state of a rollout.
 
     Args:
-        llm: with `spec.replicas` and `spec.rollout` as they are now.
+        llm: with `replicas` and `spec.rollout` as they are now.
         now: RFC 3339 time.
         room: pods for which GPUs are free; None where it is not known.
         more: `proceed`, `failed` and `undoing` of the state.
@@ -71,7 +71,7 @@ def rollout_state(
     strategy = (deployment or {}).get("spec", {}).get("strategy", {}).get("rollingUpdate", {})
     given = llm.spec.rollout
     return RolloutState(
-        replicas=llm.desired_replicas(deployment),
+        replicas=llm.replicas,
         old=len(pods.old),
         old_ready=sum(1 for pod in pods.old if pod.ready),
         new=len(pods.new),

@@ -98,7 +98,7 @@ class Rollout:
         return (
             "The old pods go on serving. It goes on by itself when a GPU is free. To replace them with a gap "
             f"{length}: {command}, or set spec.rollout.strategy to Replace"
-            f"{' or maxUnavailable to 1' if self.llm.spec.replicas > 1 else ''}."
+            f"{' or maxUnavailable to 1' if self.llm.replicas > 1 else ''}."
         )
 
     def start_s(self) -> int | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from triton_vllm_operator.api.kinds import Object
 from triton_vllm_operator.api.reasons import Reason
+from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.catalog.violations import Violation
 from triton_vllm_operator.kube.errors import KubeError
 from triton_vllm_operator.plan.validation import Rejected, ValidatedSpec, validate
@@ -38,6 +39,7 @@ class Reviewer:
         predict: the plan of a spec, given the status of the object before the change.
         held: why the rollout of a spec would wait, given the object and its status before the change; None: it would
             not.
+        scaled: what else scales the pods beside spec.autoscaling, given the object before the change.
     """
 
     serving_image: str | None
@@ -45,6 +47,7 @@ class Reviewer:
     opted_out: Callable[[str], Awaitable[bool]]
     predict: Callable[[ValidatedSpec, Mapping[str, Any]], Awaitable[PredictedPlan | None]]
     held: Callable[[Object, ValidatedSpec, Mapping[str, Any]], Awaitable[str | None]]
+    scaled: Callable[[LLMDeployment, Object | None], Awaitable[list[Violation]]]
 
     async def review(self, change: Change) -> AdmissionResponse:
         """The response to a change."""
@@ -59,6 +62,7 @@ class Reviewer:
             problems = [*problems, *await self._plan_problems(spec, status)]
             if change.old is not None and not any(problem.rejects for problem in problems):
                 problems = [*problems, *await self._rollout_problems(change.new, spec, status)]
+            problems = [*problems, *await self._scaling_problems(spec, change.old)]
         return response_of(problems)
 
     async def _plan_problems(self, spec: ValidatedSpec, status: Mapping[str, Any]) -> list[Violation]:
@@ -75,6 +79,13 @@ class Reviewer:
         except KubeError:
             return []
         return [Violation("spec.rollout", Reason.ROLLOUT_HELD, held, rejects=False)] if held else []
+
+    async def _scaling_problems(self, spec: ValidatedSpec, old: Object | None) -> list[Violation]:
+        """Warnings about what else scales the pods; none where HorizontalPodAutoscalers cannot be listed now."""
+        try:
+            return await self.scaled(spec.llm, old)
+        except KubeError:
+            return []
 
     async def _problems(self, obj: Object) -> tuple[ValidatedSpec | None, list[Violation]]:
         """The problems of a spec. In a thread: there may be as many arguments as the API server accepts."""

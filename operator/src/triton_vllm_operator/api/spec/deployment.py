@@ -1,12 +1,12 @@
 """The whole `spec`, and the LLMDeployment that carries it."""
 
-from collections.abc import Mapping
 from typing import Any, Self
 
 from pydantic import Field
 
 from triton_vllm_operator.api.autoconfig import AutoConfig
 from triton_vllm_operator.api.schema import Model, cel, field
+from triton_vllm_operator.api.spec.autoscaling import AutoscalingSpec
 from triton_vllm_operator.api.spec.engine import EngineSpec
 from triton_vllm_operator.api.spec.model import ModelSpec
 from triton_vllm_operator.api.spec.planning import PlanningSpec
@@ -49,7 +49,17 @@ class LLMDeploymentSpec(Model):
     )
     server: ServerSpec = field(ServerSpec(), description="Settings of the Triton server.")
     resources: ResourcesSpec = field(ResourcesSpec(), description="Compute resources per pod.")
-    replicas: int = field(1, ge=0, le=1000, description="Number of pods. Each has its own engine and GPUs. Default: 1.")
+    replicas: int = field(
+        1,
+        ge=0,
+        le=1000,
+        description="Number of pods. Each has its own engine and GPUs. With autoscaling, the number until its first "
+        "decision. Default: 1.",
+    )
+    autoscaling: AutoscalingSpec | None = field(
+        description="Have the operator set the number of pods, by what the pods report. A HorizontalPodAutoscaler or "
+        "KEDA on the scale subresource is for LLMDeployments without it."
+    )
     rollout: RolloutSpec = field(
         RolloutSpec(), description="How pods of a new revision replace those of the previous one."
     )
@@ -71,6 +81,7 @@ class LLMDeployment(Model):
     deleting: bool
     spec: LLMDeploymentSpec
     chosen: AutoConfig | None = None
+    scaled: int | None = None
     labels: dict[str, str] = Field(default_factory=dict)
     annotations: dict[str, str] = Field(default_factory=dict)
 
@@ -91,6 +102,7 @@ class LLMDeployment(Model):
             deleting="deletionTimestamp" in meta,
             labels=meta.get("labels") or {},
             annotations=meta.get("annotations") or {},
+            scaled=_scaled(obj.get("status")),
             spec=LLMDeploymentSpec.model_validate(obj.get("spec") or {}),
         )
 
@@ -101,17 +113,16 @@ class LLMDeployment(Model):
         spec = self.spec.model_copy(update={"engine": engine.model_copy(update=open_fields)})
         return self.model_copy(update={"spec": spec, "chosen": chosen})
 
-    @property
-    def owns_replicas(self) -> bool:
-        """Whether `spec.replicas` sets the number of pods. Always true today: a HorizontalPodAutoscaler of the
-        Deployment would make it false, and the Deployment would then be applied without `replicas`."""
-        return True
+    def with_scaled(self, replicas: int) -> Self:
+        """The same where the operator's autoscaling has decided on a number of pods."""
+        return self.model_copy(update={"scaled": replicas})
 
-    def desired_replicas(self, deployment: Mapping[str, Any] | None) -> int:
-        """The number of pods that should run. `deployment`: the live Deployment, None before it exists."""
-        if self.owns_replicas or deployment is None:
+    @property
+    def replicas(self) -> int:
+        """The number of pods that should run: `spec.replicas`, or what the operator's autoscaling has decided."""
+        if self.spec.autoscaling is None:
             return self.spec.replicas
-        return int(deployment["spec"].get("replicas", 1))
+        return self.spec.autoscaling.within(self.spec.replicas if self.scaled is None else self.scaled)
 
     @property
     def model_name(self) -> str:
@@ -122,3 +133,9 @@ class LLMDeployment(Model):
     def gpus_per_pod(self) -> int:
         """GPUs per pod: tensor parallel size x pipeline parallel size."""
         return (self.spec.engine.tensor_parallel_size or 1) * self.spec.engine.pipeline_parallel_size
+
+
+def _scaled(status: Any) -> int | None:
+    """The last decision of the operator's autoscaling, of a status as read; None where there is none."""
+    found = ((status or {}).get("autoscaling") or {}).get("desiredReplicas")
+    return found if isinstance(found, int) else None

@@ -153,7 +153,7 @@ async def _pods(client: Client, obj: Object) -> list[Step]:
     found = causes or ([progress] if progress else [])
     steps = [Step("no", "Pods", f"{finding.reason}: {finding.message}") for finding in found]
     ready = sum(1 for one in seen.live_pods if one.ready)
-    return steps or [Step("ok", "Pods", f"{ready} of {llm.spec.replicas} are ready")]
+    return steps or [Step("ok", "Pods", f"{ready} of {llm.replicas} are ready")]
 
 
 async def _observe(client: Client, llm: LLMDeployment) -> Observation:

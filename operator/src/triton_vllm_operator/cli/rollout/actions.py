@@ -110,7 +110,7 @@ def undo(to: int | None) -> Callable[[Client, Object], Awaitable[str]]:
         removed = {key: None for key in obj["spec"] if key not in spec}
         meta = {"resourceVersion": obj["metadata"]["resourceVersion"]}
         await client.merge(_ref(obj), {"metadata": meta, "spec": {**removed, **_replacing(obj["spec"], spec)}})
-        return f"spec is that of revision {revision.number} again; replicas and rollout are as they were"
+        return f"spec is that of revision {revision.number} again; replicas, autoscaling and rollout are as they were"
 
     return action
 

@@ -48,7 +48,7 @@ def undo(
     kubeconfig: Kubeconfig = None,
     context: KubeContext = None,
 ) -> None:
-    """Write the spec of a former revision back, without its replicas and rollout."""
+    """Write the spec of a former revision back, without its replicas, autoscaling and rollout."""
     from triton_vllm_operator.cli.rollout import actions
 
     _run(actions.undo(to), name, namespace, kubeconfig, context)

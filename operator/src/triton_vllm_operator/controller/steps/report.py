@@ -21,6 +21,7 @@ from triton_vllm_operator.observed import findings, refusals
 from triton_vllm_operator.observed.finding import lasting
 from triton_vllm_operator.observed.observation import Observation
 from triton_vllm_operator.observed.status import StatusBuilder
+from triton_vllm_operator.plan.autoscaling_report import Scaling
 from triton_vllm_operator.plan.rollout_report import Rollout
 from triton_vllm_operator.plan.validation import Rejected
 
@@ -34,10 +35,11 @@ _RETRIED = "It is tried again, with growing delays."
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """The serving image that is deployed, and the rollout."""
+    """The serving image that is deployed, the rollout, and what autoscaling reports; None without it."""
 
     image: ServingImage
     rollout: Rollout
+    scaling: Scaling | None = None
 
 
 async def report_rejected(cluster: ClusterView, obj: Object, rejected: Rejected, now: str) -> Result:
@@ -74,9 +76,11 @@ async def report_observed(
             "endpoints": services.endpoints(deployed.rollout.llm),
             "actual": read_back.actual,
             "rollout": deployed.rollout.status(observation.deployment),
+            "autoscaling": deployed.scaling.status if deployed.scaling else None,
         }
     )
     conditions = [advisory, *planned.conditions, read_back.condition, deployed.rollout.condition()]
+    conditions += [deployed.scaling.condition] if deployed.scaling else []
     await _write(cluster, obj, _builder(obj, now).observed(observation, finding, conditions, known))
     waits = (findings.recheck_s(observation, finding), planned.after, read_back.after)
     after = min((seconds for seconds in waits if seconds is not None), default=None)

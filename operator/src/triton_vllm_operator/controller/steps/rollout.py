@@ -6,11 +6,10 @@ revision failed before the previous one is restored.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -19,8 +18,8 @@ from triton_vllm_operator.api.kinds import Key
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.controller.cluster import ClusterView
+from triton_vllm_operator.controller.free_gpus import FreeGPUs
 from triton_vllm_operator.controller.steps.apply import write_child
-from triton_vllm_operator.controller.steps.observe import Observer
 from triton_vllm_operator.controller.steps.validate import allows_vulnerable_images
 from triton_vllm_operator.desired import pod, revisions
 from triton_vllm_operator.desired.children import children
@@ -43,8 +42,7 @@ log = logging.getLogger(__name__)
 
 Object = Mapping[str, Any]
 
-_RESERVED_S = 30.0
-"""How long a GPU counts as taken by a rollout whose pod has no node yet."""
+_RESERVED_FOR = "rollout"
 _NO_PREVIOUS = "No revision is known whose pods have all served, so none is restored."
 
 
@@ -78,18 +76,16 @@ class _Restored:
 class Rollouts:
     """Decides rollouts.
 
-    Its only state is which LLMDeployments are about to take a free GPU, so that two of them do not both count on it.
-    After a restart of the operator they may: the pod that finds the GPU taken then takes that of an old one.
+    It keeps nothing but the GPUs that rollouts are about to take.
     """
 
-    observer: Observer
+    gpus: FreeGPUs
     defaults: Defaults
     serving_image: str | None = None
-    _reserved: dict[Key, tuple[str, float]] = field(default_factory=dict)
 
     def forget(self, key: Key) -> None:
         """The LLMDeployment was deleted."""
-        self._reserved.pop(key, None)
+        self.gpus.release(key, _RESERVED_FOR)
 
     async def decide(
         self, cluster: ClusterView, obj: Object, spec: ValidatedSpec, llm: LLMDeployment, today: date, now: str
@@ -174,7 +170,7 @@ class Rollouts:
             return None
         pods = pods_by_revision(_pod_states(cluster, llm), [], found.target)
         pods = replace(pods, old=[*pods.old, *pods.new], new=[])
-        room = await self._room(cluster, llm)
+        room, _ = await self.gpus.room(cluster, llm)
         state = rollout_state(llm, deployment, pods, "", room)
         step = next_step(state)
         if step.kind is not StepKind.HELD:
@@ -223,7 +219,7 @@ class Rollouts:
         chosen = recorded(spec.llm, previous.data.get("chosen"))
         old = spec.llm.with_chosen(chosen) if chosen else spec.llm
         # The record on the Deployment stays that of the spec, which the next reconcile configures by it again.
-        return _Restored(previous, old.model_copy(update={"chosen": llm.chosen}), spec.image), ""
+        return _Restored(previous, old.model_copy(update={"chosen": llm.chosen, "scaled": llm.scaled}), spec.image), ""
 
     async def _pods(
         self, cluster: ClusterView, llm: LLMDeployment, deployment: Object | None, deployed: Revision
@@ -243,9 +239,9 @@ class Rollouts:
     ) -> tuple[RolloutState, Step]:
         key, target = Key(rollout.llm.namespace, rollout.llm.name), rollout.target
         if any(one.node for one in pods.new):
-            self._reserved.pop(key, None)
+            self.gpus.release(key, _RESERVED_FOR)
         # Which GPUs are free decides only while there is something to replace.
-        room = await self._room(cluster, rollout.llm) if pods.old else None
+        room = (await self.gpus.room(cluster, rollout.llm))[0] if pods.old else None
         state = rollout_state(
             rollout.llm,
             deployment,
@@ -258,19 +254,8 @@ class Rollouts:
         )
         step = next_step(state)
         if step.kind is StepKind.SURGING and not any(one.node for one in pods.new):
-            resource = rollout.llm.spec.resources.gpu.resource_name
-            self._reserved.setdefault(key, (resource, asyncio.get_running_loop().time() + _RESERVED_S))
+            self.gpus.reserve(key, _RESERVED_FOR, rollout.llm)
         return state, step
-
-    async def _room(self, cluster: ClusterView, llm: LLMDeployment) -> int | None:
-        """Pods for which GPUs are free now; None where no node is known on which one could run."""
-        use = await self.observer.gpu_use(cluster, llm)
-        if use is None or use.largest_node == 0:
-            return None
-        now, own = asyncio.get_running_loop().time(), Key(llm.namespace, llm.name)
-        self._reserved = {key: one for key, one in self._reserved.items() if one[1] > now}
-        taken = sum(1 for key, one in self._reserved.items() if key != own and one[0] == use.resource)
-        return max(use.room - taken, 0)
 
 
 async def _write(cluster: ClusterView, llm: LLMDeployment, revision: Revision, now: str) -> None:
