@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tools.generate import files
 from tools.kubernetes_types import structural_schema
-from triton_vllm_operator.api.crd import crd
+from triton_vllm_operator.api.crd import DEFAULTED, crd
 from triton_vllm_operator.api.quantity import parse, total_bytes
 
 REPOSITORY = Path(__file__).parents[3]
@@ -41,6 +41,13 @@ def test_every_field_is_structural(path: str, node: dict[str, Any]) -> None:
     typed = "type" in node or node.get("x-kubernetes-int-or-string") or node.get("x-kubernetes-preserve-unknown-fields")
     assert typed, path
     assert not {"$ref", "allOf", "oneOf"} & node.keys(), path
+
+
+def test_only_the_fields_of_the_closed_list_have_a_default_in_the_spec() -> None:
+    """An operator that does not know a later field would reject every object, as test-upgrade shows."""
+    listed = {".".join(filter(None, ("spec", block, name))) for block, names in DEFAULTED.items() for name in names}
+    assert {path for path, node in FIELDS if path.startswith("spec") and "default" in node} == listed
+    assert len(listed) == 34
 
 
 def test_the_definition_that_is_installed_is_the_one_of_the_models() -> None:

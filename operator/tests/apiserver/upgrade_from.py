@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[3]
 REVISION = os.environ.get("FROM", "")
 IMAGE = ("--operator-image", "registry.example/operator:1")
 QUIET_S = 10.0
+SETTLED_S = 60.0
 STATUS = {"llmdeployments/status", "events"}
 
 
@@ -70,11 +71,14 @@ def test_an_upgraded_operator_writes_no_child_and_restarts_no_pod(
         for obj in deployments().values():
             view.apply(obj)
 
-        def settled() -> bool:
-            reasons = {name: view.summary(name).get("reason") for name in deployments()}
-            return all(reason in ("Serving", "ScaledToZero") for reason in reasons.values())
+        def unsettled() -> dict[str, Object]:
+            found = {name: view.summary(name) for name in deployments()}
+            return {name: one for name, one in found.items() if one.get("reason") not in ("Serving", "ScaledToZero")}
 
-        eventually("all serve", settled, limit_s=180)
+        limit = time.monotonic() + SETTLED_S
+        while left := unsettled():
+            assert time.monotonic() < limit, [(n, one.get("reason"), one.get("message")) for n, one in left.items()]
+            time.sleep(0.5)
         time.sleep(QUIET_S)
         before = snapshot(view)
         assert old.stop() == 0

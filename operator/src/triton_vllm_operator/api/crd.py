@@ -19,6 +19,27 @@ _OPENAPI_KEYS = {
     "type", "description", "enum", "format", "pattern", "minimum", "maximum", "minLength", "maxLength",
     "minItems", "maxItems", "minProperties", "maxProperties", "required", "default", "exclusiveMinimum",
 }  # fmt: skip
+DEFAULTED: dict[str, tuple[str, ...]] = {
+    "": ("engine", "sampling", "server", "resources", "replicas", "scheduling", "podTemplate", "service", "planning"),
+    "model.tokenSecretRef": ("key",),
+    "engine": ("gpuMemoryUtilization", "pipelineParallelSize"),
+    "sampling": ("defaults",),
+    "server": ("logLevel", "drainSeconds", "limits", "openAI"),
+    "server.openAI": ("enabled",),
+    "server.openAI.apiKeySecretRef": ("key",),
+    "resources": ("gpu", "cpu", "memory", "sharedMemory"),
+    "resources.gpu": ("resourceName",),
+    "podTemplate": ("inherit",),
+    "service": ("type", "ports", "disruptionBudget"),
+    "service.ports": ("http", "grpc", "metrics"),
+    "service.disruptionBudget": ("enabled", "maxUnavailable"),
+    "planning": ("mode",),
+}
+"""Fields of the spec whose default the API server writes into each object, by the path of their block: a closed list.
+
+A later field has its default in the operator alone. An operator rejects fields that it does not know, and the CRD is
+newer than the operator during an upgrade and after a rollback: a default in it would make every object invalid then.
+"""
 # The status that the API server sets until the operator writes one: without it, tools take a new object for ready.
 _INITIAL_CONDITION = {
     "type": str(ConditionType.RECONCILING),
@@ -31,14 +52,36 @@ _Embedded = Callable[[str], dict[str, Any]]
 _CONCURRENCY = ".status.actual.concurrencyAtMaxModelLen"
 
 
-def structural(model: type[BaseModel], embedded: _Embedded) -> dict[str, Any]:
+def structural(
+    model: type[BaseModel], embedded: _Embedded, defaulted: Mapping[str, tuple[str, ...]] | None = None
+) -> dict[str, Any]:
     """The structural OpenAPI v3 schema of a pydantic model.
 
     Args:
         embedded: returns the schema of a Kubernetes type by the client library's name, for example V1Toleration.
+        defaulted: the fields that keep their default, as in `DEFAULTED`; None: all of them.
     """
     schema = model.model_json_schema(by_alias=True, mode="validation")
-    return _convert(schema, schema.get("$defs", {}), embedded)
+    converted = _convert(schema, schema.get("$defs", {}), embedded)
+    return converted if defaulted is None else _without_defaults(converted, defaulted, "", keep=False)
+
+
+def _without_defaults(
+    node: dict[str, Any], defaulted: Mapping[str, tuple[str, ...]], path: str, *, keep: bool
+) -> dict[str, Any]:
+    """The schema without the defaults of fields that are not in `defaulted`; `path`: of this node."""
+    out = {key: value for key, value in node.items() if keep or key != "default"}
+    if "properties" in node:
+        out["properties"] = {
+            name: _without_defaults(
+                field, defaulted, f"{path}.{name}".lstrip("."), keep=name in defaulted.get(path, ())
+            )
+            for name, field in node["properties"].items()
+        }
+    for key in ("items", "additionalProperties"):
+        if isinstance(node.get(key), dict):
+            out[key] = _without_defaults(node[key], defaulted, f"{path}[]", keep=False)
+    return out
 
 
 def _convert(node: Mapping[str, Any], definitions: Mapping[str, Any], embedded: _Embedded) -> dict[str, Any]:
@@ -138,7 +181,7 @@ def _root_schema(embedded: _Embedded) -> dict[str, Any]:
             "apiVersion": {"type": "string", "description": "Version of this schema."},
             "kind": {"type": "string", "description": "Always LLMDeployment."},
             "metadata": {"type": "object"},
-            "spec": structural(LLMDeploymentSpec, embedded),
+            "spec": structural(LLMDeploymentSpec, embedded, DEFAULTED),
             "status": structural(LLMDeploymentStatus, embedded) | {"default": {"conditions": [_INITIAL_CONDITION]}},
         },
     }
