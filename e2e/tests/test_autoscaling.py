@@ -40,11 +40,11 @@ def loaded(namespace: Namespace, client: Client) -> Iterator[list[Answer]]:
     """Keep requests in flight while the block runs."""
     answers: list[Answer] = []
     over = threading.Event()
-    request = {"url": namespace.url(NAME), "json": ask(max_tokens=400)}
+    request = {"url": namespace.url(NAME), "json": ask(max_tokens=200)}
 
     def send() -> None:
         while not over.is_set():
-            answers.extend(client.send([request] * AT_ONCE * 4, concurrency=AT_ONCE)[1])
+            answers.extend(client.send([request] * AT_ONCE * 2, concurrency=AT_ONCE)[1])
 
     sender = threading.Thread(target=send)
     sender.start()

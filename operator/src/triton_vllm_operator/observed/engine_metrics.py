@@ -11,7 +11,8 @@ RUNNING = b"vllm:num_requests_running"
 WAITING = b"vllm:num_requests_waiting"
 KV_CACHE = b"vllm:kv_cache_usage_perc"
 GENERATED = b"vllm:generation_tokens_total"
-_SERIES = re.compile(rb"^(%s)(?:\{[^\n]*\})? (\S+)" % b"|".join((RUNNING, WAITING, KV_CACHE, GENERATED)), re.MULTILINE)
+_NAMES = (RUNNING, WAITING, KV_CACHE, GENERATED)
+_REST = re.compile(rb"(?:\{[^\n]*\})? (\S+)")
 _MIN_S = 0.5
 """Below this time between two readings a rate would be noise."""
 
@@ -41,10 +42,13 @@ def read(text: bytes, at: float) -> Load:
         at: seconds.
     """
     found: dict[bytes, list[float]] = {}
-    for match in _SERIES.finditer(text):
-        value = _number(match.group(2))
-        if value is not None:
-            found.setdefault(match.group(1), []).append(value)
+    lines = b"\n" + text
+    for name in _NAMES:
+        for rest in lines.split(b"\n" + name)[1:]:  # a pattern for all lines takes a hundred times as long
+            match = _REST.match(rest)
+            value = _number(match.group(1)) if match else None
+            if value is not None:
+                found.setdefault(name, []).append(value)
     total = {name: sum(values) for name, values in found.items()}
     cache = max(found.get(KV_CACHE, []), default=None)
     return Load(at, total.get(RUNNING), total.get(WAITING), cache, total.get(GENERATED))
