@@ -49,7 +49,7 @@ def apply(view: View, *env: Object, replicas: int = 1, server: Object | None = N
         "replicas": replicas,
         "scheduling": {"nodeSelector": {"kubernetes.io/hostname": view.namespace}},
         "podTemplate": {"env": list(env)},
-        "rollout": rollout,
+        **({"rollout": rollout} if rollout else {}),
     }
     view.apply(llm("a", **spec))
 
@@ -146,6 +146,56 @@ def test_the_only_pod_is_kept_until_the_user_accepts_the_gap(
     assert "goes on" in kubectl_llm(view, "proceed", "a")
     served(view, 2)
     assert one_gpu.most_placed == 1
+    assert "does not wait" in kubectl_llm(view, "proceed", "a")
+    apply(view, TEAM)
+    wait_step(view, "Held")
+    apply(view, OTHER)
+    served(view, 4)
+    assert one_gpu.most_placed == 1
+
+
+def test_the_pod_of_a_failed_attempt_gives_its_gpu_to_the_corrected_one(
+    view: View, two_gpus: OneNode, operator: OperatorProcess
+) -> None:
+    apply(view, TEAM)
+    served(view, 1)
+    apply(view, BROKEN, onFailure="Hold")
+    wait_step(view, "Failed")
+    two_gpus.watch()
+    apply(view, OTHER)
+    served(view, 3)
+    assert two_gpus.least_ready == 1
+    assert two_gpus.most_placed == 2
+
+
+def test_a_revision_that_was_too_late_has_all_its_time_again_when_the_user_proceeds(
+    view: View, two_gpus: OneNode, operator: OperatorProcess
+) -> None:
+    apply(view, TEAM)
+    served(view, 1)
+    two_gpus.places = False
+    apply(view, OTHER, progressDeadlineSeconds=10, onFailure="Hold")
+    wait_step(view, "Failed")
+    assert "goes on" in kubectl_llm(view, "proceed", "a")
+    wait_step(view, "Surging")
+    time.sleep(4)
+    assert rollout_of(view)["step"] == "Surging"
+    two_gpus.places = True
+    served(view, 2)
+
+
+def test_characters_of_any_plane_of_unicode_are_applied(
+    view: View, one_gpu: OneNode, operator: OperatorProcess
+) -> None:
+    apply(view, TEAM)
+    greeting = {"name": "GREETING", "value": "Grüße \U0001f389 \u65e5\u672c"}
+    change = json.dumps(
+        {"spec": {"podTemplate": {"env": [greeting]}, "rollout": {"strategy": "Replace"}}}, ensure_ascii=False
+    )
+    view.kubectl("patch", "llm", "a", "--type=merge", "-p", change)
+    served(view, 2)
+    (pod,) = [one for one in view.pods() if "pod-template-hash" in one["metadata"]["labels"]]
+    assert greeting in pod["spec"]["containers"][0]["env"]
 
 
 def test_a_held_rollout_goes_on_when_a_gpu_is_free(view: View, two_gpus: OneNode, operator: OperatorProcess) -> None:
@@ -265,6 +315,27 @@ def test_a_paused_rollout_replaces_nothing_until_it_is_resumed(
     assert "RolloutPaused" in kubectl_llm(view, "status", "a")
     assert "paused is false" in kubectl_llm(view, "resume", "a")
     served(view, 2)
+
+
+def test_a_rollout_that_is_paused_on_the_way_keeps_old_and_new_pods(
+    view: View, two_gpus: OneNode, operator: OperatorProcess
+) -> None:
+    apply(view, TEAM)
+    served(view, 1)
+    two_gpus.places = False
+    apply(view, OTHER)
+    eventually("a further pod", lambda: len(pod_names(view)) == 2)
+    both = pod_names(view)
+    kubectl_llm(view, "pause", "a")
+    wait_step(view, "Paused")
+    two_gpus.places = True
+    eventually("both pods are ready", lambda: two_gpus.ready == 2)
+    time.sleep(4)
+    assert pod_names(view) == both
+    assert rollout_of(view)["step"] == "Paused"
+    kubectl_llm(view, "resume", "a")
+    served(view, 2)
+    assert len(pod_names(view)) == 1
 
 
 @pytest.mark.parametrize("number", [0, 1, 2, 3])

@@ -89,7 +89,7 @@ class Transport:
             self.chaos.refuse()
             if "watch" in path.query:
                 return SimpleNamespace(response=Response(200, lines=self._stream(path)))
-            answer = self._read(path) if method == "GET" else self._write(method, path, json.loads(json.dumps(body)))
+            answer = self._read(path) if method == "GET" else self._write(method, path, _read_body(body))
         except Refused as refusal:
             headers = {"Retry-After": refusal.retry_after} if refusal.retry_after else {}
             text = json.dumps({"kind": "Status", "message": refusal.message}).encode()
@@ -172,3 +172,8 @@ def _told(change: Change, label: str) -> list[bytes]:
 
 def _line(kind: str, obj: Object) -> bytes:
     return json.dumps({"type": kind, "object": obj}).encode() + b"\n"
+
+
+def _read_body(body: Any) -> Any:
+    """The object in a request's body: bytes as they are sent, anything else as the client library writes it."""
+    return json.loads(body if isinstance(body, bytes) else json.dumps(body))

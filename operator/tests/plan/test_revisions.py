@@ -75,19 +75,29 @@ def test_a_failed_revision_is_tried_again_after_another_spec_or_by_proceed_only(
     failed = replace(second(), failure=Failure("2026-01-01T00:00:10Z", "It ended."))
     assert told(2, first(), failed).target.failure is not None
     assert told(3, first(), failed).write[0] == replace(failed, failure=None)
-    early = Proceed(failed.name, "2026-01-01T00:00:09Z")
-    late = Proceed(failed.name, "2026-01-01T00:00:11Z")
+    early = Proceed(failed.name, failed.number, "2026-01-01T00:00:09Z")
+    late = Proceed(failed.name, failed.number, "2026-01-01T00:00:11Z")
     assert told(2, first(), failed, proceed=early).target.failure is not None
     assert told(2, first(), failed, proceed=late).target.failure is None
     assert Proceed.of({"serving.triton-vllm.dev/proceed": str(late)}) == late
+
+
+def test_proceed_is_for_one_number_and_not_for_the_same_spec_later() -> None:
+    given = Proceed(first().name, first().number, "2026-01-01T00:00:00Z")
+    assert given.accepts(first())
+    again = told(1, first(), second()).target
+    assert again.name == first().name
+    assert not given.accepts(again)
+    for odd in ("", "a", "a b", "a b c", "a 1", "a 1 t more"):
+        assert Proceed.of({"serving.triton-vllm.dev/proceed": odd}) == Proceed(), odd
 
 
 def test_the_oldest_go_but_never_what_serves_or_is_deployed() -> None:
     many = [first(), *(replace(told(n, first()).target, number=n) for n in (2, 3, 4))]
     made = told(5, *many, deployed=many[1].name)
     assert made.target.number == 5
-    assert made.delete == (), "one has served, the other is deployed"
-    assert told(5, *many, deployed=many[3].name).delete == (many[1].name,)
+    assert made.surplus == (), "one has served, the other is deployed"
+    assert told(5, *many, deployed=many[3].name).surplus == (many[1],)
 
 
 def test_a_revision_is_read_as_it_was_written() -> None:

@@ -23,28 +23,36 @@ STEPS: list[tuple[dict[str, Any], StepKind, int, int, int]] = [
     ({"room": 0, "replicas": 3, "old": 3, "old_ready": 3, "max_unavailable": 2}, REPLACE, 0, 2, 1),
     ({"room": 0, "replicas": 2, "old": 2, "old_ready": 2, "max_unavailable": 5}, REPLACE, 0, 1, 1),
     ({"room": 0, "replicas": 2, "old": 2, "old_ready": 2, "max_unavailable": 0}, HELD, 0, 1, 2),
+    # A pod of a former attempt that is not ready has the GPU.
+    ({"room": 0, "old": 2}, SURGE, 1, 0, 1),
+    ({"room": 0, "old": 2, "old_ready": 2}, HELD, 0, 1, 2),
+    ({"room": 0, "old": 2, "new": 1, "unplaced": 1, "short": 1}, HELD, 0, 1, 1),
+    ({"room": 0, "old": 2, "replicas": 2}, REPLACE, 0, 1, 1),
     # Auto, with a surge pod.
     ({"room": 1, "unplaced": 1}, SURGE, 1, 0, 1),
     ({"room": 0, "new": 1}, SURGE, 1, 0, 1),
     ({"room": 0, "new": 1, "unplaced": 1}, SURGE, 1, 0, 1),
     ({"room": 0, "new": 1, "unplaced": 1, "short": 1, "ending": 1}, SURGE, 1, 0, 1),
     ({"room": 1, "new": 1, "unplaced": 1, "short": 1}, SURGE, 1, 0, 1),
-    ({"room": 1, "new": 1, "unplaced": 1, "short": 1, "waited": True}, HELD, 1, 0, 1),
-    ({"room": 0, "new": 1, "unplaced": 1, "short": 1}, HELD, 1, 0, 1),
-    ({"room": None, "new": 1, "unplaced": 1, "short": 1}, HELD, 1, 0, 1),
+    ({"room": 1, "new": 1, "unplaced": 1, "short": 1, "waited": True}, HELD, 0, 1, 1),
+    ({"room": 0, "new": 1, "unplaced": 1, "short": 1}, HELD, 0, 1, 1),
+    ({"room": None, "new": 1, "unplaced": 1, "short": 1}, HELD, 0, 1, 1),
     ({"room": 0, "replicas": 2, "old": 2, "old_ready": 2, "new": 1, "unplaced": 1, "short": 1}, REPLACE, 0, 1, 1),
     # Auto, while it replaces.
     ({"room": 0, "replicas": 2, "old_ready": 1, "new": 1, "surging": False}, REPLACE, 0, 1, 1),
     ({"room": 1, "replicas": 2, "new": 1, "surging": False, "unplaced": 1}, REPLACE, 0, 1, 1),
     ({"room": 1, "replicas": 2, "new": 1, "surging": False}, SURGE, 1, 0, 2),
+    # GPUs are free, and memory is not.
+    ({"room": 2, "old_ready": 0, "new": 1, "unplaced": 1, "crowded": True}, REPLACE, 0, 1, 0),
+    ({"room": 2, "new": 1, "unplaced": 1, "crowded": True}, SURGE, 1, 0, 1),
     # The other strategies.
     ({"room": 0, "strategy": "Surge"}, SURGE, 1, 0, 1),
     ({"room": 5, "strategy": "Replace"}, REPLACE, 0, 1, 0),
     ({"strategy": "Replace", "replicas": 3, "old": 3, "old_ready": 3, "max_unavailable": 2}, REPLACE, 0, 2, 1),
     # Stopped.
     ({"room": 1, "paused": True}, PAUSED, 0, 1, 1),
-    ({"room": 1, "new": 1, "paused": True}, PAUSED, 1, 0, 1),
-    ({"room": 1, "new": 1, "failed": True}, FAILED, 1, 0, 1),
+    ({"room": 1, "new": 1, "paused": True}, PAUSED, 0, 1, 1),
+    ({"room": 1, "new": 1, "failed": True}, FAILED, 0, 1, 1),
     ({"room": 1, "new": 1, "failed": True, "size": 1}, FAILED, 0, 1, 1),
     # An undo goes back as the rollout went, also while it is paused.
     ({"room": 0, "old_ready": 0, "new": 1, "new_ready": 1, "undoing": True, "paused": True}, SURGE, 1, 0, 1),
@@ -64,3 +72,11 @@ def test_the_next_step(facts: dict[str, Any], kind: StepKind, surge: int, unavai
     assert bool(step.settings.paused_because) is (kind in (HELD, PAUSED, FAILED))
     assert step.settings.max_surge or step.settings.max_unavailable, "Kubernetes rejects two zeros"
     assert step.why.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("facts", "size"), [({}, None), ({"new": 1}, 2), ({"new": 1, "size": 3}, 3), ({"replicas": 4}, None)]
+)
+def test_a_stopped_rollout_keeps_the_pods_that_there_are(facts: dict[str, Any], size: int | None) -> None:
+    state = RolloutState(**{"replicas": 1, "old": 1, "old_ready": 1, "paused": True, **facts})
+    assert next_step(state).settings.size == size

@@ -102,7 +102,7 @@ def state_of(case: Case, world: World) -> RolloutState:
         short=new.unplaced if world.free(case) == 0 else 0,
         ending=world.ending,
         room=world.free(case),
-        surging=world.settings.max_surge > 0,
+        surging=world.settings.max_surge > 0 or (world.settings.size or 0) > case.replicas,
         strategy=case.strategy,
         max_unavailable=case.max_unavailable,
         proceed=case.proceed,
@@ -128,7 +128,7 @@ def control(case: Case, world: World) -> World:
     new, old = world.sets()
     surge, unavailable = world.settings.max_surge, min(world.settings.max_unavailable, case.replicas)
     if world.settings.paused_because:
-        return _scale_paused(case, world, new, old, surge)
+        return _scale_paused(world.settings.size or case.replicas, world, new, old, surge)
     total = new.size + old.size
     if new.size < case.replicas and total < case.replicas + surge:
         count = min(case.replicas + surge - total, case.replicas - new.size)
@@ -153,20 +153,22 @@ def _shrink_old(case: Case, world: World, new: Set, old: Set, least: int) -> Wor
     return _shrink(world, new, old, old_count=min(spare, old.size)) if spare > 0 else world
 
 
-def _scale_paused(case: Case, world: World, new: Set, old: Set, surge: int) -> World:
-    """scale(): one active ReplicaSet gets all replicas; two of them are scaled to replicas + maxSurge together."""
+def _scale_paused(replicas: int, world: World, new: Set, old: Set, surge: int) -> World:
+    """scale(): one active ReplicaSet gets all replicas; two of them are scaled to replicas + maxSurge together, but the
+    old one to 0 when all pods of the new one are ready.
+    """
     if not (new.size and old.size):
         alone = new if new.size else old
-        if alone.size == case.replicas:
+        if alone.size == replicas:
             return world
-        if alone.size > case.replicas:
-            count = alone.size - case.replicas
+        if alone.size > replicas:
+            count = alone.size - replicas
             return _shrink(world, new, old, **{"new_count" if alone is new else "old_count": count})
-        more = replace(alone, unplaced=alone.unplaced + case.replicas - alone.size)
+        more = replace(alone, unplaced=alone.unplaced + replicas - alone.size)
         return world.with_sets(more, old) if alone is new else world.with_sets(new, more)
-    if new.ready == case.replicas:
+    if new.ready == new.size == replicas:
         return _shrink(world, new, old, old_count=old.size)
-    add = case.replicas + surge - new.size - old.size
+    add = replicas + surge - new.size - old.size
     largest_is_new = new.size >= old.size if add > 0 else new.size > old.size
     if add < 0:
         return _shrink(world, new, old, **{"new_count" if largest_is_new else "old_count": -add})
@@ -301,6 +303,26 @@ def test_an_undo_needs_no_gpu_that_the_rollout_did_not_hold(replicas: int) -> No
                 assert step.kind is StepKind.REPLACING or world.second.size > 0, (quiet, world)
         most = max((w.first.size + w.second.size for w in seen if not w.failed), default=0)
         assert all(w.first.size + w.second.size <= most for w in seen if w.failed), quiet
+
+
+@pytest.mark.parametrize("replicas", [1, 2, 3, 4])
+def test_a_paused_rollout_deletes_no_pod_also_when_its_new_pods_become_ready(replicas: int) -> None:
+    paused = 0
+    for case in cases(replicas):
+        seen, _ = reachable(replace(case, events=0))
+        for world in seen:
+            step = next_step(replace(state_of(case, world), paused=True))
+            if step.kind is not StepKind.PAUSED or not world.deployed:
+                continue
+            paused += 1
+            new = world.second
+            later = replace(world, settings=step.settings, floor=0)
+            for one in (new, replace(new, starting=0, ready=new.ready + new.starting)):
+                before = replace(later, second=one)
+                after = control(case, before)
+                for ours, theirs in ((after.first, before.first), (after.second, before.second)):
+                    assert ours.size >= theirs.size, (case, before, after)
+    assert paused > 100
 
 
 @pytest.mark.parametrize("replicas", [2, 3, 4])

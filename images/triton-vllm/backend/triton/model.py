@@ -118,7 +118,7 @@ class TritonPythonModel:
         if not self._settings.checks:
             return
         if "generate" not in self._tasks:
-            raise BadModel(f"{files.CHECKS}: the model does not generate text; remove its startup checks")
+            raise BadModel(f"{files.CHECKS}: the model does not generate text. Remove spec.server.startupChecks")
         begun = time.monotonic()
         generate = check_generator(self._engine, self._rules)
         facts = self._loop.call(startup_checks.run(generate, self._settings.checks))

@@ -16,11 +16,13 @@ class RolloutSettings:
 
     Attributes:
         paused_because: the step for which it replaces none; "" where it does.
+        size: number of pods that it has; None for those of the spec.
     """
 
     max_surge: int = 1
     max_unavailable: int = 0
     paused_because: str = ""
+    size: int | None = None
 
     def strategy(self) -> Object:
         """The Deployment's `spec.strategy`."""
@@ -65,6 +67,8 @@ class DeployedRevision:
             spec["template"] = self.template
         if self.settings is not None:
             spec["strategy"] = self.settings.strategy()
+            if self.settings.size is not None:
+                spec["replicas"] = self.settings.size
             if self.settings.paused_because:
                 spec["paused"] = True
                 annotations[names.PAUSED_BECAUSE_ANNOTATION] = self.settings.paused_because

@@ -25,6 +25,7 @@ from triton_vllm_operator.kube.errors import KubeError, NotFound, Retry, from_st
 PAGE = 100  # objects in one page of a list: 0.5 MB of pods, ten times that once parsed
 NOBODYS_VERSION = "1"  # etcd counts from 1, and its first write is 2
 CONNECT_S = 5.0
+_APPLY = "application/apply-patch+yaml; charset=utf-8"
 READ_S = 20.0  # a list of a page may take seconds on a busy server
 # A write must have ended (sent or abandoned) before another operator can take the lease: see controller/leader.py.
 WRITE_S = 6.0
@@ -232,9 +233,9 @@ class Client:
         path = kind.path(meta.get("namespace"), meta["name"], subresource)
         query = {"fieldManager": FIELD_MANAGER, "force": "true"}
         verb = "apply" if subresource is None else f"apply-{subresource}"
-        return await self._json(
-            verb, kind, path, "PATCH", body=obj, query=query, content_type="application/apply-patch+yaml"
-        )
+        # The API server reads it as YAML, which does not know how JSON escapes characters such as emoji.
+        text = json.dumps(obj, ensure_ascii=False).encode()
+        return await self._json(verb, kind, path, "PATCH", body=text, query=query, content_type=_APPLY)
 
     async def _json(
         self,
@@ -243,7 +244,7 @@ class Client:
         path: str,
         method: str = "GET",
         *,
-        body: Object | None = None,
+        body: Object | bytes | None = None,
         query: Mapping[str, str] | None = None,
         accept: str | None = None,
         content_type: str = "application/json",
@@ -264,7 +265,7 @@ class Client:
         path: str,
         *,
         limit_s: float,
-        body: Object | None = None,
+        body: Object | bytes | None = None,
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> bytes:

@@ -19,13 +19,13 @@ class History:
         target: the revision that the spec comes to.
         previous: the newest other revision whose pods have all served; None where there is none.
         write: revisions to write, before the Deployment.
-        delete: names of ControllerRevisions to delete, after it.
+        surplus: revisions beyond the limit, to be deleted after it unless pods still run them.
     """
 
     target: Revision
     previous: Revision | None
     write: tuple[Revision, ...] = ()
-    delete: tuple[str, ...] = ()
+    surplus: tuple[Revision, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,20 +34,28 @@ class Proceed:
 
     Attributes:
         revision: name of the ControllerRevision.
+        number: of the revision; another one when the spec comes to the same revision again later.
         at: RFC 3339 time.
     """
 
     revision: str = ""
+    number: int = 0
     at: str = ""
 
     @classmethod
     def of(cls, annotations: Mapping[str, str]) -> Proceed:
         """Read the annotation of an LLMDeployment."""
-        revision, _, at = annotations.get(names.PROCEED_ANNOTATION, "").partition(" ")
-        return cls(revision, at)
+        match annotations.get(names.PROCEED_ANNOTATION, "").split():
+            case [revision, number, at] if number.isdecimal():
+                return cls(revision, int(number), at)
+        return cls()
+
+    def accepts(self, revision: Revision) -> bool:
+        """Whether it was given for this revision."""
+        return (self.revision, self.number) == (revision.name, revision.number)
 
     def __str__(self) -> str:
-        return f"{self.revision} {self.at}"
+        return f"{self.revision} {self.number} {self.at}"
 
 
 def history(
@@ -73,7 +81,7 @@ def history(
     own = revisions.revision_name(name, data)
     others = [one for one in live if one.name != own]
     target = _target(own, data, live, first=not live and (deployed is None or unchanged))
-    if target.failure is not None and proceed.revision == own and proceed.at > target.failure.at:
+    if target.failure is not None and proceed.accepts(target) and proceed.at > target.failure.at:
         target = replace(target, failure=None)
     # A revision is tried again when the spec has been another one since.
     cleared = [replace(one, failure=None) for one in others if one.failure is not None]
@@ -81,7 +89,7 @@ def history(
     previous = max((one for one in others if one.served), key=lambda one: one.number, default=None)
     kept = {previous.name if previous else "", *(one.name for one in others if one.mark == deployed)}
     oldest_first = sorted(others, key=lambda one: one.number)
-    surplus = [one.name for one in oldest_first[: max(len(others) - limit, 0)] if one.name not in kept]
+    surplus = [one for one in oldest_first[: max(len(others) - limit, 0)] if one.name not in kept]
     return History(target, previous, write, tuple(surplus))
 
 

@@ -45,6 +45,7 @@ class RolloutState:
         new, new_ready: pods of the new revision.
         unplaced: new pods that have no node yet, or that their ReplicaSet has yet to create.
         short: of these, those for which the scheduler found no GPU.
+        crowded: whether the scheduler found no node with enough of a resource, such as memory, for a new pod.
         waited: whether one of those has waited for so long that the scheduler must have tried again.
         ending: own pods that are being deleted and still hold their GPUs.
         room: pods for which GPUs are free now, those of other pods that are about to be placed taken off; None where
@@ -64,6 +65,7 @@ class RolloutState:
     new_ready: int = 0
     unplaced: int = 0
     short: int = 0
+    crowded: bool = False
     waited: bool = False
     ending: int = 0
     room: int | None = None
@@ -131,9 +133,11 @@ def _mode(state: RolloutState) -> RolloutSettings:
 
 
 def _auto(state: RolloutState) -> Step:
+    if state.ready == 0 and state.crowded:
+        return _replace(state, 1, "No node has room for a further pod, and no pod is ready that could be lost.")
     started = state.surging and (state.new > 0 or state.unplaced > 0)
     if started and not state.stuck:
-        return _surge(state, "Each new pod takes the GPU of an old one that was deleted.")
+        return _surge(state, "Each old pod is deleted when a new one is ready.")
     if not started and state.spare:
         known = "A GPU is free." if state.room is not None else "Which GPUs are free is not known: it is tried."
         return _surge(state, known)
@@ -144,6 +148,8 @@ def _without_gpu(state: RolloutState) -> Step:
     """Replace as long as another pod stays ready; else hold."""
     limit = 1 if state.max_unavailable is None else state.max_unavailable
     count = min(limit, state.replicas - 1)
+    if state.new == state.unplaced == 0 and state.old > max(state.replicas, state.old_ready):
+        return _surge(state, "A pod that is not ready is deleted, and a new one takes its GPU.")
     if count > 0:
         return _replace(state, count, "No GPU is free for a further pod.")
     if state.ready == 0:
@@ -174,10 +180,10 @@ def _replace(state: RolloutState, count: int, why: str) -> Step:
 def _stop(kind: StepKind, state: RolloutState, why: str) -> Step:
     """Pause the Deployment as it is.
 
-    The controller of a paused Deployment with two ReplicaSets still scales them to replicas + maxSurge together, so
-    maxSurge is what they have beyond the replicas: then it deletes no pod and adds none.
+    The controller of a paused Deployment with two ReplicaSets still scales them to replicas + maxSurge together, and
+    it deletes the old pods when the new ReplicaSet alone has all replicas. So the replicas of the Deployment are what
+    they have together where that is more: then it deletes no pod and adds none.
     """
     size = state.old + state.new if state.size is None else state.size
-    surplus = max(size - state.replicas, 0)
-    settings = RolloutSettings(surplus, 0 if surplus else 1, paused_because=str(kind))
-    return Step(kind, settings, state.ready, why)
+    more = size if size > state.replicas else None
+    return Step(kind, RolloutSettings(0, 1, paused_because=str(kind), size=more), state.ready, why)

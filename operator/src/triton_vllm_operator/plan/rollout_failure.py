@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from triton_vllm_operator.api.conditions import find_in
 from triton_vllm_operator.api.reasons import Reason
+from triton_vllm_operator.desired.deployment import PROGRESS_DEADLINE_SECONDS
 from triton_vllm_operator.observed import findings
 from triton_vllm_operator.observed.observation import Observation
 from triton_vllm_operator.observed.pods import PodState
@@ -27,8 +28,13 @@ _LACKS = frozenset(
 """Causes that lie in the revision, and that may still go away while the user creates what is missing."""
 
 
-def failure(seen: Observation) -> str | None:
-    """Why the revision that is being rolled out has failed, or None. `seen`: with the answers of its pods."""
+def failure(seen: Observation, since: str = "") -> str | None:
+    """Why the revision that is being rolled out has failed, or None.
+
+    Args:
+        seen: with the answers of its pods.
+        since: RFC 3339 time at which it was tried again; "" where it was not.
+    """
     if not seen.current_pods:
         return None
     found = findings.first_finding(seen)
@@ -39,7 +45,7 @@ def failure(seen: Observation) -> str | None:
         return found.message
     if found is not None and found.reason == Reason.NO_TOKEN and found.stalled:
         return found.message
-    if _too_late(seen):
+    if _too_late(seen, since):
         why = f" {found.reason}: {found.message}" if found is not None else ""
         return f"No further pod became ready within the progress deadline.{why}"
     return None
@@ -53,6 +59,12 @@ def _ended_twice(pod: PodState) -> bool:
     return server.restarts >= (2 if server.running else 1)
 
 
-def _too_late(seen: Observation) -> bool:
+def _too_late(seen: Observation, since: str) -> bool:
+    """Whether the Deployment's controller says so, and the time is over since the revision was tried again too: what
+    it says stays until there is progress.
+    """
+    seconds = seen.llm.spec.rollout.progress_deadline_seconds or PROGRESS_DEADLINE_SECONDS
+    if since and not seen.longer_than(seconds, since):
+        return False
     progressing = find_in(seen.deployment, "Progressing") or {}
     return seen.deployment_observed and progressing.get("reason") == "ProgressDeadlineExceeded"

@@ -27,6 +27,7 @@ class Pods:
         templates: pod-template-hash labels of the deployed revision's ReplicaSets; None where there are no ReplicaSets.
         missing: pods that its ReplicaSets have yet to create.
         size: pods that all ReplicaSets are set to; None where there are none.
+        marks: of the revisions that have pods, by their ReplicaSets.
     """
 
     old: Sequence[PodState]
@@ -35,6 +36,7 @@ class Pods:
     templates: frozenset[str] | None = None
     missing: int = 0
     size: int | None = None
+    marks: frozenset[str] = frozenset()
 
 
 def pods_by_revision(states: Sequence[PodState], replica_sets: Sequence[Object], deployed: Revision) -> Pods:
@@ -52,7 +54,8 @@ def pods_by_revision(states: Sequence[PodState], replica_sets: Sequence[Object],
     new = [pod for pod in live if pod.template in templates]
     size = sum(_size(one) for one in replica_sets)
     missing = max(sum(_size(one) for one in own) - len(new), 0)
-    return Pods([pod for pod in live if pod.template not in templates], new, ending, templates, missing, size)
+    marks = frozenset(_mark(one) for one in replica_sets if _size(one))
+    return Pods([pod for pod in live if pod.template not in templates], new, ending, templates, missing, size, marks)
 
 
 def rollout_state(
@@ -78,16 +81,23 @@ def rollout_state(
         new_ready=sum(1 for pod in pods.new if pod.ready),
         unplaced=len(unplaced) + pods.missing,
         short=len(short),
+        crowded=any("Insufficient " in pod.unschedulable for pod in unplaced),
         waited=any(seconds_between(pod.scheduled.since, now) > _TRIED_AGAIN_S for pod in short),
         ending=pods.ending,
         room=room,
-        surging=strategy.get("maxSurge", 1) != 0,
+        surging=strategy.get("maxSurge", 1) != 0 or _paused_while_surging(llm, deployment),
         strategy=given.strategy,
         max_unavailable=given.max_unavailable,
         paused=given.paused,
         size=pods.size,
         **more,
     )
+
+
+def _paused_while_surging(llm: LLMDeployment, deployment: Object | None) -> bool:
+    """Whether the Deployment is paused with more pods than the spec has."""
+    spec = (deployment or {}).get("spec", {})
+    return bool(spec.get("paused")) and int(spec.get("replicas", 1)) > llm.replicas
 
 
 def _mark(replica_set: Object) -> str:

@@ -136,4 +136,6 @@ def _invalid_message(error: ValidationError) -> str:
     """Each invalid field with its error."""
     found = [f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors(include_url=False)]
     what = "; ".join(found[:10])
-    return f"This version of the operator does not understand the spec: {what}. Correct it, or update the operator."
+    if any(one["type"] == "extra_forbidden" for one in error.errors()):
+        return f"This version of the operator does not understand the spec: {what}. Correct it, or update the operator."
+    return f"The spec is invalid: {what}. Correct it."

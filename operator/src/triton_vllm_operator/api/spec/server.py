@@ -57,7 +57,7 @@ def _expression(pattern: str | None) -> str | None:
     try:
         re.compile(pattern or "")
     except re.error as error:
-        raise ValueError(f"not a regular expression of Python ({error}): escape ( and * with a backslash") from None
+        raise ValueError(f"not a regular expression of Python: {error}") from None
     return pattern
 
 
@@ -145,7 +145,8 @@ class ServerSpec(Model):
     startup_checks: list[StartupCheck] = field(
         [],
         max_length=8,
-        description="Requests that must be answered as expected before a pod is ready, at each of its starts. A server "
+        description="Requests that must be answered as expected before a pod is ready, at each of its starts. Each has "
+        "a pattern, maxSeconds or minTokensPerSecond. A server "
         "that fails one ends with the answer as the message; a new revision that does so is undone as spec.rollout "
         "says. Default: none.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},

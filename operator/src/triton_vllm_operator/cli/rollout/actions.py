@@ -19,6 +19,9 @@ from triton_vllm_operator.kube import login
 from triton_vllm_operator.kube.client import Client
 from triton_vllm_operator.plan.revisions import Proceed
 
+_GOES_ON = ("Complete", "Surging", "Replacing", "Finishing", "Paused")
+"""Steps of `status.rollout` that wait for no decision of the user about a gap or a failure."""
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -138,8 +141,12 @@ async def proceed(client: Client, obj: Object) -> str:
     found = await _revisions(client, obj)
     if not found:
         raise InputError("no revision is recorded yet; kubectl llm explain says why")
+    step = ((obj.get("status") or {}).get("rollout") or {}).get("step", "")
+    if step in _GOES_ON:
+        what = f"revision {found[-1].number} does not wait: its step is {step}"
+        raise InputError(f"{what}. proceed is for a revision that is held or has failed")
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    value = str(Proceed(found[-1].name, now))
+    value = str(Proceed(found[-1].name, found[-1].number, now))
     await client.merge(_ref(obj), {"metadata": {"annotations": {names.PROCEED_ANNOTATION: value}}})
     return f"revision {found[-1].number} goes on: a pod may be replaced while no other is ready"
 

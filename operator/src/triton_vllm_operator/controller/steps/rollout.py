@@ -113,15 +113,17 @@ class Rollouts:
         given = DeployedRevision(mark=deployed.mark)
         if restored:
             given = replace(given, template=deployed.template, repository=deployed.data["repository"])
-        templates = None
+        templates, running = None, frozenset[str]()
         if not _at_rest(llm, deployment, deployed):
             pods = await self._pods(cluster, llm, deployment, deployed)
             state, step = await self._step(cluster, obj, rollout, pods, deployment, now)
             rollout, templates = replace(rollout, state=state, step=step), pods.templates
+            running = pods.marks
             if deployment is not None:
                 given = replace(given, settings=step.settings)
         desired = children(served, image, self.defaults, given)
-        return Decided(rollout, image, desired, templates, found.delete)
+        delete = tuple(one.name for one in found.surplus if one.mark not in running)
+        return Decided(rollout, image, desired, templates, delete)
 
     async def record(self, cluster: ClusterView, rollout: Rollout, seen: Observation, now: str) -> None:
         """Record that all pods of the deployed revision have served, or that the revision of the spec has failed.
@@ -141,7 +143,9 @@ class Rollouts:
             return
         if rollout.step is None or rollout.step.settings.paused_because:
             return
-        if why := failure(replace(seen, stopped=None)):
+        proceed = Proceed.of(llm.annotations)
+        since = proceed.at if proceed.accepts(deployed) else ""
+        if why := failure(replace(seen, stopped=None), since):
             log.warning("%s/%s: revision %d failed: %s", llm.namespace, llm.name, deployed.number, why)
             await _write(cluster, llm, replace(deployed, failure=Failure(now, why)), now)
 
@@ -248,7 +252,7 @@ class Rollouts:
             pods,
             now,
             room,
-            proceed=Proceed.of(obj["metadata"].get("annotations") or {}).revision == target.name,
+            proceed=Proceed.of(obj["metadata"].get("annotations") or {}).accepts(target),
             failed=target.failure is not None and not rollout.undone,
             undoing=rollout.undone,
         )
