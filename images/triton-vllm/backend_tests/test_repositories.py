@@ -50,13 +50,24 @@ def tiny(engine: dict[str, Any]) -> dict[str, Any]:
     return fitted(engine) | {"model": str(tiny_model())}
 
 
+def lenient(checks: dict[str, Any]) -> dict[str, Any]:
+    """The startup checks of a model that knows nothing, on a busy machine."""
+    easy = {"pattern": "", "max_seconds": 600, "min_tokens_per_second": 0.001}
+    return {name: {key: easy.get(key, value) for key, value in check.items()} for name, check in checks.items()}
+
+
+CHANGED = {"model.json": tiny, "startup_checks.json": lenient}
+"""Files that cannot be as generated here."""
+
+
 @pytest.mark.parametrize("file", GOLDEN, ids=lambda file: file.stem)
 def test_a_generated_repository_loads_and_answers(file: Path, tmp_path: Path) -> None:
     name, files = generated(file)
     for path, text in files.items():
         target = tmp_path / "models" / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(json.dumps(tiny(json.loads(text))) if path.name == "model.json" else text)
+        change = CHANGED.get(path.name)
+        target.write_text(text if change is None else json.dumps(change(json.loads(text))))
     with running(tmp_path, tmp_path / "models", model=name) as server:
         answer = server.generate("Hello", model=name, max_tokens=4, ignore_eos=True, return_num_output_tokens=True)
     assert answer.status == 200
