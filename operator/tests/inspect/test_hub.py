@@ -182,7 +182,7 @@ def test_a_network_that_swallows_everything_is_told_before_anything_else_waits_f
         running = Running(f"http://127.0.0.1:{silent.server_address[1]}", tmp_path)
         began = time.monotonic()
         told = running.failure("demo/llama", "--first-answer=3")
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 30, "before the limit of 45 s"
     assert told.reason == "HubUnreachable"
     assert "within 3 s" in told.message
     assert "network policies" in told.message
