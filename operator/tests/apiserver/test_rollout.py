@@ -174,7 +174,7 @@ def test_a_revision_that_was_too_late_has_all_its_time_again_when_the_user_proce
     apply(view, TEAM)
     served(view, 1)
     two_gpus.places = False
-    apply(view, OTHER, progressDeadlineSeconds=10, onFailure="Hold")
+    apply(view, OTHER, progressDeadlineSeconds=25, onFailure="Hold")
     wait_step(view, "Failed")
     assert "goes on" in kubectl_llm(view, "proceed", "a")
     wait_step(view, "Surging")
