@@ -78,14 +78,18 @@ class Client:
         return output["seconds"], answers
 
     @contextmanager
-    def steadily(self, url: str, body: dict[str, Any]) -> Iterator[list[Answer]]:
-        """POST five times per second while the block runs: so few that they do not slow down what happens meanwhile."""
+    def steadily(
+        self, url: str, body: dict[str, Any], *, batch: int = 50, concurrency: int = 2, every: float = 0.2
+    ) -> Iterator[list[Answer]]:
+        """POST batch after batch while the block runs, by default five times per second: so few that they do not slow
+        down what happens meanwhile.
+        """
         answers: list[Answer] = []
         over = threading.Event()
 
         def send() -> None:
             while not over.is_set():
-                answers.extend(self.send([{"url": url, "json": body}] * 50, concurrency=2, every=0.2)[1])
+                answers.extend(self.send([{"url": url, "json": body}] * batch, concurrency=concurrency, every=every)[1])
 
         sender = threading.Thread(target=send)
         sender.start()

@@ -5,13 +5,11 @@ The file's GPUs are a resource of its own on one node, so that other tests neith
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
-from e2e.client import Answer, Client
+from e2e.client import Client
 from e2e.tests.deployments import Namespace, Object, advertise, ask, eventually, llm
 
 NAME, RESOURCE = "scales", "autoscaling.example.com/gpu"
@@ -35,26 +33,6 @@ def autoscaled(namespace: Namespace) -> Iterator[Namespace]:
     advertise(namespace.env, RESOURCE, 0)
 
 
-@contextmanager
-def loaded(namespace: Namespace, client: Client) -> Iterator[list[Answer]]:
-    """Keep requests in flight while the block runs."""
-    answers: list[Answer] = []
-    over = threading.Event()
-    request = {"url": namespace.url(NAME), "json": ask(max_tokens=200)}
-
-    def send() -> None:
-        while not over.is_set():
-            answers.extend(client.send([request] * AT_ONCE * 2, concurrency=AT_ONCE)[1])
-
-    sender = threading.Thread(target=send)
-    sender.start()
-    try:
-        yield answers
-    finally:
-        over.set()
-        sender.join()
-
-
 def scaling(namespace: Namespace) -> Object:
     found: Object = (namespace.get("llm", NAME) or {}).get("status", {}).get("autoscaling", {})
     return found
@@ -63,7 +41,8 @@ def scaling(namespace: Namespace) -> Object:
 def test_pods_come_with_the_load_and_go_without_it_and_every_request_is_answered(
     autoscaled: Namespace, client: Client
 ) -> None:
-    with loaded(autoscaled, client) as answers:
+    load = client.steadily(autoscaled.url(NAME), ask(max_tokens=200), batch=AT_ONCE * 2, concurrency=AT_ONCE, every=0)
+    with load as answers:
         eventually("two pods are wanted", lambda: scaling(autoscaled).get("desiredReplicas") == 2, SCALE_SECONDS)
 
         def reason() -> bool:

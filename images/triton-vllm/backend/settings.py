@@ -64,7 +64,7 @@ def read_model(folder: Path) -> ModelSettings:
     bounds = read_object(folder / files.LIMITS) or {}
     _only_known(files.LIMITS, bounds, limits.KEYS)
     for key, limit in bounds.items():
-        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, (int, float)) or limit < 0):
+        if limit is not None and (not _is_number(limit) or limit < 0):
             raise BadModel(f"{files.LIMITS}: {key} must be a number from 0")
     return ModelSettings(
         engine_arguments=arguments,
@@ -85,7 +85,7 @@ def _startup_checks(given: Mapping[str, Any]) -> dict[str, StartupCheck]:
         _only_known(where, values, CHECK_KEYS)
         for key in ("max_tokens", "max_seconds", "min_tokens_per_second"):
             value = values.get(key)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0):
+            if value is not None and (not _is_number(value) or value <= 0):
                 raise BadModel(f"{where}: {key} must be a number above 0")
         try:
             re.compile(values.get("pattern") or "")
@@ -106,6 +106,10 @@ def read_object(path: Path) -> dict[str, Any] | None:
     if not isinstance(value, dict):
         raise BadModel(f"{path.name} must hold a JSON object")
     return value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _only_known(file: str, values: Mapping[str, Any], known: tuple[str, ...]) -> None:

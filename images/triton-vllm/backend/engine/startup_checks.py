@@ -12,7 +12,7 @@ from typing import Any
 from contract.startup_checks import ATTEMPTS, StartupCheck
 
 HANGS_SECONDS = 600.0
-"""Longest duration of a request without a limit of its own."""
+"""Maximum duration in seconds of a check that sets none."""
 _SHOWN = 120
 """Characters of an answer that a message shows."""
 
@@ -43,18 +43,18 @@ async def run(generate: Generate, checks: Mapping[str, StartupCheck]) -> dict[st
 
 
 async def _run_one(generate: Generate, name: str, check: StartupCheck) -> dict[str, Any]:
-    slow = ""
+    slow, limit = "", check.max_seconds or HANGS_SECONDS
     for attempt in range(ATTEMPTS):
         begun = time.monotonic()
         try:
-            async with asyncio.timeout(check.max_seconds or HANGS_SECONDS):
+            async with asyncio.timeout(limit):
                 answer = await generate(check, f"startup-check-{name}-{attempt}")
         except TimeoutError:
-            slow = f"took longer than {check.max_seconds or HANGS_SECONDS:g} seconds"
+            slow = f"took longer than {limit:g} seconds"
             continue
         seconds = time.monotonic() - begun
         if check.pattern is not None and not re.search(check.pattern, answer.text):
-            shown = shorten(" ".join(answer.text.split()))
+            shown = _beginning(" ".join(answer.text.split()))
             raise StartupCheckFailed(f"startup check {name}: the answer '{shown}' does not match '{check.pattern}'")
         rate = answer.tokens / max(seconds, 1e-9)
         if check.min_tokens_per_second is None or rate >= check.min_tokens_per_second:
@@ -63,6 +63,6 @@ async def _run_one(generate: Generate, name: str, check: StartupCheck) -> dict[s
     raise StartupCheckFailed(f"startup check {name}: the answer {slow}, also at attempt {ATTEMPTS}")
 
 
-def shorten(text: str) -> str:
+def _beginning(text: str) -> str:
     """The beginning of a text, for a message."""
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

@@ -238,7 +238,7 @@ def check_generator(engine: Any, rules: SamplingRules) -> Generate:
                 raise BadModel(f"{files.CHECKS}: {request_id}: {error}") from None
             raise
         if answer.finish_reason == "error":
-            raise RequestError("the engine failed the request; see its log lines")
+            raise _given_up(params)
         return Answer(answer.text, len(answer.token_ids))
 
     return generate

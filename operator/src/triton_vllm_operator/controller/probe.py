@@ -113,7 +113,7 @@ class PodProbe:
         """The text of the pod's metrics port.
 
         Raises:
-            Unreachable: there is no such text.
+            Unreachable: the text cannot be read.
         """
         timeout = aiohttp.ClientTimeout(total=_REPORT_SECONDS)
         url = _url(ip, ports.METRICS, paths.METRICS)

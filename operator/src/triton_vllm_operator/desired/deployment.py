@@ -20,6 +20,11 @@ the startup probe allows, and 15 minutes for a new node and the image's pull. Ku
 report a failure beside a model that still loads."""
 
 
+def progress_deadline_seconds(llm: LLMDeployment) -> int:
+    """Seconds without a new available pod until a rollout of the LLMDeployment is too late."""
+    return llm.spec.rollout.progress_deadline_seconds or PROGRESS_DEADLINE_SECONDS
+
+
 def pod_template(llm: LLMDeployment, image: ServingImage, defaults: Defaults) -> dict[str, Any]:
     """The pod template. A changed model repository has a new name, which changes it."""
     config_hash = repository.content_hash(llm)
@@ -39,7 +44,7 @@ def deployment(llm: LLMDeployment, image: ServingImage, defaults: Defaults) -> d
     spec = {
         "replicas": llm.replicas,
         "minReadySeconds": MIN_READY_SECONDS,
-        "progressDeadlineSeconds": given.progress_deadline_seconds or PROGRESS_DEADLINE_SECONDS,
+        "progressDeadlineSeconds": progress_deadline_seconds(llm),
         "revisionHistoryLimit": given.revision_history_limit,
         "strategy": resting(given.strategy, given.max_unavailable).strategy(),
         "selector": {"matchLabels": names.selector(llm.name)},

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from contract import ports
 from triton_vllm_operator.api.conditions import Condition, ConditionType, find_in
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import LLMDeployment
@@ -138,7 +139,7 @@ def _without_metrics(seen: Seen) -> Condition:
     return _condition(
         "False",
         Reason.AUTOSCALING_WITHOUT_METRICS,
-        f"{message} Allow connections from the namespace of the operator to port 8002 of the pods.",
+        f"{message} Allow connections from the namespace of the operator to port {ports.METRICS} of the pods.",
     )
 
 

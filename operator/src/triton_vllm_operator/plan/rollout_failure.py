@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from triton_vllm_operator.api.conditions import find_in
 from triton_vllm_operator.api.reasons import Reason
-from triton_vllm_operator.desired.deployment import PROGRESS_DEADLINE_SECONDS
+from triton_vllm_operator.desired.deployment import progress_deadline_seconds
 from triton_vllm_operator.observed import findings
 from triton_vllm_operator.observed.observation import Observation
 from triton_vllm_operator.observed.pods import PodState
@@ -63,7 +63,7 @@ def _too_late(seen: Observation, since: str) -> bool:
     """Whether the Deployment's controller says so, and the time is over since the revision was tried again too: what
     it says stays until there is progress.
     """
-    seconds = seen.llm.spec.rollout.progress_deadline_seconds or PROGRESS_DEADLINE_SECONDS
+    seconds = progress_deadline_seconds(seen.llm)
     if since and not seen.longer_than(seconds, since):
         return False
     progressing = find_in(seen.deployment, "Progressing") or {}

@@ -12,7 +12,7 @@ from triton_vllm_operator.api.conditions import Condition, ConditionType, find_i
 from triton_vllm_operator.api.reasons import Reason
 from triton_vllm_operator.api.spec import LLMDeployment
 from triton_vllm_operator.api.status import RolloutStatus
-from triton_vllm_operator.desired.deployment import PROGRESS_DEADLINE_SECONDS
+from triton_vllm_operator.desired.deployment import progress_deadline_seconds
 from triton_vllm_operator.desired.revisions import Revision
 from triton_vllm_operator.observed.observation import Stopped
 from triton_vllm_operator.observed.pods import PodState, seconds_between
@@ -170,7 +170,7 @@ def _deadline(llm: LLMDeployment, deployment: Mapping[str, Any] | None) -> str |
     progressing = find_in(deployment, "Progressing") or {}
     if progressing.get("reason") not in ("ReplicaSetUpdated", "NewReplicaSetCreated", "FoundNewReplicaSet"):
         return None
-    seconds = llm.spec.rollout.progress_deadline_seconds or PROGRESS_DEADLINE_SECONDS
+    seconds = progress_deadline_seconds(llm)
     at = datetime.fromisoformat(progressing["lastUpdateTime"]) + timedelta(seconds=seconds)
     return at.strftime("%Y-%m-%dT%H:%M:%SZ")
 

@@ -258,7 +258,7 @@ class Autoscaler:
         return (max(room - 1, 0) if surges and room is not None else room), use
 
     async def _other(self, cluster: ClusterView, llm: LLMDeployment) -> str:
-        """Name of a HorizontalPodAutoscaler with the same target; "" for none, or where they may not be listed."""
+        """Name of a HorizontalPodAutoscaler with the same target; "" for none, and where listing them is forbidden."""
 
         async def read(view: ClusterView) -> Sequence[Object]:
             try:
